@@ -1,0 +1,22 @@
+"""Near-field localisation with reconfigurable intelligent surfaces.
+
+Submodules are imported when they are first named, so that importing one drags in no other.
+"""
+
+import importlib
+from types import ModuleType
+
+__version__ = "0.1.0"
+
+_SUBMODULES = frozenset(
+    "channel checkpoint codebook covariance crb geometry grid likelihood loss metrics music network params scene shards "
+    "spectrum steering training".split()
+)
+
+__all__ = ["__version__", *sorted(_SUBMODULES)]
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name in _SUBMODULES:
+        return importlib.import_module(f"risloc.{name}")
+    raise AttributeError(f"module 'risloc' has no attribute {name!r}; it has {', '.join(sorted(_SUBMODULES))}")

@@ -1,0 +1,145 @@
+"""Covariances as factors: R = F F^H with F tall and thin, the least-squares sample covariance, and the hybrid.
+
+Nothing here forms an N x N matrix unless the factor is wider than N.
+
+Axes: elem N, ant M, snap L, src K, rank r.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Complex, Float
+from torch import Tensor
+
+from risloc.params import param
+
+__all__ = ["CovarianceConfig", "FactoredCovariance", "hybrid_covariance", "least_squares_snapshots", "sample_covariance", "true_covariance"]
+
+EPS = 1e-12
+
+
+@dataclass(frozen=True, kw_only=True)
+class CovarianceConfig:
+    """How R_blend is made."""
+
+    beta: float = param("weight of R_samp in R_blend = (1 - beta) R_pred + beta R_samp", ge=0.0, lt=1.0)
+
+
+@dataclass(frozen=True)
+class FactoredCovariance:
+    """R = F F^H, Hermitian and positive semidefinite by construction.
+
+    factor : complex [..., elem, rank], the F above.
+    """
+
+    factor: Complex[Tensor, "*batch elem rank"]
+
+    @property
+    def trace(self) -> Float[Tensor, "*batch"]:
+        """tr R = |F|_F^2."""
+        return _energy(self.factor)
+
+    def normalised(self) -> "FactoredCovariance":
+        """R scaled to trace N, by max(trace, eps): the covariance of no source stays zero."""
+        n = self.factor.shape[-2]
+        return FactoredCovariance(self.factor * (n / self.trace.clamp_min(EPS)).sqrt()[..., None, None])
+
+    def inner(self, other: "FactoredCovariance") -> Float[Tensor, "*batch"]:
+        """<R, S> = tr(R S) = |F^H T|_F^2."""
+        return _energy(self.factor.mH @ other.factor)
+
+    def squared_distance(self, other: "FactoredCovariance") -> Float[Tensor, "*batch"]:
+        """|R - S|_F^2 = |F^H F|^2 + |T^H T|^2 - 2 |F^H T|^2, never below zero."""
+        return (self.inner(self) + other.inner(other) - 2 * self.inner(other)).clamp_min(0)
+
+    def subspace(self, rank: int) -> Complex[Tensor, "*batch elem {rank}"]:
+        """The `rank` leading eigenvectors, orthonormal, strongest first, from the smaller of F^H F and F F^H.
+
+        Not for a backward pass: eigenvectors of close eigenvalues have unbounded derivatives. Directions beyond the
+        rank of R come back as zero columns.
+        """
+        F = self.factor.detach()
+        n, width = F.shape[-2:]
+        if not 0 < rank <= n:
+            raise ValueError(f"rank: expected 1..{n} (the number of elements), got {rank}")
+        if width >= n:
+            return torch.linalg.eigh(F @ F.mH).eigenvectors.flip(-1)[..., :rank]
+        values, vectors = torch.linalg.eigh(F.mH @ F)
+        values, vectors = values.flip(-1)[..., :rank], vectors.flip(-1)[..., :rank]
+        solid = values > values[..., :1].clamp_min(EPS) * torch.finfo(values.dtype).eps * width
+        scale = torch.where(solid, values.clamp_min(EPS).rsqrt(), 0.0)
+        basis = F @ (vectors * scale[..., None, :])
+        missing = rank - basis.shape[-1]
+        return torch.nn.functional.pad(basis, (0, missing)) if missing > 0 else basis
+
+
+def true_covariance(A: Complex[Tensor, "*batch elem src"], power: Float[Tensor, "*batch src"]) -> FactoredCovariance:
+    """R_true = A diag(p) A^H with trace N; absent sources have power 0, and no source at all gives R_true = 0."""
+    return FactoredCovariance(A * power.sqrt()[..., None, :]).normalised()
+
+
+def least_squares_snapshots(
+    y: Complex[Tensor, "batch snap ant"],
+    codebook: Complex[Tensor, "batch snap elem"],
+    H: Complex[Tensor, "batch ant elem"],
+    noise_var: Float[Tensor, " batch"],
+) -> Complex[Tensor, "batch elem snap"]:
+    """x_l = G_l^H (G_l G_l^H + rho I)^-1 y_l with G_l = H diag(c_l): the field on the surface, least squares with ridge.
+
+    rho = sigma^2 / p_tot, p_tot = max((mean |y|^2 - sigma^2) / mean row energy of G, floor). The codes have unit
+    modulus, so that G_l G_l^H = H H^H and one Cholesky factorisation serves all snapshots of a scene; with other codes
+    the result would be wrong. The floor is a hundredth of mean |y|^2 over that energy, which keeps the result
+    equivariant: scaling y and sigma, or H, scales x and nothing else.
+    """
+    m = H.shape[-2]
+    gram = H @ H.mH
+    row_energy = gram.diagonal(dim1=-2, dim2=-1).real.mean(-1)
+    y_power = y.abs().square().mean((-2, -1))
+    p_tot = torch.maximum(y_power - noise_var, 0.01 * y_power) / row_energy
+    rho = noise_var / p_tot.clamp_min(torch.finfo(p_tot.dtype).tiny)
+    rho = torch.maximum(rho, row_energy * torch.finfo(rho.dtype).eps)
+    eye = torch.eye(m, dtype=H.dtype, device=H.device)
+    chol = torch.linalg.cholesky(gram + rho[:, None, None] * eye)
+    z = torch.cholesky_solve(y.mT, chol)
+    return codebook.mT.conj() * (H.mH @ z)
+
+
+def sample_covariance(snapshots: Complex[Tensor, "batch elem snap"]) -> FactoredCovariance:
+    """R_samp = (1 / L) sum_l x_l x_l^H with trace N; its factor is X / sqrt(L), rescaled. Detached from any graph."""
+    return FactoredCovariance(snapshots.detach()).normalised()
+
+
+def hybrid_covariance(
+    R_pred: FactoredCovariance, R_samp: FactoredCovariance, beta: float, *, training: bool
+) -> FactoredCovariance:
+    """R_blend = (1 - beta) R_pred + beta R_samp.detach(): the factors side by side.
+
+    Training and inference both come through here. The checks below are the contract of R_blend and stay.
+
+    Raises
+    ------
+    ValueError
+        beta outside [0, 1]; factors of unlike shape or of a real dtype; a value that is not finite; a trace other than
+        N; or, while training, an R_blend that carries no gradient (nothing would be learnt).
+    """
+    if not 0 <= beta <= 1:
+        raise ValueError(f"beta: expected a value in [0, 1], got {beta}")
+    pred, samp = R_pred.factor, R_samp.factor.detach()
+    if pred.shape[:-1] != samp.shape[:-1]:
+        raise ValueError(f"R_pred and R_samp: expected equal batch and elements, got {tuple(pred.shape)} and {tuple(samp.shape)}")
+    if not (pred.is_complex() and samp.is_complex()):
+        raise ValueError(f"R_pred and R_samp: expected complex factors, got {pred.dtype} and {samp.dtype}")
+    R_blend = FactoredCovariance(torch.cat([(1 - beta) ** 0.5 * pred, beta**0.5 * samp], dim=-1))
+    trace, n = R_blend.trace.detach(), pred.shape[-2]
+    if not torch.isfinite(trace).all():
+        raise ValueError(f"R_blend: expected finite values, got {int((~torch.isfinite(trace)).sum())} scenes that are not")
+    if (trace - n).abs().max() > 1e-3 * n:
+        worst = float(trace[(trace - n).abs().argmax()])
+        raise ValueError(f"R_blend: expected trace {n}, got {worst}; normalise R_pred and R_samp before blending")
+    if training and not R_blend.factor.requires_grad:
+        raise ValueError("R_blend carries no gradient: R_pred is detached or beta is 1, and nothing would be learnt")
+    return R_blend
+
+
+def _energy(x: Tensor) -> Tensor:
+    return torch.view_as_real(x).square().sum((-3, -2, -1))

@@ -1,0 +1,171 @@
+"""Scenes: what the world does. The scenario's parameters, what an estimator may see of a scene, and its truth.
+
+Axes: batch B, src K_MAX, elem N, ant M, snap L.
+"""
+
+import dataclasses
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Complex, Float, Int
+from torch import Tensor
+
+from risloc.geometry import SPEED_OF_LIGHT, Array, Domain, planar_array
+from risloc.params import ParamError, param
+
+__all__ = ["Observation", "Scenario", "Scenes", "Truth"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mismatch:
+    """How the world departs from the model that every estimator assumes. All zero: the model is true."""
+
+    element_phase_std_deg: float = param("standard deviation of each element's phase error", unit="deg", ge=0.0)
+    element_gain_std_db: float = param("standard deviation of each element's gain error", unit="dB", ge=0.0)
+    dead_fraction: float = param("probability that an element reflects nothing", ge=0.0, lt=1.0)
+    channel_error: float = param("NMSE of the channel estimate that is given as H, linear", ge=0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scenario:
+    """The distribution that scenes are drawn from (the `scenario` section of params.yaml)."""
+
+    preset: str = param("name of the preset these values started from; a label")
+    observation: str = param("'ris': through the surface and H; 'direct': the array itself, H = I", choices=("ris", "direct"))
+    n_h: int = param("elements along x", ge=1)
+    n_v: int = param("elements along y", ge=1)
+    carrier_hz: float = param("carrier frequency", unit="Hz", gt=0.0)
+    reference: str = param("phase reference: the array's centre or its first element", choices=("centre", "first"))
+    antennas: int = param("base-station antennas M", ge=1)
+    snapshots: int = param("snapshots L", ge=1)
+    K_MAX: int = param("the most sources a scene can hold: slots of the network", ge=1)
+    K_span: tuple[int, int] = param("fewest and most sources, drawn uniformly", ge=0)
+    azimuth_span_deg: tuple[float, float] = param("azimuth, uniform", unit="deg", gt=-90.0, lt=90.0)
+    elevation_span_deg: tuple[float, float] = param("elevation, uniform", unit="deg", gt=-90.0, lt=90.0)
+    distance_span_m: tuple[float, float] = param("distance, uniform", unit="m", gt=0.0)
+    snr_db_span: tuple[float, float] = param("signal-to-noise ratio (power), uniform", unit="dB")
+    power_law: str = param("source powers: uniform in dB, or 1 / r^2", choices=("uniform_db", "inverse_square"))
+    power_span_db: tuple[float, float] = param("source powers for uniform_db", unit="dB")
+    waveform: str = param(
+        "symbols: independent Gaussian, one Gaussian waveform shared by all sources, or constant over the block",
+        choices=("independent", "coherent", "constant"),
+    )
+    min_separation_uv: float = param("least distance of two sources in (u, v)", ge=0.0)
+    min_separation_deg: float = param("least angle between two sources", unit="deg", ge=0.0)
+    codebook: str = param("surface codes: random, 2-D DFT beams, or all ones", choices=("random", "dft", "ones"))
+    code_bits: int = param("bits of a phase code", ge=1, le=8)
+    rician_span: tuple[float, float] = param("Rician factor k of H, linear, uniform", ge=0.0)
+    mismatch: Mismatch = param("departures from the model")
+
+    def __post_init__(self) -> None:
+        for name in (f.name for f in dataclasses.fields(self) if f.name.endswith(("_span", "_span_deg", "_span_m", "_span_db"))):
+            low, high = getattr(self, name)
+            if low > high:
+                raise ParamError(f"{name}: expected [lowest, highest], got [{low}, {high}]; swap them")
+        if self.K_span[1] > self.K_MAX:
+            raise ParamError(f"K_span: expected at most K_MAX = {self.K_MAX} sources, got {self.K_span[1]}")
+        if self.observation == "direct" and self.antennas != self.size:
+            raise ParamError(f"antennas: direct observation has one an element, expected {self.size}, got {self.antennas}")
+        if self.observation == "direct" and self.codebook != "ones":
+            raise ParamError(f"codebook: direct observation has no codes, expected 'ones', got {self.codebook!r}")
+        if self.observation == "ris" and self.antennas > self.size:
+            raise ParamError(f"antennas: expected at most one an element ({self.size}), got {self.antennas}")
+
+    @property
+    def size(self) -> int:
+        """The number of elements N."""
+        return self.n_h * self.n_v
+
+    @property
+    def wavelength(self) -> float:
+        """Metres."""
+        return SPEED_OF_LIGHT / self.carrier_hz
+
+    def array(self) -> Array:
+        """The surface (or, under direct observation, the receiving array)."""
+        return planar_array(self.n_h, self.n_v, self.wavelength, self.reference)
+
+    def domain(self) -> Domain:
+        """Where sources lie, in radians and metres."""
+        azimuth = tuple(math.radians(a) for a in self.azimuth_span_deg)
+        elevation = tuple(math.radians(a) for a in self.elevation_span_deg)
+        return Domain(azimuth=azimuth, elevation=elevation, distance=self.distance_span_m)  # type: ignore[arg-type]
+
+
+class _Batch:
+    """Dataclasses of tensors whose first axis is the batch."""
+
+    def _map(self, apply: "object") -> "dict[str, Tensor]":
+        return {f.name: apply(getattr(self, f.name)) for f in dataclasses.fields(self)}  # type: ignore[operator,arg-type]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observation(_Batch):
+    """What an estimator may see of B scenes: y_l = H diag(c_l) A s_l + n_l.
+
+    y : snapshots.  codebook : unit-modulus codes c_l.  H : the known channel.  noise_var : sigma^2.
+    """
+
+    y: Complex[Tensor, "batch snap ant"]
+    codebook: Complex[Tensor, "batch snap elem"]
+    H: Complex[Tensor, "batch ant elem"]
+    noise_var: Float[Tensor, " batch"]
+
+    def __len__(self) -> int:
+        return self.y.shape[0]
+
+    def __getitem__(self, index: "slice | Tensor") -> "Observation":
+        return Observation(**self._map(lambda x: x[index]))
+
+    def to(self, device: "torch.device | str") -> "Observation":
+        """The same batch on `device`."""
+        return Observation(**self._map(lambda x: x.to(device, non_blocking=True)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Truth(_Batch):
+    """What lies behind B scenes. Sources stand in the first `count` slots; the others are zero.
+
+    location : azimuth [rad], elevation [rad], distance [m].  power : linear, 0 where absent.  symbols : s_l, of
+    power p_k.  count : K.  snr_db : the exact SNR.
+    """
+
+    location: Float[Tensor, "batch src 3"]
+    power: Float[Tensor, "batch src"]
+    symbols: Complex[Tensor, "batch src snap"]
+    count: Int[Tensor, " batch"]
+    snr_db: Float[Tensor, " batch"]
+
+    def __len__(self) -> int:
+        return self.power.shape[0]
+
+    def __getitem__(self, index: "slice | Tensor") -> "Truth":
+        return Truth(**self._map(lambda x: x[index]))
+
+    def to(self, device: "torch.device | str") -> "Truth":
+        """The same batch on `device`."""
+        return Truth(**self._map(lambda x: x.to(device, non_blocking=True)))
+
+    @property
+    def present(self) -> Tensor:
+        """bool [batch, src]: which slots hold a source."""
+        return torch.arange(self.power.shape[1], device=self.count.device) < self.count[:, None]
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """A batch of scenes: the observation and the truth behind it."""
+
+    observation: Observation
+    truth: Truth
+
+    def __len__(self) -> int:
+        return len(self.observation)
+
+    def __getitem__(self, index: "slice | Tensor") -> "Scenes":
+        return Scenes(self.observation[index], self.truth[index])
+
+    def to(self, device: "torch.device | str") -> "Scenes":
+        """The same batch on `device`."""
+        return Scenes(self.observation.to(device), self.truth.to(device))
