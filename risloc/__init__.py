@@ -9,8 +9,8 @@ from types import ModuleType
 __version__ = "0.1.0"
 
 _SUBMODULES = frozenset(
-    "channel checkpoint codebook covariance crb geometry grid likelihood loss metrics music network params scene shards "
-    "spectrum steering training".split()
+    {"channel", "checkpoint", "codebook", "covariance", "crb", "geometry", "grid", "likelihood", "loss", "metrics"}
+    | {"music", "network", "params", "scene", "shards", "spectrum", "steering", "training"}
 )
 
 __all__ = ["__version__", *sorted(_SUBMODULES)]

@@ -13,7 +13,14 @@ from torch import Tensor
 
 from risloc.params import param
 
-__all__ = ["CovarianceConfig", "FactoredCovariance", "hybrid_covariance", "least_squares_snapshots", "sample_covariance", "true_covariance"]
+__all__ = [
+    "CovarianceConfig",
+    "FactoredCovariance",
+    "hybrid_covariance",
+    "least_squares_snapshots",
+    "sample_covariance",
+    "true_covariance",
+]
 
 EPS = 1e-12
 
@@ -126,13 +133,17 @@ def hybrid_covariance(
         raise ValueError(f"beta: expected a value in [0, 1], got {beta}")
     pred, samp = R_pred.factor, R_samp.factor.detach()
     if pred.shape[:-1] != samp.shape[:-1]:
-        raise ValueError(f"R_pred and R_samp: expected equal batch and elements, got {tuple(pred.shape)} and {tuple(samp.shape)}")
+        raise ValueError(
+            f"R_pred and R_samp: expected equal batch and elements, got {tuple(pred.shape)} and {tuple(samp.shape)}"
+        )
     if not (pred.is_complex() and samp.is_complex()):
         raise ValueError(f"R_pred and R_samp: expected complex factors, got {pred.dtype} and {samp.dtype}")
     R_blend = FactoredCovariance(torch.cat([(1 - beta) ** 0.5 * pred, beta**0.5 * samp], dim=-1))
     trace, n = R_blend.trace.detach(), pred.shape[-2]
     if not torch.isfinite(trace).all():
-        raise ValueError(f"R_blend: expected finite values, got {int((~torch.isfinite(trace)).sum())} scenes that are not")
+        raise ValueError(
+            f"R_blend: expected finite values, got {int((~torch.isfinite(trace)).sum())} scenes that are not"
+        )
     if (trace - n).abs().max() > 1e-3 * n:
         worst = float(trace[(trace - n).abs().argmax()])
         raise ValueError(f"R_blend: expected trace {n}, got {worst}; normalise R_pred and R_samp before blending")

@@ -45,10 +45,14 @@ def build(cls: type[T], values: object, where: str) -> T:
         raise ParamError(f"{where}: expected a mapping with the keys {_names(cls)}, got {values!r}")
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     if unknown := sorted(str(key) for key in values if key not in fields):
-        raise ParamError(f"{where}.{unknown[0]}: unknown parameter; allowed here: {_names(cls)}. Remove it or mend its name")
+        raise ParamError(
+            f"{where}.{unknown[0]}: unknown parameter; allowed here: {_names(cls)}. Remove it or mend its name"
+        )
     if missing := [name for name in fields if name not in values]:
         doc = fields[missing[0]].metadata["doc"]
-        raise ParamError(f"{where}.{missing[0]}: missing ({doc}); there are no defaults outside params.yaml, add it there")
+        raise ParamError(
+            f"{where}.{missing[0]}: missing ({doc}); there are no defaults outside params.yaml, add it there"
+        )
     hints = typing.get_type_hints(cls)
     kwargs = {name: _checked(hints[name], f, values[name], f"{where}.{name}") for name, f in fields.items()}
     try:
@@ -76,7 +80,7 @@ class _UniqueKeyLoader(yaml.SafeLoader):
 
 
 def _unique(loader: _UniqueKeyLoader, node: yaml.MappingNode) -> dict[Any, Any]:
-    keys = [loader.construct_object(key) for key, _ in node.value]  # type: ignore[no-untyped-call]
+    keys = [loader.construct_object(key) for key, _ in node.value]
     for key in keys:
         if keys.count(key) > 1:
             raise ParamError(f"{key}: given twice{node.start_mark}; keep one")

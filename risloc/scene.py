@@ -5,7 +5,9 @@ Axes: batch B, src K_MAX, elem N, ant M, snap L.
 
 import dataclasses
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from jaxtyping import Complex, Float, Int
@@ -32,7 +34,9 @@ class Scenario:
     """The distribution that scenes are drawn from (the `scenario` section of params.yaml)."""
 
     preset: str = param("name of the preset these values started from; a label")
-    observation: str = param("'ris': through the surface and H; 'direct': the array itself, H = I", choices=("ris", "direct"))
+    observation: str = param(
+        "'ris': through the surface and H; 'direct': the array itself, H = I", choices=("ris", "direct")
+    )
     n_h: int = param("elements along x", ge=1)
     n_v: int = param("elements along y", ge=1)
     carrier_hz: float = param("carrier frequency", unit="Hz", gt=0.0)
@@ -59,14 +63,18 @@ class Scenario:
     mismatch: Mismatch = param("departures from the model")
 
     def __post_init__(self) -> None:
-        for name in (f.name for f in dataclasses.fields(self) if f.name.endswith(("_span", "_span_deg", "_span_m", "_span_db"))):
+        for name in (
+            f.name for f in dataclasses.fields(self) if f.name.endswith(("_span", "_span_deg", "_span_m", "_span_db"))
+        ):
             low, high = getattr(self, name)
             if low > high:
                 raise ParamError(f"{name}: expected [lowest, highest], got [{low}, {high}]; swap them")
         if self.K_span[1] > self.K_MAX:
             raise ParamError(f"K_span: expected at most K_MAX = {self.K_MAX} sources, got {self.K_span[1]}")
         if self.observation == "direct" and self.antennas != self.size:
-            raise ParamError(f"antennas: direct observation has one an element, expected {self.size}, got {self.antennas}")
+            raise ParamError(
+                f"antennas: direct observation has one an element, expected {self.size}, got {self.antennas}"
+            )
         if self.observation == "direct" and self.codebook != "ones":
             raise ParamError(f"codebook: direct observation has no codes, expected 'ones', got {self.codebook!r}")
         if self.observation == "ris" and self.antennas > self.size:
@@ -93,15 +101,15 @@ class Scenario:
         return Domain(azimuth=azimuth, elevation=elevation, distance=self.distance_span_m)  # type: ignore[arg-type]
 
 
-class _Batch:
-    """Dataclasses of tensors whose first axis is the batch."""
+BatchT = TypeVar("BatchT", bound="Observation | Truth")
 
-    def _map(self, apply: "object") -> "dict[str, Tensor]":
-        return {f.name: apply(getattr(self, f.name)) for f in dataclasses.fields(self)}  # type: ignore[operator,arg-type]
+
+def _map(batch: BatchT, apply: Callable[[Tensor], Tensor]) -> BatchT:
+    return type(batch)(**{f.name: apply(getattr(batch, f.name)) for f in dataclasses.fields(batch)})
 
 
 @dataclass(frozen=True, kw_only=True)
-class Observation(_Batch):
+class Observation:
     """What an estimator may see of B scenes: y_l = H diag(c_l) A s_l + n_l.
 
     y : snapshots.  codebook : unit-modulus codes c_l.  H : the known channel.  noise_var : sigma^2.
@@ -116,15 +124,15 @@ class Observation(_Batch):
         return self.y.shape[0]
 
     def __getitem__(self, index: "slice | Tensor") -> "Observation":
-        return Observation(**self._map(lambda x: x[index]))
+        return _map(self, lambda x: x[index])
 
     def to(self, device: "torch.device | str") -> "Observation":
         """The same batch on `device`."""
-        return Observation(**self._map(lambda x: x.to(device, non_blocking=True)))
+        return _map(self, lambda x: x.to(device, non_blocking=True))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Truth(_Batch):
+class Truth:
     """What lies behind B scenes. Sources stand in the first `count` slots; the others are zero.
 
     location : azimuth [rad], elevation [rad], distance [m].  power : linear, 0 where absent.  symbols : s_l, of
@@ -141,11 +149,11 @@ class Truth(_Batch):
         return self.power.shape[0]
 
     def __getitem__(self, index: "slice | Tensor") -> "Truth":
-        return Truth(**self._map(lambda x: x[index]))
+        return _map(self, lambda x: x[index])
 
     def to(self, device: "torch.device | str") -> "Truth":
         """The same batch on `device`."""
-        return Truth(**self._map(lambda x: x.to(device, non_blocking=True)))
+        return _map(self, lambda x: x.to(device, non_blocking=True))
 
     @property
     def present(self) -> Tensor:

@@ -49,7 +49,9 @@ def fresnel_steering_matrix(array: Array, polar: Float[Tensor, "*batch src 3"]) 
     return _phasor(array, -s + polar[..., None, :, 2] * (rho2 - s.square()) / 2)
 
 
-def plane_wave_steering_matrix(array: Array, polar: Float[Tensor, "*batch src 3"]) -> Complex[Tensor, "*batch elem src"]:
+def plane_wave_steering_matrix(
+    array: Array, polar: Float[Tensor, "*batch src 3"]
+) -> Complex[Tensor, "*batch elem src"]:
     """The far field delta = -s: the limit of `steering_matrix` as the distance grows."""
     s, _, _, _ = _projections(array, polar)
     return _phasor(array, -s)

@@ -1,0 +1,87 @@
+"""The polar grid: uniform in (u, v, 1/r), shared by the network's input map and by every spectrum's search.
+
+Axes: grid G = P V U, planes P in 1/r, rows V in v, columns U in u.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Complex, Float
+from torch import Tensor
+
+from risloc.geometry import Array, Domain
+from risloc.params import param
+from risloc.steering import steering_matrix
+
+__all__ = ["GridConfig", "PolarGrid", "polar_grid"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GridConfig:
+    """How finely (u, v, 1/r) is sampled."""
+
+    step_beams: float = param("spacing in u and v, in beams of lambda / aperture", gt=0.0, le=1.0)
+    planes: int = param("planes in 1/r, from the farthest to the nearest distance", ge=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolarGrid:
+    """Grid points, plane by plane, row by row: the flat axis is (plane, row, column).
+
+    u, v, w : the coordinates along each axis.  inside : which (v, u) cells lie in the domain.
+    steering : A of all points, complex64 [elem, grid].
+    """
+
+    u: Float[Tensor, " U"]
+    v: Float[Tensor, " V"]
+    w: Float[Tensor, " P"]
+    inside: Bool[Tensor, "V U"]
+    steering: Complex[Tensor, "elem grid"]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(P, V, U)."""
+        return len(self.w), len(self.v), len(self.u)
+
+    @property
+    def step(self) -> tuple[float, float, float]:
+        """Spacing in (u, v, w); 0 along an axis of one point."""
+        return tuple(float(x[1] - x[0]) if len(x) > 1 else 0.0 for x in (self.u, self.v, self.w))  # type: ignore[return-value]
+
+    @property
+    def polar(self) -> Float[Tensor, "grid 3"]:
+        """(u, v, w) of every point."""
+        w, v, u = torch.meshgrid(self.w, self.v, self.u, indexing="ij")
+        return torch.stack([u, v, w], dim=-1).reshape(-1, 3)
+
+    def to(self, device: torch.device | str) -> "PolarGrid":
+        """The same grid on `device`."""
+        names = ("u", "v", "w", "inside", "steering")
+        return PolarGrid(**{name: getattr(self, name).to(device) for name in names})
+
+
+def polar_grid(array: Array, domain: Domain, config: GridConfig) -> PolarGrid:
+    """The grid over the box of `domain`, end points included; a fixed coordinate has one point.
+
+    A beam is lambda / aperture in u and v, the aperture counting half a wavelength an element. Cells that touch the
+    domain count as inside.
+    """
+    box = domain.polar_box
+    extent = array.elements.amax(0) - array.elements.amin(0) + array.wavelength / 2
+    beams = [array.wavelength / float(e) for e in extent]
+    counts = [
+        math.ceil((box[i][1] - box[i][0]) / (config.step_beams * beams[i])) + 1 if domain.free[i] else 1 for i in (0, 1)
+    ]
+    counts.append(config.planes if domain.free[2] else 1)
+    u, v, w = (
+        torch.linspace(low, high, n) if n > 1 else torch.tensor([(low + high) / 2])
+        for (low, high), n in zip(box, counts, strict=True)
+    )
+    rows, columns = torch.meshgrid(v, u, indexing="ij")
+    points = torch.stack([columns, rows, torch.full_like(rows, float(w[0]))], dim=-1)
+    nearest = domain.clamp(points)
+    reach = torch.tensor([float(x[1] - x[0]) if len(x) > 1 else 1.0 for x in (u, v)])
+    inside = ((points - nearest)[..., :2].abs() <= 0.5 * reach).all(-1)
+    grid = PolarGrid(u=u, v=v, w=w, inside=inside, steering=torch.empty(array.size, 0, dtype=torch.complex64))
+    return PolarGrid(u=u, v=v, w=w, inside=inside, steering=steering_matrix(array, grid.polar))
