@@ -1,0 +1,152 @@
+"""How a stage says what it does: log lines, metrics, files, a model. A stage knows this protocol and no tracking server."""
+
+import contextlib
+import csv
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+__all__ = ["ConsoleReporter", "Record", "Reporter", "replacing", "shown_progress", "write_csv", "write_json"]
+
+Record = tuple[str, object]
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+class Reporter(Protocol):
+    """Where a stage's words and numbers go. Keys are names or slash-separated paths, such as ``train/loss_nmse``."""
+
+    def line(self, text: str) -> None:
+        """One line of the log."""
+
+    def params(self, values: Mapping[str, object]) -> None:
+        """Parameters beyond params.yaml (tuned values, effective weights), with dotted keys."""
+
+    def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
+        """Numbers, at `step` (an epoch) or once."""
+
+    def tag(self, key: str, value: str) -> None:
+        """A short fact to search runs by."""
+
+    def artifact(self, path: Path) -> None:
+        """A file or a folder kept with the run. It must exist."""
+
+    def model(self, network: torch.nn.Module, example: tuple[Tensor, ...]) -> None:
+        """A portable copy of `network`, traced in eval mode on `example` (tensors of one batch size, at least 2)."""
+
+    def child(self, name: str) -> "AbstractContextManager[Reporter]":
+        """A nested run, such as a trial. An exception that leaves the block marks it as failed."""
+
+    def progress(self, total: int, what: str) -> AbstractContextManager[Callable[[int], None]]:
+        """Progress over `total` items named `what`; call the result with the number of items just done."""
+
+
+class ConsoleReporter:
+    """A `Reporter` without a server: prints the lines and keeps everything in `records` as (kind, value) pairs."""
+
+    def __init__(self, prefix: str = "", records: list[Record] | None = None) -> None:
+        self.prefix = prefix
+        self.records: list[Record] = [] if records is None else records
+
+    def line(self, text: str) -> None:
+        """Print one line and keep it."""
+        self._keep("line", text)
+        print(f"{self.prefix}{text}", flush=True)
+
+    def params(self, values: Mapping[str, object]) -> None:
+        """Keep the parameters."""
+        self._keep("params", dict(values))
+
+    def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
+        """Keep (values, step)."""
+        self._keep("metrics", ({key: float(value) for key, value in values.items()}, step))
+
+    def tag(self, key: str, value: str) -> None:
+        """Keep the tag."""
+        self._keep("tag", (key, value))
+
+    def artifact(self, path: Path) -> None:
+        """Keep the path; FileNotFoundError where nothing is there."""
+        if not path.exists():
+            raise FileNotFoundError(f"artifact {path}: expected a file or a folder; write it before it is reported")
+        self._keep("artifact", path)
+
+    def model(self, network: torch.nn.Module, example: tuple[Tensor, ...]) -> None:
+        """Keep the network."""
+        self._keep("model", network)
+
+    @contextlib.contextmanager
+    def child(self, name: str) -> Iterator[Reporter]:
+        """A reporter whose records go to the same list, their keys prefixed by `name`."""
+        yield ConsoleReporter(f"{self.prefix}{name}: ", self.records)
+
+    def progress(self, total: int, what: str) -> AbstractContextManager[Callable[[int], None]]:
+        """A bar on a terminal, plain lines elsewhere."""
+        return shown_progress(total, what, self.line)
+
+    def _keep(self, kind: str, value: object) -> None:
+        self.records.append((f"{self.prefix}{kind}", value))
+
+
+@contextlib.contextmanager
+def shown_progress(total: int, what: str, line: Callable[[str], None]) -> Iterator[Callable[[int], None]]:
+    """A tqdm bar where stderr is a terminal; elsewhere `line` gets progress at most every 10 s, and a last word."""
+    if sys.stderr.isatty():
+        with tqdm(total=total, unit=f" {what}", leave=False) as bar:
+
+            def move(count: int) -> None:
+                bar.update(count)
+
+            yield move
+        return
+    done, began = 0, time.monotonic()
+    spoke = began
+
+    def advance(count: int) -> None:
+        nonlocal done, spoke
+        done += count
+        now = time.monotonic()
+        if now - spoke >= _SECONDS_BETWEEN_LINES:
+            line(f"{done}/{total} {what} ({done / (now - began):.3g}/s)")
+            spoke = now
+
+    yield advance
+    took = time.monotonic() - began
+    line(f"{done} {what} in {took:.1f} s ({done / max(took, 1e-9):.3g}/s)")
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` to write to; it takes the place of `path` only when the block ends well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, values: Mapping[str, object]) -> None:
+    """Write `values` as JSON, whole or not at all; ValueError for NaN or infinity (JSON has none: write null)."""
+    text = json.dumps(values, indent=2, allow_nan=False) + "\n"
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
+    """Write `rows`, which all have the keys of the first one, as CSV, whole or not at all; ValueError if empty."""
+    if not rows:
+        raise ValueError(f"{path}: expected at least one row, got none")
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
