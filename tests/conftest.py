@@ -1,0 +1,64 @@
+"""Shape and dtype checks on every call into risloc, two threads at most, and no word from outside the test."""
+
+import dataclasses
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from jaxtyping import install_import_hook
+
+install_import_hook("risloc", "beartype.beartype")  # before the first import of risloc
+
+from risloc.params import build, read_yaml  # noqa: E402
+from risloc.scene import Scenario  # noqa: E402
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+torch.set_num_threads(min(2, os.cpu_count() or 1))
+
+
+@pytest.fixture(autouse=True)
+def _isolated(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """No test sees the caller's DVC run, servers or databases, nor leaves anything there."""
+    home = tmp_path_factory.getbasetemp()
+    for name in [key for key in os.environ if key.startswith(("DVC_", "PREFECT_", "MLFLOW_", "OPTUNA_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PREFECT_HOME", str(home / "prefect"))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{home / 'mlflow.db'}")
+    monkeypatch.setenv("DO_NOT_TRACK", "true")
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The repository's root."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def scenario() -> Scenario:
+    """The scenario of params.yaml: the default preset."""
+    return build(Scenario, read_yaml(REPOSITORY / "params.yaml")["scenario"], "scenario")
+
+
+@pytest.fixture(scope="session")
+def small_scenario(scenario: Scenario) -> Scenario:
+    """4 x 4 elements, M = 4, L = 6, K = 1..3 of 3: quick, and still near-field (0.6 m wide, 0.3..1.5 m away)."""
+    return dataclasses.replace(
+        scenario,
+        preset="small",
+        n_h=4,
+        n_v=4,
+        antennas=4,
+        snapshots=6,
+        K_MAX=3,
+        K_span=(1, 3),
+        distance_span_m=(0.3, 1.5),
+    )
+
+
+@pytest.fixture
+def generator() -> torch.Generator:
+    """A seeded CPU generator."""
+    return torch.Generator().manual_seed(20261123)
