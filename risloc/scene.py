@@ -5,7 +5,7 @@ Axes: batch B, src K_MAX, elem N, ant M, snap L.
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -108,6 +108,11 @@ def _map(batch: BatchT, apply: Callable[[Tensor], Tensor]) -> BatchT:
     return type(batch)(**{f.name: apply(getattr(batch, f.name)) for f in dataclasses.fields(batch)})
 
 
+def _cat(parts: Sequence[BatchT]) -> BatchT:
+    names = [f.name for f in dataclasses.fields(parts[0])]
+    return type(parts[0])(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
+
+
 @dataclass(frozen=True, kw_only=True)
 class Observation:
     """What an estimator may see of B scenes: y_l = H diag(c_l) A s_l + n_l.
@@ -173,6 +178,11 @@ class Scenes:
 
     def __getitem__(self, index: "slice | Tensor") -> "Scenes":
         return Scenes(self.observation[index], self.truth[index])
+
+    @staticmethod
+    def cat(parts: "Sequence[Scenes]") -> "Scenes":
+        """Batches, one after the other."""
+        return Scenes(_cat([part.observation for part in parts]), _cat([part.truth for part in parts]))
 
     def to(self, device: "torch.device | str") -> "Scenes":
         """The same batch on `device`."""

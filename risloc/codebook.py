@@ -1,0 +1,54 @@
+"""Codebooks: the phase that each element of the surface applies in each snapshot, as integers and as phasors.
+
+A code q of b bits stands for exp(+j 2 pi q / 2^b).
+
+Axes: batch B, snap L, elem N.
+"""
+
+import math
+
+import torch
+from jaxtyping import Complex, UInt8
+from torch import Tensor
+
+__all__ = ["codebook", "codes_of", "dft_codes"]
+
+BEAMS = 8  # the DFT codebook has BEAMS x BEAMS beams
+
+
+def dft_codes(n_h: int, n_v: int, snapshots: int, bits: int) -> UInt8[Tensor, "snap elem"]:
+    """Two-dimensional DFT beams: element (ix, iy) has code (p ix + q iy) mod 2^bits in beam (p, q).
+
+    The beams (p, q), p, q = 0..7, q fastest, follow one another; after all 64 the codebook starts again, so that
+    snapshot l has beam l mod 64. With 3 bits the 64 beams are distinct and the code is the exact DFT.
+    """
+    beam = torch.arange(snapshots) % BEAMS**2
+    p, q = beam // BEAMS, beam % BEAMS
+    element = torch.arange(n_h * n_v)
+    ix, iy = element % n_h, element // n_h
+    codes = (p[:, None] * ix + q[:, None] * iy) % 2**bits
+    return codes.to(torch.uint8)
+
+
+def codebook(codes: UInt8[Tensor, "*shape"], bits: int) -> Complex[Tensor, "*shape"]:
+    """The phasors exp(+j 2 pi q / 2^bits), complex64, of codes q in 0..2^bits - 1, by table.
+
+    Raises
+    ------
+    ValueError
+        A code that does not fit in `bits` bits.
+    """
+    if codes.numel() and int(codes.max()) >= 2**bits:
+        raise ValueError(f"codes: expected integers in 0..{2**bits - 1} ({bits} bits), got {int(codes.max())}")
+    return _table(bits)[codes.int()]
+
+
+def codes_of(book: Complex[Tensor, "*shape"], bits: int) -> UInt8[Tensor, "*shape"]:
+    """The codes whose phasors are nearest in phase: the inverse of `codebook`."""
+    step = 2 * math.pi / 2**bits
+    return ((book.angle() / step).round().int() % 2**bits).to(torch.uint8)
+
+
+def _table(bits: int) -> Complex[Tensor, " code"]:
+    phase = torch.arange(2**bits, dtype=torch.float64) * (2 * math.pi / 2**bits)
+    return torch.complex(phase.cos(), phase.sin()).to(torch.complex64)

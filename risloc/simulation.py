@@ -1,0 +1,278 @@
+"""Draw scenes: every scene from its own random stream, everything else batched.
+
+Axes: batch B, src K_MAX, elem N, ant M, snap L; rank is 1 where all sources share a waveform, else K_MAX.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Complex, Float, UInt8
+from torch import Tensor
+
+from risloc.channel import direct_channel, rician_channel
+from risloc.codebook import codebook, dft_codes
+from risloc.geometry import polar_of
+from risloc.params import as_mapping
+from risloc.scene import Observation, Scenario, Scenes, Truth
+from risloc.steering import steering_matrix
+
+__all__ = ["SPLITS", "simulate", "source_covariance"]
+
+SPLITS = {"train": 0, "val": 1, "test": 2}
+PerScene = float | Sequence[float] | np.ndarray | None
+
+_CHUNK = 32  # scenes computed together: the working set stays in the cache
+_SETS = 4  # sets of locations that each scene draws at once; the rest come from its second stream
+_MOST_SETS = 10_000
+
+
+def simulate(
+    scenario: Scenario,
+    *,
+    seed: int,
+    split: str,
+    start: int,
+    stop: int,
+    snr_db: PerScene = None,
+    count: PerScene = None,
+) -> Scenes:
+    """Scenes start..stop-1 of a split: y_l = H diag(c_l) A s_l + n_l.
+
+    A scene depends on the scenario and (seed, split, index) alone, bit for bit: batches may be cut anywhere.
+    The noise variance is tr(G_l A P A^H G_l^H) / M, averaged over l, over the SNR; without a source it is the mean row
+    energy of G over the SNR, as for one unit-power source. Mismatch enters the data; the codes and the channel that an
+    estimator is given are those of the model, up to the channel's own error.
+
+    snr_db, count : replace the SNR and the number of sources drawn, one value or one a scene; the rest stays as drawn.
+
+    Raises
+    ------
+    ValueError
+        An unknown split, an empty or negative range, a count outside 0..K_MAX, or a separation that cannot be met.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"split: expected one of {', '.join(SPLITS)}, got {split!r}")
+    if not 0 <= start < stop:
+        raise ValueError(f"start, stop: expected 0 <= start < stop, got {start} and {stop}")
+    snrs, counts = _per_scene("snr_db", snr_db, stop - start), _per_scene("count", count, stop - start)
+    if counts is not None and not np.isin(counts, np.arange(scenario.K_MAX + 1)).all():
+        raise ValueError(f"count: expected integers in 0..K_MAX = {scenario.K_MAX}, got {np.unique(counts)}")
+    parts = []
+    for first in range(start, stop, _CHUNK):
+        draws = _draw(scenario, seed, SPLITS[split], range(first, min(first + _CHUNK, stop)))
+        here = slice(first - start, first - start + _CHUNK)
+        if snrs is not None:
+            draws = replace(draws, snr_db=snrs[here])
+        if counts is not None:
+            draws = replace(draws, count=counts[here].astype(np.int64))
+        parts.append(_scenes(scenario, draws))
+    return Scenes.cat(parts)
+
+
+def source_covariance(truth: Truth, waveform: str) -> Complex[Tensor, "batch src src"]:
+    """P, the true covariance of the symbols.
+
+    diag(p) for independent waveforms; b b^H with |b_k|^2 = p_k where the sources share a waveform or are constant over
+    the block (their relative phases are read from the symbols).
+    """
+    if waveform == "independent":
+        return torch.diag_embed(truth.power).to(truth.symbols.dtype)
+    relative = (truth.symbols * truth.symbols[:, :1].conj()).sum(-1)
+    b = truth.power.sqrt() * torch.sgn(relative)
+    return b[:, :, None] * b[:, None, :].conj()
+
+
+def _per_scene(name: str, values: PerScene, batch: int) -> np.ndarray | None:
+    if values is None:
+        return None
+    array = np.asarray(values, dtype=np.float64)
+    if array.shape not in ((), (batch,)) or not np.isfinite(array).all():
+        raise ValueError(f"{name}: expected one finite number or one for each of {batch} scenes, got {values!r}")
+    return np.broadcast_to(array, (batch,))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Draws:
+    """Random numbers of a batch of scenes: row i comes from the stream of scene i alone. Normals are CN(0, 1)."""
+
+    keys: list[tuple[int, int, int]]  # (seed, split, index)
+    snr_db: np.ndarray
+    count: np.ndarray
+    rician: np.ndarray
+    direction: np.ndarray  # [batch, 3], uniform in [0, 1) as all below
+    power: np.ndarray  # [batch, src]
+    phase: np.ndarray  # [batch, src]
+    sets: np.ndarray  # [batch, sets, src, 3]
+    codes: UInt8[Tensor, "batch snap elem"]
+    scattered: Complex[Tensor, "batch ant elem"] | None
+    waveforms: Complex[Tensor, "batch rank snap"]
+    noise: Complex[Tensor, "batch snap ant"]
+    mismatch: tuple[Tensor, Tensor, Tensor] | None  # phases and gains, uniform for the dead, channel error
+
+
+def _stream(seed: int, *key: int) -> np.random.Generator:
+    return np.random.Generator(np.random.SFC64(np.random.SeedSequence(seed, spawn_key=key)))
+
+
+def _draw(s: Scenario, seed: int, split: int, indices: range) -> _Draws:
+    batch, K, N, L, M = len(indices), s.K_MAX, s.size, s.snapshots, s.antennas
+    rank = K if s.waveform == "independent" else 1
+    paths = M * N if s.observation == "ris" else 0
+    uniform = np.empty((batch, 6 + (2 + 3 * _SETS) * K))
+    normal = np.empty((batch, 2 * (paths + rank * L + L * M)), dtype=np.float32)
+    codes = np.zeros((batch, L * N), dtype=np.uint8)
+    errors = np.empty((batch, 2 * (N + M * N)), dtype=np.float32) if _mismatched(s) else None
+    dead = np.empty((batch, N))
+    keys = [(seed, split, index) for index in indices]
+    for row, key in enumerate(keys):
+        rng = _stream(*key)
+        rng.random(out=uniform[row])
+        rng.standard_normal(dtype=np.float32, out=normal[row])
+        if s.codebook == "random":
+            codes[row] = np.frombuffer(rng.bytes(L * N), dtype=np.uint8)
+        if errors is not None:
+            rng.standard_normal(dtype=np.float32, out=errors[row])
+            rng.random(out=dead[row])
+    z = torch.view_as_complex(torch.from_numpy(normal).mul_(math.sqrt(0.5)).view(batch, -1, 2))
+    mismatch = None
+    if errors is not None:
+        e = torch.from_numpy(errors)
+        channel = torch.view_as_complex(e[:, 2 * N :].reshape(batch, M, N, 2)) * math.sqrt(0.5)
+        mismatch = (e[:, : 2 * N].view(batch, 2, N), torch.from_numpy(dead), channel)
+    low, high = s.K_span
+    return _Draws(
+        keys=keys,
+        snr_db=_between(s.snr_db_span, uniform[:, 0]),
+        count=low + (uniform[:, 1] * (high - low + 1)).astype(np.int64),
+        rician=_between(s.rician_span, uniform[:, 2]),
+        direction=uniform[:, 3:6],
+        power=uniform[:, 6 : 6 + K],
+        phase=uniform[:, 6 + K : 6 + 2 * K],
+        sets=uniform[:, 6 + 2 * K :].reshape(batch, _SETS, K, 3),
+        codes=_codes(s, codes),
+        scattered=z[:, :paths].view(batch, M, N) if paths else None,
+        waveforms=z[:, paths : paths + rank * L].view(batch, rank, L),
+        noise=z[:, paths + rank * L :].view(batch, L, M),
+        mismatch=mismatch,
+    )
+
+
+def _scenes(s: Scenario, draws: _Draws) -> Scenes:
+    array, batch, K = s.array(), len(draws.keys), s.K_MAX
+    count = torch.from_numpy(draws.count)
+    present = torch.arange(K) < count[:, None]
+    places = _locations(s, draws)
+    location, power = _float(places), _float(_powers(s, draws, places)) * present
+    H = direct_channel(batch, s.size)
+    if draws.scattered is not None:
+        H = rician_channel(array, draws.scattered, _float(draws.direction), _float(draws.rician))
+    given, reflection = _mismatch(s, draws, H)
+    book = codebook(draws.codes, s.code_bits)
+
+    B = _mixing(s, draws, power)  # s_l = B z_l, P = B B^H
+    z = torch.ones_like(draws.waveforms) if s.waveform == "constant" else draws.waveforms
+    AB = (steering_matrix(array, polar_of(location)) @ B) * reflection[:, :, None]
+    fields = book.mT[:, :, :, None] * AB[:, :, None, :]  # [batch, elem, snap, rank]
+    arrived = (H @ fields.flatten(2)).view(batch, s.antennas, s.snapshots, -1)  # G_l A B
+    mean_power = _energy(arrived) / (s.snapshots * s.antennas)
+    row_energy = _energy(H * reflection[:, None, :]) / s.antennas
+    snr_db = _float(draws.snr_db)
+    noise_var = torch.where(count > 0, mean_power, row_energy) / 10 ** (snr_db / 10)
+    y = (arrived * z.mT[:, None]).sum(-1).mT + noise_var.sqrt()[:, None, None] * draws.noise
+    return Scenes(
+        Observation(y=y, codebook=book, H=given, noise_var=noise_var),
+        Truth(location=location * present[..., None], power=power, symbols=B @ z, count=count, snr_db=snr_db),
+    )
+
+
+def _codes(s: Scenario, draws: np.ndarray) -> UInt8[Tensor, "batch snap elem"]:
+    if s.codebook == "random":
+        return torch.from_numpy(draws & np.uint8(2**s.code_bits - 1)).view(-1, s.snapshots, s.size)
+    if s.codebook == "dft":
+        return dft_codes(s.n_h, s.n_v, s.snapshots, s.code_bits).repeat(len(draws), 1, 1)
+    return torch.from_numpy(draws).view(-1, s.snapshots, s.size)
+
+
+def _powers(s: Scenario, draws: _Draws, location: np.ndarray) -> np.ndarray:
+    if s.power_law == "inverse_square":
+        return 1 / np.square(location[..., 2])
+    return 10 ** (_between(s.power_span_db, draws.power) / 10)
+
+
+def _mixing(s: Scenario, draws: _Draws, power: Tensor) -> Complex[Tensor, "batch src rank"]:
+    amplitude = power.sqrt()
+    if s.waveform == "independent":
+        return torch.diag_embed(amplitude).to(torch.complex64)
+    return torch.polar(amplitude, 2 * math.pi * _float(draws.phase))[:, :, None]
+
+
+def _mismatched(s: Scenario) -> bool:
+    return any(value > 0 for value in as_mapping(s.mismatch).values())
+
+
+def _mismatch(s: Scenario, draws: _Draws, H: Tensor) -> tuple[Tensor, Tensor]:
+    """The channel that the estimator is given, and each element's true complex reflection."""
+    if draws.mismatch is None:
+        return H, torch.ones(H.shape[0], s.size, dtype=H.dtype)
+    normal, uniform, error = draws.mismatch
+    gain = 10 ** (s.mismatch.element_gain_std_db / 20 * normal[:, 0])
+    alive = uniform >= s.mismatch.dead_fraction
+    phase = math.radians(s.mismatch.element_phase_std_deg) * normal[:, 1]
+    scale = (s.mismatch.channel_error * H.abs().square().mean((1, 2))).sqrt()
+    return H + scale[:, None, None] * error, torch.polar(gain * alive, phase)
+
+
+def _locations(s: Scenario, draws: _Draws) -> np.ndarray:
+    """Float64 [batch, src, 3]: for each scene the first set in which all sources are far enough apart."""
+    location = _within(s, draws.sets)
+    good = _separated(s, location, draws.count)
+    chosen = location[np.arange(len(good)), good.argmax(1)]
+    for row in np.flatnonzero(~good.any(1)):
+        chosen[row] = _search(s, draws.keys[row], draws.count[row : row + 1])
+    return chosen
+
+
+def _search(s: Scenario, key: tuple[int, int, int], count: np.ndarray) -> np.ndarray:
+    rng = _stream(*key, 1)
+    for _ in range(_MOST_SETS // 100):
+        location = _within(s, rng.random((1, 100, s.K_MAX, 3)))
+        good = _separated(s, location, count)[0]
+        if good.any():
+            return location[0, good.argmax()]
+    raise ValueError(
+        f"min_separation_uv = {s.min_separation_uv}, min_separation_deg = {s.min_separation_deg}: none of {_MOST_SETS} "
+        f"random sets of {int(count[0])} sources is that far apart in the angular spans; lower the separation or K_span"
+    )
+
+
+def _within(s: Scenario, unit: np.ndarray) -> np.ndarray:
+    domain = s.domain()
+    low, high = np.array([domain.azimuth, domain.elevation, domain.distance]).T
+    return low + (high - low) * unit
+
+
+def _separated(s: Scenario, location: np.ndarray, count: np.ndarray) -> np.ndarray:
+    """Bool [batch, sets]: whether all pairs of the first `count` sources are apart, in (u, v) and in angle."""
+    azimuth, elevation = location[..., 0], location[..., 1]
+    flat = np.cos(elevation)
+    unit = np.stack([np.sin(azimuth) * flat, np.sin(elevation), np.cos(azimuth) * flat])  # [3, batch, sets, src]
+    i, j = np.triu_indices(s.K_MAX, 1)
+    apart = np.square(unit[:2, ..., i] - unit[:2, ..., j]).sum(0) >= s.min_separation_uv**2
+    chord = 2 * math.sin(math.radians(s.min_separation_deg) / 2)
+    apart &= np.square(unit[..., i] - unit[..., j]).sum(0) >= chord**2
+    return (apart | (j >= count[:, None, None])).all(-1)
+
+
+def _between(span: tuple[float, float], unit: np.ndarray) -> np.ndarray:
+    return span[0] + (span[1] - span[0]) * unit
+
+
+def _float(values: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
+
+
+def _energy(x: Tensor) -> Float[Tensor, " batch"]:
+    return torch.view_as_real(x).square().flatten(1).sum(1)
