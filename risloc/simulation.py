@@ -5,7 +5,7 @@ Axes: batch B, src K_MAX, elem N, ant M, snap L; rank is 1 where all sources sha
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ __all__ = ["SPLITS", "simulate", "source_covariance"]
 SPLITS = {"train": 0, "val": 1, "test": 2}
 PerScene = float | Sequence[float] | np.ndarray | None
 
-_CHUNK = 32  # scenes computed together: the working set stays in the cache
+_CHUNK = 32  # scenes computed together, cut at its multiples whatever is asked for: the same operations, the same bits
 _SETS = 4  # sets of locations that each scene draws at once; the rest come from its second stream
 _MOST_SETS = 10_000
 
@@ -61,14 +61,15 @@ def simulate(
     if counts is not None and not np.isin(counts, np.arange(scenario.K_MAX + 1)).all():
         raise ValueError(f"count: expected integers in 0..K_MAX = {scenario.K_MAX}, got {np.unique(counts)}")
     parts = []
-    for first in range(start, stop, _CHUNK):
-        draws = _draw(scenario, seed, SPLITS[split], range(first, min(first + _CHUNK, stop)))
-        here = slice(first - start, first - start + _CHUNK)
+    for first in range(start - start % _CHUNK, stop, _CHUNK):
+        draws = _draw(scenario, seed, SPLITS[split], range(first, first + _CHUNK))
+        wanted = slice(max(start - first, 0), min(stop - first, _CHUNK))
+        given = slice(first + wanted.start - start, first + wanted.stop - start)
         if snrs is not None:
-            draws = replace(draws, snr_db=snrs[here])
+            draws.snr_db[wanted] = snrs[given]
         if counts is not None:
-            draws = replace(draws, count=counts[here].astype(np.int64))
-        parts.append(_scenes(scenario, draws))
+            draws.count[wanted] = counts[given]
+        parts.append(_scenes(scenario, draws)[wanted])
     return Scenes.cat(parts)
 
 
@@ -166,8 +167,9 @@ def _scenes(s: Scenario, draws: _Draws) -> Scenes:
     present = torch.arange(K) < count[:, None]
     places = _locations(s, draws)
     location, power = _float(places), _float(_powers(s, draws, places)) * present
-    H = direct_channel(batch, s.size)
-    if draws.scattered is not None:
+    if draws.scattered is None:
+        H = direct_channel(batch, s.size)
+    else:
         H = rician_channel(array, draws.scattered, _float(draws.direction), _float(draws.rician))
     given, reflection = _mismatch(s, draws, H)
     book = codebook(draws.codes, s.code_bits)
@@ -175,13 +177,13 @@ def _scenes(s: Scenario, draws: _Draws) -> Scenes:
     B = _mixing(s, draws, power)  # s_l = B z_l, P = B B^H
     z = torch.ones_like(draws.waveforms) if s.waveform == "constant" else draws.waveforms
     AB = (steering_matrix(array, polar_of(location)) @ B) * reflection[:, :, None]
-    fields = book.mT[:, :, :, None] * AB[:, :, None, :]  # [batch, elem, snap, rank]
-    arrived = (H @ fields.flatten(2)).view(batch, s.antennas, s.snapshots, -1)  # G_l A B
+    fields = book[:, :, None] * AB.mT[:, None].contiguous()  # [batch, snap, rank, elem]: diag(c_l) A B, transposed
+    arrived = (fields.flatten(1, 2) @ H.mT).view(batch, s.snapshots, -1, s.antennas)  # G_l A B, transposed
     mean_power = _energy(arrived) / (s.snapshots * s.antennas)
     row_energy = _energy(H * reflection[:, None, :]) / s.antennas
     snr_db = _float(draws.snr_db)
     noise_var = torch.where(count > 0, mean_power, row_energy) / 10 ** (snr_db / 10)
-    y = (arrived * z.mT[:, None]).sum(-1).mT + noise_var.sqrt()[:, None, None] * draws.noise
+    y = (arrived * z.mT[..., None]).sum(2) + noise_var.sqrt()[:, None, None] * draws.noise
     return Scenes(
         Observation(y=y, codebook=book, H=given, noise_var=noise_var),
         Truth(location=location * present[..., None], power=power, symbols=B @ z, count=count, snr_db=snr_db),
