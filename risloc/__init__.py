@@ -10,7 +10,18 @@ __version__ = "0.1.0"
 
 _SUBMODULES = frozenset(
     {"channel", "checkpoint", "codebook", "covariance", "crb", "geometry", "grid", "likelihood", "loss", "metrics"}
-    | {"music", "network", "params", "scene", "shards", "simulation", "spectrum", "steering", "training"}
+    | {
+        "music",
+        "network",
+        "params",
+        "preset_files",
+        "scene",
+        "shards",
+        "simulation",
+        "spectrum",
+        "steering",
+        "training",
+    }
 )
 
 __all__ = ["__version__", *sorted(_SUBMODULES)]
