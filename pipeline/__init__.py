@@ -1,0 +1,1 @@
+"""Orchestration: one Prefect flow a stage, the driver flow, tracking. It knows the stages and no mathematics."""

@@ -1,0 +1,63 @@
+"""`python -m pipeline STAGE` runs one stage; `python -m pipeline preset NAME` writes a preset into params.yaml."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipeline import signals
+from pipeline.env import COPY
+from pipeline.layout import STAGES
+from risloc.params import ParamError, read_yaml
+
+
+def main(arguments: list[str]) -> int:
+    """Do what the command line says; the exit code. A wrong parameter is one line on stderr, not a traceback."""
+    options = _parser().parse_args(arguments)
+    signals.install()
+    try:
+        if options.command == "preset":
+            from pipeline.presets import write_preset
+
+            print(write_preset(options.name, COPY / "params.yaml"))
+        else:
+            _run(options.command, options.into, options.set)
+    except ParamError as error:
+        sys.stderr.write(f"params.yaml: {error}\n")
+        return 1
+    return 0
+
+
+def _run(stage: str, into: Path | None, changes: list[tuple[str, Any]]) -> None:
+    from pipeline.sections import override, typed_sections
+
+    params = override(read_yaml(COPY / "params.yaml"), dict(changes))
+    typed_sections(stage, params)  # a wrong parameter shows before the seconds that prefect and mlflow take to load
+    from pipeline.flows import run_stage
+
+    run_stage(stage, params, into)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m pipeline", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="STAGE")
+    for stage in STAGES:
+        command = commands.add_parser(stage, help=f"run the stage {stage} (dvc repro does, when it is due)")
+        command.add_argument("--into", type=Path, help="write results to this folder, and read what it already holds")
+        command.add_argument("--set", type=_change, action="append", default=[], metavar="section.key=value")
+    command = commands.add_parser("preset", help="write a preset's values into params.yaml")
+    command.add_argument("name")
+    return parser
+
+
+def _change(text: str) -> tuple[str, Any]:
+    path, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"expected section.key=value, got {text!r}")
+    return path, yaml.safe_load(value)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

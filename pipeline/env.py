@@ -1,0 +1,47 @@
+"""Roots, environment and locks. Import this before prefect or mlflow.
+
+`ROOT` is the user's repository, where the tracking store and resumable state live. DVC names it in DVC_ROOT even when
+it runs a stage in a temporary copy, so all copies share one store. `COPY` is the tree this code runs from.
+"""
+
+import contextlib
+import fcntl
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+__all__ = ["COPY", "PARENT", "ROOT", "STATE", "child_environment", "lock"]
+
+COPY = Path(__file__).resolve().parents[1]
+ROOT = Path(os.environ.get("DVC_ROOT") or COPY).resolve()
+STATE = ROOT / ".state"
+PARENT = "RISLOC_PARENT_FLOW_RUN"
+"""The environment variable by which the driver flow names itself to the stages that it causes to run."""
+
+for _name, _value in {
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "MLFLOW_TRACKING_URI": f"sqlite:///{ROOT / 'mlflow.db'}",
+    "MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL": "5",  # seconds; the default of 10 says nothing of a short stage
+    "MPLBACKEND": "Agg",
+}.items():
+    os.environ.setdefault(_name, _value)
+
+
+@contextlib.contextmanager
+def lock(name: str) -> Iterator[None]:
+    """Hold the file lock `name` of this repository; wait until it is free. The kernel frees it if the process dies."""
+    path = STATE / "locks" / f"{name}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def child_environment(**extra: str) -> dict[str, str]:
+    """The environment for a child `dvc`: this interpreter's tools first on PATH, and nothing of our own flow run."""
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT__")}
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    return inherited | {"PATH": path} | extra

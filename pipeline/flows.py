@@ -1,0 +1,48 @@
+"""One Prefect flow a stage: parameters and paths in, the stage's work, everything it reports into MLflow."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import prefect
+from prefect import Flow
+from prefect.logging import get_run_logger
+
+from pipeline import signals
+from pipeline.env import COPY, PARENT, ROOT
+from pipeline.layout import paths_of
+from pipeline.sections import sections_of, stage_function, typed_sections
+from pipeline.tracking import stage_run
+
+__all__ = ["run_stage", "stage_flow"]
+
+
+def stage_flow(stage: str) -> Flow[..., None]:
+    """The flow that runs `stage` once; its parameters are the sections of params.yaml that the stage uses."""
+
+    def work(sections: dict[str, Any], paths: dict[str, Path], params: dict[str, Any]) -> None:
+        signals.install()  # again: prefect has just installed its own
+        with stage_run(stage, params, get_run_logger().info) as report:
+            stage_function(stage)(**typed_sections(stage, params), **paths, report=report)
+
+    work.__doc__ = stage_function(stage).__doc__
+    return prefect.flow(name=stage, flow_run_name=_run_name(stage), validate_parameters=False)(work)
+
+
+def run_stage(stage: str, params: Mapping[str, Any], into: Path | None) -> None:
+    """Run `stage` on `params` as a flow, results under `into` or else in place; ParamError before anything starts."""
+    typed_sections(stage, params)
+    used = {name: params[name] for name in sections_of(stage_function(stage))}
+    with prefect.tags(*_tags()):
+        stage_flow(stage)(sections=used, paths=paths_of(stage, COPY, ROOT, into), params=dict(params))
+
+
+def _run_name(stage: str) -> str:
+    experiment = os.environ.get("DVC_EXP_NAME")
+    return f"{stage}-{experiment}" if experiment else stage
+
+
+def _tags() -> list[str]:
+    named = {"exp": os.environ.get("DVC_EXP_NAME"), "parent": os.environ.get(PARENT)}
+    return [f"{key}:{value}" for key, value in named.items() if value]

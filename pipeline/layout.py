@@ -1,0 +1,72 @@
+"""The one table of the pipeline: its stages in order, its parameter sections, and where each path parameter lies."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["PATHS", "SECTIONS", "STAGES", "StageFiles", "paths_of"]
+
+SECTIONS = (
+    "seed",
+    "scenario",
+    "data",
+    "shards",
+    "covariance",
+    "grid",
+    "network",
+    "loss",
+    "overfit",
+    "hpo",
+    "train",
+    "evaluate",
+)
+"""Every top-level key of params.yaml."""
+
+PATHS = {
+    "raw": "data/raw",
+    "shard_dir": "data/shards",
+    "overfit_report": "reports/overfit",
+    "best": "models/best.yaml",
+    "trials": "reports/hpo",
+    "checkpoint": "models/checkpoint",
+    "train_report": "reports/train",
+    "evaluate_report": "reports/evaluate",
+}
+"""Path parameter of a stage: path in the repository. `metrics` and `state` are the stage's own, see `paths_of`."""
+
+
+@dataclass(frozen=True)
+class StageFiles:
+    """Which path parameters a stage reads (`deps`) and writes (`outs`); every stage also writes its `metrics`."""
+
+    deps: tuple[str, ...]
+    outs: tuple[str, ...]
+    state: bool = False
+    """The stage keeps resumable work in a folder of its own."""
+
+
+STAGES = {
+    "simulate": StageFiles(deps=(), outs=("raw",)),
+    "shard": StageFiles(deps=("raw",), outs=("shard_dir",)),
+    "overfit": StageFiles(deps=("shard_dir",), outs=("overfit_report",)),
+    "hpo": StageFiles(deps=("shard_dir", "overfit_report"), outs=("best", "trials"), state=True),
+    "train": StageFiles(deps=("shard_dir", "best"), outs=("checkpoint", "train_report"), state=True),
+    "evaluate": StageFiles(deps=("shard_dir", "checkpoint"), outs=("evaluate_report",)),
+}
+
+
+def paths_of(stage: str, here: Path, root: Path, into: Path | None = None) -> dict[str, Path]:
+    """The value of each path parameter of `stage`.
+
+    here : the tree whose results are read and written.  root : where resumable state lies, shared by temporary copies.
+    into : a folder that takes all that is written; what it already holds is read from there, the rest from `here`.
+    """
+    files = STAGES[stage]
+    target = into or here
+    paths = {name: target / PATHS[name] for name in files.outs}
+    for name in files.deps:
+        overlaid = target / PATHS[name]
+        paths[name] = overlaid if overlaid.exists() else here / PATHS[name]
+    paths["metrics"] = target / "metrics" / f"{stage}.json"
+    if files.state:
+        paths["state"] = (into or root) / ".state" / stage
+    return paths

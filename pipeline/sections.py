@@ -1,0 +1,72 @@
+"""params.yaml as the typed sections that a stage's signature asks for, checked whole before anything runs."""
+
+import copy
+import importlib
+import inspect
+import typing
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline.layout import SECTIONS, STAGES
+from risloc.params import ParamError, build
+
+__all__ = ["override", "sections_of", "stage_function", "typed_sections"]
+
+
+def stage_function(stage: str) -> Callable[..., None]:
+    """The `run` of `stages/<stage>.py`."""
+    return importlib.import_module(f"stages.{stage}").run
+
+
+def sections_of(run: Callable[..., None]) -> dict[str, type]:
+    """The sections that a stage asks for, each with its type: its parameters but the paths and the reporter."""
+    hints = typing.get_type_hints(run)
+    names = [name for name in inspect.signature(run).parameters if name != "report" and hints[name] is not Path]
+    return {name: hints[name] for name in names}
+
+
+def typed_sections(stage: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    """The typed sections of `stage`, after all sections of all stages have been checked.
+
+    Raises
+    ------
+    ParamError
+        An unknown or missing section or key, a wrong type, a value outside its domain; of any stage, so that a slip in
+        the last one shows before the first one runs.
+    """
+    if unknown := [name for name in params if name not in SECTIONS]:
+        raise ParamError(f"{unknown[0]}: unknown section; allowed: {', '.join(SECTIONS)}. Remove it or mend its name")
+    if missing := [name for name in SECTIONS if name not in params]:
+        raise ParamError(f"{missing[0]}: missing section; there are no defaults outside params.yaml, add it there")
+    values = {name: _sections(name, params) for name in STAGES}
+    return values[stage]
+
+
+def override(params: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of `params` with the value at each dotted path of `changes` replaced; ParamError if it is not there."""
+    changed: dict[str, Any] = copy.deepcopy(dict(params))
+    for path, value in changes.items():
+        *parents, last = path.split(".")
+        place: Any = changed
+        for parent in parents:
+            place = place.get(parent) if isinstance(place, dict) else None
+        if not isinstance(place, dict) or last not in place:
+            raise ParamError(f"{path}: not a parameter; name one that stands in params.yaml, such as loss.lam_cov")
+        if isinstance(place[last], dict):
+            raise ParamError(f"{path}: a section; set its parameters one by one: {', '.join(place[last])}")
+        place[last] = value
+    return changed
+
+
+def _sections(stage: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    asked = sections_of(stage_function(stage))
+    return {name: _section(kind, params[name], name) for name, kind in asked.items()}
+
+
+def _section(kind: type, value: object, name: str) -> Any:
+    if kind is not int:
+        return build(kind, value, name)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ParamError(f"{name}: expected a whole number >= 0, got {value!r}")
+    return value

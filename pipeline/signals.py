@@ -1,0 +1,48 @@
+"""A prompt end on Ctrl-C and SIGTERM.
+
+Prefect's temporary server dies by the same Ctrl-C and its client then retries for minutes; so the first signal runs the
+clean-up calls, ends the child processes, and leaves at once with code 130.
+"""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from types import FrameType
+
+import psutil
+
+__all__ = ["EXIT_CODE", "install", "on_stop"]
+
+EXIT_CODE = 130
+_GRACE_SECONDS = 5.0
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_cleanup: list[Callable[[], None]] = []
+
+
+def on_stop(call: Callable[[], None]) -> None:
+    """Have `call` run, last added first, when a signal ends this process."""
+    _cleanup.append(call)
+
+
+def install() -> None:
+    """Take over SIGINT and SIGTERM. Call again where a library may have installed its own handlers."""
+    for number in _SIGNALS:
+        signal.signal(number, _stop)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    for other in _SIGNALS:
+        signal.signal(other, signal.SIG_IGN)
+    watchdog = threading.Timer(_GRACE_SECONDS, os._exit, [EXIT_CODE])  # a clean-up may need a lock that we interrupted
+    watchdog.daemon = True
+    watchdog.start()
+    sys.stderr.write(f"stopped by {signal.Signals(number).name}\n")
+    try:
+        for call in reversed(_cleanup):
+            call()
+        for child in psutil.Process().children(recursive=True):
+            child.terminate()
+    finally:
+        os._exit(EXIT_CODE)
