@@ -1,0 +1,143 @@
+"""The conditional likelihood of the raw snapshots, concentrated over the symbols, and its Gauss-Newton fit.
+
+With B_l = H diag(c_l) A and every symbol unknown, the negative log-likelihood is, up to a constant,
+
+    f(u, v, w) / sigma^2,   f = sum_l |P_perp(B_l) y_l|^2
+
+(Stoica and Nehorai 1989, deterministic maximum likelihood; the snapshots differ in their codes, so that each has its own
+projector). Its Jacobian by variable projection in Kaufman's form is -P_perp(B_l) D_l S_l, whose Gram matrix is
+sigma^2 / 2 times the deterministic Fisher information: Gauss-Newton here is Fisher scoring.
+
+Axes: batch B, snap L, ant M, elem N, src K.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Complex, Float
+from torch import Tensor
+
+from risloc.geometry import Array, Domain
+from risloc.newton import Minimum, Model, minimise
+from risloc.scene import Observation
+from risloc.steering import steering_derivatives, steering_matrix
+
+__all__ = ["Projection", "Sensing", "conditional_cost", "fit_conditional", "project"]
+
+
+@dataclass(frozen=True)
+class Sensing:
+    """What a likelihood needs to know of B scenes.
+
+    G : the rows H diag(c_l) of all snapshots, one below the other.  y, noise_var : as observed.
+    """
+
+    array: Array
+    domain: Domain
+    G: Complex[Tensor, "batch row elem"]
+    y: Complex[Tensor, "batch snap ant"]
+    noise_var: Float[Tensor, " batch"]
+
+    @classmethod
+    def of(cls, observation: Observation, array: Array, domain: Domain) -> "Sensing":
+        """The sensing of an observation; G takes B x L x M x N numbers, which bounds the batch."""
+        G = (observation.H[:, None] * observation.codebook[:, :, None]).flatten(1, 2)
+        return cls(array.to(observation.y), domain, G, observation.y, observation.noise_var)
+
+    def __getitem__(self, rows: "slice | Tensor") -> "Sensing":
+        return Sensing(self.array, self.domain, self.G[rows], self.y[rows], self.noise_var[rows])
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def responses(self, A: Complex[Tensor, "batch elem col"]) -> Complex[Tensor, "batch snap col ant"]:
+        """H diag(c_l) a for every column a, as rows."""
+        batch, snap, ant = self.y.shape
+        return (A.mT @ self.G.mT.to(A.dtype)).view(batch, -1, snap, ant).transpose(1, 2).contiguous()
+
+
+@dataclass(frozen=True)
+class Projection:
+    """The least-squares fit of B_l to y_l.
+
+    Qh : rows of an orthonormal basis of B_l, conjugated; zero rows for absent sources.  s : the symbols.
+    residual : P_perp(B_l) y_l.
+    """
+
+    Qh: Complex[Tensor, "batch snap src ant"]
+    s: Complex[Tensor, "batch snap src"]
+    residual: Complex[Tensor, "batch snap ant"]
+
+    @property
+    def cost(self) -> Float[Tensor, " batch"]:
+        """sum_l |P_perp(B_l) y_l|^2."""
+        return self.residual.abs().square().sum((-2, -1))
+
+    def complement(self, Z: Complex[Tensor, "batch snap col ant"]) -> Complex[Tensor, "batch snap col ant"]:
+        """P_perp(B_l) z for every row z."""
+        return Z - (Z @ self.Qh.mT) @ self.Qh.conj()
+
+
+def project(
+    B: Complex[Tensor, "batch snap src ant"], y: Complex[Tensor, "batch snap ant"], present: Bool[Tensor, "batch src"]
+) -> Projection:
+    """Fit y_l by the responses B_l (rows) of the sources that are present.
+
+    Where the sources of a scene are linearly dependent in float precision, its residual is NaN: no fit, no decrease.
+    """
+    B = B * present[:, None, :, None]
+    gram = B.conj() @ B.mT + torch.diag_embed((~present).to(B.dtype))[:, None]
+    C, info = torch.linalg.cholesky_ex(gram)
+    Qh = torch.linalg.solve_triangular(C, B.conj(), upper=False)
+    z = (Qh @ y[..., None]) * torch.where(info == 0, 1.0, torch.nan)[..., None, None]
+    s = torch.linalg.solve_triangular(C.mH, z, upper=True)
+    return Projection(Qh=Qh, s=s[..., 0], residual=y - (z.mT @ Qh.conj())[..., 0, :])
+
+
+def conditional_cost(
+    sensing: Sensing, polar: Float[Tensor, "batch src 3"], present: Bool[Tensor, "batch src"]
+) -> Float[Tensor, " batch"]:
+    """f = sum_l |P_perp(B_l) y_l|^2; the log-likelihood is -f / sigma^2 up to a constant."""
+    B = sensing.responses(steering_matrix(sensing.array, polar))
+    return project(B, sensing.y, present).cost
+
+
+def fit_conditional(
+    sensing: Sensing,
+    start: Float[Tensor, "batch src 3"],
+    present: Bool[Tensor, "batch src"],
+    *,
+    tolerance: float,
+    iterations: int,
+) -> Minimum:
+    """All present sources jointly in (u, v, w), from `start`, inside the domain; the cost never rises.
+
+    tolerance : the promised decrease of the cost at which to stop, in units of sigma^2 (1e-3 is a fortieth of a standard
+    deviation). The `point` of the result is [batch, 3 src]; absent sources stay where they are.
+    """
+    eps = torch.finfo(start.dtype).eps
+    limit = tolerance * sensing.noise_var + eps * sensing.y.abs().square().sum((-2, -1))
+    return minimise(_Conditional(sensing, present), start.flatten(1), limit, iterations)
+
+
+@dataclass(frozen=True)
+class _Conditional:
+    sensing: Sensing
+    present: Tensor
+
+    def __getitem__(self, rows: Tensor) -> "_Conditional":
+        return _Conditional(self.sensing[rows], self.present[rows])
+
+    def project(self, point: Tensor) -> Tensor:
+        return self.sensing.domain.clamp(point.view(len(point), -1, 3)).flatten(1)
+
+    def model(self, point: Tensor) -> Model:
+        polar = point.view(len(point), -1, 3)
+        count = polar.shape[1]
+        A, dA = steering_derivatives(self.sensing.array, polar)
+        Z = self.sensing.responses(torch.cat([A, dA.flatten(-2)], dim=-1))
+        fit = project(Z[:, :, :count], self.sensing.y, self.present)
+        V = fit.complement(Z[:, :, count:] * fit.s.repeat_interleave(3, dim=-1)[..., None])
+        J = torch.view_as_real(V.transpose(1, 2)).flatten(2)  # of -residual: [batch, par, snap ant 2]
+        r = torch.view_as_real(fit.residual).flatten(1)
+        return Model(value=fit.cost, gradient=-(J @ r[..., None])[..., 0], curvature=J @ J.mT)

@@ -1,0 +1,115 @@
+"""One damped Newton engine for every fit: batched, monotone, never outside its domain, honest about convergence.
+
+Axes: batch B (independent problems), par P (parameters of each).
+"""
+
+from dataclasses import dataclass
+from typing import Protocol, Self
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+__all__ = ["Minimum", "Model", "Problem", "minimise"]
+
+COMPACT = 0.75  # drop finished problems once fewer than this share are still running
+DAMPING_LIMIT = 1e7
+
+
+@dataclass(frozen=True)
+class Model:
+    """The objective and its local quadratic model: value, gradient, and a symmetric matrix of curvature."""
+
+    value: Float[Tensor, " batch"]
+    gradient: Float[Tensor, "batch par"]
+    curvature: Float[Tensor, "batch par par"]
+
+    def put(self, rows: Tensor, other: "Model") -> "Model":
+        """This model with `other` in place of the rows where the mask `rows` is True."""
+        return Model(
+            torch.where(rows, other.value, self.value),
+            torch.where(rows[:, None], other.gradient, self.gradient),
+            torch.where(rows[:, None, None], other.curvature, self.curvature),
+        )
+
+    def __getitem__(self, rows: Tensor) -> "Model":
+        return Model(self.value[rows], self.gradient[rows], self.curvature[rows])
+
+
+class Problem(Protocol):
+    """B independent minimisations, evaluated together."""
+
+    def model(self, point: Tensor) -> Model:
+        """The objective and its quadratic model at `point` [batch, par]."""
+
+    def project(self, point: Tensor) -> Tensor:
+        """The nearest admissible point, coordinate by coordinate; a fixed coordinate is set to its value."""
+
+    def __getitem__(self, rows: Tensor) -> Self:
+        """The problems of these rows (an index tensor)."""
+
+
+@dataclass(frozen=True)
+class Minimum:
+    """Where each problem ended. `value` is never above the value at the start."""
+
+    point: Float[Tensor, "batch par"]
+    value: Float[Tensor, " batch"]
+    converged: Bool[Tensor, " batch"]
+
+
+def minimise(
+    problem: Problem, start: Float[Tensor, "batch par"], tolerance: Float[Tensor, " batch"], iterations: int
+) -> Minimum:
+    """Levenberg-Marquardt from `start`, projected into the domain: steps that do not lower the value are not taken.
+
+    A problem has converged when the decrease that its quadratic model promises, g^T (C + damping)^-1 g, is below
+    `tolerance` (in units of the value). A coordinate at the border whose gradient points outwards is held there; a
+    coordinate without curvature does not move. A non-finite value counts as no decrease.
+    """
+    point = problem.project(start)
+    model = problem.model(point)
+    best, value = point.clone(), model.value.clone()
+    converged = torch.zeros_like(value, dtype=torch.bool)
+    rows = torch.arange(len(point), device=point.device)
+    running = torch.ones_like(converged)
+    damping = torch.full_like(value, 1e-3)
+    for _ in range(iterations):
+        step, promise = _step(problem, point, model, damping)
+        trial = problem.project(point + step)
+        there = problem.model(trial)
+        better = running & (there.value < model.value)
+        point, model = torch.where(better[:, None], trial, point), model.put(better, there)
+        done = running & (promise <= tolerance) & (damping <= 1)
+        damping = torch.where(better, damping / 5, damping * 4).clamp_min(1e-6)
+        best[rows], value[rows] = point, model.value
+        converged[rows] |= done
+        running = running & ~done & (damping < DAMPING_LIMIT)
+        active = int(running.sum())
+        if active == 0:
+            break
+        if active < COMPACT * len(rows):
+            keep = running.nonzero()[:, 0]
+            problem, point, model, damping = problem[keep], point[keep], model[keep], damping[keep]
+            rows, running, tolerance = rows[keep], running[keep], tolerance[keep]
+    return Minimum(best, value, converged)
+
+
+def _step(problem: Problem, point: Tensor, model: Model, damping: Tensor) -> tuple[Tensor, Tensor]:
+    """The damped step and the decrease it promises, in double precision, scaled to unit curvature."""
+    g, C = model.gradient.double(), model.curvature.double()
+    nudge = torch.finfo(point.dtype).eps ** (2 / 3)
+    moved = (problem.project(point - nudge * model.gradient.sign()) - point).abs()
+    scale = C.diagonal(dim1=-2, dim2=-1).abs()
+    free = (moved > nudge / 2) & (scale > 0) & g.isfinite() & scale.isfinite()
+    inverse = torch.where(free, scale, 1.0).rsqrt() * free
+    C = inverse[:, :, None] * C.nan_to_num() * inverse[:, None, :]
+    C.diagonal(dim1=-2, dim2=-1).add_(damping.double()[:, None] + (~free))
+    g = g.nan_to_num() * inverse
+    chol, info = torch.linalg.cholesky_ex(C)
+    usable = info == 0
+    chol = torch.where(usable[:, None, None], chol, torch.eye(chol.shape[-1], dtype=chol.dtype, device=chol.device))
+    step = -torch.cholesky_solve(g[..., None], chol)[..., 0]
+    promise = torch.where(usable, -(g * step).sum(-1), torch.inf)
+    step = torch.where(usable[:, None], step * inverse, 0.0)
+    return step.to(point.dtype), promise.to(point.dtype)

@@ -1,0 +1,156 @@
+"""The stochastic likelihood of the raw snapshots: powers by scoring, a joint Fisher-scoring fit, and BIC.
+
+With independent Gaussian symbols y_l ~ CN(0, C_l), C_l = B_l diag(p) B_l^H + sigma^2 I, the negative log-likelihood is
+
+    f = sum_l ln det C_l + y_l^H C_l^-1 y_l
+
+without M L ln pi. sigma^2 is known. Everything here is in double precision: B^H C^-1 B cancels at high SNR.
+
+Axes: batch B, snap L, ant M, src K, col 4 K.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Complex, Float
+from torch import Tensor
+
+from risloc.crb import known_noise_information, location_derivatives
+from risloc.likelihood import Sensing
+from risloc.newton import Minimum, Model, minimise
+from risloc.steering import steering_derivatives, steering_matrix
+
+__all__ = ["bic", "fit_powers", "fit_stochastic", "information", "log_likelihood"]
+
+FLOOR = 1e-6  # the least power, as a share of the mean power of a snapshot over that of a response
+
+
+@dataclass(frozen=True)
+class _Moments:
+    """What f needs of the responses: X = Z^H C^-1 Z and xi_l = Z^H C^-1 y_l, and f itself."""
+
+    X: Complex[Tensor, "batch snap col col"]
+    xi: Complex[Tensor, "batch snap col"]
+    value: Float[Tensor, " batch"]
+
+
+def _moments(Z: Tensor, y: Tensor, power: Tensor, noise_var: Tensor) -> _Moments:
+    """By Woodbury with the K x K matrix V = I + sqrt(p) B^H B sqrt(p) / sigma^2; power 0 drops a source."""
+    K, M = power.shape[-1], Z.shape[-1]
+    noise = noise_var[:, None, None, None]
+    root = power.sqrt()[:, None, :, None]
+    S = Z[:, :, :K] * root
+    T = S.conj() @ torch.cat([Z.mT, y[..., None]], dim=-1) / noise.sqrt()
+    V = torch.eye(K, dtype=Z.dtype, device=Z.device) + S.conj() @ S.mT / noise
+    C = torch.linalg.cholesky(V)
+    half = torch.linalg.solve_triangular(C, T, upper=False)
+    full = torch.cat([Z.conj(), y.conj()[:, :, None]], dim=2) @ torch.cat([Z.mT, y[..., None]], dim=-1)
+    X = (full - half.mH @ half) / noise
+    log_det = M * noise_var.log()[:, None] + 2 * C.diagonal(dim1=-2, dim2=-1).real.log().sum(-1)
+    return _Moments(X[..., :-1, :-1], X[..., :-1, -1], (log_det + X[..., -1, -1].real).sum(-1))
+
+
+def fit_powers(
+    sensing: Sensing,
+    polar: Float[Tensor, "batch src 3"],
+    present: Bool[Tensor, "batch src"],
+    *,
+    iterations: int = 8,
+) -> tuple[Float[Tensor, "batch src"], Float[Tensor, " batch"]]:
+    """The powers that maximise the likelihood at fixed locations, and f there; absent sources get power 0.
+
+    Fisher scoring in p, (|X_bb|^2) dp = |xi|^2 - X_bb, kept above a small floor; the best of all iterates is returned.
+    """
+    B = sensing.responses(steering_matrix(sensing.array, polar)).to(torch.complex128)
+    y, noise_var = sensing.y.to(torch.complex128), sensing.noise_var.double()
+    energy = B.abs().square().sum(-1).mean(1)
+    floor = FLOOR * y.abs().square().sum(-1).mean(-1, keepdim=True) / energy
+    match = (B.conj() @ y[..., None])[..., 0] / B.abs().square().sum(-1)
+    power = torch.where(present, match.abs().square().mean(1).clamp_min(floor), 0.0)
+    best, lowest = power, torch.full_like(noise_var, torch.inf)
+    absent = torch.diag_embed((~present).double())
+    for _ in range(iterations):
+        m = _moments(B, y, power, noise_var)
+        best = torch.where((m.value < lowest)[:, None], power, best)
+        lowest = torch.minimum(m.value, lowest)
+        score = (m.xi.abs().square() - m.X.diagonal(dim1=-2, dim2=-1).real).sum(1)
+        step = torch.linalg.solve(m.X.abs().square().sum(1) + absent, score)
+        power = torch.where(present, torch.maximum(power + step, floor), 0.0)
+    return best, lowest
+
+
+def log_likelihood(
+    sensing: Sensing, polar: Float[Tensor, "batch src 3"], power: Float[Tensor, "batch src"]
+) -> Float[Tensor, " batch"]:
+    """ln p(y) = -f - M L ln pi of each scene; power 0 means absent."""
+    B = sensing.responses(steering_matrix(sensing.array, polar)).to(torch.complex128)
+    m = _moments(B, sensing.y.to(torch.complex128), power.double(), sensing.noise_var.double())
+    return -m.value - math.prod(sensing.y.shape[1:]) * math.log(math.pi)
+
+
+def bic(value: Float[Tensor, "*batch"], order: int, samples: int) -> Float[Tensor, "*batch"]:
+    """2 f + 4 K ln(L M): smaller is better. Three coordinates and a power a source, `samples` = L M."""
+    return 2 * value + 4 * order * math.log(samples)
+
+
+def information(
+    sensing: Sensing, location: Float[Tensor, "batch src 3"], power: Float[Tensor, "batch src"]
+) -> Float[Tensor, "batch par par"]:
+    """The Fisher information about (azimuth, elevation, 1/r) of each source, then the powers; sigma^2 is known."""
+    A, dA = location_derivatives(sensing.array.to(location.double()), location.double())
+    Z = sensing.responses(torch.cat([A, dA.flatten(-2)], dim=-1))
+    return known_noise_information(
+        _moments(Z, sensing.y.to(Z.dtype), power.double(), sensing.noise_var.double()).X, power.double()
+    )
+
+
+def fit_stochastic(
+    sensing: Sensing,
+    start: Float[Tensor, "batch src 3"],
+    power: Float[Tensor, "batch src"],
+    *,
+    tolerance: float,
+    iterations: int,
+) -> Minimum:
+    """Locations and ln p_k jointly, by damped Fisher scoring from `start`, inside the domain; f never rises.
+
+    Sources of power 0 are absent and stay so. `point` of the result is [batch, 3 src + src]: (u, v, w) of each source,
+    then the ln p.
+    """
+    z = power.double().clamp_min(1e-30).log()
+    point = torch.cat([start.double().flatten(1), z], dim=1)
+    return minimise(_Stochastic(sensing, power > 0), point, torch.full_like(point[:, 0], tolerance), iterations)
+
+
+@dataclass(frozen=True)
+class _Stochastic:
+    sensing: Sensing
+    present: Tensor
+
+    def __getitem__(self, rows: Tensor) -> "_Stochastic":
+        return _Stochastic(self.sensing[rows], self.present[rows])
+
+    def project(self, point: Tensor) -> Tensor:
+        K = self.present.shape[1]
+        polar = self.sensing.domain.clamp(point[:, : 3 * K].reshape(len(point), K, 3))
+        return torch.cat([polar.flatten(1), point[:, 3 * K :].clamp(-80.0, 80.0)], dim=1)
+
+    def model(self, point: Tensor) -> Model:
+        s, K = self.sensing, self.present.shape[1]
+        polar = point[:, : 3 * K].reshape(len(point), K, 3)
+        power = torch.where(self.present, point[:, 3 * K :].exp(), 0.0)
+        A, dA = steering_derivatives(s.array.to(polar), polar)
+        columns = torch.cat([A, dA.flatten(-2)], dim=-1)
+        Z = s.responses(columns)
+        noise_var = s.noise_var.double()
+        m = _moments(Z, s.y.to(Z.dtype), power, noise_var)
+        own = torch.arange(K, device=point.device).repeat_interleave(3)
+        bd = m.X[:, :, own, K + torch.arange(3 * K, device=point.device)]
+        d_coordinate = 2 * (bd - m.xi[..., own] * m.xi[..., K:].conj()).real.sum(1) * power[:, own]
+        d_log_power = (m.X.diagonal(dim1=-2, dim2=-1).real[..., :K] - m.xi[..., :K].abs().square()).sum(1) * power
+        F = known_noise_information(m.X, power)
+        unit = torch.cat([torch.ones_like(d_coordinate), power], dim=1)
+        # Halves: the engine counts a value as |r|^2, a gradient as J^H r and a curvature as J^H J.
+        gradient = torch.cat([d_coordinate, d_log_power], dim=1) / 2
+        return Model(value=m.value, gradient=gradient, curvature=F * unit[:, :, None] * unit[:, None, :] / 2)
