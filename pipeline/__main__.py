@@ -23,21 +23,26 @@ def main(arguments: list[str]) -> int:
 
             print(write_preset(options.name, COPY / "params.yaml"))
         else:
-            _run(options.command, options.into, options.set)
+            return _run(options.command, options.into, options.set)
     except ParamError as error:
         sys.stderr.write(f"params.yaml: {error}\n")
         return 1
     return 0
 
 
-def _run(stage: str, into: Path | None, changes: list[tuple[str, Any]]) -> None:
+def _run(stage: str, into: Path | None, changes: list[tuple[str, Any]]) -> int:
     from pipeline.sections import override, typed_sections
 
     params = override(read_yaml(COPY / "params.yaml"), dict(changes))
     typed_sections(stage, params)  # a wrong parameter shows before the seconds that prefect and mlflow take to load
-    from pipeline.flows import run_stage
+    from pipeline.flows import StageError, run_stage
 
-    run_stage(stage, params, into)
+    try:
+        run_stage(stage, params, into)
+    except StageError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -24,6 +24,7 @@ for _name, _value in {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "MLFLOW_TRACKING_URI": f"sqlite:///{ROOT / 'mlflow.db'}",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL": "5",  # seconds; the default of 10 says nothing of a short stage
     "MPLBACKEND": "Agg",
 }.items():

@@ -15,7 +15,7 @@ from pipeline.layout import paths_of
 from pipeline.sections import sections_of, stage_function, typed_sections
 from pipeline.tracking import stage_run
 
-__all__ = ["run_stage", "stage_flow"]
+__all__ = ["StageError", "run_stage", "stage_flow"]
 
 
 def stage_flow(stage: str) -> Flow[..., None]:
@@ -30,12 +30,29 @@ def stage_flow(stage: str) -> Flow[..., None]:
     return prefect.flow(name=stage, flow_run_name=_run_name(stage), validate_parameters=False)(work)
 
 
+class StageError(RuntimeError):
+    """A stage ended with an exception, which stands in the flow's log; this says which and why in one line."""
+
+
 def run_stage(stage: str, params: Mapping[str, Any], into: Path | None) -> None:
-    """Run `stage` on `params` as a flow, results under `into` or else in place; ParamError before anything starts."""
+    """Run `stage` on `params` as a flow, results under `into` or else in place.
+
+    Raises
+    ------
+    ParamError
+        Before anything starts.
+    StageError
+        The stage failed.
+    """
     typed_sections(stage, params)
     used = {name: params[name] for name in sections_of(stage_function(stage))}
     with prefect.tags(*_tags()):
-        stage_flow(stage)(sections=used, paths=paths_of(stage, COPY, ROOT, into), params=dict(params))
+        state = stage_flow(stage)(
+            sections=used, paths=paths_of(stage, COPY, ROOT, into), params=dict(params), return_state=True
+        )
+    if not state.is_completed():
+        cause = state.result(raise_on_failure=False)
+        raise StageError(f"{stage} failed: {type(cause).__name__}: {cause}")
 
 
 def _run_name(stage: str) -> str:

@@ -4,11 +4,12 @@ Prefect's temporary server dies by the same Ctrl-C and its client then retries f
 clean-up calls, ends the child processes, and leaves at once with code 130.
 """
 
+import contextlib
 import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 import psutil
@@ -21,9 +22,14 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _cleanup: list[Callable[[], None]] = []
 
 
-def on_stop(call: Callable[[], None]) -> None:
-    """Have `call` run, last added first, when a signal ends this process."""
+@contextlib.contextmanager
+def on_stop(call: Callable[[], None]) -> Iterator[None]:
+    """While the block runs, have `call` run (the innermost block's first) when a signal ends this process."""
     _cleanup.append(call)
+    try:
+        yield
+    finally:
+        _cleanup.remove(call)
 
 
 def install() -> None:

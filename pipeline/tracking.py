@@ -75,8 +75,9 @@ class MlflowReporter:
         parent = self.client.get_run(self.run_id)
         tags = {"mlflow.parentRunId": self.run_id, **_process_tags()}
         run = self.client.create_run(parent.info.experiment_id, run_name=name, tags=tags)
-        with _finished(self.client, run.info.run_id):
-            yield MlflowReporter(run.info.run_id, lambda text: self.say(f"{name}: {text}"))
+        run_id = run.info.run_id
+        with _ended(self.client, run_id, lambda status: self.client.set_terminated(run_id, status)):
+            yield MlflowReporter(run_id, lambda text: self.say(f"{name}: {text}"))
 
     def progress(self, total: int, what: str) -> AbstractContextManager[Callable[[int], None]]:
         """A bar on a terminal, plain lines elsewhere."""
@@ -95,27 +96,24 @@ def stage_run(stage: str, params: Mapping[str, Any], say: Callable[[str], None])
         _bury_the_dead(client, experiment)
     run = mlflow.start_run(experiment_id=experiment, run_name=stage, log_system_metrics=True)
     run_id = run.info.run_id
-    on_stop(lambda: client.set_terminated(run_id, "KILLED"))
     reporter = MlflowReporter(run_id, say)
-    reporter.params(flatten(params))
-    for key, value in {**_origin_tags(stage), **_process_tags()}.items():
-        reporter.tag(key, value)
-    try:
+    with _ended(client, run_id, mlflow.end_run):
+        reporter.params(flatten(params))
+        for key, value in {**_origin_tags(stage), **_process_tags()}.items():
+            reporter.tag(key, value)
         yield reporter
-    except BaseException:
-        mlflow.end_run("FAILED")
-        raise
-    mlflow.end_run("FINISHED")
 
 
 @contextlib.contextmanager
-def _finished(client: MlflowClient, run_id: str) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        client.set_terminated(run_id, "FAILED")
-        raise
-    client.set_terminated(run_id, "FINISHED")
+def _ended(client: MlflowClient, run_id: str, end: Callable[[str], object]) -> Iterator[None]:
+    """End a run by `end(status)`, according to how the block ends."""
+    with on_stop(lambda: client.set_terminated(run_id, "KILLED")):
+        try:
+            yield
+        except BaseException:
+            end("FAILED")
+            raise
+        end("FINISHED")
 
 
 def _experiment(client: MlflowClient) -> str:
