@@ -9,19 +9,11 @@ from types import ModuleType
 __version__ = "0.1.0"
 
 _SUBMODULES = frozenset(
-    {"channel", "checkpoint", "codebook", "covariance", "crb", "geometry", "grid", "likelihood", "loss", "metrics"}
-    | {
-        "music",
-        "network",
-        "params",
-        "preset_files",
-        "scene",
-        "shards",
-        "simulation",
-        "spectrum",
-        "steering",
-        "training",
-    }
+    (
+        "channel checkpoint codebook covariance crb geometry grid likelihood loss metrics music network "
+        "params preset_files records scene shard_writer shards simulation spectrum steering training "
+        "validation"
+    ).split()
 )
 
 __all__ = ["__version__", *sorted(_SUBMODULES)]

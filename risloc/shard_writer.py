@@ -1,0 +1,86 @@
+"""Write a shard: validated scenes in, one whole HDF5 file out, or none.
+
+Axes: batch B, src K_MAX, elem N.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from risloc.covariance import true_covariance
+from risloc.geometry import polar_of
+from risloc.params import as_mapping
+from risloc.records import layout, scenes_of
+from risloc.scene import Scenario, Scenes
+from risloc.shards import FACTOR, SCHEMA, shard_checksum
+from risloc.steering import steering_matrix
+
+__all__ = ["true_factor", "write_shard"]
+
+
+def true_factor(scenario: Scenario, scenes: Scenes) -> np.ndarray:
+    """The factor A diag(sqrt p) of R_true, trace N: complex64 [batch, elem, src], zero columns where no source is."""
+    location = scenes.truth.location.clone()
+    location[~scenes.truth.present] = 1.0  # any place: the power there is 0
+    A = steering_matrix(scenario.array(), polar_of(location))
+    return true_covariance(A, scenes.truth.power).factor.numpy()
+
+
+def write_shard(
+    path: Path, scenario: Scenario, arrays: Mapping[str, np.ndarray], *, seed: int, split: str, start: int, chunk: int
+) -> str:
+    """Write scenes start, start + 1, ... of a split to `path`; returns the checksum.
+
+    The file is laid out in memory, written beside `path`, synced and renamed: it is whole or it is not there. The same
+    scenes give the same bytes.
+
+    arrays : as `risloc.records.layout` lists them, with a batch axis.
+
+    Raises
+    ------
+    OSError
+        The file could not be written (a full disk, say); nothing is left of it.
+    """
+    scenes = scenes_of(arrays, scenario.code_bits)
+    stored = {name: arrays[name] for name in layout(scenario)} | {FACTOR: true_factor(scenario, scenes)}
+    with h5py.File(path.name, "w", driver="core", backing_store=False, track_order=False) as file:
+        for name, array in stored.items():
+            chunks = (min(chunk, len(array)), *array.shape[1:])
+            file.create_dataset(name, data=array, chunks=chunks, track_times=False)
+        file.attrs["schema"] = SCHEMA
+        file.attrs["scenario"] = json.dumps(as_mapping(scenario), sort_keys=True)
+        file.attrs["seed"], file.attrs["split"] = seed, split
+        file.attrs["start"], file.attrs["stop"] = start, start + len(scenes)
+        file.attrs["chunk"] = chunk
+        checksum = shard_checksum(file)
+        file.attrs["checksum"] = checksum
+        file.flush()
+        _write_whole(path, file.id.get_file_image())
+    return checksum
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f"{path.name}.part")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"{path}: {error.strerror} after {len(content)} bytes were to be written; nothing is left of it. "
+            "Free some space (or move data/) and run `dvc repro shard` again",
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
