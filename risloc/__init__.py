@@ -8,12 +8,10 @@ from types import ModuleType
 
 __version__ = "0.1.0"
 
-_SUBMODULES = frozenset(
-    (
-        "channel checkpoint codebook covariance crb geometry grid likelihood loss metrics music network "
-        "params preset_files records scene shard_writer shards simulation spectrum steering training "
-        "validation"
-    ).split()
+_SUBMODULES = (
+    frozenset({"channel", "checkpoint", "codebook", "covariance", "crb", "geometry", "grid", "likelihood", "loss"})
+    | frozenset({"metrics", "music", "network", "params", "preset_files", "records", "scene", "selection"})
+    | frozenset({"shard_writer", "shards", "simulation", "spectrum", "steering", "training", "validation"})
 )
 
 __all__ = ["__version__", *sorted(_SUBMODULES)]
