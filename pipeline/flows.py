@@ -1,12 +1,12 @@
 """One Prefect flow a stage: parameters and paths in, the stage's work, everything it reports into MLflow."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import prefect
-from prefect import Flow
+from prefect import Flow, State
 from prefect.logging import get_run_logger
 
 from pipeline import signals
@@ -47,7 +47,8 @@ def run_stage(stage: str, params: Mapping[str, Any], into: Path | None) -> None:
     typed_sections(stage, params)
     used = {name: params[name] for name in sections_of(stage_function(stage))}
     with prefect.tags(*_tags()):
-        state = stage_flow(stage)(
+        flow: Callable[..., Any] = stage_flow(stage)
+        state: State[None] = flow(
             sections=used, paths=paths_of(stage, COPY, ROOT, into), params=dict(params), return_state=True
         )
     if not state.is_completed():

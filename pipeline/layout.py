@@ -1,25 +1,9 @@
-"""The one table of the pipeline: its stages in order, its parameter sections, and where each path parameter lies."""
+"""The one table of the pipeline: its stages in order, and where each path parameter lies."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["PATHS", "SECTIONS", "STAGES", "StageFiles", "paths_of"]
-
-SECTIONS = (
-    "seed",
-    "scenario",
-    "data",
-    "shards",
-    "covariance",
-    "grid",
-    "network",
-    "loss",
-    "overfit",
-    "hpo",
-    "train",
-    "evaluate",
-)
-"""Every top-level key of params.yaml."""
+__all__ = ["PATHS", "STAGES", "StageFiles", "paths_of"]
 
 PATHS = {
     "raw": "data/raw",

@@ -6,7 +6,8 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from pipeline.env import COPY
-from risloc.params import ParamError, build, read_yaml
+from risloc.params import build
+from risloc.preset_files import preset
 from risloc.scene import Scenario
 from stages.report import replacing
 
@@ -23,15 +24,11 @@ def write_preset(name: str, params: Path) -> str:
     ParamError
         No such preset (the message lists them), or a preset that is not a scenario.
     """
-    source = PRESETS / f"{name}.yaml"
-    known = sorted(path.stem for path in PRESETS.glob("*.yaml"))
-    if name not in known:
-        raise ParamError(f"preset: expected one of {', '.join(known)}, got {name!r}")
-    build(Scenario, read_yaml(source), f"preset {name}")
+    build(Scenario, preset(name), f"preset {name}")
     yaml = YAML()
     yaml.width = 120
     document = yaml.load(params.read_text(encoding="utf-8"))
-    _replace(document["scenario"], yaml.load(source.read_text(encoding="utf-8")))
+    _replace(document["scenario"], yaml.load((PRESETS / f"{name}.yaml").read_text(encoding="utf-8")))
     with replacing(params) as temporary, temporary.open("w", encoding="utf-8") as file:
         yaml.dump(document, file)
     return f"{params.name}: scenario is now the preset {name}; `dvc repro` runs what depends on it"

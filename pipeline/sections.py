@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.layout import SECTIONS, STAGES
+from pipeline.layout import STAGES
 from risloc.params import ParamError, build
 
 __all__ = ["override", "sections_of", "stage_function", "typed_sections"]
@@ -35,12 +35,17 @@ def typed_sections(stage: str, params: Mapping[str, Any]) -> dict[str, Any]:
         An unknown or missing section or key, a wrong type, a value outside its domain; of any stage, so that a slip in
         the last one shows before the first one runs.
     """
-    if unknown := [name for name in params if name not in SECTIONS]:
-        raise ParamError(f"{unknown[0]}: unknown section; allowed: {', '.join(SECTIONS)}. Remove it or mend its name")
-    if missing := [name for name in SECTIONS if name not in params]:
+    asked = {name: sections_of(stage_function(name)) for name in STAGES}
+    known = dict.fromkeys(section for sections in asked.values() for section in sections)
+    if unknown := [name for name in params if name not in known]:
+        raise ParamError(f"{unknown[0]}: unknown section; allowed: {', '.join(known)}. Remove it or mend its name")
+    if missing := [name for name in known if name not in params]:
         raise ParamError(f"{missing[0]}: missing section; there are no defaults outside params.yaml, add it there")
-    values = {name: _sections(name, params) for name in STAGES}
-    return values[stage]
+    built = {
+        name: {section: _section(kind, params[section], section) for section, kind in sections.items()}
+        for name, sections in asked.items()
+    }
+    return built[stage]
 
 
 def override(params: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -57,11 +62,6 @@ def override(params: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str,
             raise ParamError(f"{path}: a section; set its parameters one by one: {', '.join(place[last])}")
         place[last] = value
     return changed
-
-
-def _sections(stage: str, params: Mapping[str, Any]) -> dict[str, Any]:
-    asked = sections_of(stage_function(stage))
-    return {name: _section(kind, params[name], name) for name, kind in asked.items()}
 
 
 def _section(kind: type, value: object, name: str) -> Any:
