@@ -18,6 +18,7 @@ __all__ = [
     "FactoredCovariance",
     "hybrid_covariance",
     "least_squares_snapshots",
+    "pseudo_snapshots",
     "sample_covariance",
     "true_covariance",
 ]
@@ -98,17 +99,56 @@ def least_squares_snapshots(
     the result would be wrong. The floor is a hundredth of mean |y|^2 over that energy, which keeps the result
     equivariant: scaling y and sigma, or H, scales x and nothing else.
     """
-    m = H.shape[-2]
-    gram = H @ H.mH
-    row_energy = gram.diagonal(dim1=-2, dim2=-1).real.mean(-1)
-    y_power = y.abs().square().mean((-2, -1))
-    p_tot = torch.maximum(y_power - noise_var, 0.01 * y_power) / row_energy
-    rho = noise_var / p_tot.clamp_min(torch.finfo(p_tot.dtype).tiny)
-    rho = torch.maximum(rho, row_energy * torch.finfo(rho.dtype).eps)
-    eye = torch.eye(m, dtype=H.dtype, device=H.device)
-    chol = torch.linalg.cholesky(gram + rho[:, None, None] * eye)
-    z = torch.cholesky_solve(y.mT, chol)
-    return codebook.mT.conj() * (H.mH @ z)
+    back = _Ridge.of(y, H, noise_var)
+    return codebook.mT.conj() * back.solve(y.mT)
+
+
+@torch.no_grad()
+def pseudo_snapshots(
+    y: Complex[Tensor, "batch snap ant"],
+    codebook: Complex[Tensor, "batch snap elem"],
+    H: Complex[Tensor, "batch ant elem"],
+    noise_var: Float[Tensor, " batch"],
+    R: FactoredCovariance,
+) -> Complex[Tensor, "batch elem snap"]:
+    """xhat_l + (N / M) G_l^H (G_l G_l^H + rho I)^-1 (y_l - G_l xhat_l), xhat_l the posterior mean given the prior R.
+
+    R : the prior up to its scale, trace N; the prior used is p_tot R. With R = F F^H, B_l = G_l F and C_l = p_tot B_l
+    B_l^H + sigma^2 I, xhat_l = p_tot F B_l^H C_l^-1 y_l. No gradient passes.
+    """
+    ridge = _Ridge.of(y, H, noise_var)
+    F = R.factor * ridge.p_tot.sqrt()[:, None, None]
+    B = torch.einsum("bmn,blnr->blmr", H, codebook[..., None] * F[:, None])
+    C = B @ B.mH + noise_var[:, None, None, None] * torch.eye(H.shape[-2], dtype=H.dtype, device=H.device)
+    z = torch.cholesky_solve(y[..., None], torch.linalg.cholesky(C))
+    weights = B.mH @ z
+    residual = y - (B @ weights)[..., 0]
+    n, m = H.shape[-1], H.shape[-2]
+    xhat = F @ weights[..., 0].mT
+    return xhat + (n / m) * codebook.mT.conj() * ridge.solve(residual.mT)
+
+
+@dataclass(frozen=True)
+class _Ridge:
+    """H^H (H H^H + rho I)^-1, factored once a scene, and the total power per element p_tot behind rho."""
+
+    H: Tensor
+    chol: Tensor
+    p_tot: Tensor
+
+    @classmethod
+    def of(cls, y: Tensor, H: Tensor, noise_var: Tensor) -> "_Ridge":
+        gram = H @ H.mH
+        row_energy = gram.diagonal(dim1=-2, dim2=-1).real.mean(-1)
+        y_power = torch.view_as_real(y).square().sum(-1).mean((-2, -1))
+        p_tot = torch.maximum(y_power - noise_var, 0.01 * y_power) / row_energy
+        rho = noise_var / p_tot.clamp_min(torch.finfo(p_tot.dtype).tiny)
+        rho = torch.maximum(rho, row_energy * torch.finfo(rho.dtype).eps)
+        eye = torch.eye(H.shape[-2], dtype=H.dtype, device=H.device)
+        return cls(H, torch.linalg.cholesky(gram + rho[:, None, None] * eye), p_tot)
+
+    def solve(self, columns: Tensor) -> Tensor:
+        return self.H.mH @ torch.cholesky_solve(columns, self.chol)
 
 
 def sample_covariance(snapshots: Complex[Tensor, "batch elem snap"]) -> FactoredCovariance:

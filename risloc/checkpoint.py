@@ -1,0 +1,98 @@
+"""A checkpoint is a folder: model.safetensors and the config.json that rebuilds the network. Data only, loaded strictly."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from risloc.covariance import CovarianceConfig
+from risloc.grid import GridConfig
+from risloc.network import HybridNetwork, NetworkConfig
+from risloc.params import ParamError, as_mapping, build
+from risloc.scene import Scenario
+
+__all__ = ["SCHEMA_VERSION", "CheckpointError", "check_geometry", "load_checkpoint", "save_checkpoint"]
+
+SCHEMA_VERSION = 1
+_SECTIONS = {"scenario": Scenario, "grid": GridConfig, "covariance": CovarianceConfig, "network": NetworkConfig}
+_GEOMETRY = ("observation", "n_h", "n_v", "carrier_hz", "reference", "K_MAX")
+
+
+class CheckpointError(ValueError):
+    """A checkpoint is missing, damaged, of another version, or made for another geometry."""
+
+
+def save_checkpoint(folder: Path, network: HybridNetwork, extra: Mapping[str, Any]) -> None:
+    """Write the weights and their config; each file is whole or absent.
+
+    extra : what else travels with the weights (loss weights, data checksum, scores); must be JSON.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    config = {
+        "schema_version": SCHEMA_VERSION,
+        "scenario": as_mapping(network.scenario),
+        "grid": as_mapping(network.grid_config),
+        "covariance": as_mapping(network.covariance_config),
+        "network": as_mapping(network.config),
+        "extra": dict(extra),
+    }
+    weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    part = folder / "model.safetensors.part"
+    save_file(weights, part)
+    os.replace(part, folder / "model.safetensors")
+    part = folder / "config.json.part"
+    part.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    os.replace(part, folder / "config.json")
+
+
+def load_checkpoint(folder: Path) -> tuple[HybridNetwork, dict[str, Any]]:
+    """The network in evaluation mode, and what was saved as `extra`.
+
+    Raises
+    ------
+    CheckpointError
+        A file is missing or damaged, the schema version is another, or weights and config do not fit together.
+    """
+    remedy = "Make it again with `dvc repro train`"
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        weights = load_file(folder / "model.safetensors")
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{error.filename}: no such file. {remedy}") from error
+    except (SafetensorError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{folder}: not a readable checkpoint ({error}). {remedy}") from error
+    version = config.get("schema_version") if isinstance(config, dict) else None
+    if version != SCHEMA_VERSION:
+        raise CheckpointError(
+            f"{folder}: expected checkpoint schema version {SCHEMA_VERSION}, got {version!r}. {remedy}"
+        )
+    try:
+        sections: dict[str, Any] = {
+            name: build(cls, config.get(name), f"{folder}/config.json: {name}") for name, cls in _SECTIONS.items()
+        }
+        network = HybridNetwork(sections["scenario"], sections["grid"], sections["covariance"], sections["network"])
+        network.load_state_dict(weights, strict=True)
+    except (ParamError, RuntimeError) as error:
+        raise CheckpointError(f"{folder}: weights and config do not make a network ({error}). {remedy}") from error
+    return network.eval(), config["extra"]
+
+
+def check_geometry(network: HybridNetwork, scenario: Scenario) -> None:
+    """Refuse to use a network on an array, a wavelength or a K_MAX that it was not made for.
+
+    Raises
+    ------
+    CheckpointError
+        Names the first parameter that differs, with both values.
+    """
+    for name in _GEOMETRY:
+        made, asked = getattr(network.scenario, name), getattr(scenario, name)
+        if made != asked:
+            raise CheckpointError(
+                f"checkpoint: made for scenario.{name} = {made!r}, asked to run on {asked!r}. "
+                "Train one for this scenario with `dvc repro train`, or restore the scenario"
+            )

@@ -1,0 +1,323 @@
+"""The training loop that every stage shares: one step, in a fixed order, and what is known after an epoch.
+
+    forward -> backward -> unscale -> clip -> finite check -> optimizer.step -> scaler.update -> scheduler.step
+
+The complex algebra of covariances and losses runs in full precision; only the convolutions run under autocast.
+"""
+
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from risloc.covariance import FactoredCovariance, true_covariance
+from risloc.geometry import location_of, position_of
+from risloc.loss import (
+    WEIGHTS,
+    LossConfig,
+    LossTerms,
+    LossWeights,
+    TermError,
+    check_gradients,
+    loss_terms,
+    true_steering,
+)
+from risloc.metrics import gospa
+from risloc.network import HybridNetwork, Prediction
+from risloc.params import param
+from risloc.scene import Scenes, Truth
+
+__all__ = [
+    "FirstStep",
+    "FitConfig",
+    "Trainer",
+    "Validation",
+    "best_device",
+    "nmse_silent",
+    "slot_gospa",
+    "subspace_distance",
+    "validate",
+]
+
+GOSPA_CUTOFF = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitConfig:
+    """The `fit` section of params.yaml: how every network is fitted, whatever the stage."""
+
+    batch_size: int = param("scenes a step", ge=1)
+    learning_rate: float = param("peak learning rate of AdamW", gt=0.0)
+    weight_decay: float = param("decoupled weight decay", ge=0.0)
+    warmup: float = param("fraction of all steps in which the learning rate rises", ge=0.0, lt=1.0)
+    clip_norm: float = param("largest gradient norm", gt=0.0)
+    ema_decay: float = param("decay of the averaged weights, which are the ones evaluated and shipped", ge=0.0, lt=1.0)
+    amp: bool = param("mixed precision in the convolutions where the device has bfloat16")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FirstStep:
+    """What the first step of every run says, so that an unsupervised covariance cannot go unnoticed."""
+
+    weights: LossWeights
+    loss_nmse: float
+    loss_nmse_pred: float
+    R_blend_requires_grad: bool
+
+
+class Trainer:
+    """A network, its averaged copy, and the optimizer between them.
+
+    network : moved to `device`.  steps_per_epoch : fixes the schedules of learning rate and loss weights.
+    """
+
+    def __init__(
+        self,
+        network: HybridNetwork,
+        loss: LossConfig,
+        fit: FitConfig,
+        *,
+        epochs: int,
+        steps_per_epoch: int,
+        device: torch.device,
+    ) -> None:
+        self.network = network.to(device, memory_format=torch.channels_last)
+        self.average = AveragedModel(self.network, avg_fn=_warm_average(fit.ema_decay))
+        self.loss, self.fit, self.epochs, self.device = loss, fit, epochs, device
+        self.optimizer = torch.optim.AdamW(network.parameters(), fit.learning_rate, weight_decay=fit.weight_decay)
+        schedule = _warm_cosine(steps_per_epoch * epochs, fit.warmup)
+        self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, schedule)
+        self.amp = fit.amp and has_bfloat16(device)
+        self.epoch, self.skipped = 0, 0
+
+    @property
+    def averaged(self) -> HybridNetwork:
+        """The averaged network, in evaluation mode."""
+        module = self.average.module
+        assert isinstance(module, HybridNetwork)
+        return module.eval()
+
+    def weights(self) -> LossWeights:
+        """The weights of the current epoch.
+
+        Raises
+        ------
+        risloc.loss.TermError
+            The schedule gives 0 to a weight that params.yaml does not.
+        """
+        weights = self.loss.weights_at(self.epoch, self.epochs)
+        for name in WEIGHTS:
+            if getattr(self.loss, name) > 0 and getattr(weights, name) == 0:
+                raise TermError(
+                    f"{name}: {getattr(self.loss, name)} in params, but the schedule trains with 0; mend it"
+                )
+        return weights
+
+    def train_epoch(
+        self, batches: Iterable[Scenes], *, on_first: Callable[[FirstStep], None], on_step: Callable[[int], None]
+    ) -> dict[str, float]:
+        """One pass; returns the mean of every raw term, and advances the epoch.
+
+        Raises
+        ------
+        FloatingPointError
+            The loss is not finite: names the terms.
+        risloc.loss.TermError
+            In the first step of a run: a weighted term teaches nothing.
+        """
+        self.network.train()
+        weights, sums, count = self.weights(), _Means(), 0
+        for scenes in batches:
+            terms = self._step(scenes.to(self.device), weights, on_first if count == 0 else None)
+            sums.add(terms.values, len(scenes))
+            on_step(1)
+            count += 1
+        if count == 0:
+            raise ValueError("training: expected at least one batch an epoch, got none; lower batch_size or add scenes")
+        self.epoch += 1
+        return sums.result()
+
+    def _step(self, scenes: Scenes, weights: LossWeights, on_first: Callable[[FirstStep], None] | None) -> LossTerms:
+        network = self.network
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp):
+            prediction, _, R_blend = network.blend(scenes.observation)
+            terms = loss_terms(prediction, R_blend, scenes, network.array, network.grid, self.loss)
+        total = terms.total(weights)
+        if not torch.isfinite(total):
+            bad = [name for name, value in terms.values.items() if not torch.isfinite(value)]
+            raise FloatingPointError(f"loss: expected a finite value, got {float(total)} (terms: {', '.join(bad)})")
+        if on_first is not None:
+            check_gradients(terms, weights, prediction.output)
+            first = {name: float(terms.values[name]) for name in ("loss_nmse", "loss_nmse_pred")}
+            on_first(FirstStep(weights=weights, **first, R_blend_requires_grad=R_blend.factor.requires_grad))
+        self.optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(total)
+        self._update()
+        return LossTerms({name: value.detach() for name, value in terms.values.items()})
+
+    def _update(self) -> None:
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.fit.clip_norm)
+        if not torch.isfinite(norm):
+            self.skipped += 1
+            return
+        self.optimizer.step()
+        self.scheduler.step()
+        self.average.update_parameters(self.network)
+
+    def save(self, path: Path, extra: Mapping[str, Any]) -> None:
+        """Everything needed to go on with the same result, and `extra` (JSON), as safetensors; whole or not at all."""
+        tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
+        tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
+        for index, slots in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{key}": value for key, value in slots.items()}
+        scalars = {
+            "epoch": self.epoch,
+            "skipped": self.skipped,
+            "step": self.scheduler.last_epoch,
+            "extra": dict(extra),
+        }
+        part = path.with_suffix(".part")
+        save_file(
+            {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()},
+            part,
+            {"scalars": json.dumps(scalars)},
+        )
+        part.replace(path)
+
+    def load(self, path: Path) -> dict[str, Any]:
+        """Go on from `save`; returns its `extra`."""
+        with safe_open(path, "pt", device=str(self.device)) as file:
+            scalars = json.loads(file.metadata()["scalars"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+        part = {name: {k.partition(".")[2]: v for k, v in tensors.items() if k.startswith(name)} for name in _PARTS}
+        self.network.load_state_dict(part["network"])
+        self.average.load_state_dict(part["average"])
+        slots: dict[int, dict[str, Tensor]] = {}
+        for name, value in part["optimizer"].items():
+            index, key = name.split(".")
+            slots.setdefault(int(index), {})[key] = value
+        state = self.optimizer.state_dict()
+        self.optimizer.load_state_dict({**state, "state": slots})
+        self.epoch, self.skipped = scalars["epoch"], scalars["skipped"]
+        self.scheduler.last_epoch = scalars["step"]
+        for group, base, factor in zip(
+            self.optimizer.param_groups, self.scheduler.base_lrs, self.scheduler.lr_lambdas, strict=True
+        ):
+            group["lr"] = base * factor(scalars["step"])
+        return scalars["extra"]
+
+
+_PARTS = ("network", "average", "optimizer")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validation:
+    """What is known of a network on a set of scenes. Only `terms` names a loss; nothing here is scaled by a weight.
+
+    terms : mean of each raw loss term.  nmse_silent : the NMSE that R_blend would have if the network said nothing
+    (R_pred = I): what hiding behind R_samp yields.  score : the physical score of each scene, smaller is better:
+    1 - tr(P_blend P_true) / K, the subspace that MUSIC will use, plus GOSPA of the slots over its cut-off.
+    """
+
+    terms: dict[str, float]
+    nmse_silent: float
+    score: Float[Tensor, " scene"]
+
+
+@torch.no_grad()
+def validate(network: HybridNetwork, loss: LossConfig, batches: Iterable[Scenes], device: torch.device) -> Validation:
+    """Run `network` in evaluation mode over `batches`."""
+    network.eval()
+    sums, scores = _Means(), []
+    for batch in batches:
+        scenes = batch.to(device)
+        prediction, R_samp, R_blend = network.blend(scenes.observation)
+        terms = loss_terms(prediction, R_blend, scenes, network.array, network.grid, loss)
+        silent = nmse_silent(network, R_samp, scenes.truth)
+        sums.add({**terms.values, "nmse_silent": silent}, len(scenes))
+        scores.append((subspace_distance(network, R_blend, scenes.truth) + slot_gospa(prediction, scenes.truth)).cpu())
+    means = sums.result()
+    return Validation(nmse_silent=means.pop("nmse_silent"), terms=means, score=torch.cat(scores))
+
+
+def subspace_distance(network: HybridNetwork, R: FactoredCovariance, truth: Truth) -> Float[Tensor, " batch"]:
+    """1 - tr(P P_true) / K with P the K leading eigenvectors of R; 0 where there is no source."""
+    Q = torch.linalg.qr(true_steering(network.array, truth)[1]).Q * truth.present[:, None, :]
+    U = R.subspace(truth.power.shape[1]) * truth.present[:, None, :]
+    overlap = torch.view_as_real(Q.mH @ U).square().sum((-3, -2, -1))
+    return torch.where(truth.count > 0, 1 - overlap / truth.count.clamp_min(1), 0.0)
+
+
+def slot_gospa(prediction: Prediction, truth: Truth) -> Float[Tensor, " batch"]:
+    """GOSPA (cut-off 2 m) of the slots more likely present than not, divided by the cut-off."""
+    estimate = position_of(location_of(prediction.polar))
+    found = prediction.presence > 0.5
+    return gospa(estimate, found, position_of(truth.location), truth.present, cutoff=GOSPA_CUTOFF) / GOSPA_CUTOFF
+
+
+def nmse_silent(network: HybridNetwork, R_samp: FactoredCovariance, truth: Truth) -> Float[Tensor, ""]:
+    """The NMSE of (1 - beta) I + beta R_samp, a mean over scenes with sources; I never stands as a matrix."""
+    beta, n = network.beta, network.array.size
+    R_true = true_covariance(true_steering(network.array, truth)[1], truth.power)
+    blended = FactoredCovariance(beta**0.5 * R_samp.factor)
+    white = (1 - beta) ** 2 * n + 2 * (1 - beta) * (blended.trace - R_true.trace)
+    nmse = (blended.squared_distance(R_true) + white) / R_true.inner(R_true).clamp_min(1e-6)
+    return nmse[truth.count > 0].mean() if bool((truth.count > 0).any()) else nmse.new_zeros(())
+
+
+def best_device() -> torch.device:
+    """The accelerator where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether matrix products in bfloat16 run on the device's own units."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+class _Means:
+    """Means over scenes, accumulated on the device and read once."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+        self.count = 0
+
+    def add(self, values: dict[str, Tensor], count: int) -> None:
+        for name, value in values.items():
+            self.sums[name] = (
+                self.sums.get(name, torch.zeros((), dtype=torch.float64)) + value.detach().double().cpu() * count
+            )
+        self.count += count
+
+    def result(self) -> dict[str, float]:
+        return {name: float(value) / max(self.count, 1) for name, value in self.sums.items()}
+
+
+def _warm_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
+    def update(average: Tensor, value: Tensor, count: Tensor | int) -> Tensor:
+        n = int(count)
+        return average.lerp(value, 1 - min(decay, (1 + n) / (10 + n)))
+
+    return update
+
+
+def _warm_cosine(steps: int, warmup: float) -> Callable[[int], float]:
+    rise = max(1, round(warmup * steps))
+
+    def factor(step: int) -> float:
+        if step < rise:
+            return (step + 1) / rise
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / max(1, steps - rise))))
+
+    return factor

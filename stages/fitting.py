@@ -1,0 +1,130 @@
+"""One fit as every stage runs it: seeded network, epochs with their log line and table row, checkpoint, figure."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import matplotlib
+import torch
+
+from risloc.covariance import CovarianceConfig
+from risloc.grid import GridConfig
+from risloc.loss import WEIGHTS, LossConfig
+from risloc.network import HybridNetwork, NetworkConfig
+from risloc.scene import Scenario, Scenes
+from risloc.training import FirstStep, Trainer, Validation, validate
+from stages.report import Reporter
+
+matplotlib.use("Agg")
+
+__all__ = ["Data", "Log", "build_network", "fit_epoch", "plot_losses", "report_weights"]
+
+Row = dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """Where a fit takes its scenes: `train(epoch)` in that epoch's order, and `validation()` always the same."""
+
+    train: Callable[[int], Iterator[Scenes]]
+    validation: Callable[[], Iterator[Scenes]]
+    steps: int
+
+
+@dataclass
+class Log:
+    """The lines and rows of a fit, said to the reporter as they come and kept for the report's files."""
+
+    report: Reporter
+    prefix: str = ""
+    lines: list[str] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
+
+    def line(self, text: str) -> None:
+        """Say and keep one line."""
+        self.lines.append(text)
+        self.report.line(text)
+
+    def first_step(self, first: FirstStep) -> None:
+        """Say whether R_blend is supervised at all."""
+        self.line(
+            f"First step: lam_cov={first.weights.lam_cov:.4g}  loss_nmse={first.loss_nmse:.4f}  "
+            f"loss_nmse_pred={first.loss_nmse_pred:.4f}  R_blend.requires_grad={first.R_blend_requires_grad}"
+        )
+
+    def epoch(self, trainer: Trainer, row: Row) -> None:
+        """Say and keep one epoch."""
+        self.rows.append(row)
+        weights = trainer.loss.weights_at(trainer.epoch - 1, trainer.epochs)
+        self.line(
+            f"Epoch {trainer.epoch:03d}/{trainer.epochs:03d}: train {row['train/loss_total']:.4f}  "
+            f"val {row['val/loss_total']:.4f}  ({weights.text()})"
+        )
+        self.report.metrics({f"{self.prefix}{k}": v for k, v in row.items() if k != "epoch"}, step=trainer.epoch)
+
+
+def build_network(
+    seed: int, scenario: Scenario, covariance: CovarianceConfig, grid: GridConfig, network: NetworkConfig
+) -> HybridNetwork:
+    """The network with initial weights that depend on the seed alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return HybridNetwork(scenario, grid, covariance, network)
+
+
+def fit_epoch(trainer: Trainer, data: Data, log: Log) -> Validation:
+    """Train one epoch, validate the averaged network, and log every component raw and weighted."""
+    weights = trainer.weights()
+    first = log.first_step if trainer.epoch == 0 else _ignore
+    with log.report.progress(data.steps, f"epoch {trainer.epoch + 1}/{trainer.epochs}") as advance:
+        train = trainer.train_epoch(data.train(trainer.epoch), on_first=first, on_step=advance)
+    validation = validate(trainer.averaged, trainer.loss, data.validation(), trainer.device)
+    row: Row = {"epoch": trainer.epoch}
+    for split, terms in (("train", train), ("val", validation.terms)):
+        weighted = {name: weight * terms[name] for name, weight in weights.effective().items()}
+        row |= {f"{split}/{name}": value for name, value in terms.items()}
+        row |= {f"{split}/weighted_{name}": value for name, value in weighted.items()}
+        row[f"{split}/loss_total"] = sum(weighted.values())
+    row |= {"val/score": float(validation.score.mean()), "val/nmse_silent": validation.nmse_silent}
+    row |= {f"weight/{name}": weight for name, weight in weights.effective().items()}
+    row |= {"skipped_steps": trainer.skipped, "learning_rate": trainer.optimizer.param_groups[0]["lr"]}
+    log.epoch(trainer, row)
+    return validation
+
+
+def report_weights(loss: LossConfig, report: Reporter) -> None:
+    """Log what each term is multiplied with at full weight; an unsupervised covariance is said aloud and tagged."""
+    report.params({f"effective.{name}": weight for name, weight in loss.effective().items()})
+    report.params({f"loss_used.{name}": getattr(loss, name) for name in WEIGHTS})
+    for name in loss.unsupervised:
+        report.line(f"WARNING: {name} is 0: this run trains without it, as an ablation. Nothing gates on it.")
+        report.tag(f"ablation.{name}", "0")
+
+
+def plot_losses(curves: dict[str, Sequence[Row]], path: Path) -> None:
+    """The weighted components of the training and validation loss by epoch, one panel a curve, logarithmic."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4 * len(curves), 4.2), layout="constrained")
+    axes = figure.subplots(1, len(curves), sharey=True, squeeze=False)[0]
+    for axis, (title, rows) in zip(axes, curves.items(), strict=True):
+        names = [key.removeprefix("train/") for key in rows[0] if key.startswith("train/weighted_")]
+        shown = [name for name in names if any(row[f"train/{name}"] > 0 for row in rows)]
+        for name, colour in zip(shown, PALETTE, strict=False):
+            epochs = [row["epoch"] for row in rows]
+            label = name.removeprefix("weighted_loss_")
+            axis.semilogy(epochs, [row[f"train/{name}"] for row in rows], color=colour, label=label)
+            axis.semilogy(epochs, [row[f"val/{name}"] for row in rows], color=colour, linestyle=":")
+        axis.set(title=f"{title} (solid: train, dotted: validation)", xlabel="epoch")
+        axis.grid(True, alpha=0.3)
+    axes[0].set_ylabel("weighted loss component")
+    axes[0].legend(fontsize="small", ncols=2)
+    figure.savefig(path, dpi=110)
+
+
+# Okabe and Ito's colours, told apart by people with any colour vision.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
+
+
+def _ignore(first: FirstStep) -> None:
+    """Nothing to say: only a run's first step is announced."""

@@ -1,0 +1,172 @@
+"""Prove that the training loop learns: a small fixed set must be learnt by heart, with the curriculum and without.
+
+The verdict is on the weight-free NMSE of R_blend. Where it fails, the stage fails, names the term at fault, and DVC
+stops before anything is tuned or trained.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+from risloc.shards import ShardReader
+
+from risloc.covariance import CovarianceConfig
+from risloc.grid import GridConfig
+from risloc.loss import LossConfig
+from risloc.network import NetworkConfig
+from risloc.params import param
+from risloc.scene import Scenario, Scenes
+from risloc.training import FitConfig, Trainer, Validation, best_device, validate
+from stages.fitting import Data, Log, Row, build_network, fit_epoch, plot_losses, report_weights
+from stages.report import Reporter, write_csv, write_json
+
+__all__ = ["GateError", "OverfitConfig", "Verdict", "judge", "run"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OverfitConfig:
+    """The `overfit` section of params.yaml."""
+
+    scenes: int = param("scenes of the fixed set", ge=8)
+    epochs: int = param("passes over the fixed set", ge=2)
+    batch_size: int = param("scenes a step", ge=1)
+    excellent: float = param("largest NMSE of R_blend on the fixed set that passes", gt=0.0)
+    improvement: float = param("largest value of an active term at the end, as a share of its start", gt=0.0, lt=1.0)
+
+
+class GateError(RuntimeError):
+    """The network does not learn what it is shown; the message names the term at fault."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What one schedule showed. `ratio` is each active term at the end over its start, on the fixed set."""
+
+    schedule: str
+    nmse: float
+    nmse_fresh: float
+    nmse_silent: float
+    ratio: dict[str, float]
+    faults: tuple[str, ...]
+
+
+def run(
+    *,
+    seed: int,
+    scenario: Scenario,
+    covariance: CovarianceConfig,
+    grid: GridConfig,
+    network: NetworkConfig,
+    loss: LossConfig,
+    fit: FitConfig,
+    overfit: OverfitConfig,
+    shard_dir: Path,
+    overfit_report: Path,
+    metrics: Path,
+    report: Reporter,
+) -> None:
+    """Overfit in both schedules, write the log, the table, the figure and the verdict, then gate.
+
+    Raises
+    ------
+    GateError
+        A schedule does not learn, unless lam_cov is 0 by intention.
+    """
+    train, val = ShardReader(shard_dir / "train"), ShardReader(shard_dir / "val")
+    fixed = train.read(slice(0, min(overfit.scenes, len(train))))
+    fresh = val.read(slice(0, min(overfit.scenes, len(val))))
+    log, verdicts, curves = Log(report), [], {}
+    fit = dataclasses.replace(fit, batch_size=overfit.batch_size)
+    report_weights(loss, report)
+    for curriculum in (False, True):
+        schedule = "curriculum" if curriculum else "constant weights"
+        weights = dataclasses.replace(loss, curriculum=curriculum)
+        net = build_network(seed, scenario, covariance, grid, network)
+        trainer = Trainer(
+            net,
+            weights,
+            fit,
+            epochs=overfit.epochs,
+            steps_per_epoch=-(-len(fixed) // fit.batch_size),
+            device=best_device(),
+        )
+        log.line(f"Overfit check, {schedule}: {len(fixed)} scenes, {overfit.epochs} epochs")
+        part = Log(report, prefix=f"{schedule.replace(' ', '_')}/", lines=log.lines)
+        verdicts.append(_fit(trainer, schedule, fixed, fresh, overfit, part))
+        curves[schedule] = part.rows
+        for line in verdict_lines(verdicts[-1], overfit, gated=loss.lam_cov > 0):
+            log.line(line)
+    _write(verdicts, curves, log, overfit_report, metrics, report)
+    if loss.lam_cov > 0 and (faults := [f"{v.schedule}: {fault}" for v in verdicts for fault in v.faults]):
+        raise GateError("overfit check failed, nothing is tuned or trained. " + "; ".join(faults))
+
+
+def judge(
+    schedule: str, start: Validation, end: Validation, fresh: Validation, loss: LossConfig, overfit: OverfitConfig
+) -> Verdict:
+    """Compare the fixed set before and after: the verdict, with every fault by name, the worst term first."""
+    active = [name for name, weight in loss.effective().items() if weight > 0 and start.terms[name] > 0]
+    ratio = {name: end.terms[name] / start.terms[name] for name in active}
+    nmse, faults = end.terms["loss_nmse"], []
+    if not nmse < overfit.excellent:
+        faults.append(f"loss_nmse: NMSE of R_blend is {nmse:.3f}, expected < {overfit.excellent}")
+    if not nmse < end.nmse_silent:
+        faults.append(f"loss_nmse: R_blend ({nmse:.3f}) is no better than with a silent R_pred ({end.nmse_silent:.3f})")
+    for name in sorted(active, key=lambda term: -ratio[term]):
+        if not ratio[name] <= overfit.improvement:
+            faults.append(
+                f"{name}: {start.terms[name]:.3g} -> {end.terms[name]:.3g}, expected at most {overfit.improvement} of it"
+            )
+    return Verdict(
+        schedule=schedule,
+        nmse=nmse,
+        nmse_fresh=fresh.terms["loss_nmse"],
+        nmse_silent=end.nmse_silent,
+        ratio=ratio,
+        faults=tuple(faults),
+    )
+
+
+def verdict_lines(verdict: Verdict, overfit: OverfitConfig, *, gated: bool) -> list[str]:
+    """What the log says of a verdict."""
+    lines = [
+        f"NMSE of R_blend ({verdict.schedule}): fixed set {verdict.nmse:.3f}, fresh scenes {verdict.nmse_fresh:.3f}, "
+        f"with a silent R_pred {verdict.nmse_silent:.3f}",
+        "Terms, end over start: " + ", ".join(f"{name} {value:.3f}" for name, value in verdict.ratio.items()),
+    ]
+    if verdict.nmse < overfit.excellent:
+        lines.append(f"EXCELLENT: val loss < {overfit.excellent:g}")
+    if not gated:
+        return [*lines, "NOT GATED: lam_cov is 0 by intention"]
+    return [*lines, *([f"FAULT: {fault}" for fault in verdict.faults] or ["READY FOR FULL HPO"])]
+
+
+def _fit(trainer: Trainer, schedule: str, fixed: Scenes, fresh: Scenes, overfit: OverfitConfig, log: Log) -> Verdict:
+    size = trainer.fit.batch_size
+    cuts = [slice(i, i + size) for i in range(0, len(fixed), size)]
+    data = Data(train=lambda _: (fixed[c] for c in cuts), validation=lambda: (fixed[c] for c in cuts), steps=len(cuts))
+
+    def on(scenes: Scenes) -> Validation:
+        batches = (scenes[i : i + size] for i in range(0, len(scenes), size))
+        return validate(trainer.averaged, trainer.loss, batches, trainer.device)
+
+    start = on(fixed)
+    for _ in range(overfit.epochs):
+        end = fit_epoch(trainer, data, log)
+    return judge(schedule, start, end, on(fresh), trainer.loss, overfit)
+
+
+def _write(
+    verdicts: list[Verdict], curves: dict[str, list[Row]], log: Log, folder: Path, metrics: Path, report: Reporter
+) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "log.txt").write_text("\n".join(log.lines) + "\n", encoding="utf-8")
+    write_csv(folder / "losses.csv", [{"schedule": name, **row} for name, rows in curves.items() for row in rows])
+    plot_losses(curves, folder / "losses.png")
+    summary = {
+        v.schedule.replace(" ", "_"): {"nmse": v.nmse, "nmse_fresh": v.nmse_fresh, "nmse_silent": v.nmse_silent}
+        for v in verdicts
+    }
+    write_json(metrics, {**summary, "passed": not any(v.faults for v in verdicts)})
+    report.metrics({f"overfit/{s}/{k}": v for s, values in summary.items() for k, v in values.items()})
+    report.artifact(folder)

@@ -1,0 +1,134 @@
+"""Train the network with what tuning chose, and keep the averaged weights of the epoch with the best physical score."""
+
+import hashlib
+import json
+import math
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from risloc.checkpoint import load_checkpoint, save_checkpoint
+from risloc.covariance import CovarianceConfig
+from risloc.grid import GridConfig
+from risloc.loss import WEIGHTS, LossConfig
+from risloc.network import HybridNetwork, NetworkConfig
+from risloc.params import as_mapping, param
+from risloc.scene import Scenario
+from risloc.shards import ShardReader, batches
+from risloc.training import FitConfig, Trainer, best_device
+from stages.best import Best, Tunable, apply, read_best
+from stages.fitting import Data, Log, build_network, fit_epoch, plot_losses, report_weights
+from stages.report import Reporter, write_csv, write_json
+
+__all__ = ["TrainConfig", "run"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """The `train` section of params.yaml."""
+
+    epochs: int = param("passes over the training scenes", ge=1)
+    patience: int = param("epochs without a better physical score before training stops", ge=1)
+    val_scenes: int = param("validation scenes that score an epoch", ge=1)
+
+
+def run(
+    *,
+    seed: int,
+    scenario: Scenario,
+    covariance: CovarianceConfig,
+    grid: GridConfig,
+    network: NetworkConfig,
+    loss: LossConfig,
+    fit: FitConfig,
+    train: TrainConfig,
+    shard_dir: Path,
+    best: Path,
+    checkpoint: Path,
+    train_report: Path,
+    metrics: Path,
+    state: Path,
+    report: Reporter,
+) -> None:
+    """Train to the end, to `patience`, or on from where an interrupted run of the same inputs stopped."""
+    scenes, held = ShardReader(shard_dir / "train"), ShardReader(shard_dir / "val")
+    default = Tunable(covariance=covariance, network=network, loss=loss, fit=fit)
+    chosen = read_best(best)
+    tuned = apply(default, chosen)
+    _report_tuned(default, chosen, tuned, report)
+    net = build_network(seed, scenario, tuned.covariance, grid, tuned.network)
+    size = tuned.fit.batch_size
+    steps = -(-len(scenes) // size)
+    trainer = Trainer(net, tuned.loss, tuned.fit, epochs=train.epochs, steps_per_epoch=steps, device=best_device())
+    data = Data(
+        train=lambda epoch: batches(scenes, size, seed=seed, epoch=epoch),
+        validation=lambda: batches(held, size, limit=train.val_scenes),
+        steps=steps,
+    )
+    parts = [seed, as_mapping(scenario), as_mapping(grid), as_mapping(tuned), as_mapping(train)]
+    key = hashlib.sha256(json.dumps([*parts, scenes.checksum, held.checksum], sort_keys=True).encode()).hexdigest()[:16]
+    log, best_score = _train(trainer, data, train, state / key, report)
+    network_best, _ = load_checkpoint(state / key / "best")
+    extra = {
+        "seed": seed,
+        "chosen": chosen.chosen,
+        "loss": as_mapping(tuned.loss),
+        "fit": as_mapping(tuned.fit),
+        "train": as_mapping(train),
+        "data_checksum": scenes.checksum,
+        "score": best_score,
+    }
+    save_checkpoint(checkpoint, network_best, extra)
+    _write(log, best_score, train_report, metrics, report)
+    _report_model(network_best, held, checkpoint, report)
+    shutil.rmtree(state / key)
+
+
+def _train(trainer: Trainer, data: Data, train: TrainConfig, folder: Path, report: Reporter) -> tuple[Log, float]:
+    """Epochs with a checkpoint after each; the folder holds `trainer.safetensors` and the best network."""
+    folder.mkdir(parents=True, exist_ok=True)
+    resume = folder / "trainer.safetensors"
+    log, best_score, best_epoch = Log(report), math.inf, 0
+    if resume.is_file():
+        kept = trainer.load(resume)
+        log.lines, log.rows = kept["lines"], kept["rows"]
+        best_score, best_epoch = kept["best_score"], kept["best_epoch"]
+        report.line(f"Going on after epoch {trainer.epoch} of an interrupted run")
+        report.tag("resumed_after_epoch", str(trainer.epoch))
+    while trainer.epoch < train.epochs and trainer.epoch - best_epoch < train.patience:
+        score = float(fit_epoch(trainer, data, log).score.mean())
+        if score < best_score:
+            best_score, best_epoch = score, trainer.epoch
+            save_checkpoint(folder / "best", trainer.averaged, {"epoch": best_epoch, "score": best_score})
+        kept = {"lines": log.lines, "rows": log.rows, "best_score": best_score, "best_epoch": best_epoch}
+        trainer.save(resume, kept)
+    log.line(f"Best physical score {best_score:.4f} at epoch {best_epoch} of {trainer.epoch}")
+    return log, best_score
+
+
+def _report_tuned(default: Tunable, chosen: Best, tuned: Tunable, report: Reporter) -> None:
+    """Log each loss weight's value, factor and product, and every tuned value."""
+    report.line(f"Training with {chosen.chosen}: {chosen.values or 'params.yaml as it stands'}")
+    report_weights(tuned.loss, report)
+    report.params({f"loss_factor.{name}": chosen.loss_factors[name] for name in WEIGHTS})
+    report.params({f"loss_set.{name}": getattr(default.loss, name) for name in WEIGHTS})
+    report.params({f"tuned.{path}": value for path, value in chosen.values.items()})
+    report.tag("chosen", chosen.chosen)
+
+
+def _write(log: Log, best_score: float, folder: Path, metrics: Path, report: Reporter) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "log.txt").write_text("\n".join(log.lines) + "\n", encoding="utf-8")
+    write_csv(folder / "losses.csv", log.rows)
+    plot_losses({"training": log.rows}, folder / "losses.png")
+    last = {key.replace("/", "_"): value for key, value in log.rows[-1].items() if key.startswith("val/loss")}
+    write_json(metrics, {"score": best_score, "epochs": len(log.rows), **last})
+    report.metrics({"train/best_score": best_score})
+    report.artifact(folder)
+
+
+def _report_model(network: HybridNetwork, held: ShardReader, checkpoint: Path, report: Reporter) -> None:
+    observation = held.read(slice(0, 4)).observation
+    features = network.input_map(observation, network.snapshots(observation))
+    report.artifact(checkpoint)
+    report.model(network.factors(), (features,))
