@@ -98,7 +98,7 @@ class ConsoleReporter:
 
 @contextlib.contextmanager
 def shown_progress(total: int, what: str, line: Callable[[str], None]) -> Iterator[Callable[[int], None]]:
-    """A tqdm bar where stderr is a terminal; elsewhere `line` gets progress at most every 10 s, and a last word."""
+    """A tqdm bar where stderr is a terminal; elsewhere `line` gets a word at most every 10 s, and a last one."""
     if sys.stderr.isatty():
         with tqdm(total=total, unit=f" {what}", leave=False) as bar:
 
@@ -115,12 +115,13 @@ def shown_progress(total: int, what: str, line: Callable[[str], None]) -> Iterat
         done += count
         now = time.monotonic()
         if now - spoke >= _SECONDS_BETWEEN_LINES:
-            line(f"{done}/{total} {what} ({done / (now - began):.3g}/s)")
+            line(f"{what}: {done} of {total} ({done / (now - began):.3g}/s)")
             spoke = now
 
     yield advance
-    took = time.monotonic() - began
-    line(f"{done} {what} in {took:.1f} s ({done / max(took, 1e-9):.3g}/s)")
+    if spoke > began:
+        took = time.monotonic() - began
+        line(f"{what}: {done} in {took:.1f} s ({done / took:.3g}/s)")
 
 
 @contextlib.contextmanager
