@@ -1,0 +1,83 @@
+# make help says what there is. Every target is safe to repeat.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+# An index of torch builds, such as pytorch.org names for each CUDA version; empty: whatever pip is set up to use.
+TORCH_INDEX ?=
+NAME ?=
+STUDY ?= study
+SCENES ?= 1000
+
+VENV := $(CURDIR)/.venv
+export PATH := $(VENV)/bin:$(PATH)
+# The environment is rebuilt when what it is made of changes, and only then.
+KEY := $(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)$(if $(TORCH_INDEX),-$(shell echo $(TORCH_INDEX) | cksum | cut -d' ' -f1))
+READY := $(VENV)/.ready-$(KEY)
+TORCH := $(shell sed -n '/^torch==/p' constraints.txt)
+LOCAL_SERVER := http://127.0.0.1:4200/api
+
+.PHONY: help setup repro test lint ui server worker deploy study preset ci
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+
+setup: $(READY) ## .venv with the pinned stack (TORCH_INDEX=URL takes torch from there: a CUDA build)
+
+$(READY):
+	@echo "== setup: $(VENV) from constraints.txt"
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v < (3, 13) else "needs Python 3.11 or 3.12, got %d.%d: make PYTHON=python3.11" % v)'
+	$(PYTHON) -m venv $(VENV)
+	$(if $(TORCH_INDEX),pip install --quiet --no-deps --force-reinstall --index-url $(TORCH_INDEX) $(TORCH))
+	@echo '   installing (2 GB, some minutes)'
+	pip install --quiet -c constraints.txt -e '.[dev]'
+	rm -f $(VENV)/.ready-*
+	touch $@
+
+repro: setup ## the whole pipeline, as far as anything is due (dvc repro)
+	@echo "== dvc repro"
+	dvc repro
+
+test: setup ## the tests
+	@echo "== pytest"
+	pytest -m "not slow"
+
+lint: setup ## style and types
+	@echo "== ruff, mypy"
+	ruff check
+	ruff format --check
+	mypy
+
+ui: setup ## MLflow on http://127.0.0.1:5000
+	@echo "== mlflow ui: http://127.0.0.1:5000 (Ctrl-C ends it)"
+	DO_NOT_TRACK=true MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false \
+	  mlflow ui --host 127.0.0.1 --port 5000 --workers 1 --backend-store-uri sqlite:///$(CURDIR)/mlflow.db
+
+server: setup ## a Prefect server on http://127.0.0.1:4200
+	@echo "== prefect server: http://127.0.0.1:4200 (Ctrl-C ends it)"
+	prefect server start --host 127.0.0.1 --port 4200
+
+worker: setup ## a worker for the deployments (needs make server)
+	@echo "== prefect worker of the pool local (Ctrl-C ends it)"
+	PREFECT_API_URL=$(LOCAL_SERVER) prefect work-pool create local --type process --overwrite
+	PREFECT_API_URL=$(LOCAL_SERVER) prefect worker start --pool local
+
+deploy: setup ## register pipeline/end-to-end and pipeline/ablation (needs make server)
+	@echo "== prefect deploy"
+	PREFECT_API_URL=$(LOCAL_SERVER) prefect work-pool create local --type process --overwrite
+	PREFECT_API_URL=$(LOCAL_SERVER) prefect --no-prompt deploy --all
+
+study: setup ## evaluate the trained network on SCENES=1000 scenes a cell, results in study/, the workspace's left alone
+	@echo "== study: $(SCENES) scenes for each SNR and K, into $(STUDY)/"
+	@test -e models/checkpoint || { echo "no models/checkpoint yet: make repro first" >&2; exit 1; }
+	python -m pipeline simulate --into $(STUDY) --set data.test_per_cell=$(SCENES)
+	python -m pipeline shard --into $(STUDY)
+	python -m pipeline evaluate --into $(STUDY)
+
+preset: setup ## write a preset's scenario into params.yaml: make preset NAME=room_3g5
+	@test -n "$(NAME)" || { echo "which one? make preset NAME=, one of: $(basename $(notdir $(wildcard risloc/presets/*.yaml)))" >&2; exit 1; }
+	python -m pipeline preset $(NAME)
+
+ci: ## what continuous integration runs
+	.ci/run

@@ -1,0 +1,173 @@
+"""The house keeps its own rules: layers, dvc.yaml true to the code, commands that exist, silence in the science."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import house
+import pytest
+import yaml
+
+from pipeline.layout import PATHS, STAGES
+from risloc.params import read_yaml
+
+SCIENCE = {"torch", "numpy", "h5py", "scipy", "yaml", "safetensors", "jaxtyping"}
+STAGE_WORK = SCIENCE | {"tqdm", "matplotlib", "optuna"}
+ORCHESTRATION = {"prefect", "mlflow", "dvc"}
+STANDARD = set(sys.stdlib_module_names)
+DESCRIBED = yaml.safe_load((Path(__file__).parents[1] / "dvc.yaml").read_text(encoding="utf-8"))
+
+
+def test_imports_go_down_only(repository: Path) -> None:
+    for layer, allowed in {"risloc": ("risloc",), "stages": ("risloc", "stages"), "pipeline": house.LAYERS}.items():
+        for path in house.modules(repository, layer):
+            for other in house.local_imports(repository, path):
+                assert other.parts[0] in allowed, f"{path} imports {other}: layers import downwards only"
+
+
+@pytest.mark.parametrize(("layer", "allowed"), [("risloc", SCIENCE), ("stages", STAGE_WORK)])
+def test_each_layer_knows_only_its_libraries(repository: Path, layer: str, allowed: set[str]) -> None:
+    for path in house.modules(repository, layer):
+        foreign = house.external_imports(repository, path) - STANDARD - allowed
+        assert not foreign, f"{path} imports {sorted(foreign)}; {layer}/ may import {sorted(allowed)}"
+
+
+def test_optuna_is_known_to_hpo_alone(repository: Path) -> None:
+    users = [p for p in house.modules(repository, *house.LAYERS) if "optuna" in house.external_imports(repository, p)]
+    assert [str(path) for path in users] == ["stages/hpo.py"]
+
+
+def test_orchestration_stays_in_the_pipeline(repository: Path) -> None:
+    for path in house.modules(repository, "risloc", "stages"):
+        assert not ORCHESTRATION & house.external_imports(repository, path), path
+
+
+def test_the_science_is_silent(repository: Path) -> None:
+    for path in house.modules(repository, "risloc"):
+        for node in ast.walk(ast.parse((repository / path).read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                assert node.func.id != "print", f"{path}:{node.lineno} prints; return it or raise"
+
+
+def test_no_globals_no_attribute_guessing(repository: Path) -> None:
+    for path in house.modules(repository, *house.LAYERS):
+        for node in ast.walk(ast.parse((repository / path).read_text(encoding="utf-8"))):
+            assert not isinstance(node, ast.Global), f"{path}:{node.lineno}: a global"
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                guess = node.func.id == "hasattr" or (node.func.id == "getattr" and len(node.args) > 2)
+                assert not guess, f"{path}:{node.lineno}: asks whether an attribute is there"
+
+
+def test_package_inits_import_nothing_of_ours(repository: Path) -> None:
+    """So that a stage's import closure needs no __init__."""
+    for layer in house.LAYERS:
+        assert not house.local_imports(repository, Path(layer) / "__init__.py"), layer
+
+
+def test_importing_one_module_drags_in_no_other() -> None:
+    code = "import sys, risloc.params; print(sorted(m for m in sys.modules if m.startswith('risloc')))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "['risloc', 'risloc.params']"
+
+
+def test_dvc_has_the_stages_in_order() -> None:
+    assert list(DESCRIBED["stages"]) == list(STAGES)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_dvc_stage_is_true_to_the_code(repository: Path, stage: str) -> None:
+    """Its params are the signature's sections, its deps the import closure and the inputs, its outs the outputs."""
+    module = Path("stages") / f"{stage}.py"
+    signature = house.signature(repository, module)
+    files = STAGES[stage]
+    own = {"metrics", "report"} | ({"state"} if files.state else set())
+    assert {name for name, kind in signature.items() if kind == "Path"} - own == {*files.deps, *files.outs}
+    sections = [name for name, kind in signature.items() if kind != "Path" and name != "report"]
+    code = sorted(str(path) for path in house.closure(repository, module))
+    described = DESCRIBED["stages"][stage]
+    assert described["cmd"] == f"python -m pipeline {stage}"
+    assert described["params"] == sections
+    assert described["deps"] == [*code, *(PATHS[name] for name in files.deps)]
+    assert described["outs"] == [PATHS[name] for name in files.outs]
+    assert described["metrics"] == [{f"metrics/{stage}.json": {"cache": False}}]
+    assert "plots" not in described, "plots stand at the top level, or DVC draws them twice"
+
+
+def test_what_re_runs_what() -> None:
+    """A loss weight never re-runs the data; the search and the bound re-run evaluate alone."""
+    uses = {name: set(stage["params"]) | set(stage["deps"]) for name, stage in DESCRIBED["stages"].items()}
+
+    def due(change: str) -> list[str]:
+        direct = {name for name in STAGES if change in uses[name]}
+        for name in STAGES:  # in order, so one pass carries a change downstream
+            if any(out in uses[name] for other in direct for out in DESCRIBED["stages"][other]["outs"]):
+                direct.add(name)
+        return [name for name in STAGES if name in direct]
+
+    assert due("loss") == ["overfit", "hpo", "train", "evaluate"]
+    assert due("data") == list(STAGES)
+    assert due("train") == ["train", "evaluate"]
+    assert due("evaluate") == due("risloc/music.py") == due("risloc/crb.py") == ["evaluate"]
+
+
+def test_every_section_is_used(repository: Path) -> None:
+    used = {section for stage in DESCRIBED["stages"].values() for section in stage["params"]}
+    assert used == set(read_yaml(repository / "params.yaml"))
+
+
+def test_plots_are_of_outputs() -> None:
+    outs = [out for stage in DESCRIBED["stages"].values() for out in stage["outs"]]
+    for plot in DESCRIBED["plots"]:
+        ((name, how),) = plot.items() if isinstance(plot, dict) else [(plot, None)]
+        files = how["y"] if how and isinstance(how.get("y"), dict) else [name]
+        for file in files:
+            assert any(file.startswith(f"{out}/") for out in outs), f"{file}: no stage writes it"
+
+
+def test_every_cached_output_is_ignored_by_git(repository: Path) -> None:
+    outs = [out for stage in DESCRIBED["stages"].values() for out in stage["outs"]]
+    done = subprocess.run(
+        ["git", "check-ignore", "--no-index", *outs, "mlflow.db", "mlartifacts", ".state", "study"],
+        cwd=repository,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.split() == [*outs, "mlflow.db", "mlartifacts", ".state", "study"]
+
+
+def _documents(repository: Path) -> list[Path]:
+    return [path for path in (repository / "README.md", repository / "CHANGELOG.md") if path.exists()]
+
+
+def test_every_make_target_that_is_named_exists(repository: Path) -> None:
+    makefile = (repository / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
+    phony = set(re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)[1].split())
+    assert targets == phony
+    for document in [*_documents(repository), repository / "params.yaml", repository / "prefect.yaml"]:
+        named = set(re.findall(r"`make ([a-z]+)", document.read_text(encoding="utf-8")))
+        named |= set(re.findall(r"^make ([a-z]+)", document.read_text(encoding="utf-8"), re.MULTILINE))
+        assert named <= targets, f"{document.name} names {sorted(named - targets)}"
+
+
+def test_every_file_that_is_named_exists(repository: Path) -> None:
+    made = tuple(PATHS.values())
+    for document in _documents(repository):
+        for name in re.findall(
+            r"`((?:risloc|stages|pipeline|tests|benchmarks|docs)/[\w./-]+)`", document.read_text(encoding="utf-8")
+        ):
+            assert (repository / name).exists() or name.startswith(made), f"{document.name} names {name}"
+
+
+def test_continuous_integration_runs_the_readme_s_test_command(repository: Path) -> None:
+    assert "make test" in (repository / ".ci" / "run").read_text(encoding="utf-8")
+    if (repository / "README.md").exists():
+        assert "make test" in (repository / "README.md").read_text(encoding="utf-8")
+
+
+def test_constraints_pin_what_anyone_can_install(repository: Path) -> None:
+    for line in (repository / "constraints.txt").read_text(encoding="utf-8").splitlines():
+        assert re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][A-Za-z0-9.!]*", line), f"{line}: expected name==public version"
