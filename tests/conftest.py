@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 from jaxtyping import install_import_hook
 
 install_import_hook("risloc", "beartype.beartype")  # before the first import of risloc
@@ -14,6 +15,9 @@ from risloc.params import build, read_yaml  # noqa: E402
 from risloc.scene import Scenario  # noqa: E402
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+settings.register_profile("house", deadline=None, derandomize=True)  # the same examples on every machine, however slow
+settings.load_profile("house")
 
 torch.set_num_threads(min(2, os.cpu_count() or 1))
 
