@@ -9,9 +9,13 @@ from types import ModuleType
 __version__ = "0.1.0"
 
 _SUBMODULES = (
-    frozenset({"channel", "checkpoint", "codebook", "covariance", "crb", "geometry", "grid", "likelihood", "loss"})
-    | frozenset({"metrics", "music", "network", "params", "preset_files", "records", "scene", "selection"})
-    | frozenset({"shard_writer", "shards", "simulation", "spectrum", "steering", "training", "validation"})
+    frozenset({"channel", "checkpoint", "codebook", "covariance", "crb", "geometry", "grid", "likelihood", "localise"})
+    | frozenset(
+        {"loss", "metrics", "music", "network", "newton", "params", "preset_files", "records", "scene", "selection"}
+    )
+    | frozenset(
+        {"shard_writer", "shards", "simulation", "spectrum", "steering", "stochastic", "training", "validation"}
+    )
 )
 
 __all__ = ["__version__", *sorted(_SUBMODULES)]

@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
-from risloc.geometry import Array, polar_of
+from risloc.geometry import Array, Domain, polar_of, position_of
 from risloc.steering import steering_derivatives
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "deterministic_information",
     "known_noise_information",
     "location_derivatives",
+    "prior_deviation",
     "stochastic_bound",
     "stochastic_information",
 ]
@@ -176,6 +177,18 @@ def bound_of(
         distance=V[..., 2, 2].sqrt() * r2,
         angle=(V[..., 0, 0] + V[..., 1, 1]).sqrt(),
     )
+
+
+def prior_deviation(domain: Domain, points: int = 24) -> float:
+    """Root of the total variance of the position, metres, when azimuth, elevation and distance are uniform.
+
+    What is known of a source before any snapshot; by the midpoint rule with `points` per coordinate.
+    """
+    spans = (domain.azimuth, domain.elevation, domain.distance)
+    step = (torch.arange(points, dtype=torch.float64) + 0.5) / points
+    axes = [low + (high - low) * step for low, high in spans]
+    positions = position_of(torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)).reshape(-1, 3)
+    return float(positions.var(dim=0, correction=0).sum().sqrt())
 
 
 def _responses(array: Array, codebook: Tensor, H: Tensor, location: Tensor) -> Tensor:

@@ -5,19 +5,32 @@ Axes: batch B, cand C, src K, snap L, ant M.
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from jaxtyping import Bool, Complex, Float, Int
 from torch import Tensor
 
+from risloc.covariance import least_squares_snapshots
 from risloc.crb import bound_of
 from risloc.geometry import location_of
+from risloc.grid import PolarGrid
 from risloc.likelihood import Projection, Sensing, fit_conditional, project
-from risloc.spectrum import Peaks
+from risloc.scene import Observation
+from risloc.spectrum import Peaks, grid_energy, peaks
 from risloc.steering import steering_matrix
 from risloc.stochastic import bic, fit_powers, information
 
-__all__ = ["Estimates", "forward_selection", "likelihood_gain", "select_and_fit"]
+__all__ = [
+    "Estimates",
+    "MatchingPursuit",
+    "PeakCandidates",
+    "Source",
+    "assess",
+    "forward_selection",
+    "likelihood_gain",
+    "select_and_fit",
+]
 
 LOOSE, TIGHT = 0.1, 1e-3  # tolerance of a fit between picks, and of the last one, in units of sigma^2
 INDEPENDENT = 1e-2  # least share of a candidate's response outside the span of the sources already picked
@@ -31,46 +44,91 @@ def likelihood_gain(Z: Complex[Tensor, "batch snap cand ant"], fit: Projection) 
     return (match / torch.maximum(outside, INDEPENDENT * energy).clamp_min(1e-30)).sum(1)
 
 
+class Source(Protocol):
+    """Where the next source of a scene may come from."""
+
+    def offer(self, rows: Tensor, fit: Projection) -> tuple[Tensor, Tensor]:
+        """Locations (u, v, w) [row, cand, 3] and gains [row, cand] for these scenes; -inf: not on offer."""
+
+    def take(self, rows: Tensor, pick: Tensor) -> None:
+        """The candidates that were picked from the last offer."""
+
+
+class PeakCandidates:
+    """A fixed list of candidates, each picked once."""
+
+    def __init__(self, sensing: Sensing, candidates: Peaks) -> None:
+        self.polar = sensing.domain.clamp(candidates.polar)
+        self.free = candidates.valid.clone()
+        self.Z = sensing.responses(steering_matrix(sensing.array, self.polar))
+
+    def offer(self, rows: Tensor, fit: Projection) -> tuple[Tensor, Tensor]:
+        """The candidates that are left."""
+        return self.polar[rows], likelihood_gain(self.Z[rows], fit).masked_fill(~self.free[rows], -torch.inf)
+
+    def take(self, rows: Tensor, pick: Tensor) -> None:
+        """Strike them off."""
+        self.free[rows, pick] = False
+
+
+class MatchingPursuit:
+    """Orthogonal matching pursuit: the peaks of the residual's back-projection, searched anew for each source.
+
+    The residual is brought to the surface by the same ridge solution as the snapshots were, and its power mapped on the
+    grid; of the `count` highest peaks the one of greatest likelihood gain is picked. With the joint fit after each pick
+    this is Newtonised OMP (Mamandipoor et al. 2016).
+    """
+
+    def __init__(self, sensing: Sensing, observation: Observation, grid: PolarGrid, count: int) -> None:
+        self.sensing, self.observation, self.grid, self.count = sensing, observation, grid, count
+
+    def offer(self, rows: Tensor, fit: Projection) -> tuple[Tensor, Tensor]:
+        """The peaks of what the sources so far leave unexplained."""
+        o = self.observation[rows]
+        x = least_squares_snapshots(fit.residual, o.codebook, o.H, o.noise_var)
+        found = peaks(grid_energy(self.grid, x), self.grid, self.count, 0.0)
+        Z = self.sensing[rows].responses(steering_matrix(self.sensing.array, found.polar))
+        return self.sensing.domain.clamp(found.polar), likelihood_gain(Z, fit).masked_fill(~found.valid, -torch.inf)
+
+    def take(self, rows: Tensor, pick: Tensor) -> None:
+        """Nothing to strike off: the next residual is another one."""
+
+
 def forward_selection(
-    sensing: Sensing, candidates: Peaks, count: Int[Tensor, " batch"] | None, slots: int, *, iterations: int
+    sensing: Sensing, source: Source, count: Int[Tensor, " batch"] | None, slots: int, *, iterations: int
 ) -> tuple[Float[Tensor, "batch {slots} 3"], Int[Tensor, " batch"]]:
     """(u, v, w) in `slots` slots, and how many of them hold a source.
 
     Greedy: the candidate of the greatest likelihood gain joins, all sources so far are fitted jointly, and so on, up to
     `count` sources, or, where it is None, until BIC rises. A scene that runs out of candidates stops there.
     """
-    batch = len(sensing)
-    polar = sensing.domain.clamp(candidates.polar[:, :1].expand(-1, slots, -1)).clone()
-    order = torch.zeros(batch, dtype=torch.int64, device=polar.device)
-    free = candidates.valid.clone()
-    Z = sensing.responses(steering_matrix(sensing.array, candidates.polar))
-    samples = sensing.y[0].numel()
+    y, samples = sensing.y, sensing.y[0].numel()
+    polar = sensing.domain.clamp(torch.zeros(len(y), slots, 3, dtype=y.real.dtype, device=y.device))
+    order = torch.zeros(len(y), dtype=torch.int64, device=y.device)
     noise_var = sensing.noise_var.double()
-    lowest = samples * noise_var.log() + sensing.y.abs().square().sum((-2, -1)).double() / noise_var
-    lowest = bic(lowest, 0, samples)
+    lowest = bic(samples * noise_var.log() + y.abs().square().sum((-2, -1)).double() / noise_var, 0, samples)
     going = torch.ones_like(order, dtype=torch.bool)
     for k in range(slots):
-        going = going & free.any(1) & (True if count is None else count > k)
+        going = going & (True if count is None else count > k)
         rows = going.nonzero()[:, 0]
         if len(rows) == 0:
             break
         here, now = sensing[rows], polar[rows, : k + 1]
         present = torch.ones(now.shape[:2], dtype=torch.bool, device=now.device)
         B = here.responses(steering_matrix(sensing.array, now[:, :k]))
-        gain = likelihood_gain(Z[rows], project(B, here.y, present[:, :k])).masked_fill(~free[rows], -torch.inf)
+        offered, gain = source.offer(rows, project(B, here.y, present[:, :k]))
         pick = gain.argmax(dim=1)
-        free[rows, pick] = False
-        now[:, k] = candidates.polar[rows, pick]
-        fitted = fit_conditional(here, now, present, tolerance=LOOSE, iterations=iterations)
-        now = fitted.point.view_as(now)
+        source.take(rows, pick)
+        now[:, k] = offered[torch.arange(len(rows), device=pick.device), pick]
+        now = fit_conditional(here, now, present, tolerance=LOOSE, iterations=iterations).point.view_as(now)
+        better = gain.amax(dim=1) > -torch.inf
         if count is None:
             value = bic(fit_powers(here, now, present)[1], k + 1, samples)
-            better = value < lowest[rows]
-            going[rows] = better
-            rows, now, value = rows[better], now[better], value[better]
-            lowest[rows] = value
-        polar[rows, : k + 1] = now
-        order[rows] = k + 1
+            better = better & (value < lowest[rows])
+            lowest[rows] = torch.where(better, value, lowest[rows])
+        going[rows] = better
+        polar[rows[better], : k + 1] = now[better]
+        order[rows[better]] = k + 1
     return polar, order
 
 
@@ -94,13 +152,13 @@ class Estimates:
 
 
 def select_and_fit(
-    sensing: Sensing, candidates: Peaks, count: Int[Tensor, " batch"] | None, slots: int, *, iterations: int
+    sensing: Sensing, source: Source, count: Int[Tensor, " batch"] | None, slots: int, *, iterations: int
 ) -> Estimates:
-    """Forward selection among the candidates, then the tight joint fit, powers and standard deviations.
+    """Forward selection from the source of candidates, then the tight joint fit, powers and standard deviations.
 
     count : the number of sources of each scene where it is known, or None: BIC finds it.
     """
-    polar, order = forward_selection(sensing, candidates, count, slots, iterations=iterations)
+    polar, order = forward_selection(sensing, source, count, slots, iterations=iterations)
     present = torch.arange(slots, device=polar.device) < order[:, None]
     end = fit_conditional(sensing, polar, present, tolerance=TIGHT, iterations=iterations)
     return assess(sensing, end.point.view_as(polar), present, end.converged)

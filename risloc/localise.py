@@ -1,0 +1,80 @@
+"""The whole way from a covariance or from raw snapshots to located sources, the same for every method.
+
+Axes: batch B, src K_MAX.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from risloc.covariance import FactoredCovariance
+from risloc.grid import GridConfig, PolarGrid, polar_grid
+from risloc.likelihood import Sensing
+from risloc.music import music_peaks, signal_subspace
+from risloc.params import param
+from risloc.scene import Observation, Scenario
+from risloc.selection import Estimates, MatchingPursuit, PeakCandidates, select_and_fit
+from risloc.spectrum import grid_energy, peaks
+
+__all__ = ["Localiser", "Located", "SearchConfig"]
+
+Count = Int[Tensor, " batch"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchConfig:
+    """How sources are searched for, by every method alike."""
+
+    peaks: int = param("candidates a scene: more peaks than sources", ge=1)
+    separation: float = param("least distance of two candidates in (u, v)", ge=0.0)
+    pursuit_peaks: int = param("peaks of a residual from which matching pursuit takes the best", ge=1)
+    iterations: int = param("most Gauss-Newton steps of a joint fit", ge=1)
+
+
+@dataclass(frozen=True)
+class Located:
+    """Locations alone: (u, v, w) in slots, and which slots hold a source."""
+
+    polar: Float[Tensor, "batch src 3"]
+    present: Bool[Tensor, "batch src"]
+
+
+class Localiser:
+    """What every method knows of a scenario: the array, the domain, the grid, K_MAX, and how to search."""
+
+    def __init__(self, scenario: Scenario, grid: GridConfig, search: SearchConfig) -> None:
+        self.array, self.domain = scenario.array(), scenario.domain()
+        self.grid: PolarGrid = polar_grid(self.array, self.domain, grid)
+        self.slots, self.search = scenario.K_MAX, search
+
+    def sensing(self, observation: Observation) -> Sensing:
+        """What the likelihood needs of a batch, to be shared by the methods that run on it."""
+        return Sensing.of(observation, self.array, self.domain)
+
+    def plain(self, R: FactoredCovariance, count: Count) -> Located:
+        """MUSIC on R: the `count` strongest peaks of the spectrum after Newton refinement, no likelihood."""
+        U = signal_subspace(R, count, self.slots)
+        found = music_peaks(U, self.array, self.domain, self.grid, self.search.peaks, self.search.separation)
+        asked = torch.arange(self.slots, device=count.device) < count[:, None]
+        polar, valid = found.polar[:, : self.slots], found.valid[:, : self.slots]
+        return Located(polar, valid & asked)
+
+    def refined(self, sensing: Sensing, R: FactoredCovariance, count: Count | None) -> Estimates:
+        """Peaks of MUSIC on R (K_MAX wide), forward selection by likelihood, joint fit; without `count`, BIC."""
+        return self._select(sensing, R.subspace(self.slots), count)
+
+    def back_projection(self, sensing: Sensing, snapshots: Tensor, count: Count | None) -> Estimates:
+        """The same from the peaks of the snapshots' power map sum_l |a^H x_l|^2 (beamforming), no subspace at all."""
+        return self._select(sensing, snapshots, count)
+
+    def pursuit(self, sensing: Sensing, observation: Observation, count: Count | None) -> Estimates:
+        """Newtonised orthogonal matching pursuit on the same grid with the same fit: the strong classical baseline."""
+        source = MatchingPursuit(sensing, observation, self.grid, self.search.pursuit_peaks)
+        return select_and_fit(sensing, source, count, self.slots, iterations=self.search.iterations)
+
+    def _select(self, sensing: Sensing, factor: Tensor, count: Count | None) -> Estimates:
+        coarse = peaks(grid_energy(self.grid, factor), self.grid, self.search.peaks, self.search.separation)
+        source = PeakCandidates(sensing, coarse)
+        return select_and_fit(sensing, source, count, self.slots, iterations=self.search.iterations)
