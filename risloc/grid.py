@@ -3,6 +3,7 @@
 Axes: grid G = P V U, planes P in 1/r, rows V in v, columns U in u.
 """
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -30,7 +31,7 @@ class PolarGrid:
     """Grid points, plane by plane, row by row: the flat axis is (plane, row, column).
 
     u, v, w : the coordinates along each axis.  inside : which (v, u) cells lie in the domain.
-    steering : A of all points, complex64 [elem, grid].
+    steering : A of all points, complex64 [elem, grid].  step : spacing in (u, v, w); 0 along an axis of one point.
     """
 
     u: Float[Tensor, " U"]
@@ -38,6 +39,7 @@ class PolarGrid:
     w: Float[Tensor, " P"]
     inside: Bool[Tensor, "V U"]
     steering: Complex[Tensor, "elem grid"]
+    step: tuple[float, float, float]
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -45,20 +47,14 @@ class PolarGrid:
         return len(self.w), len(self.v), len(self.u)
 
     @property
-    def step(self) -> tuple[float, float, float]:
-        """Spacing in (u, v, w); 0 along an axis of one point."""
-        return tuple(float(x[1] - x[0]) if len(x) > 1 else 0.0 for x in (self.u, self.v, self.w))  # type: ignore[return-value]
-
-    @property
     def polar(self) -> Float[Tensor, "grid 3"]:
         """(u, v, w) of every point."""
-        w, v, u = torch.meshgrid(self.w, self.v, self.u, indexing="ij")
-        return torch.stack([u, v, w], dim=-1).reshape(-1, 3)
+        return _points(self.u, self.v, self.w)
 
     def to(self, device: torch.device | str) -> "PolarGrid":
         """The same grid on `device`."""
         names = ("u", "v", "w", "inside", "steering")
-        return PolarGrid(**{name: getattr(self, name).to(device) for name in names})
+        return dataclasses.replace(self, **{name: getattr(self, name).to(device) for name in names})
 
 
 def polar_grid(array: Array, domain: Domain, config: GridConfig) -> PolarGrid:
@@ -81,7 +77,13 @@ def polar_grid(array: Array, domain: Domain, config: GridConfig) -> PolarGrid:
     rows, columns = torch.meshgrid(v, u, indexing="ij")
     points = torch.stack([columns, rows, torch.full_like(rows, float(w[0]))], dim=-1)
     nearest = domain.clamp(points)
-    reach = torch.tensor([float(x[1] - x[0]) if len(x) > 1 else 1.0 for x in (u, v)])
+    step = tuple(float(x[1] - x[0]) if len(x) > 1 else 0.0 for x in (u, v, w))
+    reach = torch.tensor([each or 1.0 for each in step[:2]])
     inside = ((points - nearest)[..., :2].abs() <= 0.5 * reach).all(-1)
-    grid = PolarGrid(u=u, v=v, w=w, inside=inside, steering=torch.empty(array.size, 0, dtype=torch.complex64))
-    return PolarGrid(u=u, v=v, w=w, inside=inside, steering=steering_matrix(array, grid.polar))
+    steering = steering_matrix(array, _points(u, v, w))
+    return PolarGrid(u=u, v=v, w=w, inside=inside, steering=steering, step=step)  # type: ignore[arg-type]
+
+
+def _points(u: Tensor, v: Tensor, w: Tensor) -> Tensor:
+    planes, rows, columns = torch.meshgrid(w, v, u, indexing="ij")
+    return torch.stack([columns, rows, planes], dim=-1).reshape(-1, 3)

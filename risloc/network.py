@@ -35,7 +35,7 @@ from risloc.params import param
 from risloc.scene import Observation, Scenario
 from risloc.steering import steering_derivatives
 
-__all__ = ["HybridNetwork", "MapOutput", "NetworkConfig", "Prediction"]
+__all__ = ["HybridNetwork", "MapOutput", "NetworkConfig", "Prediction", "TensorNetwork"]
 
 LEAST_PROBABILITY = 1e-4
 
@@ -107,6 +107,7 @@ class HybridNetwork(nn.Module):
             self.free = nn.Sequential(nn.Linear(config.channels + 3, 256), nn.GELU(), nn.Linear(256, size))
         for look in self.looks:
             assert isinstance(look, Look)
+            look.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
             look.start_with(rarity=scenario.K_MAX / (rows * columns))
 
     @property
@@ -240,6 +241,20 @@ class HybridNetwork(nn.Module):
         raw = self.free(torch.cat([hidden, polar], dim=-1)).float()
         angle, range_ = torch.view_as_complex(raw.reshape(*raw.shape[:2], 2, -1, 2).contiguous()).unbind(2)
         return angle.mT, 0.1 * range_.mT
+
+
+class TensorNetwork(nn.Module):
+    """A `HybridNetwork` from tensors to a mapping of tensors, for export: the fields of Observation to Prediction's."""
+
+    def __init__(self, network: HybridNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, y: Tensor, codebook: Tensor, H: Tensor, noise_var: Tensor) -> dict[str, Tensor]:
+        """The arguments are `Observation`'s fields; the result has every tensor field of `Prediction`."""
+        prediction = self.network(Observation(y=y, codebook=codebook, H=H, noise_var=noise_var))
+        names = ("cov_fact_angle", "cov_fact_range", "polar", "power", "presence")
+        return {name: getattr(prediction, name) for name in names}
 
 
 class Look(nn.Module):

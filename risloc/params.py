@@ -153,7 +153,7 @@ def _check_domain(value: Any, domain: Mapping[str, Any], where: str) -> None:
         "lt": lambda bound: value < bound,
         "choices": lambda allowed: value in allowed,
     }
-    if not all(holds[key](bound) for key, bound in domain.items()):
+    if not all(holds[key](bound) for key, bound in domain.items()):  # type: ignore[no-untyped-call]
         signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<", "choices": "one of"}
         allowed = " and ".join(f"{signs[key]} {bound}" for key, bound in domain.items())
         raise ParamError(f"{where}: expected a value {allowed}, got {value!r}")

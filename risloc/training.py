@@ -90,7 +90,7 @@ class Trainer:
         steps_per_epoch: int,
         device: torch.device,
     ) -> None:
-        self.network = network.to(device, memory_format=torch.channels_last)
+        self.network = network.to(device)
         self.average = AveragedModel(self.network, avg_fn=_warm_average(fit.ema_decay))
         self.loss, self.fit, self.epochs, self.device = loss, fit, epochs, device
         self.optimizer = torch.optim.AdamW(network.parameters(), fit.learning_rate, weight_decay=fit.weight_decay)
@@ -154,10 +154,12 @@ class Trainer:
         total = terms.total(weights)
         if not torch.isfinite(total):
             bad = [name for name, value in terms.values.items() if not torch.isfinite(value)]
-            raise FloatingPointError(f"loss: expected a finite value, got {float(total)} (terms: {', '.join(bad)})")
+            raise FloatingPointError(
+                f"loss: expected a finite value, got {float(total.detach())} (terms: {', '.join(bad)})"
+            )
         if on_first is not None:
             check_gradients(terms, weights, prediction.output)
-            first = {name: float(terms.values[name]) for name in ("loss_nmse", "loss_nmse_pred")}
+            first = {name: float(terms.values[name].detach()) for name in ("loss_nmse", "loss_nmse_pred")}
             on_first(FirstStep(weights=weights, **first, R_blend_requires_grad=R_blend.factor.requires_grad))
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(total)

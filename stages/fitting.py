@@ -1,6 +1,6 @@
 """One fit as every stage runs it: seeded network, epochs with their log line and table row, checkpoint, figure."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -101,7 +101,7 @@ def report_weights(loss: LossConfig, report: Reporter) -> None:
         report.tag(f"ablation.{name}", "0")
 
 
-def plot_losses(curves: dict[str, Sequence[Row]], path: Path) -> None:
+def plot_losses(curves: Mapping[str, Sequence[Row]], path: Path) -> None:
     """The weighted components of the training and validation loss by epoch, one panel a curve, logarithmic."""
     from matplotlib.figure import Figure
 

@@ -128,7 +128,7 @@ class Search:
     ) -> None:
         self.seed, self.scenario, self.grid, self.default, self.hpo = seed, scenario, grid, default, hpo
         self.report = report
-        self.train, self.val = ShardReader(shard_dir / "train"), ShardReader(shard_dir / "val")
+        self.train, self.val = (ShardReader(shard_dir / split, scenario) for split in ("train", "val"))
         if len(self.val) < 2 * hpo.val_scenes or len(self.train) < hpo.train_scenes:
             raise ParamError(
                 f"hpo.val_scenes, hpo.train_scenes: expected at most {len(self.val) // 2} and {len(self.train)} "
@@ -164,7 +164,7 @@ class Search:
             t for t in self.study.get_trials() if t.user_attrs.get("default") and t.state == TrialState.COMPLETE
         )
         difference = (self._held_out(trial) - self._held_out(first)).double()
-        quantile = torch.distributions.Normal(0.0, 1.0).icdf(torch.tensor(self.hpo.confidence))
+        quantile = torch.special.ndtri(torch.tensor(self.hpo.confidence))
         mean, margin = float(difference.mean()), float(quantile * difference.std() / math.sqrt(len(difference)))
         better = mean + margin < 0
         self.report.line(

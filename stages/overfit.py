@@ -8,14 +8,13 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
-from risloc.shards import ShardReader
-
 from risloc.covariance import CovarianceConfig
 from risloc.grid import GridConfig
 from risloc.loss import LossConfig
 from risloc.network import NetworkConfig
 from risloc.params import param
 from risloc.scene import Scenario, Scenes
+from risloc.shards import ShardReader
 from risloc.training import FitConfig, Trainer, Validation, best_device, validate
 from stages.fitting import Data, Log, Row, build_network, fit_epoch, plot_losses, report_weights
 from stages.report import Reporter, write_csv, write_json
@@ -72,12 +71,13 @@ def run(
     GateError
         A schedule does not learn, unless lam_cov is 0 by intention.
     """
-    train, val = ShardReader(shard_dir / "train"), ShardReader(shard_dir / "val")
+    train, val = (ShardReader(shard_dir / split, scenario) for split in ("train", "val"))
     fixed = train.read(slice(0, min(overfit.scenes, len(train))))
     fresh = val.read(slice(0, min(overfit.scenes, len(val))))
     log, verdicts, curves = Log(report), [], {}
     fit = dataclasses.replace(fit, batch_size=overfit.batch_size)
     report_weights(loss, report)
+    report.tag("data_checksum", train.checksum)
     for curriculum in (False, True):
         schedule = "curriculum" if curriculum else "constant weights"
         weights = dataclasses.replace(loss, curriculum=curriculum)

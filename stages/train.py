@@ -11,7 +11,7 @@ from risloc.checkpoint import load_checkpoint, save_checkpoint
 from risloc.covariance import CovarianceConfig
 from risloc.grid import GridConfig
 from risloc.loss import WEIGHTS, LossConfig
-from risloc.network import HybridNetwork, NetworkConfig
+from risloc.network import HybridNetwork, NetworkConfig, TensorNetwork
 from risloc.params import as_mapping, param
 from risloc.scene import Scenario
 from risloc.shards import ShardReader, batches
@@ -51,11 +51,12 @@ def run(
     report: Reporter,
 ) -> None:
     """Train to the end, to `patience`, or on from where an interrupted run of the same inputs stopped."""
-    scenes, held = ShardReader(shard_dir / "train"), ShardReader(shard_dir / "val")
+    scenes, held = (ShardReader(shard_dir / split, scenario) for split in ("train", "val"))
     default = Tunable(covariance=covariance, network=network, loss=loss, fit=fit)
     chosen = read_best(best)
     tuned = apply(default, chosen)
     _report_tuned(default, chosen, tuned, report)
+    report.tag("data_checksum", scenes.checksum)
     net = build_network(seed, scenario, tuned.covariance, grid, tuned.network)
     size = tuned.fit.batch_size
     steps = -(-len(scenes) // size)
@@ -128,7 +129,6 @@ def _write(log: Log, best_score: float, folder: Path, metrics: Path, report: Rep
 
 
 def _report_model(network: HybridNetwork, held: ShardReader, checkpoint: Path, report: Reporter) -> None:
-    observation = held.read(slice(0, 4)).observation
-    features = network.input_map(observation, network.snapshots(observation))
+    example = held.read(slice(0, 4)).observation
     report.artifact(checkpoint)
-    report.model(network.factors(), (features,))
+    report.model(TensorNetwork(network), (example.y, example.codebook, example.H, example.noise_var))
