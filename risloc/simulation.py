@@ -22,7 +22,7 @@ from risloc.steering import steering_matrix
 __all__ = ["SPLITS", "simulate", "source_covariance"]
 
 SPLITS = {"train": 0, "val": 1, "test": 2}
-PerScene = float | Sequence[float] | np.ndarray | None
+PerScene = int | float | Sequence[int] | Sequence[float] | np.ndarray | None
 
 _CHUNK = 32  # scenes computed together, cut at its multiples whatever is asked for: the same operations, the same bits
 _SETS = 4  # sets of locations that each scene draws at once; the rest come from its second stream
