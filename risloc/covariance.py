@@ -187,7 +187,7 @@ def hybrid_covariance(
     if (trace - n).abs().max() > 1e-3 * n:
         worst = float(trace[(trace - n).abs().argmax()])
         raise ValueError(f"R_blend: expected trace {n}, got {worst}; normalise R_pred and R_samp before blending")
-    if training and not R_blend.factor.requires_grad:
+    if training and (beta == 1 or not R_blend.factor.requires_grad):
         raise ValueError("R_blend carries no gradient: R_pred is detached or beta is 1, and nothing would be learnt")
     return R_blend
 
