@@ -129,13 +129,13 @@ def test_plots_are_of_outputs() -> None:
 def test_every_cached_output_is_ignored_by_git(repository: Path) -> None:
     outs = [out for stage in DESCRIBED["stages"].values() for out in stage["outs"]]
     done = subprocess.run(
-        ["git", "check-ignore", "--no-index", *outs, "mlflow.db", "mlartifacts", ".state", "study"],
+        ["git", "check-ignore", "--no-index", *outs, "mlflow.db", "mlartifacts/", ".state/", "study/"],
         cwd=repository,
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.stdout.split() == [*outs, "mlflow.db", "mlartifacts", ".state", "study"]
+    assert done.stdout.split() == [*outs, "mlflow.db", "mlartifacts/", ".state/", "study/"]
 
 
 def _documents(repository: Path) -> list[Path]:
