@@ -1,0 +1,237 @@
+"""The plumbing, part by part: sections, overrides, paths, presets, the reporters, the driver's command, signals."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipeline.layout import STAGES, paths_of
+from pipeline.presets import write_preset
+from pipeline.sections import override, typed_sections
+from risloc.params import ParamError, read_yaml
+from risloc.preset_files import preset, preset_names
+from stages.report import ConsoleReporter, shown_progress, write_csv, write_json
+
+
+@pytest.fixture
+def params(repository: Path) -> dict[str, Any]:
+    return read_yaml(repository / "params.yaml")
+
+
+def test_params_build_for_every_stage(params: dict[str, Any]) -> None:
+    for stage in STAGES:
+        assert typed_sections(stage, params)["seed"] == params["seed"]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("loss.lam_cov", -1.0, "loss.lam_cov: expected a value >= 0.0"),
+        ("loss.lam_cov", None, "loss.lam_cov: expected float"),
+        ("data.block", 0, "data.block: expected a value >= 1"),
+        ("scenario.K_span", [0, 9], "scenario: K_span: expected at most K_MAX"),
+        ("seed", -3, "seed: expected a whole number >= 0"),
+    ],
+)
+def test_a_wrong_value_is_named(params: dict[str, Any], path: str, value: object, message: str) -> None:
+    with pytest.raises(ParamError, match=message):
+        typed_sections("simulate", override(params, {path: value}))
+
+
+def test_unknown_and_missing_names_are_told(params: dict[str, Any]) -> None:
+    with pytest.raises(ParamError, match=r"losses: unknown section; allowed: seed, .*loss"):
+        typed_sections("simulate", params | {"losses": {}})
+    with pytest.raises(ParamError, match=r"loss: missing section"):
+        typed_sections("simulate", {key: value for key, value in params.items() if key != "loss"})
+    with pytest.raises(ParamError, match=r"loss\.lam_cov: missing"):
+        typed_sections("simulate", params | {"loss": {k: v for k, v in params["loss"].items() if k != "lam_cov"}})
+    with pytest.raises(ParamError, match=r"loss\.lam_covv: unknown parameter"):
+        typed_sections("simulate", params | {"loss": params["loss"] | {"lam_covv": 1.0}})
+
+
+def test_override_changes_a_copy_and_only_what_is_there(params: dict[str, Any]) -> None:
+    changed = override(params, {"loss.lam_cov": 0.25, "seed": 1})
+    assert (changed["loss"]["lam_cov"], changed["seed"]) == (0.25, 1)
+    assert params["loss"]["lam_cov"] != 0.25
+    for path in ("loss.lam_covv", "los.lam_cov", "loss.lam_cov.x", "foo"):
+        with pytest.raises(ParamError, match=r"not a parameter"):
+            override(params, {path: 1})
+    with pytest.raises(ParamError, match=r"loss: a section; .*lam_cov"):
+        override(params, {"loss": 1})
+
+
+def test_paths_lie_in_the_tree_and_state_at_the_root(tmp_path: Path) -> None:
+    here, root = tmp_path / "copy", tmp_path / "root"
+    paths = paths_of("train", here, root)
+    assert paths["shard_dir"] == here / "data/shards"
+    assert paths["metrics"] == here / "metrics/train.json"
+    assert paths["state"] == root / ".state/train"
+
+
+def test_into_overlays_the_tree(tmp_path: Path) -> None:
+    here, into = tmp_path / "here", tmp_path / "into"
+    (into / "data/shards").mkdir(parents=True)
+    paths = paths_of("evaluate", here, here, into)
+    assert paths["shard_dir"] == into / "data/shards"
+    assert paths["checkpoint"] == here / "models/checkpoint"
+    assert paths["evaluate_report"] == into / "reports/evaluate"
+    assert paths["metrics"].is_relative_to(into)
+
+
+def test_every_preset_is_written_with_comments_kept(repository: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "params.yaml"
+    original = (repository / "params.yaml").read_text(encoding="utf-8")
+    for name in preset_names():
+        copy.write_text(original, encoding="utf-8")
+        assert name in write_preset(name, copy)
+        written = read_yaml(copy)
+        assert written["scenario"] == preset(name)
+        assert {k: v for k, v in written.items() if k != "scenario"} == {
+            k: v for k, v in read_yaml(repository / "params.yaml").items() if k != "scenario"
+        }
+        assert copy.read_text(encoding="utf-8").count("#") == original.count("#")
+
+
+def test_an_unknown_preset_is_named_with_those_there_are(repository: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copy(repository / "params.yaml", tmp_path))
+    with pytest.raises(ParamError, match=r"preset: expected one of default, .*got 'nope'"):
+        write_preset("nope", copy)
+    assert copy.read_bytes() == (repository / "params.yaml").read_bytes()
+
+
+def test_the_command_line_names_a_wrong_parameter_without_a_traceback(repository: Path) -> None:
+    command = [sys.executable, "-m", "pipeline", "simulate", "--set", "loss.lam_cov=-1"]
+    done = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "params.yaml: loss.lam_cov: expected a value >= 0.0, got -1.0\n"
+
+
+def test_driver_checks_before_it_runs_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipeline.driver import dvc_command
+
+    assert dvc_command(None, {}, None, False) == ["repro"]
+    assert dvc_command("train", {"loss.lam_cov": 0.5, "scenario.K_span": [1, 2]}, "half", True) == [
+        *("exp", "run", "--temp", "--name", "half"),
+        *("--set-param", "loss.lam_cov=0.5", "--set-param", "scenario.K_span=[1, 2]", "train"),
+    ]
+    for arguments, message in (
+        (("nope", {}, None, False), "target: expected one of simulate"),
+        ((None, {"loss.lam_covv": 1.0}, None, True), "loss.lam_covv: not a parameter"),
+        ((None, {"loss.lam_cov": -1.0}, None, True), "loss.lam_cov: expected a value >= 0"),
+        ((None, {"loss.lam_cov": 1.0}, None, False), "needs experiment=true"),
+        ((None, {}, "a b", True), "name: expected letters"),
+    ):
+        with pytest.raises(ParamError, match=message):
+            dvc_command(*arguments)
+    monkeypatch.setenv("DVC_STAGE", "train")
+    with pytest.raises(ParamError, match="no DVC stage may run the driver"):
+        dvc_command(None, {}, None, False)
+
+
+STOPPED = """
+import sys, time
+from pathlib import Path
+from pipeline import signals
+signals.install()
+with signals.on_stop(lambda: Path(sys.argv[1]).write_text("cleaned")):
+    print("ready", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_at_once_and_cleans_up(repository: Path, tmp_path: Path, number: signal.Signals) -> None:
+    command = [sys.executable, "-c", STOPPED, str(tmp_path / "mark")]
+    with subprocess.Popen(command, cwd=repository, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n"
+        began = time.monotonic()
+        child.send_signal(number)
+        assert child.wait(10) == 130
+        assert time.monotonic() - began < 5
+    assert (tmp_path / "mark").read_text() == "cleaned"
+
+
+HOLDER = """
+import sys, time
+from pipeline.env import lock
+with lock("test"):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_the_lock_of_a_killed_process_is_free(repository: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", HOLDER]
+    environment = {"DVC_ROOT": str(tmp_path), "PYTHONPATH": str(repository)}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as first:
+        assert first.stdout is not None
+        assert first.stdout.readline() == "held\n"
+        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as second:
+            assert second.stdout is not None
+            with pytest.raises(subprocess.TimeoutExpired):
+                second.wait(1)  # it waits its turn
+            first.kill()
+            assert second.stdout.readline() == "held\n"
+            second.kill()
+
+
+def test_console_reporter_keeps_what_it_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    report = ConsoleReporter()
+    report.line("hello")
+    report.metrics({"loss": 1}, step=2)
+    with report.child("trial-0") as trial:
+        trial.params({"a": 1})
+        trial.line("again")
+    assert report.records[:3] == [("line", "hello"), ("metrics", ({"loss": 1.0}, 2)), ("trial-0: params", {"a": 1})]
+    assert capsys.readouterr().out == "hello\ntrial-0: again\n"
+    with pytest.raises(FileNotFoundError, match="write it before"):
+        report.artifact(tmp_path / "missing")
+
+
+def test_progress_away_from_a_terminal_is_quiet_when_quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: list[str] = []
+    with shown_progress(10, "scenes", lines.append) as advance:
+        advance(10)
+    assert lines == []
+    monkeypatch.setattr("stages.report._SECONDS_BETWEEN_LINES", 0.0)
+    with shown_progress(10, "scenes", lines.append) as advance:
+        advance(4)
+        advance(6)
+    assert [line.split(" (")[0].split(" in ")[0] for line in lines] == [
+        "scenes: 4 of 10",
+        "scenes: 10 of 10",
+        "scenes: 10",
+    ]
+
+
+def test_writers_write_whole_files_or_none(tmp_path: Path) -> None:
+    write_json(tmp_path / "a" / "b.json", {"x": 1})
+    assert json.loads((tmp_path / "a" / "b.json").read_text()) == {"x": 1}
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(tmp_path / "a" / "b.json", {"x": float("nan")})
+    write_csv(tmp_path / "c.csv", [{"x": 1, "y": 2}, {"x": 3, "y": 4}])
+    assert (tmp_path / "c.csv").read_text() == "x,y\n1,2\n3,4\n"
+    with pytest.raises(ValueError, match="dict contains fields not in"):
+        write_csv(tmp_path / "c.csv", [{"x": 1}, {"z": 3}])
+    with pytest.raises(ValueError, match="at least one row"):
+        write_csv(tmp_path / "d.csv", [])
+    assert (tmp_path / "c.csv").read_text() == "x,y\n1,2\n3,4\n"
+    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == ["b.json", "c.csv"]
+
+
+def test_prefect_yaml_deploys_the_driver(repository: Path) -> None:
+    from pipeline.driver import pipeline
+
+    described = yaml.safe_load((repository / "prefect.yaml").read_text(encoding="utf-8"))
+    assert {d["name"] for d in described["deployments"]} == {"end-to-end", "ablation"}
+    for deployment in described["deployments"]:
+        assert deployment["entrypoint"] == "pipeline/driver.py:pipeline"
+        assert set(deployment["parameters"]) <= set(pipeline.parameters.properties)
