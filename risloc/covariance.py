@@ -24,6 +24,7 @@ __all__ = [
 ]
 
 EPS = 1e-12
+LEAST_NOISE = 1e-5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,12 +115,15 @@ def pseudo_snapshots(
     """xhat_l + (N / M) G_l^H (G_l G_l^H + rho I)^-1 (y_l - G_l xhat_l), xhat_l the posterior mean given the prior R.
 
     R : the prior up to its scale, trace N; the prior used is p_tot R. With R = F F^H, B_l = G_l F and C_l = p_tot B_l
-    B_l^H + sigma^2 I, xhat_l = p_tot F B_l^H C_l^-1 y_l. No gradient passes.
+    B_l^H + sigma^2 I, xhat_l = p_tot F B_l^H C_l^-1 y_l. Noise below 1e-5 of the signal counts as that much, which
+    keeps C_l invertible in float32. No gradient passes.
     """
     ridge = _Ridge.of(y, H, noise_var)
     F = R.factor * ridge.p_tot.sqrt()[:, None, None]
     B = torch.einsum("bmn,blnr->blmr", H, codebook[..., None] * F[:, None])
-    C = B @ B.mH + noise_var[:, None, None, None] * torch.eye(H.shape[-2], dtype=H.dtype, device=H.device)
+    signal = _energy(B) / H.shape[-2]
+    floor = torch.maximum(noise_var[:, None], LEAST_NOISE * signal)
+    C = B @ B.mH + floor[..., None, None] * torch.eye(H.shape[-2], dtype=H.dtype, device=H.device)
     z = torch.cholesky_solve(y[..., None], torch.linalg.cholesky(C))
     weights = B.mH @ z
     residual = y - (B @ weights)[..., 0]

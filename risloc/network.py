@@ -265,7 +265,6 @@ class Look(nn.Module):
         self.stem = nn.Conv2d(inputs, config.channels, 3, padding=1)
         self.body = nn.Sequential(*(ResidualBlock(config.channels) for _ in range(config.blocks)))
         self.last = nn.Conv2d(config.channels, outputs, 1)
-        self.norm = nn.GroupNorm(8, config.channels)
         self.plane_gain = nn.Parameter(torch.ones(()))
 
     @torch.no_grad()
@@ -282,26 +281,21 @@ class Look(nn.Module):
 
     def head(self, hidden: Tensor) -> Tensor:
         """[batch, channel, V, U] to [batch, output, V, U]."""
-        return self.last(functional.gelu(self.norm(hidden)))
+        return self.last(functional.gelu(hidden))
 
 
 class ResidualBlock(nn.Module):
-    """x + conv(gelu(norm(conv(gelu(norm(x)))))), 3 x 3."""
+    """x + conv(gelu(conv(gelu(x)))), 3 x 3; the last convolution starts at zero, which spares the normalisation."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.GroupNorm(8, channels),
-            nn.GELU(),
-            nn.Conv2d(channels, channels, 3, padding=1),
-            nn.GroupNorm(8, channels),
-            nn.GELU(),
-            nn.Conv2d(channels, channels, 3, padding=1),
-        )
+        self.first = nn.Conv2d(channels, channels, 3, padding=1)
+        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+        nn.init.zeros_(self.second.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         """[batch, channel, V, U] to the same."""
-        return x + self.layers(x)
+        return x + self.second(functional.gelu(self.first(functional.gelu(x))))
 
 
 def _given(observation: Observation) -> dict[str, Tensor]:

@@ -1,0 +1,42 @@
+"""A small learning problem that the tests of network, loss, training and stages share."""
+
+import dataclasses
+
+import torch
+
+from risloc.covariance import CovarianceConfig
+from risloc.grid import GridConfig
+from risloc.loss import LossConfig
+from risloc.network import HybridNetwork, NetworkConfig
+from risloc.scene import Scenario, Scenes
+from risloc.simulation import simulate
+from risloc.training import FitConfig
+
+GRID = GridConfig(step_beams=0.4, planes=3)
+COVARIANCE = CovarianceConfig(beta=0.3)
+NETWORK = NetworkConfig(head="manifold", channels=16, blocks=1, passes=2)
+FIT = FitConfig(
+    batch_size=16, learning_rate=3e-3, weight_decay=0.0, warmup=0.1, clip_norm=1.0, ema_decay=0.99, amp=False
+)
+LOSS = LossConfig(
+    lam_cov=1.0,
+    lam_cov_pred=0.05,
+    lam_cross=2.5e-3,
+    lam_gap=0.065,
+    lam_ang=1.0,
+    lam_rng=1.0,
+    lam_K=1.0,
+    lam_nll=0.0,
+    gap_margin=0.6,
+    curriculum=False,
+)
+
+
+def network(scenario: Scenario, seed: int = 0, **changes: object) -> HybridNetwork:
+    torch.manual_seed(seed)
+    config = dataclasses.replace(NETWORK, **changes)  # type: ignore[arg-type]
+    return HybridNetwork(scenario, GRID, COVARIANCE, config)
+
+
+def scenes(scenario: Scenario, n: int = 16, split: str = "train", **changes: object) -> Scenes:
+    return simulate(scenario, seed=5, split=split, start=0, stop=n, **changes)  # type: ignore[arg-type]
