@@ -9,7 +9,20 @@ from types import ModuleType
 __version__ = "0.1.0"
 
 _SUBMODULES = (
-    frozenset({"channel", "checkpoint", "codebook", "covariance", "crb", "geometry", "grid", "likelihood", "localise"})
+    frozenset(
+        {
+            "channel",
+            "checkpoint",
+            "codebook",
+            "coordinates",
+            "covariance",
+            "crb",
+            "geometry",
+            "grid",
+            "likelihood",
+            "localise",
+        }
+    )
     | frozenset(
         {"loss", "metrics", "music", "network", "newton", "params", "preset_files", "records", "scene", "selection"}
     )

@@ -17,12 +17,13 @@ import torch
 from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
+from risloc.coordinates import box_clamp, box_derivatives, from_box, to_box
 from risloc.geometry import Array, Domain
-from risloc.newton import Minimum, Model, minimise
+from risloc.newton import Model, Problem, minimise
 from risloc.scene import Observation
 from risloc.steering import steering_derivatives, steering_matrix
 
-__all__ = ["Projection", "Sensing", "conditional_cost", "fit_conditional", "project"]
+__all__ = ["Fit", "Projection", "Sensing", "conditional_cost", "fit_conditional", "project"]
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,15 @@ class Projection:
         return Z - (Z @ self.Qh.mT) @ self.Qh.conj()
 
 
+@dataclass(frozen=True)
+class Fit:
+    """A joint fit of all sources of each scene: (u, v, w), the cost there, and whether it converged."""
+
+    polar: Float[Tensor, "batch src 3"]
+    value: Float[Tensor, " batch"]
+    converged: Bool[Tensor, " batch"]
+
+
 def project(
     B: Complex[Tensor, "batch snap src ant"], y: Complex[Tensor, "batch snap ant"], present: Bool[Tensor, "batch src"]
 ) -> Projection:
@@ -109,19 +119,20 @@ def fit_conditional(
     *,
     tolerance: float,
     iterations: int,
-) -> Minimum:
+) -> Fit:
     """All present sources jointly in (u, v, w), from `start`, inside the domain; the cost never rises.
 
     tolerance : the promised decrease of the cost at which to stop, in units of sigma^2 (1e-3 is a fortieth of a standard
-    deviation). The `point` of the result is [batch, 3 src]; absent sources stay where they are.
+    deviation). Absent sources stay where they are.
     """
     eps = torch.finfo(start.dtype).eps
     limit = tolerance * sensing.noise_var + eps * sensing.y.abs().square().sum((-2, -1))
-    return minimise(_Conditional(sensing, present), start.flatten(1), limit, iterations)
+    end = minimise(_Conditional(sensing, present), to_box(start).flatten(1), limit, iterations)
+    return Fit(from_box(end.point.view_as(start)), end.value, end.converged)
 
 
 @dataclass(frozen=True)
-class _Conditional:
+class _Conditional(Problem):
     sensing: Sensing
     present: Tensor
 
@@ -129,13 +140,13 @@ class _Conditional:
         return _Conditional(self.sensing[rows], self.present[rows])
 
     def project(self, point: Tensor) -> Tensor:
-        return self.sensing.domain.clamp(point.view(len(point), -1, 3)).flatten(1)
+        return box_clamp(point.view(len(point), -1, 3), self.sensing.domain).flatten(1)
 
     def model(self, point: Tensor) -> Model:
-        polar = point.view(len(point), -1, 3)
+        polar = from_box(point.view(len(point), -1, 3))
         count = polar.shape[1]
         A, dA = steering_derivatives(self.sensing.array, polar)
-        Z = self.sensing.responses(torch.cat([A, dA.flatten(-2)], dim=-1))
+        Z = self.sensing.responses(torch.cat([A, box_derivatives(dA, polar).flatten(-2)], dim=-1))
         fit = project(Z[:, :, :count], self.sensing.y, self.present)
         V = fit.complement(Z[:, :, count:] * fit.s.repeat_interleave(3, dim=-1)[..., None])
         J = torch.view_as_real(V.transpose(1, 2)).flatten(2)  # of -residual: [batch, par, snap ant 2]

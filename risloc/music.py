@@ -9,10 +9,11 @@ import torch
 from jaxtyping import Bool, Complex, Float, Int
 from torch import Tensor
 
+from risloc.coordinates import box_clamp, box_derivatives, from_box, to_box
 from risloc.covariance import FactoredCovariance
 from risloc.geometry import Array, Domain
 from risloc.grid import PolarGrid
-from risloc.newton import Model, minimise
+from risloc.newton import Model, Problem, minimise
 from risloc.spectrum import Peaks, grid_energy, peaks
 from risloc.steering import steering_derivatives
 
@@ -51,19 +52,19 @@ def music_peaks(
 
 
 def refine_peaks(
-    U: Complex[Tensor, "batch elem rank"], array: Array, domain: Domain, coarse: Peaks, iterations: int = 15
+    U: Complex[Tensor, "batch elem rank"], array: Array, domain: Domain, coarse: Peaks, iterations: int = 30
 ) -> MusicPeaks:
     """Newton refinement of |a - U U^H a|^2 from the coarse peaks, each on its own, inside the domain, monotone."""
     batch, count = coarse.valid.shape
     scene = torch.arange(batch, device=U.device).repeat_interleave(count)
     problem = _Residual(array.to(U), domain, U, scene)
-    start = coarse.polar.to(U.real.dtype).reshape(-1, 3)
+    start = to_box(coarse.polar.to(U.real.dtype).reshape(-1, 3))
     tolerance = torch.full_like(start[:, 0], TOLERANCE)
     end = minimise(problem, start, tolerance, iterations)
     residual = torch.where(coarse.valid, end.value.view(batch, count), torch.inf)
     order = residual.argsort(dim=1)
     return MusicPeaks(
-        polar=end.point.view(batch, count, 3).gather(1, order[..., None].expand(-1, -1, 3)),
+        polar=from_box(end.point).view(batch, count, 3).gather(1, order[..., None].expand(-1, -1, 3)),
         residual=residual.gather(1, order),
         valid=coarse.valid.gather(1, order),
         converged=(end.converged.view(batch, count) & coarse.valid).gather(1, order),
@@ -86,11 +87,11 @@ def music(
     return MusicPeaks(found.polar, found.residual, found.valid & asked, found.converged & asked)
 
 
-class _Residual:
+class _Residual(Problem):
     """|a - U U^H a|^2 / N for peaks that each belong to a scene.
 
     Curvature: the Gauss-Newton term Re(J^H J), J = P_perp da, plus Re(r^H d2a) with the second derivative of the
-    phase itself left out, d2a_ij ~ da_i da_j / a: it may be indefinite, which the engine's damping answers.
+    phase itself left out, d2a_ij ~ da_i da_j / a; negative eigenvalues are turned over.
     """
 
     def __init__(self, array: Array, domain: Domain, U: Tensor, scene: Tensor) -> None:
@@ -101,16 +102,21 @@ class _Residual:
         return _Residual(self.array, self.domain, self.U, self.scene[rows])
 
     def project(self, point: Tensor) -> Tensor:
-        return self.domain.clamp(point)
+        return box_clamp(point, self.domain)
 
     def model(self, point: Tensor) -> Model:
-        A, dA = steering_derivatives(self.array, point[:, None])
-        Z = torch.cat([A, dA[:, :, 0]], dim=-1)
+        polar = from_box(point)[:, None]
+        A, dA = steering_derivatives(self.array, polar)
+        dA = box_derivatives(dA, polar)[:, :, 0]
+        Z = torch.cat([A, dA], dim=-1)
         Z = Z - self.own @ (self.own.mH @ Z)
         r, J = Z[..., :1], Z[..., 1:]
         n = A.shape[-2]
-        bend = (dA[:, :, 0] * (r * A).conj()).mT @ dA[:, :, 0]
-        curvature = (J.mH @ J + bend).real / n
+        bend = (dA * (r * A).conj()).mT @ dA
+        value, vectors = torch.linalg.eigh((J.mH @ J + bend).real.double() / n)
+        curvature = (vectors * value.abs()[:, None]) @ vectors.mT
         return Model(
-            value=r.abs().square().sum((-2, -1)) / n, gradient=(J.mH @ r).real[..., 0] / n, curvature=curvature
+            value=r.abs().square().sum((-2, -1)) / n,
+            gradient=(J.mH @ r).real[..., 0] / n,
+            curvature=curvature.to(point.dtype),
         )

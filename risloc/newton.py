@@ -3,8 +3,8 @@
 Axes: batch B (independent problems), par P (parameters of each).
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol, Self
 
 import torch
 from jaxtyping import Bool, Float
@@ -18,7 +18,10 @@ DAMPING_LIMIT = 1e7
 
 @dataclass(frozen=True)
 class Model:
-    """The objective and its local quadratic model: value, gradient, and a symmetric matrix of curvature."""
+    """The objective f = |r|^2 and its local model: value, gradient Re(J^H r), and curvature ~ Re(J^H J).
+
+    Gradient and curvature are thus half of the derivatives of f; for another objective, give the halves.
+    """
 
     value: Float[Tensor, " batch"]
     gradient: Float[Tensor, "batch par"]
@@ -36,16 +39,19 @@ class Model:
         return Model(self.value[rows], self.gradient[rows], self.curvature[rows])
 
 
-class Problem(Protocol):
+class Problem(ABC):
     """B independent minimisations, evaluated together."""
 
+    @abstractmethod
     def model(self, point: Tensor) -> Model:
         """The objective and its quadratic model at `point` [batch, par]."""
 
+    @abstractmethod
     def project(self, point: Tensor) -> Tensor:
         """The nearest admissible point, coordinate by coordinate; a fixed coordinate is set to its value."""
 
-    def __getitem__(self, rows: Tensor) -> Self:
+    @abstractmethod
+    def __getitem__(self, rows: Tensor) -> "Problem":
         """The problems of these rows (an index tensor)."""
 
 

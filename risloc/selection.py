@@ -4,8 +4,8 @@ Axes: batch B, cand C, src K, snap L, ant M.
 """
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from jaxtyping import Bool, Complex, Float, Int
@@ -44,17 +44,19 @@ def likelihood_gain(Z: Complex[Tensor, "batch snap cand ant"], fit: Projection) 
     return (match / torch.maximum(outside, INDEPENDENT * energy).clamp_min(1e-30)).sum(1)
 
 
-class Source(Protocol):
+class Source(ABC):
     """Where the next source of a scene may come from."""
 
+    @abstractmethod
     def offer(self, rows: Tensor, fit: Projection) -> tuple[Tensor, Tensor]:
         """Locations (u, v, w) [row, cand, 3] and gains [row, cand] for these scenes; -inf: not on offer."""
 
+    @abstractmethod
     def take(self, rows: Tensor, pick: Tensor) -> None:
         """The candidates that were picked from the last offer."""
 
 
-class PeakCandidates:
+class PeakCandidates(Source):
     """A fixed list of candidates, each picked once."""
 
     def __init__(self, sensing: Sensing, candidates: Peaks) -> None:
@@ -71,7 +73,7 @@ class PeakCandidates:
         self.free[rows, pick] = False
 
 
-class MatchingPursuit:
+class MatchingPursuit(Source):
     """Orthogonal matching pursuit: the peaks of the residual's back-projection, searched anew for each source.
 
     The residual is brought to the surface by the same ridge solution as the snapshots were, and its power mapped on the
@@ -120,7 +122,7 @@ def forward_selection(
         pick = gain.argmax(dim=1)
         source.take(rows, pick)
         now[:, k] = offered[torch.arange(len(rows), device=pick.device), pick]
-        now = fit_conditional(here, now, present, tolerance=LOOSE, iterations=iterations).point.view_as(now)
+        now = fit_conditional(here, now, present, tolerance=LOOSE, iterations=iterations).polar
         better = gain.amax(dim=1) > -torch.inf
         if count is None:
             value = bic(fit_powers(here, now, present)[1], k + 1, samples)
@@ -161,7 +163,7 @@ def select_and_fit(
     polar, order = forward_selection(sensing, source, count, slots, iterations=iterations)
     present = torch.arange(slots, device=polar.device) < order[:, None]
     end = fit_conditional(sensing, polar, present, tolerance=TIGHT, iterations=iterations)
-    return assess(sensing, end.point.view_as(polar), present, end.converged)
+    return assess(sensing, end.polar, present, end.converged)
 
 
 def assess(

@@ -16,9 +16,10 @@ import torch
 from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
+from risloc.coordinates import box_clamp, box_derivatives, from_box, to_box
 from risloc.crb import known_noise_information, location_derivatives
-from risloc.likelihood import Sensing
-from risloc.newton import Minimum, Model, minimise
+from risloc.likelihood import Fit, Sensing
+from risloc.newton import Model, Problem, minimise
 from risloc.steering import steering_derivatives, steering_matrix
 
 __all__ = ["bic", "fit_powers", "fit_stochastic", "information", "log_likelihood"]
@@ -112,19 +113,24 @@ def fit_stochastic(
     *,
     tolerance: float,
     iterations: int,
-) -> Minimum:
-    """Locations and ln p_k jointly, by damped Fisher scoring from `start`, inside the domain; f never rises.
+) -> tuple[Fit, Float[Tensor, "batch src"]]:
+    """Locations and powers jointly, by damped Fisher scoring in ln p from `start`; f never rises.
 
-    Sources of power 0 are absent and stay so. `point` of the result is [batch, 3 src + src]: (u, v, w) of each source,
-    then the ln p.
+    Sources of power 0 are absent and stay so. The `value` of the fit is f; `tolerance` is the promised decrease of f at
+    which to stop.
     """
-    z = power.double().clamp_min(1e-30).log()
-    point = torch.cat([start.double().flatten(1), z], dim=1)
-    return minimise(_Stochastic(sensing, power > 0), point, torch.full_like(point[:, 0], tolerance), iterations)
+    power = power.double()
+    point = torch.cat([to_box(start.double()).flatten(1), power.clamp_min(1e-30).log()], dim=1)
+    limit = torch.full_like(point[:, 0], tolerance)
+    end = minimise(_Stochastic(sensing, power > 0), point, limit, iterations)
+    K = power.shape[1]
+    polar = from_box(end.point[:, : 3 * K].reshape(-1, K, 3))
+    fitted = torch.where(power > 0, end.point[:, 3 * K :].exp(), 0.0)
+    return Fit(polar, end.value, end.converged), fitted
 
 
 @dataclass(frozen=True)
-class _Stochastic:
+class _Stochastic(Problem):
     sensing: Sensing
     present: Tensor
 
@@ -132,25 +138,23 @@ class _Stochastic:
         return _Stochastic(self.sensing[rows], self.present[rows])
 
     def project(self, point: Tensor) -> Tensor:
-        K = self.present.shape[1]
-        polar = self.sensing.domain.clamp(point[:, : 3 * K].reshape(len(point), K, 3))
-        return torch.cat([polar.flatten(1), point[:, 3 * K :].clamp(-80.0, 80.0)], dim=1)
+        box = 3 * self.present.shape[1]
+        inside = box_clamp(point[:, :box].reshape(len(point), -1, 3), self.sensing.domain)
+        return torch.cat([inside.flatten(1), point[:, box:].clamp(-80.0, 80.0)], dim=1)
 
     def model(self, point: Tensor) -> Model:
         s, K = self.sensing, self.present.shape[1]
-        polar = point[:, : 3 * K].reshape(len(point), K, 3)
+        polar = from_box(point[:, : 3 * K].reshape(len(point), K, 3))
         power = torch.where(self.present, point[:, 3 * K :].exp(), 0.0)
         A, dA = steering_derivatives(s.array.to(polar), polar)
-        columns = torch.cat([A, dA.flatten(-2)], dim=-1)
-        Z = s.responses(columns)
-        noise_var = s.noise_var.double()
-        m = _moments(Z, s.y.to(Z.dtype), power, noise_var)
+        Z = s.responses(torch.cat([A, box_derivatives(dA, polar).flatten(-2)], dim=-1))
+        m = _moments(Z, s.y.to(Z.dtype), power, s.noise_var.double())
         own = torch.arange(K, device=point.device).repeat_interleave(3)
         bd = m.X[:, :, own, K + torch.arange(3 * K, device=point.device)]
         d_coordinate = 2 * (bd - m.xi[..., own] * m.xi[..., K:].conj()).real.sum(1) * power[:, own]
-        d_log_power = (m.X.diagonal(dim1=-2, dim2=-1).real[..., :K] - m.xi[..., :K].abs().square()).sum(1) * power
-        F = known_noise_information(m.X, power)
-        unit = torch.cat([torch.ones_like(d_coordinate), power], dim=1)
-        # Halves: the engine counts a value as |r|^2, a gradient as J^H r and a curvature as J^H J.
-        gradient = torch.cat([d_coordinate, d_log_power], dim=1) / 2
-        return Model(value=m.value, gradient=gradient, curvature=F * unit[:, :, None] * unit[:, None, :] / 2)
+        d_power = (m.X.diagonal(dim1=-2, dim2=-1).real[..., :K] - m.xi[..., :K].abs().square()).sum(1)
+        unit = torch.cat([torch.ones_like(d_coordinate), power], dim=1)  # d/d ln p = p d/dp
+        gradient = torch.cat([d_coordinate, d_power], dim=1) * unit
+        F = known_noise_information(m.X, power) * unit[:, :, None] * unit[:, None, :]
+        # Halves: the engine counts a value as |r|^2, a gradient as Re(J^H r) and a curvature as Re(J^H J).
+        return Model(value=m.value, gradient=gradient / 2, curvature=F / 2)
