@@ -31,6 +31,7 @@ SCHEMA = 1
 FACTOR = "R_true_factor"
 _HEADER = ("schema", "scenario", "seed", "split", "start", "stop", "chunk")
 _POOL = 8  # batches that are shuffled together
+_FILES = 16  # files kept open
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +114,8 @@ class ShardReader:
             )
         self.folder, self.seed, self.split, self.chunk = folder, first.seed, first.split, first.chunk
         self._headers = headers
-        self._open: dict[int, tuple[int, h5py.File]] = {}
+        self._open: dict[int, tuple[int, h5py.File]] = {}  # shard to (process, file), the one longest open first
+        self._verified: set[tuple[int, int]] = set()
 
     def __len__(self) -> int:
         return self._headers[-1].stop
@@ -166,19 +168,16 @@ class ShardReader:
             yield shard, int(wanted[run[0]]) - start, int(wanted[run[-1]]) + 1 - start
 
     def _file(self, shard: int) -> h5py.File:
+        here = os.getpid()
         pid, file = self._open.get(shard, (0, None))
-        if pid != os.getpid():
-            path = self._headers[shard].path
-            file = _opened(path)
-            try:
-                found = shard_checksum(file)
-            except OSError as error:
-                raise ShardError(f"{path}: damaged ({error}); {_AGAIN}") from None
-            if found != file.attrs["checksum"]:
-                raise ShardError(
-                    f"{path}: its content does not match its checksum: it was changed or damaged; {_AGAIN}"
-                )
-            self._open[shard] = (os.getpid(), file)
+        if pid != here:
+            file = _opened(self._headers[shard].path)
+            if (here, shard) not in self._verified:
+                _verify(self._headers[shard].path, file)
+                self._verified.add((here, shard))
+            if len(self._open) >= _FILES:
+                self._open.pop(next(iter(self._open)))[1].close()
+            self._open[shard] = (here, file)
         return file
 
 
@@ -190,6 +189,15 @@ def _opened(path: Path) -> h5py.File:
         return h5py.File(path, "r", rdcc_nbytes=0)
     except OSError as error:
         raise ShardError(f"{path}: truncated, or not an HDF5 file ({error}); {_AGAIN}") from None
+
+
+def _verify(path: Path, file: h5py.File) -> None:
+    try:
+        found = shard_checksum(file)
+    except OSError as error:
+        raise ShardError(f"{path}: damaged ({error}); {_AGAIN}") from None
+    if found != file.attrs["checksum"]:
+        raise ShardError(f"{path}: its content does not match its checksum: it was changed or damaged; {_AGAIN}")
 
 
 def _header(path: Path) -> _Header:

@@ -65,7 +65,12 @@ def _check_sources(scenes: Scenes, scenario: Scenario, where: str, start: int) -
     truth, present = scenes.truth, scenes.truth.present
     inside = scenario.domain().contains(polar_of(_filled(scenes)))
     _require((inside | ~present).all(1), where, start, "a source lies outside the domain")
-    _require(((truth.power > 0) == present).all(1), where, start, "power is not positive exactly in the first K slots")
+    _require(
+        torch.where(present, truth.power > 0, truth.power == 0).all(1),
+        where,
+        start,
+        "power is not positive exactly in the first K slots",
+    )
     beyond = truth.location.abs().sum(-1) + truth.symbols.abs().sum(-1)
     _require(((beyond == 0) | present).all(1), where, start, "a slot beyond K is not zero")
 

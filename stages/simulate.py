@@ -90,7 +90,7 @@ def block_paths(raw: Path, split: str) -> Iterator[Path]:
 def load_block(path: Path) -> Arrays:
     """The arrays of one block. ValueError where the file is damaged."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path}: damaged block ({error}); delete it and run `dvc repro simulate`") from error
