@@ -35,6 +35,14 @@ class _Moments:
     xi: Complex[Tensor, "batch snap col"]
     value: Float[Tensor, " batch"]
 
+    def put(self, rows: Tensor, other: "_Moments") -> "_Moments":
+        """These moments with `other` in place of the rows where the mask is True."""
+        return _Moments(
+            torch.where(rows[:, None, None, None], other.X, self.X),
+            torch.where(rows[:, None, None], other.xi, self.xi),
+            torch.where(rows, other.value, self.value),
+        )
+
 
 def _moments(Z: Tensor, y: Tensor, power: Tensor, noise_var: Tensor) -> _Moments:
     """By Woodbury with the K x K matrix V = I + sqrt(p) B^H B sqrt(p) / sigma^2; power 0 drops a source."""
@@ -61,7 +69,7 @@ def fit_powers(
 ) -> tuple[Float[Tensor, "batch src"], Float[Tensor, " batch"]]:
     """The powers that maximise the likelihood at fixed locations, and f there; absent sources get power 0.
 
-    Fisher scoring in p, (|X_bb|^2) dp = |xi|^2 - X_bb, kept above a small floor; the best of all iterates is returned.
+    Fisher scoring in p, (|X_bb|^2) dp = |xi|^2 - X_bb, kept above a small floor; a step that raises f is shortened.
     """
     B = sensing.responses(steering_matrix(sensing.array, polar)).to(torch.complex128)
     y, noise_var = sensing.y.to(torch.complex128), sensing.noise_var.double()
@@ -69,16 +77,23 @@ def fit_powers(
     floor = FLOOR * y.abs().square().sum(-1).mean(-1, keepdim=True) / energy
     match = (B.conj() @ y[..., None])[..., 0] / B.abs().square().sum(-1)
     power = torch.where(present, match.abs().square().mean(1).clamp_min(floor), 0.0)
-    best, lowest = power, torch.full_like(noise_var, torch.inf)
-    absent = torch.diag_embed((~present).double())
+    m = _moments(B, y, power, noise_var)
+    share = torch.ones_like(noise_var)[:, None]
     for _ in range(iterations):
-        m = _moments(B, y, power, noise_var)
-        best = torch.where((m.value < lowest)[:, None], power, best)
-        lowest = torch.minimum(m.value, lowest)
-        score = (m.xi.abs().square() - m.X.diagonal(dim1=-2, dim2=-1).real).sum(1)
-        step = torch.linalg.solve(m.X.abs().square().sum(1) + absent, score)
-        power = torch.where(present, torch.maximum(power + step, floor), 0.0)
-    return best, lowest
+        step = _scoring_step(m, present)
+        trial = torch.where(present, torch.maximum(power + share * step, floor), 0.0)
+        there = _moments(B, y, trial, noise_var)
+        better = there.value < m.value
+        power = torch.where(better[:, None], trial, power)
+        m = m.put(better, there)
+        share = torch.where(better[:, None], 2 * share, share / 4).clamp(max=1)
+    return power, m.value
+
+
+def _scoring_step(m: _Moments, present: Tensor) -> Tensor:
+    score = (m.xi.abs().square() - m.X.diagonal(dim1=-2, dim2=-1).real).sum(1) * present
+    information = m.X.abs().square().sum(1) * (present[:, :, None] & present[:, None, :])
+    return torch.linalg.solve(information + torch.diag_embed((~present).double()), score)
 
 
 def log_likelihood(

@@ -1,5 +1,6 @@
 """Scenes in double precision, drawn here from the model's equation and the tests' own steering vectors."""
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -30,6 +31,11 @@ class World:
     @property
     def count(self):
         return self.present.sum(1)
+
+
+def roomy(small):
+    """8 x 8 elements, M = 8, L = 12: three sources are identifiable with room to spare."""
+    return dataclasses.replace(small, n_h=8, n_v=8, antennas=8, snapshots=12, distance_span_m=(0.6, 3.0))
 
 
 def world(scenario, counts, *, snr_db=20.0, seed=0, noise=True, spread=0.45):
