@@ -38,15 +38,15 @@ def roomy(small):
     return dataclasses.replace(small, n_h=8, n_v=8, antennas=8, snapshots=12, distance_span_m=(0.6, 3.0))
 
 
-def world(scenario, counts, *, snr_db=20.0, seed=0, noise=True, spread=0.45):
-    """One scene for each of `counts`; sources `spread` apart in (u, v), powers within +-3 dB."""
+def world(scenario, counts, *, snr_db=20.0, seed=0, noise=True, spread=0.45, depth=(0.05, 0.6)):
+    """One scene for each of `counts`: `spread` apart in (u, v), `depth` into the distance span, powers within +-3 dB."""
     rng = np.random.default_rng(seed)
     B, K, N, M, L = len(counts), scenario.K_MAX, scenario.size, scenario.antennas, scenario.snapshots
     xy = elements(scenario.n_h, scenario.n_v, scenario.wavelength)
     location = np.tile([0.0, 0.0, float(np.mean(scenario.distance_span_m))], (B, K, 1))
     power, A = np.zeros((B, K)), np.zeros((B, N, K), complex)
     for b, count in enumerate(counts):
-        location[b, :count] = _locations(scenario, rng, count, spread)
+        location[b, :count] = _locations(scenario, rng, count, spread, depth)
         power[b, :count] = 10 ** rng.uniform(-0.3, 0.3, count)
         A[b] = np.stack([steering(xy, scenario.wavelength, *location[b, k]) for k in range(K)], axis=-1)
     H = (rng.standard_normal((B, M, N)) + 1j * rng.standard_normal((B, M, N))) / math.sqrt(2)
@@ -66,7 +66,7 @@ def world(scenario, counts, *, snr_db=20.0, seed=0, noise=True, spread=0.45):
     return World(scenario, observation, *truth, present, torch.from_numpy(A))
 
 
-def _locations(scenario, rng, count, spread):
+def _locations(scenario, rng, count, spread, depth):
     low, high = np.array([np.radians(scenario.azimuth_span_deg), np.radians(scenario.elevation_span_deg)]).T
     near, far = scenario.distance_span_m
     while True:
@@ -74,4 +74,4 @@ def _locations(scenario, rng, count, spread):
         uv = np.stack([np.sin(angle[:, 0]) * np.cos(angle[:, 1]), np.sin(angle[:, 1])], axis=-1)
         gaps = np.linalg.norm(uv[:, None] - uv[None], axis=-1) + 9 * np.eye(count)
         if count == 0 or gaps.min() >= spread:
-            return np.column_stack([angle, rng.uniform(1.2 * near, 0.6 * far, count)])
+            return np.column_stack([angle, near + (far - near) * rng.uniform(*depth, count)])
