@@ -95,7 +95,7 @@ def music(
     """Full 3-D MUSIC: locations [sources 3], strongest first.
 
     axes : azimuths [rad], elevations [rad] and distances [m] of the search grid. Peaks are grid points not below any
-    neighbour; each is refined by a simplex search inside the spans of the axes. Fewer peaks: the rest of the rows are NaN.
+    neighbour; each is refined by a simplex search and brought back into the spans of the axes. Fewer peaks: the rest of the rows are NaN.
     """
     n = len(R)
     noise = np.linalg.eigh(R)[1][:, : n - sources]
@@ -112,11 +112,12 @@ def music(
             peaks.append((values[i, j, k], (axes[0][i], axes[1][j], axes[2][k])))
     peaks.sort(reverse=True)
     found = np.full((sources, 3), np.nan)
-    bounds = [(float(axis.min()), float(axis.max())) for axis in axes]
+    low, high = (np.array([edge(axis) for axis in axes]) for edge in (np.min, np.max))
     for row, (_, start) in enumerate(peaks[:sources]):
-        found[row] = scipy.optimize.minimize(
-            lambda x: -spectrum(x), start, method="Nelder-Mead", bounds=bounds, options={"xatol": 1e-5}
+        best = scipy.optimize.minimize(
+            lambda x: -math.log(spectrum(x)), start, method="Nelder-Mead", options={"xatol": 1e-5, "fatol": 1e-3}
         ).x
+        found[row] = np.clip(best, low, high)
     return found
 
 
