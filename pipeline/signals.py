@@ -44,8 +44,9 @@ def _stop(number: int, frame: FrameType | None) -> None:
     watchdog = threading.Timer(_GRACE_SECONDS, os._exit, [EXIT_CODE])  # a clean-up may need a lock that we interrupted
     watchdog.daemon = True
     watchdog.start()
-    sys.stderr.write(f"stopped by {signal.Signals(number).name}\n")
     try:
+        with contextlib.suppress(OSError):  # whoever read our words may be gone
+            sys.stderr.write(f"stopped by {signal.Signals(number).name}\n")
         for call in reversed(_cleanup):
             call()
         for child in psutil.Process().children(recursive=True):

@@ -1,0 +1,239 @@
+"""The whole pipeline for real, at toy size: DVC runs the stages, each a Prefect flow, and MLflow records them.
+
+The tests share one clone and build on each other's results, in order.
+"""
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline.layout import PATHS, STAGES
+from pipeline.sections import override
+from risloc.params import read_yaml
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+
+SMALL = {
+    "scenario.n_h": 4,
+    "scenario.n_v": 4,
+    "scenario.antennas": 8,
+    "scenario.snapshots": 8,
+    "scenario.K_MAX": 2,
+    "scenario.K_span": [1, 2],
+    "scenario.distance_span_m": [0.3, 1.5],
+    "data.train": 256,
+    "data.val": 64,
+    "data.test_per_cell": 4,
+    "data.test_snr_db": [0.0, 20.0],
+    "data.block": 64,
+    "shards.scenes_per_shard": 128,
+    "grid.step_beams": 0.5,
+    "grid.planes": 3,
+    "network.channels": 16,
+    "network.blocks": 1,
+    "overfit.scenes": 32,
+    "overfit.epochs": 16,
+    "overfit.excellent": 5.0,
+    "overfit.improvement": 0.999,
+    "hpo.trials": 2,
+    "hpo.startup": 1,
+    "hpo.epochs": 1,
+    "hpo.train_scenes": 64,
+    "hpo.val_scenes": 16,
+    "train.epochs": 2,
+    "train.val_scenes": 32,
+}
+
+
+class Clone:
+    """A copy of the repository as it stands, small parameters committed, with an environment of its own."""
+
+    def __init__(self, repository: Path, folder: Path) -> None:
+        self.root = folder / "clone"
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("DVC_", "PREFECT_", "MLFLOW_"))}
+        self.environment = inherited | {
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+            "PREFECT_HOME": str(folder / "prefect"),
+            "PWD": str(self.root),
+            "OMP_NUM_THREADS": "1",
+        }
+        listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+        names = subprocess.run(listing, cwd=repository, capture_output=True, text=True, check=True).stdout
+        for name in filter(None, names.split("\0")):
+            if (repository / name).is_file() and name != "dvc.lock":
+                (self.root / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(repository / name, self.root / name)
+        params = override(read_yaml(repository / "params.yaml"), SMALL)
+        (self.root / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
+        self.run("git", "init", "--quiet")
+        self.commit("start")
+
+    def run(self, *command: str, code: int = 0) -> str:
+        """Both streams of a command run in the clone, which must end with `code`."""
+        done = subprocess.run(
+            command, cwd=self.root, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        assert done.returncode == code, f"{command} ended with {done.returncode}:\n{done.stdout[-8000:]}"
+        return done.stdout
+
+    def commit(self, message: str) -> None:
+        """Commit everything that git does not ignore."""
+        self.run("git", "add", "--all")
+        self.run("git", "-c", "user.name=test", "-c", "user.email=test@localhost", "commit", "--quiet", "-m", message)
+
+    def runs(self, filter_string: str) -> list[dict[str, dict[str, object]]]:
+        """The MLflow runs that match, newest first: tags, params, metrics and status."""
+        code = (
+            "import json, sys, mlflow; c = mlflow.MlflowClient(sys.argv[1]);"
+            "e = c.get_experiment_by_name('risloc').experiment_id;"
+            "print(json.dumps([dict(tags=r.data.tags, params=r.data.params, metrics=r.data.metrics,"
+            " info=dict(status=r.info.status, uri=r.info.artifact_uri)) for r in c.search_runs([e], sys.argv[2])]))"
+        )
+        store = f"sqlite:///{self.root / 'mlflow.db'}"
+        return yaml.safe_load(
+            self.run(sys.executable, "-W", "ignore", "-c", code, store, filter_string).splitlines()[-1]
+        )
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    return Clone(Path(__file__).resolve().parents[1], tmp_path_factory.mktemp("e2e"))
+
+
+def _ran(output: str) -> list[str]:
+    return re.findall(r"Running stage '(\w+)'", output)
+
+
+def test_repro_runs_the_six_stages(clone: Clone) -> None:
+    output = clone.run("dvc", "repro")
+    assert _ran(output) == list(STAGES)
+    for name in PATHS.values():
+        assert (clone.root / name).exists(), name
+    clone.commit("results")
+    assert clone.run("git", "status", "--porcelain") == ""
+
+
+def test_a_second_repro_runs_nothing(clone: Clone) -> None:
+    began = time.monotonic()
+    output = clone.run("dvc", "repro")
+    assert _ran(output) == []
+    assert "up to date" in output
+    assert time.monotonic() - began < 60
+
+
+def test_mlflow_holds_weights_components_and_origin(clone: Clone) -> None:
+    params = read_yaml(clone.root / "params.yaml")
+    weights = [f"loss.{name}" for name in params["loss"] if name.startswith("lam_")]
+    commit = clone.run("git", "rev-parse", "HEAD~1").strip()
+    for stage in STAGES:
+        (run,) = clone.runs(f"tags.stage = '{stage}'")
+        assert run["info"]["status"] == "FINISHED"
+        assert run["info"]["uri"].startswith(f"file://{clone.root}/mlartifacts/")
+        assert {name: float(run["params"][name]) for name in weights} == {
+            name: float(params["loss"][name.removeprefix("loss.")]) for name in weights
+        }
+        assert (run["tags"]["git_commit"], run["tags"]["dvc_stage"]) == (commit, stage)
+    (train,) = clone.runs("tags.stage = 'train'")
+    assert "md5 data/shards" in train["tags"]
+    assert {f"effective.loss_{term}" for term in ("nmse", "nmse_pred", "cross", "gap")} <= set(train["params"])
+    for split in ("train", "val"):
+        terms = ("nmse", "nmse_pred", "cross", "gap", "ang", "rng", "K", "total")
+        assert {f"{split}/loss_{term}" for term in terms} <= set(train["metrics"])
+    assert clone.runs("tags.mlflow.parentRunId != ''"), "the trials are nested runs"
+
+
+def test_metrics_and_plots_are_there(clone: Clone) -> None:
+    for stage in STAGES:
+        assert f"metrics/{stage}.json" in clone.run("dvc", "metrics", "show")
+    clone.run("dvc", "plots", "show", "--out", "dvc_plots")
+    assert list((clone.root / "dvc_plots").rglob("*.png"))
+    shutil.rmtree(clone.root / "dvc_plots")
+
+
+@pytest.mark.parametrize("module", ["music", "crb"])
+def test_an_edit_of_the_search_or_the_bound_is_evaluates_alone(clone: Clone, module: str) -> None:
+    path = clone.root / "risloc" / f"{module}.py"
+    before = path.read_text(encoding="utf-8")
+    path.write_text(before + "\n# edited\n", encoding="utf-8")
+    changed = re.findall(r"^(\w+):$", clone.run("dvc", "status"), re.MULTILINE)
+    path.write_text(before, encoding="utf-8")
+    assert changed == ["evaluate"]
+
+
+def test_a_wrong_parameter_stops_the_first_stage(clone: Clone) -> None:
+    before = (clone.root / "params.yaml").read_text(encoding="utf-8")
+    (clone.root / "params.yaml").write_text(before.replace("lam_cov:", "lam_covv:"), encoding="utf-8")
+    output = clone.run("dvc", "repro", code=255)
+    (clone.root / "params.yaml").write_text(before, encoding="utf-8")
+    assert "params.yaml: loss.lam_covv: unknown parameter" in output
+    assert "Traceback" not in output
+    assert _ran(clone.run("dvc", "repro")) == [], "DVC's run cache puts everything back"
+    assert clone.run("git", "status", "--porcelain") == ""
+
+
+@pytest.fixture(scope="module")
+def server(clone: Clone) -> Iterator[None]:
+    """A Prefect server and a worker; the clone's commands use them from then on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    serve = ["prefect", "server", "start", "--host", "127.0.0.1", "--port", port]
+    processes = [_start(clone, serve)]
+    clone.environment["PREFECT_API_URL"] = f"http://127.0.0.1:{port}/api"
+    try:
+        _wait_for(clone, ["prefect", "work-pool", "create", "local", "--type", "process"])
+        clone.run("prefect", "--no-prompt", "deploy", "--all")
+        processes.append(_start(clone, ["prefect", "worker", "start", "--pool", "local"]))
+        yield
+    finally:
+        del clone.environment["PREFECT_API_URL"]
+        for process in reversed(processes):
+            process.terminate()
+            process.wait(30)
+
+
+def _start(clone: Clone, command: list[str]) -> "subprocess.Popen[bytes]":
+    with (clone.root.parent / "servers.log").open("ab") as log:
+        return subprocess.Popen(command, cwd=clone.root, env=clone.environment, stdout=log, stderr=log)
+
+
+def _wait_for(clone: Clone, command: list[str]) -> None:
+    for _ in range(60):
+        if subprocess.run(command, cwd=clone.root, env=clone.environment, capture_output=True).returncode == 0:
+            return
+        time.sleep(1)
+    pytest.fail(f"{command} never worked:\n{(clone.root.parent / 'servers.log').read_text()[-4000:]}")
+
+
+@pytest.mark.usefixtures("server")
+def test_an_ablation_runs_beside_the_workspace_and_only_what_is_due(clone: Clone) -> None:
+    deployment = ["prefect", "deployment", "run", "pipeline/ablation", "--watch"]
+    clone.run(*deployment, "-p", "name=half", "-p", 'set_params={"loss.lam_cov": 0.5}')
+    assert clone.run("git", "status", "--porcelain") == "", "the workspace is as it was"
+    ran = clone.runs("tags.dvc_exp_name = 'half'")
+    assert sorted(run["tags"]["stage"] for run in ran) == sorted(["overfit", "hpo", "train", "evaluate"])
+    assert {run["params"]["loss.lam_cov"] for run in ran} == {"0.5"}
+    assert "half" in clone.run("dvc", "exp", "show", "--only-changed", "--md")
+
+
+@pytest.mark.usefixtures("server")
+def test_a_deployment_fails_on_what_is_no_parameter(clone: Clone) -> None:
+    deployment = ["prefect", "deployment", "run", "pipeline/ablation", "--watch"]
+    output = clone.run(*deployment, "-p", 'set_params={"loss.lam_covv": 0.5}', code=1)
+    assert "loss.lam_covv: not a parameter" in output
+
+
+@pytest.mark.usefixtures("server")
+def test_the_end_to_end_deployment_finds_all_up_to_date(clone: Clone) -> None:
+    before = len(clone.runs(""))
+    clone.run("prefect", "deployment", "run", "pipeline/end-to-end", "--watch")
+    assert len(clone.runs("")) == before

@@ -1,0 +1,119 @@
+"""What MLflow holds after a run: parameters, components, tags, files, the model; and how a run ends."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import mlflow
+import pytest
+import torch
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from torch import Tensor
+
+from pipeline import tracking
+from pipeline.tracking import EXPERIMENT, stage_run
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # within mlflow and what it stands on
+PARAMS = {"seed": 1, "loss": {"lam_cov": 0.7, "lam_cov_pred": 0.05}}
+
+
+class Network(torch.nn.Module):
+    """Complex in, complex out, several inputs, the batch axis free."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = torch.nn.Linear(3, 3)
+
+    def forward(self, y: Tensor, noise_var: Tensor) -> dict[str, Tensor]:
+        return {"cov_fact": torch.complex(self.linear(y.real), y.imag), "power": noise_var * 2}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One store for all tests here: its tables take seconds to create."""
+    return tmp_path_factory.mktemp("root")
+
+
+@pytest.fixture(autouse=True)
+def store(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MlflowClient]:
+    monkeypatch.setattr(tracking, "ROOT", root)
+    monkeypatch.setattr("pipeline.env.STATE", root / ".state")
+    mlflow.set_tracking_uri(f"sqlite:///{root / 'mlflow.db'}")
+    yield MlflowClient()
+    mlflow.set_tracking_uri(None)
+
+
+def _runs(store: MlflowClient) -> dict[str, Run]:
+    """The last run of each name."""
+    found = store.search_runs([store.get_experiment_by_name(EXPERIMENT).experiment_id])
+    return {run.info.run_name: run for run in reversed(found)}
+
+
+def test_a_run_holds_all_that_was_reported(store: MlflowClient, root: Path, tmp_path: Path) -> None:
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report" / "table.csv").write_text("x\n")
+    lines: list[str] = []
+    network = Network().train()
+    with stage_run("overfit", PARAMS, lines.append) as report:
+        report.line("Epoch 001/030")
+        for epoch in (1, 2):
+            report.metrics({"train/loss_nmse": 1 / epoch, "val/loss_nmse": float("nan")}, step=epoch)
+        report.params({"effective.lam_cov": 0.7})
+        report.tag("data", "abc")
+        report.artifact(tmp_path / "report")
+        report.model(network, (torch.randn(2, 3, dtype=torch.complex64), torch.rand(2)))
+        with report.child("trial-0") as trial:
+            trial.metrics({"score": 0.5})
+            trial.line("pruned")
+    runs = _runs(store)
+    run, trial_run = runs["overfit"], runs["trial-0"]
+    assert (run.info.status, trial_run.info.status) == ("FINISHED", "FINISHED")
+    assert run.data.params == {
+        **{"seed": "1", "loss.lam_cov": "0.7", "loss.lam_cov_pred": "0.05", "effective.lam_cov": "0.7"},
+    }
+    history = store.get_metric_history(run.info.run_id, "train/loss_nmse")
+    assert [(point.step, point.value) for point in history] == [(1, 1.0), (2, 0.5)]
+    assert {"git_commit", "git_dirty", "host", "pid", "stage", "data"} <= set(run.data.tags)
+    assert trial_run.data.tags["mlflow.parentRunId"] == run.info.run_id
+    assert [file.path for file in store.list_artifacts(run.info.run_id, "report")] == ["report/table.csv"]
+    assert run.info.artifact_uri.startswith((root / "mlartifacts").as_uri())
+    assert lines == ["Epoch 001/030", "trial-0: pruned"]
+    assert network.training
+    _check_model(store, run, network)
+
+
+def _check_model(store: MlflowClient, run: Run, network: Network) -> None:
+    (model,) = store.search_logged_models([run.info.experiment_id])
+    info = mlflow.models.get_model_info(model.model_uri)
+    assert [spec.name for spec in info.signature.inputs] == ["y", "noise_var"]
+    assert [spec.name for spec in info.signature.outputs] == ["cov_fact", "power"]
+    y, noise_var = torch.randn(5, 3, dtype=torch.complex64), torch.rand(5)
+    again = mlflow.pytorch.load_model(model.model_uri)(y, noise_var)
+    torch.testing.assert_close(again["cov_fact"], network(y, noise_var)["cov_fact"])
+
+
+def test_a_model_needs_a_batch_and_a_file_must_exist(store: MlflowClient, tmp_path: Path) -> None:
+    with stage_run("train", PARAMS, print) as report:
+        with pytest.raises(ValueError, match="batch of at least 2, got 1"):
+            report.model(Network(), (torch.zeros(1, 3, dtype=torch.complex64), torch.ones(1)))
+        with pytest.raises(FileNotFoundError, match="write it before"):
+            report.artifact(tmp_path / "missing")
+
+
+def test_a_failure_is_recorded_and_a_dead_run_is_buried(store: MlflowClient) -> None:
+    with pytest.raises(ValueError, match="told"), stage_run("train", PARAMS, print) as report, report.child("trial-0"):
+        raise ValueError("as told")
+    runs = _runs(store)
+    assert (runs["train"].info.status, runs["trial-0"].info.status) == ("FAILED", "FAILED")
+    experiment = store.get_experiment_by_name(EXPERIMENT).experiment_id
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    tags = tracking._process_tags() | {"pid": str(gone.pid)}
+    store.create_run(experiment, run_name="dead", tags=tags)
+    store.create_run(experiment, run_name="elsewhere", tags=tags | {"host": "another"})
+    store.create_run(experiment, run_name="alive", tags=tracking._process_tags())
+    with stage_run("evaluate", PARAMS, print):
+        statuses = {name: run.info.status for name, run in _runs(store).items()}
+    assert (statuses["dead"], statuses["elsewhere"], statuses["alive"]) == ("KILLED", "RUNNING", "RUNNING")
