@@ -58,11 +58,12 @@ def load_checkpoint(folder: Path) -> tuple[HybridNetwork, dict[str, Any]]:
         A file is missing or damaged, the schema version is another, or weights and config do not fit together.
     """
     remedy = "Make it again with `dvc repro train`"
+    for name in ("config.json", "model.safetensors"):
+        if not (folder / name).is_file():
+            raise CheckpointError(f"{folder / name}: no such file. {remedy}")
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         weights = load_file(folder / "model.safetensors")
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{error.filename}: no such file. {remedy}") from error
     except (SafetensorError, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise CheckpointError(f"{folder}: not a readable checkpoint ({error}). {remedy}") from error
     version = config.get("schema_version") if isinstance(config, dict) else None

@@ -99,6 +99,7 @@ class HybridNetwork(nn.Module):
         self.scenario, self.grid_config, self.covariance_config, self.config = scenario, grid, covariance, config
         self.array, self.domain = scenario.array(), scenario.domain()
         self._grid = polar_grid(self.array, self.domain, grid)
+        self._projection: Tensor | None = None
         planes, rows, columns = self._grid.shape
         wide = [2 * planes + 1 + (config.channels if turn else 0) for turn in range(config.passes)]
         self.looks = nn.ModuleList(Look(inputs, planes + 6, config) for inputs in wide)
@@ -122,6 +123,14 @@ class HybridNetwork(nn.Module):
         if self._grid.steering.device != device:
             self._grid = self._grid.to(device)
         return self._grid
+
+    @property
+    def projection(self) -> Float[Tensor, "field part"]:
+        """a^H of every grid point as a real matrix: its products with (Re x, Im x) are Re a^H x, then Im a^H x."""
+        if self._projection is None or self._projection.device != self.grid.steering.device:
+            A = self.grid.steering.mT
+            self._projection = torch.cat([torch.cat([A.real, A.imag], 1), torch.cat([-A.imag, A.real], 1)])
+        return self._projection
 
     def forward(self, observation: Observation) -> Prediction:
         """Snapshots, codes, H and sigma^2 to the factors; see `Prediction`."""
@@ -163,10 +172,10 @@ class HybridNetwork(nn.Module):
         """
         planes, rows, columns = self.grid.shape
         batch, elem, snap = x.shape
-        x = sample_covariance(x).factor
-        field = self.grid.steering.mH @ x.permute(1, 0, 2).reshape(elem, batch * snap)
-        power = torch.view_as_real(field).square().sum(-1).reshape(-1, batch, snap).sum(-1) / elem
-        power = power.T.reshape(batch, planes, rows, columns)
+        x = sample_covariance(x).factor.permute(1, 2, 0).reshape(elem, snap * batch)
+        field = self.projection @ torch.cat([x.real, x.imag])
+        energy = field.view(-1, snap, batch).square().sum(1, dtype=torch.float32)
+        power = energy.view(2, -1, batch).sum(0).T.reshape(batch, planes, rows, columns) / elem
         snr = observation.y.abs().square().mean((-2, -1)) / observation.noise_var
         level = (snr.clamp(1e-3, 1e6).log10() / 2)[:, None, None, None].expand(-1, 1, rows, columns)
         return torch.cat([power / 10, power.clamp_min(1e-4).log() / 2, level], dim=1)

@@ -61,7 +61,7 @@ class FitConfig:
     warmup: float = param("fraction of all steps in which the learning rate rises", ge=0.0, lt=1.0)
     clip_norm: float = param("largest gradient norm", gt=0.0)
     ema_decay: float = param("decay of the averaged weights, which are the ones evaluated and shipped", ge=0.0, lt=1.0)
-    amp: bool = param("mixed precision in the convolutions where the device has bfloat16")
+    amp: bool = param("mixed precision in the convolutions where the device has it")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +96,8 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(network.parameters(), fit.learning_rate, weight_decay=fit.weight_decay)
         schedule = _warm_cosine(steps_per_epoch * epochs, fit.warmup)
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, schedule)
-        self.amp = fit.amp and has_bfloat16(device)
+        self.amp = (torch.bfloat16 if has_bfloat16(device) else _half(device)) if fit.amp else None
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.amp == torch.float16)
         self.epoch, self.skipped = 0, 0
 
     @property
@@ -125,7 +126,7 @@ class Trainer:
     def train_epoch(
         self, batches: Iterable[Scenes], *, on_first: Callable[[FirstStep], None], on_step: Callable[[int], None]
     ) -> dict[str, float]:
-        """One pass; returns the mean of every raw term, and advances the epoch.
+        """One pass; returns the mean of every raw term, and advances the epoch. `on_step` gets each step's scenes.
 
         Raises
         ------
@@ -139,7 +140,7 @@ class Trainer:
         for scenes in batches:
             terms = self._step(scenes.to(self.device), weights, on_first if count == 0 else None)
             sums.add(terms.values, len(scenes))
-            on_step(1)
+            on_step(len(scenes))
             count += 1
         if count == 0:
             raise ValueError("training: expected at least one batch an epoch, got none; lower batch_size or add scenes")
@@ -148,7 +149,7 @@ class Trainer:
 
     def _step(self, scenes: Scenes, weights: LossWeights, on_first: Callable[[FirstStep], None] | None) -> LossTerms:
         network = self.network
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp):
+        with torch.autocast(self.device.type, self.amp, enabled=self.amp is not None):
             prediction, _, R_blend = network.blend(scenes.observation)
             terms = loss_terms(prediction, R_blend, scenes, network.array, network.grid, self.loss)
         total = terms.total(weights)
@@ -162,16 +163,20 @@ class Trainer:
             first = {name: float(terms.values[name].detach()) for name in ("loss_nmse", "loss_nmse_pred")}
             on_first(FirstStep(weights=weights, **first, R_blend_requires_grad=R_blend.factor.requires_grad))
         self.optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(total)
+        torch.autograd.backward(self.scaler.scale(total))
         self._update()
         return LossTerms({name: value.detach() for name, value in terms.values.items()})
 
     def _update(self) -> None:
+        self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.fit.clip_norm)
-        if not torch.isfinite(norm):
+        finite = bool(torch.isfinite(norm))
+        if finite:
+            self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if not finite:
             self.skipped += 1
             return
-        self.optimizer.step()
         self.scheduler.step()
         self.average.update_parameters(self.network)
 
@@ -286,6 +291,11 @@ def has_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def _half(device: torch.device) -> torch.dtype | None:
+    """The half precision of a device without bfloat16: float16 on an accelerator, none on the CPU."""
+    return torch.float16 if device.type == "cuda" else None
 
 
 class _Means:

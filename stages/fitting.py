@@ -24,11 +24,11 @@ Row = dict[str, float]
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """Where a fit takes its scenes: `train(epoch)` in that epoch's order, and `validation()` always the same."""
+    """Where a fit takes its scenes: `train(epoch)`, `scenes` of them in that epoch's order, and `validation()`."""
 
     train: Callable[[int], Iterator[Scenes]]
     validation: Callable[[], Iterator[Scenes]]
-    steps: int
+    scenes: int
 
 
 @dataclass
@@ -76,7 +76,7 @@ def fit_epoch(trainer: Trainer, data: Data, log: Log) -> Validation:
     """Train one epoch, validate the averaged network, and log every component raw and weighted."""
     weights = trainer.weights()
     first = log.first_step if trainer.epoch == 0 else _ignore
-    with log.report.progress(data.steps, f"epoch {trainer.epoch + 1}/{trainer.epochs}") as advance:
+    with log.report.progress(data.scenes, f"scenes of epoch {trainer.epoch + 1}/{trainer.epochs}") as advance:
         train = trainer.train_epoch(data.train(trainer.epoch), on_first=first, on_step=advance)
     validation = validate(trainer.averaged, trainer.loss, data.validation(), trainer.device)
     row: Row = {"epoch": trainer.epoch}

@@ -229,7 +229,7 @@ class Search:
         data = Data(
             train=lambda epoch: batches(self.train, size, seed=self.seed, epoch=epoch, limit=self.hpo.train_scenes),
             validation=lambda: batches(self.val, size, limit=self.hpo.val_scenes),
-            steps=steps,
+            scenes=self.hpo.train_scenes,
         )
         report.params({"trial": trial.number, **{f"tuned.{k}": v for k, v in _flat(tuned).items()}})
         log, score = Log(report), math.inf

@@ -144,7 +144,9 @@ def verdict_lines(verdict: Verdict, overfit: OverfitConfig, *, gated: bool) -> l
 def _fit(trainer: Trainer, schedule: str, fixed: Scenes, fresh: Scenes, overfit: OverfitConfig, log: Log) -> Verdict:
     size = trainer.fit.batch_size
     cuts = [slice(i, i + size) for i in range(0, len(fixed), size)]
-    data = Data(train=lambda _: (fixed[c] for c in cuts), validation=lambda: (fixed[c] for c in cuts), steps=len(cuts))
+    data = Data(
+        train=lambda _: (fixed[c] for c in cuts), validation=lambda: (fixed[c] for c in cuts), scenes=len(fixed)
+    )
 
     def on(scenes: Scenes) -> Validation:
         batches = (scenes[i : i + size] for i in range(0, len(scenes), size))

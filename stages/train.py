@@ -64,7 +64,7 @@ def run(
     data = Data(
         train=lambda epoch: batches(scenes, size, seed=seed, epoch=epoch),
         validation=lambda: batches(held, size, limit=train.val_scenes),
-        steps=steps,
+        scenes=len(scenes),
     )
     parts = [seed, as_mapping(scenario), as_mapping(grid), as_mapping(tuned), as_mapping(train)]
     key = hashlib.sha256(json.dumps([*parts, scenes.checksum, held.checksum], sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,73 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from learning import network, scenes
+
+from risloc.checkpoint import CheckpointError, check_geometry, load_checkpoint, save_checkpoint
+from risloc.scene import Scenario
+
+
+@pytest.fixture
+def folder(small_scenario: Scenario, tmp_path: Path) -> Path:
+    save_checkpoint(tmp_path / "c", network(small_scenario, seed=4), {"score": 0.5})
+    return tmp_path / "c"
+
+
+def test_a_checkpoint_gives_the_same_network_again(small_scenario: Scenario, folder: Path) -> None:
+    loaded, extra = load_checkpoint(folder)
+    observation = scenes(small_scenario).observation
+    with torch.no_grad():
+        ours, theirs = network(small_scenario, seed=4).eval()(observation), loaded(observation)
+    torch.testing.assert_close(ours.R_pred.factor, theirs.R_pred.factor, rtol=1e-6, atol=1e-6)
+    assert (loaded.beta, loaded.scenario, extra) == (0.3, small_scenario, {"score": 0.5})
+    assert not loaded.training
+
+
+def test_it_holds_data_only(folder: Path) -> None:
+    assert sorted(p.name for p in folder.iterdir()) == ["config.json", "model.safetensors"]
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_a_missing_or_truncated_file_says_which_and_what_to_do(folder: Path, name: str) -> None:
+    content = (folder / name).read_bytes()
+    (folder / name).write_bytes(content[: len(content) // 2])
+    with pytest.raises(CheckpointError, match=r"not a readable checkpoint.*dvc repro train"):
+        load_checkpoint(folder)
+    (folder / name).unlink()
+    with pytest.raises(CheckpointError, match=rf"{name}: no such file.*dvc repro train"):
+        load_checkpoint(folder)
+
+
+def test_another_schema_version_is_refused(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "schema_version": 99}))
+    with pytest.raises(CheckpointError, match="expected checkpoint schema version 1, got 99"):
+        load_checkpoint(folder)
+    (folder / "config.json").write_text("[]")
+    with pytest.raises(CheckpointError, match="schema version"):
+        load_checkpoint(folder)
+
+
+def test_weights_of_another_size_are_refused(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    config["network"]["channels"] = 24
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match="do not make a network"):
+        load_checkpoint(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("n_h", 6), ("carrier_hz", 2e9), ("K_MAX", 4), ("reference", "first"), ("antennas", 3)]
+)
+def test_another_geometry_is_refused_by_name(small_scenario: Scenario, folder: Path, name: str, value: object) -> None:
+    loaded, _ = load_checkpoint(folder)
+    check_geometry(loaded, small_scenario)
+    check_geometry(loaded, replace(small_scenario, snr_db_span=(5.0, 6.0)))
+    if name == "antennas":
+        check_geometry(loaded, replace(small_scenario, antennas=3))
+        return
+    with pytest.raises(CheckpointError, match=rf"scenario\.{name} = .*asked to run on"):
+        check_geometry(loaded, replace(small_scenario, **{name: value}))

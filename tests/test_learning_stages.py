@@ -1,0 +1,332 @@
+"""overfit, hpo and train on real shards: gate, search, resume, and that what was tuned is what is trained."""
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from learning import COVARIANCE, FIT, GRID, LOSS, NETWORK
+from learning_data import SEED, make_shards
+
+from risloc.checkpoint import load_checkpoint
+from risloc.loss import WEIGHTS, LossConfig, LossTerms, TermError
+from risloc.params import ParamError
+from risloc.scene import Scenario
+from stages import hpo, overfit, train
+from stages.best import Best, write_best
+from stages.hpo import HpoConfig, Knob
+from stages.overfit import GateError, OverfitConfig
+from stages.report import ConsoleReporter
+from stages.train import TrainConfig
+
+OVERFIT = OverfitConfig(scenes=24, epochs=30, batch_size=8, excellent=0.5, improvement=0.75)
+HPO = HpoConfig(
+    trials=3,
+    startup=2,
+    epochs=2,
+    train_scenes=32,
+    val_scenes=16,
+    confidence=0.95,
+    space={
+        "fit.learning_rate": Knob(low=1e-3, high=1e-2, log=True, step=0.0),
+        "network.channels": Knob(low=8, high=16, log=False, step=8.0),
+        "covariance.beta": Knob(low=0.1, high=0.5, log=False, step=0.0),
+        "loss.lam_K": Knob(low=0.5, high=2.0, log=True, step=0.0),
+    },
+)
+TRAIN = TrainConfig(epochs=3, patience=3, val_scenes=16)
+
+
+@pytest.fixture(scope="module")
+def easy(small_scenario: Scenario) -> Scenario:
+    """One or two sources at high SNR: learnt by heart in seconds."""
+    return replace(small_scenario, K_span=(1, 2), K_MAX=2, snr_db_span=(15.0, 20.0))
+
+
+@pytest.fixture(scope="module")
+def shard_dir(easy: Scenario, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_shards(tmp_path_factory.mktemp("learning"), easy)
+
+
+def common(easy: Scenario, shard_dir: Path, **changes: Any) -> dict[str, Any]:
+    sections = {"covariance": COVARIANCE, "grid": GRID, "network": NETWORK, "loss": LOSS, "fit": FIT}
+    return {"seed": SEED, "scenario": easy, **sections, "shard_dir": shard_dir, **changes}
+
+
+def run_overfit(easy: Scenario, shard_dir: Path, path: Path, **changes: Any) -> ConsoleReporter:
+    report = ConsoleReporter()
+    given = {"overfit": OVERFIT, **common(easy, shard_dir), **changes}
+    overfit.run(**given, overfit_report=path / "report", metrics=path / "metrics.json", report=report)
+    return report
+
+
+def run_hpo(easy: Scenario, shard_dir: Path, path: Path, **changes: Any) -> ConsoleReporter:
+    report = ConsoleReporter()
+    hpo.run(
+        **{**common(easy, shard_dir), "hpo": HPO, **changes},
+        overfit_report=path,
+        best=path / "best.yaml",
+        trials=path / "trials",
+        metrics=path / "metrics.json",
+        state=path / "state",
+        report=report,
+    )
+    return report
+
+
+def run_train(easy: Scenario, shard_dir: Path, path: Path, best: Best, **changes: Any) -> ConsoleReporter:
+    report = ConsoleReporter()
+    write_best(path / "best.yaml", best)
+    train.run(
+        **{**common(easy, shard_dir), "train": TRAIN, **changes},
+        best=path / "best.yaml",
+        checkpoint=path / "checkpoint",
+        train_report=path / "report",
+        metrics=path / "metrics.json",
+        state=path / "state",
+        report=report,
+    )
+    return report
+
+
+def lines(report: ConsoleReporter) -> str:
+    return "\n".join(str(value) for kind, value in report.records if kind.endswith("line"))
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def params(report: ConsoleReporter) -> dict[str, Any]:
+    return {k: v for kind, values in report.records if kind.endswith("params") for k, v in values.items()}  # type: ignore[attr-defined]
+
+
+def tags(report: ConsoleReporter) -> dict[str, str]:
+    return dict(value for kind, value in report.records if kind.endswith("tag"))  # type: ignore[misc]
+
+
+class TestOverfit:
+    def test_a_loop_that_learns_passes_in_both_schedules(self, easy: Scenario, shard_dir: Path, tmp_path: Path) -> None:
+        report = run_overfit(easy, shard_dir, tmp_path)
+        log = (tmp_path / "report" / "log.txt").read_text()
+        assert log.strip() in lines(report).replace("\r", "") or all(line in lines(report) for line in log.splitlines())
+        assert log.count("READY FOR FULL HPO") == 2
+        assert log.count("EXCELLENT: val loss < 0.5") == 2
+        assert log.count("First step: lam_cov=") == 2
+        assert "Epoch 001/030: train " in log
+        assert "(lam_cov=0.3, lam_cov_pred=0.05, lam_cross=0.0025, lam_gap=0.065," in log
+        assert "(lam_cov=1, lam_cov_pred=0.05," in log
+        rows = table(tmp_path / "report" / "losses.csv")
+        assert len(rows) == 60
+        assert {f"{s}/{w}loss_nmse" for s in ("train", "val") for w in ("", "weighted_")} <= set(rows[0])
+        metrics = json.loads((tmp_path / "metrics.json").read_text())
+        assert metrics["passed"]
+        assert metrics["curriculum"]["nmse"] < 0.5 < metrics["curriculum"]["nmse_silent"]
+        assert (tmp_path / "report" / "losses.png").stat().st_size > 5000
+
+    def test_a_network_that_says_nothing_cannot_hide_behind_the_samples(
+        self, easy: Scenario, shard_dir: Path, tmp_path: Path
+    ) -> None:
+        frozen = replace(FIT, learning_rate=1e-12)
+        with pytest.raises(GateError, match="loss_nmse: NMSE of R_blend is"):
+            run_overfit(easy, shard_dir, tmp_path, fit=frozen, overfit=replace(OVERFIT, epochs=2))
+        assert "FAULT: loss_nmse" in (tmp_path / "report" / "log.txt").read_text()
+        assert not json.loads((tmp_path / "metrics.json").read_text())["passed"]
+
+    def test_lam_cov_of_zero_runs_on_reported_and_tagged_not_gated(
+        self, easy: Scenario, shard_dir: Path, tmp_path: Path
+    ) -> None:
+        short = replace(OVERFIT, epochs=2)
+        report = run_overfit(easy, shard_dir, tmp_path, loss=replace(LOSS, lam_cov=0.0), overfit=short)
+        assert "WARNING: lam_cov is 0" in lines(report)
+        assert "NOT GATED" in (tmp_path / "report" / "log.txt").read_text()
+        assert tags(report)["ablation.lam_cov"] == "0"
+        assert params(report)["effective.loss_nmse"] == 0
+
+    def test_a_path_that_never_trains_on_r_blend_is_stopped(
+        self, easy: Scenario, shard_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The historic bug, by force: the total forgets its main term although every weight is set."""
+        monkeypatch.setattr(
+            LossTerms, "total", lambda self, weights: sum(v for k, v in self.values.items() if k == "loss_K")
+        )
+        with pytest.raises(GateError, match=r"loss_nmse|loss_ang|loss_rng"):
+            run_overfit(easy, shard_dir, tmp_path)
+
+    def test_a_schedule_that_forgets_lam_cov_is_stopped(
+        self, easy: Scenario, shard_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        real = LossConfig.weights_at
+        monkeypatch.setattr(LossConfig, "weights_at", lambda self, e, n: replace(real(self, e, n), lam_cov=0.0))
+        with pytest.raises(TermError, match="lam_cov"):
+            run_overfit(easy, shard_dir, tmp_path)
+
+
+class TestHpo:
+    def test_a_search_writes_best_trials_and_metrics(self, easy: Scenario, shard_dir: Path, tmp_path: Path) -> None:
+        report = run_hpo(easy, shard_dir, tmp_path)
+        best = yaml.safe_load((tmp_path / "best.yaml").read_text())
+        assert set(best["loss_factors"]) == set(WEIGHTS)
+        rows = table(tmp_path / "trials" / "trials.csv")
+        assert len(rows) == 3
+        assert {"COMPLETE"} <= {row["state"] for row in rows} <= {"COMPLETE", "PRUNED"}
+        assert "best.yaml: " in lines(report)
+        assert json.loads((tmp_path / "metrics.json").read_text())["chosen"] == best["chosen"]
+
+    def test_no_trials_keep_params_yaml_with_factors_of_one(
+        self, easy: Scenario, shard_dir: Path, tmp_path: Path
+    ) -> None:
+        run_hpo(easy, shard_dir, tmp_path, hpo=replace(HPO, trials=0))
+        best = yaml.safe_load((tmp_path / "best.yaml").read_text())
+        assert best == {"chosen": "default", "values": {}, "loss_factors": dict.fromkeys(WEIGHTS, 1.0)}
+
+    def test_an_interrupted_search_goes_on_and_ends_the_same(
+        self, easy: Scenario, shard_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "a").mkdir()
+        run_hpo(easy, shard_dir, tmp_path / "a")
+        real, calls = hpo.fit_epoch, []
+
+        def interrupted(*args: Any) -> Any:
+            calls.append(1)
+            if len(calls) == 4:
+                raise KeyboardInterrupt
+            return real(*args)
+
+        (tmp_path / "b").mkdir()
+        with monkeypatch.context() as patch:
+            patch.setattr(hpo, "fit_epoch", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                run_hpo(easy, shard_dir, tmp_path / "b")
+        run_hpo(easy, shard_dir, tmp_path / "b")
+        ours, theirs = (
+            [
+                {k: v for k, v in row.items() if k != "trial"}
+                for row in table(tmp_path / name / "trials" / "trials.csv")
+                if row["state"] != "FAIL"
+            ]
+            for name in ("a", "b")
+        )
+        assert ours == theirs
+        assert (tmp_path / "a" / "best.yaml").read_text().replace("trial-", "") != ""
+
+    def test_more_trials_add_to_those_there_are(self, easy: Scenario, shard_dir: Path, tmp_path: Path) -> None:
+        run_hpo(easy, shard_dir, tmp_path, hpo=replace(HPO, trials=1))
+        report = run_hpo(easy, shard_dir, tmp_path, hpo=replace(HPO, trials=2))
+        assert "Trial 2/2" in lines(report)
+        assert "Trial 1/2" not in lines(report)
+
+    def test_another_objective_starts_another_study(self, easy: Scenario, shard_dir: Path, tmp_path: Path) -> None:
+        run_hpo(easy, shard_dir, tmp_path, hpo=replace(HPO, trials=1))
+        report = run_hpo(easy, shard_dir, tmp_path, hpo=replace(HPO, trials=1), loss=replace(LOSS, lam_cov=0.5))
+        assert "Trial 1/1" in lines(report)
+        assert len(list((tmp_path / "state").iterdir())) == 2
+
+    def test_a_bad_trial_is_pruned(self, easy: Scenario, shard_dir: Path, tmp_path: Path) -> None:
+        """After two trials that learn, a learning rate of 1e-9 scores worse than their median and is cut short."""
+        good = {"fit.learning_rate": Knob(low=5e-3, high=6e-3, log=True, step=0.0)}
+        bad = {"fit.learning_rate": Knob(low=1e-9, high=2e-9, log=True, step=0.0)}
+        config = replace(HPO, trials=3, startup=2, space=good, epochs=3)
+        search = hpo.Search(
+            SEED, easy, GRID, hpo.Tunable(covariance=COVARIANCE, network=NETWORK, loss=LOSS, fit=FIT), config,
+            shard_dir, tmp_path, ConsoleReporter(),
+        )  # fmt: skip
+        search.hpo = replace(config, trials=2)
+        search.explore()
+        search.hpo = replace(config, trials=3, space=bad)
+        search.explore()
+        assert search.study is not None
+        assert [t.state.name for t in search.study.get_trials()] == ["COMPLETE", "COMPLETE", "PRUNED"]
+        assert len(search.study.get_trials()[2].intermediate_values) < 3
+
+    def test_tuning_lam_cov_is_one_line_of_the_search_space(
+        self, easy: Scenario, shard_dir: Path, tmp_path: Path
+    ) -> None:
+        space = {**HPO.space, "loss.lam_cov": Knob(low=0.5, high=2.0, log=True, step=0.0)}
+        run_hpo(easy, shard_dir, tmp_path, hpo=replace(HPO, trials=2, space=space))
+        rows = table(tmp_path / "trials" / "trials.csv")
+        assert 0.5 <= float(rows[1]["loss.lam_cov"]) <= 2.0
+
+    def test_an_unknown_knob_and_too_few_scenes_are_named(
+        self, easy: Scenario, shard_dir: Path, tmp_path: Path
+    ) -> None:
+        knob = Knob(low=1, high=2, log=False, step=0.0)
+        with pytest.raises(ParamError, match=r"hpo\.space\.loss\.lam_psd: no such knob"):
+            run_hpo(easy, shard_dir, tmp_path, hpo=replace(HPO, space={"loss.lam_psd": knob}))
+        with pytest.raises(ParamError, match=r"hpo\.val_scenes"):
+            run_hpo(easy, shard_dir, tmp_path, hpo=replace(HPO, val_scenes=100))
+        with pytest.raises(ParamError, match="low < high"):
+            Knob(low=2.0, high=1.0, log=False, step=0.0)
+
+
+class TestTrain:
+    def test_what_was_tuned_is_what_is_trained_and_logged(
+        self, easy: Scenario, shard_dir: Path, tmp_path: Path
+    ) -> None:
+        values = {"fit.learning_rate": 2e-3, "network.channels": 24.0, "covariance.beta": 0.45}
+        best = Best.from_knobs("trial-9", {**values, "loss.lam_cov": 2.0, "loss.lam_K": 0.5})
+        for lam_cov in (1.0, 0.25):
+            path = tmp_path / str(lam_cov)
+            report = run_train(easy, shard_dir, path, best, loss=replace(LOSS, lam_cov=lam_cov))
+            network, extra = load_checkpoint(path / "checkpoint")
+            assert network.beta == 0.45
+            assert network.config.channels == 24
+            assert extra["fit"]["learning_rate"] == 2e-3
+            assert extra["loss"]["lam_cov"] == 2 * lam_cov
+            logged = params(report)
+            assert logged["loss_set.lam_cov"] == lam_cov
+            assert logged["loss_factor.lam_cov"] == 2.0
+            assert logged["loss_used.lam_cov"] == 2 * lam_cov
+            assert logged["effective.loss_cross"] == pytest.approx(2 * lam_cov * LOSS.lam_cross)
+            assert f"(lam_cov={2 * lam_cov:.4g}, " in (path / "report" / "log.txt").read_text()
+
+    def test_every_component_is_logged_for_train_and_val_every_epoch(
+        self, easy: Scenario, shard_dir: Path, tmp_path: Path
+    ) -> None:
+        report = run_train(easy, shard_dir, tmp_path, Best.default())
+        steps = [value for kind, value in report.records if kind == "metrics" and value[1] is not None]  # type: ignore[index]
+        assert [step for _, step in steps] == [1, 2, 3]  # type: ignore[misc]
+        names = LOSS.effective()
+        wanted = {f"{s}/{w}{n}" for s in ("train", "val") for w in ("", "weighted_") for n in names}
+        assert wanted <= set(steps[0][0])  # type: ignore[index]
+        assert {"model", "artifact"} <= {kind for kind, _ in report.records}
+
+    def test_an_interrupted_training_goes_on_and_ends_the_same(
+        self, easy: Scenario, shard_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        run_train(easy, shard_dir, tmp_path / "whole", Best.default())
+        real, calls = train.fit_epoch, []
+
+        def interrupted(*args: Any) -> Any:
+            calls.append(1)
+            if len(calls) == 3:
+                raise KeyboardInterrupt
+            return real(*args)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(train, "fit_epoch", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                run_train(easy, shard_dir, tmp_path / "cut", Best.default())
+        report = run_train(easy, shard_dir, tmp_path / "cut", Best.default())
+        assert "Going on after epoch 2" in lines(report)
+        for name in ("report/losses.csv", "report/log.txt", "metrics.json", "checkpoint/model.safetensors"):
+            assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "cut" / name).read_bytes(), name
+        assert not list((tmp_path / "cut" / "state").iterdir())
+
+    def test_training_stops_early_and_keeps_the_best_epoch(
+        self, easy: Scenario, shard_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        scores = iter([0.5, 0.4, 0.6, 0.7, 0.1])
+        real = train.fit_epoch
+        monkeypatch.setattr(train, "fit_epoch", lambda *a: replace(v := real(*a), score=v.score * 0 + next(scores)))
+        report = run_train(easy, shard_dir, tmp_path, Best.default(), train=replace(TRAIN, epochs=5, patience=2))
+        assert "Best physical score 0.4000 at epoch 2 of 4" in lines(report)
+
+    def test_the_free_head_trains_too(self, easy: Scenario, shard_dir: Path, tmp_path: Path) -> None:
+        free = replace(NETWORK, head="free")
+        run_train(easy, shard_dir, tmp_path, Best.default(), network=free, train=replace(TRAIN, epochs=1))
+        assert load_checkpoint(tmp_path / "checkpoint")[0].config.head == "free"
