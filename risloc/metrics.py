@@ -189,8 +189,8 @@ def _least_cost(cost: Tensor) -> Tensor:
         rows = [linear_sum_assignment(c)[1] for c in cost.cpu().numpy()]
         return torch.as_tensor(np.array(rows), device=cost.device)
     orders = torch.tensor(list(itertools.permutations(range(slots))), device=cost.device)
-    totals = cost[:, torch.arange(slots, device=cost.device), orders].sum(-1)
-    return orders[totals.argmin(1)]
+    chosen = torch.nn.functional.one_hot(orders, slots).flatten(1).to(cost.dtype)
+    return orders[(cost.flatten(1) @ chosen.mT).argmin(1)]
 
 
 def _padded(points: Tensor, on: Tensor, slots: int) -> tuple[Tensor, Tensor]:

@@ -32,7 +32,8 @@ __all__ = [
     "select_and_fit",
 ]
 
-LOOSE, TIGHT = 0.1, 1e-3  # tolerance of a fit between picks, and of the last one, in units of sigma^2
+LOOSE, TIGHT = 1.0, 1e-3  # tolerance of a fit between picks, and of the last one, in units of sigma^2
+STEPS_BETWEEN = 4  # of a fit between picks: more changes no result, the last fit has as many as it needs
 INDEPENDENT = 1e-2  # least share of a candidate's response outside the span of the sources already picked
 
 
@@ -97,7 +98,7 @@ class MatchingPursuit(Source):
 
 
 def forward_selection(
-    sensing: Sensing, source: Source, count: Int[Tensor, " batch"] | None, slots: int, *, iterations: int
+    sensing: Sensing, source: Source, count: Int[Tensor, " batch"] | None, slots: int
 ) -> tuple[Float[Tensor, "batch {slots} 3"], Int[Tensor, " batch"]]:
     """(u, v, w) in `slots` slots, and how many of them hold a source.
 
@@ -122,7 +123,7 @@ def forward_selection(
         pick = gain.argmax(dim=1)
         source.take(rows, pick)
         now[:, k] = offered[torch.arange(len(rows), device=pick.device), pick]
-        now = fit_conditional(here, now, present, tolerance=LOOSE, iterations=iterations).polar
+        now = fit_conditional(here, now, present, tolerance=LOOSE, iterations=STEPS_BETWEEN).polar
         better = gain.amax(dim=1) > -torch.inf
         if count is None:
             value = bic(fit_powers(here, now, present)[1], k + 1, samples)
@@ -160,7 +161,7 @@ def select_and_fit(
 
     count : the number of sources of each scene where it is known, or None: BIC finds it.
     """
-    polar, order = forward_selection(sensing, source, count, slots, iterations=iterations)
+    polar, order = forward_selection(sensing, source, count, slots)
     present = torch.arange(slots, device=polar.device) < order[:, None]
     end = fit_conditional(sensing, polar, present, tolerance=TIGHT, iterations=iterations)
     return assess(sensing, end.polar, present, end.converged)
