@@ -66,12 +66,12 @@ def _steps(scenario: Scenario) -> tuple[dict[str, float], int]:
         return music_peaks(signal_subspace(R, count, scenario.K_MAX), array, domain, grid, PEAKS, SEPARATION)
 
     def selected() -> object:
-        return select_and_fit(sensing, PeakCandidates(sensing, coarse), count, scenario.K_MAX, iterations=ITERATIONS)
+        return select_and_fit(sensing, PeakCandidates(sensing, coarse), [count], scenario.K_MAX, iterations=ITERATIONS)
 
     def pursuit() -> object:
         here = Sensing.of(o, array, domain)
         source = MatchingPursuit(here, o, grid, 4)
-        return select_and_fit(here, source, count, scenario.K_MAX, iterations=ITERATIONS)
+        return select_and_fit(here, source, [count], scenario.K_MAX, iterations=ITERATIONS)
 
     work: dict[str, Callable[[], object]] = {
         "R_samp": lambda: sample_covariance(least_squares_snapshots(o.y, o.codebook, o.H, o.noise_var)),

@@ -3,6 +3,7 @@
 Axes: batch B, src K_MAX.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -61,20 +62,20 @@ class Localiser:
         polar, valid = found.polar[:, : self.slots], found.valid[:, : self.slots]
         return Located(polar, valid & asked)
 
-    def refined(self, sensing: Sensing, R: FactoredCovariance, count: Count | None) -> Estimates:
-        """Peaks of MUSIC on R (K_MAX wide), forward selection by likelihood, joint fit; without `count`, BIC."""
-        return self._select(sensing, R.subspace(self.slots), count)
+    def refined(self, sensing: Sensing, R: FactoredCovariance, *counts: Count | None) -> list[Estimates]:
+        """Peaks of MUSIC on R (K_MAX wide), forward selection by likelihood, joint fit; for a count of None, BIC."""
+        return self._select(sensing, R.subspace(self.slots), counts)
 
-    def back_projection(self, sensing: Sensing, snapshots: Tensor, count: Count | None) -> Estimates:
+    def back_projection(self, sensing: Sensing, snapshots: Tensor, *counts: Count | None) -> list[Estimates]:
         """The same from the peaks of the snapshots' power map sum_l |a^H x_l|^2 (beamforming), no subspace at all."""
-        return self._select(sensing, snapshots, count)
+        return self._select(sensing, snapshots, counts)
 
-    def pursuit(self, sensing: Sensing, observation: Observation, count: Count | None) -> Estimates:
+    def pursuit(self, sensing: Sensing, observation: Observation, *counts: Count | None) -> list[Estimates]:
         """Newtonised orthogonal matching pursuit on the same grid with the same fit: the strong classical baseline."""
         source = MatchingPursuit(sensing, observation, self.grid, self.search.pursuit_peaks)
-        return select_and_fit(sensing, source, count, self.slots, iterations=self.search.iterations)
+        return select_and_fit(sensing, source, counts, self.slots, iterations=self.search.iterations)
 
-    def _select(self, sensing: Sensing, factor: Tensor, count: Count | None) -> Estimates:
+    def _select(self, sensing: Sensing, factor: Tensor, counts: Sequence[Count | None]) -> list[Estimates]:
         coarse = peaks(grid_energy(self.grid, factor), self.grid, self.search.peaks, self.search.separation)
         source = PeakCandidates(sensing, coarse)
-        return select_and_fit(sensing, source, count, self.slots, iterations=self.search.iterations)
+        return select_and_fit(sensing, source, counts, self.slots, iterations=self.search.iterations)

@@ -5,6 +5,7 @@ Axes: batch B, cand C, src K, snap L, ant M.
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -25,6 +26,7 @@ __all__ = [
     "Estimates",
     "MatchingPursuit",
     "PeakCandidates",
+    "SelectionPath",
     "Source",
     "assess",
     "forward_selection",
@@ -97,26 +99,44 @@ class MatchingPursuit(Source):
         """Nothing to strike off: the next residual is another one."""
 
 
-def forward_selection(
-    sensing: Sensing, source: Source, count: Int[Tensor, " batch"] | None, slots: int
-) -> tuple[Float[Tensor, "batch {slots} 3"], Int[Tensor, " batch"]]:
-    """(u, v, w) in `slots` slots, and how many of them hold a source.
+@dataclass(frozen=True)
+class SelectionPath:
+    """The fits of growing order of each scene, from no source to as many as were asked for.
 
-    Greedy: the candidate of the greatest likelihood gain joins, all sources so far are fitted jointly, and so on, up to
-    `count` sources, or, where it is None, until BIC rises. A scene that runs out of candidates stops there.
+    polar : (u, v, w) of the fit of `order` sources, in its first slots.  reached : the highest order fitted.
+    bic_order : the order at which BIC stopped falling; 0 where it was not sought.
+    """
+
+    polar: Float[Tensor, "batch order src 3"]
+    reached: Int[Tensor, " batch"]
+    bic_order: Int[Tensor, " batch"]
+
+    def at(self, order: Int[Tensor, " batch"]) -> tuple[Float[Tensor, "batch src 3"], Bool[Tensor, "batch src"]]:
+        """The fit of that order, or of the highest reached, and which of its slots hold a source."""
+        order = torch.minimum(order, self.reached)
+        slots = torch.arange(self.polar.shape[2], device=order.device)
+        return self.polar[torch.arange(len(order), device=order.device), order], slots < order[:, None]
+
+
+def forward_selection(
+    sensing: Sensing, source: Source, slots: int, *, least: Int[Tensor, " batch"], seek: bool
+) -> SelectionPath:
+    """Greedy growth: the candidate of the greatest likelihood gain joins, then all sources so far are fitted jointly.
+
+    Every scene grows to `least` sources, and with `seek` on while BIC falls; at most to `slots`, and as long as there
+    are candidates.
     """
     y, samples = sensing.y, sensing.y[0].numel()
-    polar = sensing.domain.clamp(torch.zeros(len(y), slots, 3, dtype=y.real.dtype, device=y.device))
-    order = torch.zeros(len(y), dtype=torch.int64, device=y.device)
+    polar = sensing.domain.clamp(torch.zeros(len(y), slots + 1, slots, 3, dtype=y.real.dtype, device=y.device))
+    reached, bic_order = torch.zeros_like(least), torch.zeros_like(least)
     noise_var = sensing.noise_var.double()
     lowest = bic(samples * noise_var.log() + y.abs().square().sum((-2, -1)).double() / noise_var, 0, samples)
-    going = torch.ones_like(order, dtype=torch.bool)
+    falling = torch.full_like(least, seek, dtype=torch.bool)
     for k in range(slots):
-        going = going & (True if count is None else count > k)
-        rows = going.nonzero()[:, 0]
+        rows = ((reached == k) & ((k < least) | falling)).nonzero()[:, 0]
         if len(rows) == 0:
             break
-        here, now = sensing[rows], polar[rows, : k + 1]
+        here, now = sensing[rows], polar[rows, k, : k + 1]
         present = torch.ones(now.shape[:2], dtype=torch.bool, device=now.device)
         B = here.responses(steering_matrix(sensing.array, now[:, :k]))
         offered, gain = source.offer(rows, project(B, here.y, present[:, :k]))
@@ -124,15 +144,15 @@ def forward_selection(
         source.take(rows, pick)
         now[:, k] = offered[torch.arange(len(rows), device=pick.device), pick]
         now = fit_conditional(here, now, present, tolerance=LOOSE, iterations=STEPS_BETWEEN).polar
-        better = gain.amax(dim=1) > -torch.inf
-        if count is None:
+        polar[rows, k + 1, : k + 1] = now
+        found = gain.amax(dim=1) > -torch.inf
+        reached[rows] += found
+        if seek:
             value = bic(fit_powers(here, now, present)[1], k + 1, samples)
-            better = better & (value < lowest[rows])
-            lowest[rows] = torch.where(better, value, lowest[rows])
-        going[rows] = better
-        polar[rows[better], : k + 1] = now[better]
-        order[rows[better]] = k + 1
-    return polar, order
+            falling[rows] &= found & (value < lowest[rows])
+            lowest[rows] = torch.minimum(value, lowest[rows])
+            bic_order[rows] += falling[rows]
+    return SelectionPath(polar, reached, bic_order)
 
 
 @dataclass(frozen=True)
@@ -155,16 +175,23 @@ class Estimates:
 
 
 def select_and_fit(
-    sensing: Sensing, source: Source, count: Int[Tensor, " batch"] | None, slots: int, *, iterations: int
-) -> Estimates:
+    sensing: Sensing, source: Source, counts: Sequence[Int[Tensor, " batch"] | None], slots: int, *, iterations: int
+) -> list[Estimates]:
     """Forward selection from the source of candidates, then the tight joint fit, powers and standard deviations.
 
-    count : the number of sources of each scene where it is known, or None: BIC finds it.
+    counts : one answer for each; the number of sources of each scene where it is known, or None: BIC finds it. All
+    answers come from one selection.
     """
-    polar, order = forward_selection(sensing, source, count, slots)
-    present = torch.arange(slots, device=polar.device) < order[:, None]
-    end = fit_conditional(sensing, polar, present, tolerance=TIGHT, iterations=iterations)
-    return assess(sensing, end.polar, present, end.converged)
+    known = [count for count in counts if count is not None]
+    none = torch.zeros(len(sensing), dtype=torch.int64, device=sensing.y.device)
+    least = torch.stack([none, *known]).amax(0)
+    path = forward_selection(sensing, source, slots, least=least, seek=len(known) < len(counts))
+    found = []
+    for count in counts:
+        polar, present = path.at(path.bic_order if count is None else count)
+        end = fit_conditional(sensing, polar, present, tolerance=TIGHT, iterations=iterations)
+        found.append(assess(sensing, end.polar, present, end.converged))
+    return found
 
 
 def assess(

@@ -109,10 +109,9 @@ def _score_all(
             bounds = score_bound(scenes, localiser, prior)
             truth = scenes.truth
             facts.add(snr_db=truth.snr_db, count=truth.count, root_crb=bounds.position, clipped=bounds.clipped)
-            for rule in evaluate.k_rules:
-                for result in run_methods(scenes, localiser, network, untrained, rule):
-                    methods[result.name].add(**score(scenes, bounds, result.located, evaluate.gospa_cutoffs))
-                    seconds[result.name] += result.seconds
+            for result in run_methods(scenes, localiser, network, untrained, evaluate.k_rules):
+                methods[result.name].add(**score(scenes, bounds, result.located, evaluate.gospa_cutoffs))
+                seconds[result.name] += result.seconds
             advance(len(scenes))
     return facts, methods, seconds
 

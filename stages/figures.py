@@ -65,7 +65,7 @@ def plot_spectrum(reader: ShardReader, localiser: Localiser, network: HybridNetw
     scene = head[wanted.argmin()[None]]
     with torch.inference_mode():
         R_blend = network.blend(scene.observation)[2]
-        found = localiser.refined(localiser.sensing(scene.observation), R_blend, scene.truth.count)
+        [found] = localiser.refined(localiser.sensing(scene.observation), R_blend, scene.truth.count)
         U = R_blend.subspace(localiser.slots)[0]
     true, estimate = polar_of(scene.truth.location[scene.truth.present]), found.polar[found.present]
     through = estimate[0] if len(estimate) else true[0]

@@ -1,7 +1,7 @@
 """Every method on one batch of scenes: the same domain, K rule and sigma^2 for all, timed."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -13,7 +13,6 @@ from risloc.geometry import polar_of
 from risloc.localise import Localiser, Located
 from risloc.network import HybridNetwork
 from risloc.scene import Scenes
-from risloc.selection import Estimates
 from risloc.steering import steering_matrix
 
 __all__ = ["K_RULES", "Result", "run_methods"]
@@ -27,7 +26,7 @@ class Result:
     """One method's answer to a batch.
 
     name : covariance and step, such as ``R_blend_refined``; with ``_bic`` where the method had to find K.
-    seconds : of this method alone, for the whole batch, without what it shares with others.
+    seconds : of this method alone, for the whole batch; its share where one selection serves several K rules.
     """
 
     name: str
@@ -36,29 +35,33 @@ class Result:
 
 
 def run_methods(
-    scenes: Scenes, localiser: Localiser, network: HybridNetwork, untrained: HybridNetwork, k_rule: str
+    scenes: Scenes, localiser: Localiser, network: HybridNetwork, untrained: HybridNetwork, k_rules: Sequence[str]
 ) -> Iterator[Result]:
-    """The answers of all methods to a batch, one after another.
+    """The answers of all methods to a batch, one after another, under each K rule.
 
     MUSIC on R_blend, R_pred, R_samp, R_true (the oracle) and on R_blend of the untrained network, each plain and
     refined; back-projection peaks refined; matching pursuit refined. Where BIC finds K, plain MUSIC takes the K that
     its refined counterpart found.
     """
-    observation, known = scenes.observation, scenes.truth.count
-    count = known if k_rule == "known" else None
-    suffix = "" if k_rule == "known" else f"_{k_rule}"
+    observation = scenes.observation
+    counts = [scenes.truth.count if rule == "known" else None for rule in k_rules]
+    suffixes = ["" if rule == "known" else f"_{rule}" for rule in k_rules]
     sensing = localiser.sensing(observation)
-    x = least_squares_snapshots(observation.y, observation.codebook, observation.H, observation.noise_var)
     for label, R in _covariances(scenes, localiser, network, untrained):
-        refined, seconds = _timed(partial(localiser.refined, sensing, R, count))
-        yield Result(f"{label}_refined{suffix}", _located(refined), seconds)
-        order = refined.present.sum(1)
-        plain, seconds = _timed(partial(localiser.plain, R, order))
-        yield Result(f"{label}_plain{suffix}", plain, seconds)
-    found, seconds = _timed(partial(localiser.back_projection, sensing, x, count))
-    yield Result(f"back_projection_refined{suffix}", _located(found), seconds)
-    found, seconds = _timed(partial(localiser.pursuit, sensing, observation, count))
-    yield Result(f"pursuit_refined{suffix}", _located(found), seconds)
+        refined, seconds = _timed(partial(localiser.refined, sensing, R, *counts))
+        for found, suffix in zip(refined, suffixes, strict=True):
+            yield Result(f"{label}_refined{suffix}", Located(found.polar, found.present), seconds / len(counts))
+            plain, own = _timed(partial(localiser.plain, R, found.present.sum(1)))
+            yield Result(f"{label}_plain{suffix}", plain, own)
+    x = least_squares_snapshots(observation.y, observation.codebook, observation.H, observation.noise_var)
+    searches = {
+        "back_projection": partial(localiser.back_projection, sensing, x, *counts),
+        "pursuit": partial(localiser.pursuit, sensing, observation, *counts),
+    }
+    for label, search in searches.items():
+        refined, seconds = _timed(search)
+        for found, suffix in zip(refined, suffixes, strict=True):
+            yield Result(f"{label}_refined{suffix}", Located(found.polar, found.present), seconds / len(counts))
 
 
 def _covariances(
@@ -72,10 +75,6 @@ def _covariances(
     location = torch.where(truth.present[..., None], truth.location, torch.ones(3))
     yield "R_true", true_covariance(steering_matrix(localiser.array, polar_of(location)), truth.power)
     yield "untrained", untrained.blend(observation)[2]
-
-
-def _located(found: Estimates) -> Located:
-    return Located(found.polar, found.present)
 
 
 def _timed(work: Callable[[], T]) -> tuple[T, float]:

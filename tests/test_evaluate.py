@@ -177,5 +177,5 @@ def test_a_scene_without_sources_can_be_located(small_scenario):
 
     scenes = draw(small_scenario, seed=1, split="test", start=0, stop=4, count=[0, 1, 0, 3])
     localiser = Localiser(small_scenario, GRID, SEARCH)
-    found = localiser.pursuit(localiser.sensing(scenes.observation), scenes.observation, scenes.truth.count)
+    [found] = localiser.pursuit(localiser.sensing(scenes.observation), scenes.observation, scenes.truth.count)
     assert found.present.sum(1).tolist() == [0, 1, 0, 3]
