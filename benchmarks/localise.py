@@ -7,16 +7,18 @@ import json
 import resource
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from benchmarks import reference
-from risloc.covariance import least_squares_snapshots, sample_covariance
+from risloc.covariance import CovarianceConfig, least_squares_snapshots, sample_covariance
 from risloc.grid import GridConfig, polar_grid
 from risloc.likelihood import Sensing
 from risloc.music import music_peaks, signal_subspace
-from risloc.params import build
+from risloc.network import HybridNetwork, NetworkConfig
+from risloc.params import build, read_yaml
 from risloc.preset_files import preset
 from risloc.scene import Scenario
 from risloc.selection import MatchingPursuit, PeakCandidates, select_and_fit
@@ -25,7 +27,7 @@ from risloc.spectrum import grid_energy, peaks
 
 BATCH, SOURCES, SNR_DB = 64, 3, 10.0
 PEAKS, SEPARATION, ITERATIONS = 12, 0.05, 30
-GRID = GridConfig(step_beams=0.36, planes=8)
+GRID = GridConfig(step_beams=0.25, planes=8)
 PLAIN = 1
 REPEATS = 7
 
@@ -68,6 +70,8 @@ def _steps(scenario: Scenario) -> tuple[dict[str, float], int]:
     def selected() -> object:
         return select_and_fit(sensing, PeakCandidates(sensing, coarse), [count], scenario.K_MAX, iterations=ITERATIONS)
 
+    network = _network(scenario)
+
     def pursuit() -> object:
         here = Sensing.of(o, array, domain)
         source = MatchingPursuit(here, o, grid, 4)
@@ -79,11 +83,23 @@ def _steps(scenario: Scenario) -> tuple[dict[str, float], int]:
         "spectrum on the grid": lambda: grid_energy(grid, U),
         "peaks": lambda: peaks(energy, grid, PEAKS, SEPARATION),
         "3-D MUSIC with Newton refinement, whole": whole,
+        "network: snapshots to R_blend": lambda: network.blend(o),
         "stacked sensing H diag(c)": lambda: Sensing.of(o, array, domain),
         "selection and joint fit of 12 peaks, K known": selected,
         "matching pursuit with the same fit, whole, K known": pursuit,
     }
     return {name: _best(step) / BATCH * 1e3 for name, step in work.items()}, grid.steering.shape[1]
+
+
+def _network(scenario: Scenario) -> HybridNetwork:
+    """The network of params.yaml; its weights do not matter to its time."""
+    params = read_yaml(Path("params.yaml"))
+    return HybridNetwork(
+        scenario,
+        build(GridConfig, params["grid"], "grid"),
+        build(CovarianceConfig, params["covariance"], "covariance"),
+        build(NetworkConfig, params["network"], "network"),
+    ).eval()
 
 
 def _plain(scenario: Scenario, points: int) -> float:

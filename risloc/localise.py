@@ -28,6 +28,8 @@ Count = Int[Tensor, " batch"]
 class SearchConfig:
     """How sources are searched for, by every method alike."""
 
+    grid: GridConfig = param("the grid of every spectrum; fine enough to tell sources apart that MUSIC resolves")
+    rank: int = param("width of the subspace whose spectrum gives candidates: wider than K_MAX, to miss none", ge=1)
     peaks: int = param("candidates a scene: more peaks than sources", ge=1)
     separation: float = param("least distance of two candidates in (u, v)", ge=0.0)
     pursuit_peaks: int = param("peaks of a residual from which matching pursuit takes the best", ge=1)
@@ -45,9 +47,9 @@ class Located:
 class Localiser:
     """What every method knows of a scenario: the array, the domain, the grid, K_MAX, and how to search."""
 
-    def __init__(self, scenario: Scenario, grid: GridConfig, search: SearchConfig) -> None:
+    def __init__(self, scenario: Scenario, search: SearchConfig) -> None:
         self.array, self.domain = scenario.array(), scenario.domain()
-        self.grid: PolarGrid = polar_grid(self.array, self.domain, grid)
+        self.grid: PolarGrid = polar_grid(self.array, self.domain, search.grid)
         self.slots, self.search = scenario.K_MAX, search
 
     def sensing(self, observation: Observation) -> Sensing:
@@ -63,8 +65,9 @@ class Localiser:
         return Located(polar, valid & asked)
 
     def refined(self, sensing: Sensing, R: FactoredCovariance, *counts: Count | None) -> list[Estimates]:
-        """Peaks of MUSIC on R (K_MAX wide), forward selection by likelihood, joint fit; for a count of None, BIC."""
-        return self._select(sensing, R.subspace(self.slots), counts)
+        """Peaks of MUSIC on R, forward selection by likelihood, joint fit; for a count of None, BIC finds K."""
+        rank = min(self.search.rank, self.array.size)
+        return self._select(sensing, R.subspace(rank), counts)
 
     def back_projection(self, sensing: Sensing, snapshots: Tensor, *counts: Count | None) -> list[Estimates]:
         """The same from the peaks of the snapshots' power map sum_l |a^H x_l|^2 (beamforming), no subspace at all."""

@@ -8,7 +8,6 @@ import torch
 
 from risloc.checkpoint import check_geometry, load_checkpoint
 from risloc.crb import prior_deviation
-from risloc.grid import GridConfig
 from risloc.localise import Localiser, SearchConfig
 from risloc.network import HybridNetwork
 from risloc.params import ParamError, param
@@ -49,7 +48,6 @@ def run(
     *,
     seed: int,
     scenario: Scenario,
-    grid: GridConfig,
     evaluate: EvaluateConfig,
     shard_dir: Path,
     checkpoint: Path,
@@ -67,7 +65,7 @@ def run(
     reader = ShardReader(shard_dir / "test", scenario)
     network, _ = load_checkpoint(checkpoint)
     check_geometry(network, scenario)
-    localiser = Localiser(scenario, grid, evaluate.search)
+    localiser = Localiser(scenario, evaluate.search)
     scenes, methods, seconds = _score_all(seed, reader, localiser, network, evaluate, report)
     table = Table(cutoffs=evaluate.gospa_cutoffs, confidence=evaluate.confidence, seed=seed)
     columns, scored = scenes.columns(), {name: scores.columns() for name, scores in methods.items()}

@@ -18,7 +18,7 @@ from stages.report import ConsoleReporter
 
 GRID = GridConfig(step_beams=0.36, planes=3)
 NETWORK = NetworkConfig(head="manifold", channels=8, blocks=1, passes=1)
-SEARCH = SearchConfig(peaks=6, separation=0.05, pursuit_peaks=2, iterations=20)
+SEARCH = SearchConfig(grid=GRID, rank=6, peaks=6, separation=0.05, pursuit_peaks=2, iterations=20)
 CONFIG = evaluate.EvaluateConfig(
     batch=8, k_rules=("known", "bic"), gospa_cutoffs=(2.0, 0.5), confidence=0.9, search=SEARCH
 )
@@ -54,7 +54,6 @@ def run(world, scenario, out, config=CONFIG):
     evaluate.run(
         seed=3,
         scenario=scenario,
-        grid=GRID,
         evaluate=config,
         shard_dir=world / "shards",
         checkpoint=world / "checkpoint",
@@ -145,7 +144,6 @@ def test_a_checkpoint_of_another_geometry_is_refused(world, small_scenario, tmp_
         evaluate.run(
             seed=3,
             scenario=small_scenario,
-            grid=GRID,
             evaluate=CONFIG,
             shard_dir=world / "shards",
             checkpoint=tmp_path / "nowhere",
@@ -176,6 +174,6 @@ def test_a_scene_without_sources_can_be_located(small_scenario):
     from risloc.simulation import simulate as draw
 
     scenes = draw(small_scenario, seed=1, split="test", start=0, stop=4, count=[0, 1, 0, 3])
-    localiser = Localiser(small_scenario, GRID, SEARCH)
+    localiser = Localiser(small_scenario, SEARCH)
     [found] = localiser.pursuit(localiser.sensing(scenes.observation), scenes.observation, scenes.truth.count)
     assert found.present.sum(1).tolist() == [0, 1, 0, 3]
