@@ -23,7 +23,12 @@ __all__ = ["pipeline"]
 _GRACE_SECONDS = 20.0
 
 
-@prefect.flow(name="pipeline", flow_run_name=lambda: str(flow_run.parameters.get("name") or "repro"))
+def _flow_run_name() -> str:
+    given = flow_run.parameters
+    return str(given.get("name") or ("experiment" if given.get("experiment") else "repro"))
+
+
+@prefect.flow(name="pipeline", flow_run_name=_flow_run_name)
 def pipeline(
     target: str | None = None,
     set_params: dict[str, Any] | None = None,
