@@ -14,7 +14,7 @@ from risloc.covariance import FactoredCovariance
 from risloc.grid import GridConfig, PolarGrid, polar_grid
 from risloc.likelihood import Sensing
 from risloc.music import music_peaks, signal_subspace
-from risloc.params import param
+from risloc.params import ParamError, param
 from risloc.scene import Observation, Scenario
 from risloc.selection import Estimates, MatchingPursuit, PeakCandidates, select_and_fit
 from risloc.spectrum import grid_energy, peaks
@@ -45,9 +45,17 @@ class Located:
 
 
 class Localiser:
-    """What every method knows of a scenario: the array, the domain, the grid, K_MAX, and how to search."""
+    """What every method knows of a scenario: the array, the domain, the grid, K_MAX, and how to search.
+
+    Raises
+    ------
+    ParamError
+        Fewer candidates than sources.
+    """
 
     def __init__(self, scenario: Scenario, search: SearchConfig) -> None:
+        if search.peaks < scenario.K_MAX:
+            raise ParamError(f"search.peaks: expected at least K_MAX = {scenario.K_MAX} candidates, got {search.peaks}")
         self.array, self.domain = scenario.array(), scenario.domain()
         self.grid: PolarGrid = polar_grid(self.array, self.domain, search.grid)
         self.slots, self.search = scenario.K_MAX, search
@@ -64,10 +72,19 @@ class Localiser:
         polar, valid = found.polar[:, : self.slots], found.valid[:, : self.slots]
         return Located(polar, valid & asked)
 
-    def refined(self, sensing: Sensing, R: FactoredCovariance, *counts: Count | None) -> list[Estimates]:
-        """Peaks of MUSIC on R, forward selection by likelihood, joint fit; for a count of None, BIC finds K."""
+    def refined(
+        self,
+        sensing: Sensing,
+        R: FactoredCovariance,
+        *counts: Count | None,
+        slots: Float[Tensor, "batch src 3"] | None = None,
+    ) -> list[Estimates]:
+        """Peaks of MUSIC on R, forward selection by likelihood, joint fit; for a count of None, BIC finds K.
+
+        slots : (u, v, w) that a network offers as further candidates: two sources in one peak are two slots.
+        """
         rank = min(self.search.rank, self.array.size)
-        return self._select(sensing, R.subspace(rank), counts)
+        return self._select(sensing, R.subspace(rank), counts, slots)
 
     def back_projection(self, sensing: Sensing, snapshots: Tensor, *counts: Count | None) -> list[Estimates]:
         """The same from the peaks of the snapshots' power map sum_l |a^H x_l|^2 (beamforming), no subspace at all."""
@@ -78,7 +95,11 @@ class Localiser:
         source = MatchingPursuit(sensing, observation, self.grid, self.search.pursuit_peaks)
         return select_and_fit(sensing, source, counts, self.slots, iterations=self.search.iterations)
 
-    def _select(self, sensing: Sensing, factor: Tensor, counts: Sequence[Count | None]) -> list[Estimates]:
-        coarse = peaks(grid_energy(self.grid, factor), self.grid, self.search.peaks, self.search.separation)
-        source = PeakCandidates(sensing, coarse)
+    def _select(
+        self, sensing: Sensing, factor: Tensor, counts: Sequence[Count | None], slots: Tensor | None = None
+    ) -> list[Estimates]:
+        candidates = peaks(grid_energy(self.grid, factor), self.grid, self.search.peaks, self.search.separation)
+        if slots is not None:
+            candidates = candidates.joined(slots)
+        source = PeakCandidates(sensing, candidates)
         return select_and_fit(sensing, source, counts, self.slots, iterations=self.search.iterations)

@@ -30,6 +30,15 @@ class Peaks:
     value: Float[Tensor, "batch peak"]
     valid: Bool[Tensor, "batch peak"]
 
+    def joined(self, polar: Float[Tensor, "batch extra 3"]) -> "Peaks":
+        """These, and behind them further locations that come from elsewhere; their value is 0."""
+        extra = torch.zeros_like(polar[..., 0])
+        return Peaks(
+            polar=torch.cat([self.polar, polar], dim=1),
+            value=torch.cat([self.value, extra], dim=1),
+            valid=torch.cat([self.valid, torch.ones_like(extra, dtype=torch.bool)], dim=1),
+        )
+
 
 def beamforming_spectrum(
     a: Complex[Tensor, "*batch elem src"], F: Complex[Tensor, "*batch elem rank"]

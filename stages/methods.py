@@ -7,6 +7,7 @@ from functools import partial
 from typing import TypeVar
 
 import torch
+from torch import Tensor
 
 from risloc.covariance import FactoredCovariance, least_squares_snapshots, true_covariance
 from risloc.geometry import polar_of
@@ -40,15 +41,16 @@ def run_methods(
     """The answers of all methods to a batch, one after another, under each K rule.
 
     MUSIC on R_blend, R_pred, R_samp, R_true (the oracle) and on R_blend of the untrained network, each plain and
-    refined; back-projection peaks refined; matching pursuit refined. Where BIC finds K, plain MUSIC takes the K that
+    refined; back-projection peaks refined; matching pursuit refined. A network's slots are candidates beside the peaks of
+    its covariance. Where BIC finds K, plain MUSIC takes the K that
     its refined counterpart found.
     """
     observation = scenes.observation
     counts = [scenes.truth.count if rule == "known" else None for rule in k_rules]
     suffixes = ["" if rule == "known" else f"_{rule}" for rule in k_rules]
     sensing = localiser.sensing(observation)
-    for label, R in _covariances(scenes, localiser, network, untrained):
-        refined, seconds = _timed(partial(localiser.refined, sensing, R, *counts))
+    for label, R, slots in _covariances(scenes, localiser, network, untrained):
+        refined, seconds = _timed(partial(localiser.refined, sensing, R, *counts, slots=slots))
         for found, suffix in zip(refined, suffixes, strict=True):
             yield Result(f"{label}_refined{suffix}", Located(found.polar, found.present), seconds / len(counts))
             plain, own = _timed(partial(localiser.plain, R, found.present.sum(1)))
@@ -66,15 +68,17 @@ def run_methods(
 
 def _covariances(
     scenes: Scenes, localiser: Localiser, network: HybridNetwork, untrained: HybridNetwork
-) -> Iterator[tuple[str, FactoredCovariance]]:
+) -> Iterator[tuple[str, FactoredCovariance, Tensor | None]]:
+    """Each covariance, and the slots of the network that it came from."""
     observation, truth = scenes.observation, scenes.truth
     prediction, R_samp, R_blend = network.blend(observation)
-    yield "R_blend", R_blend
-    yield "R_pred", prediction.R_pred
-    yield "R_samp", R_samp
+    yield "R_blend", R_blend, prediction.polar
+    yield "R_pred", prediction.R_pred, prediction.polar
+    yield "R_samp", R_samp, None
     location = torch.where(truth.present[..., None], truth.location, torch.ones(3))
-    yield "R_true", true_covariance(steering_matrix(localiser.array, polar_of(location)), truth.power)
-    yield "untrained", untrained.blend(observation)[2]
+    yield "R_true", true_covariance(steering_matrix(localiser.array, polar_of(location)), truth.power), None
+    blind, _, R_blind = untrained.blend(observation)
+    yield "untrained", R_blind, blind.polar
 
 
 def _timed(work: Callable[[], T]) -> tuple[T, float]:
