@@ -107,7 +107,7 @@ def resolved_scenes(
 
 
 def rmspe(error: Float[Tensor, "*batch"]) -> float:
-    """Root mean squared position error over matched sources (finite entries); NaN where nothing was matched."""
+    """Root mean squared error (of position, distance or angle) over matched sources (finite entries); NaN where none is."""
     matched = error[error.isfinite()]
     return float(matched.double().square().mean().sqrt())
 

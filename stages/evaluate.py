@@ -13,7 +13,7 @@ from risloc.network import HybridNetwork
 from risloc.params import ParamError, param
 from risloc.scene import Scenario
 from risloc.shards import ShardReader, batches
-from stages.figures import plot_errors, plot_spectrum
+from stages.figures import plot_errors, plot_spectrum, telling_scene
 from stages.methods import K_RULES, run_methods
 from stages.report import Reporter, write_csv, write_json
 from stages.tables import Row, Scores, Table, error_curves, flat_metrics, score, score_bound, tabulate
@@ -79,7 +79,8 @@ def run(
     write_csv(evaluate_report / "by_cell.csv", tabulate(columns, scored, ["snr_db", "count"], table))
     write_csv(evaluate_report / "error_by_snr.csv", curves)
     plot_errors(by_snr, _suffix(evaluate), evaluate_report / "error_by_snr.png")
-    plot_spectrum(reader, localiser, network, evaluate_report / "spectrum.png")
+    shown = telling_scene(columns["count"], columns["snr_db"])
+    plot_spectrum(reader.read(slice(shown, shown + 1)), localiser, network, evaluate_report / "spectrum.png")
     flat = flat_metrics(by_snr)
     write_json(metrics, flat)
     report.metrics({key: value for key, value in flat.items() if value is not None})
@@ -104,7 +105,7 @@ def _score_all(
     seconds: dict[str, float] = defaultdict(float)
     with torch.inference_mode(), report.progress(len(reader), "scenes") as advance:
         for scenes in batches(reader, evaluate.batch):
-            bounds = score_bound(scenes, localiser, prior)
+            bounds = score_bound(scenes, localiser, prior, reader.scenario.waveform)
             truth = scenes.truth
             facts.add(snr_db=truth.snr_db, count=truth.count, root_crb=bounds.position, clipped=bounds.clipped)
             for result in run_methods(scenes, localiser, network, untrained, evaluate.k_rules):

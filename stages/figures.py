@@ -13,11 +13,11 @@ import torch
 from risloc.geometry import polar_of
 from risloc.localise import Localiser
 from risloc.network import HybridNetwork
-from risloc.shards import ShardReader
+from risloc.scene import Scenes
 from risloc.spectrum import music_spectrum
 from risloc.steering import steering_matrix
 
-__all__ = ["PALETTE", "plot_errors", "plot_spectrum"]
+__all__ = ["PALETTE", "plot_errors", "plot_spectrum", "telling_scene"]
 
 PALETTE = {  # Okabe and Ito: told apart by readers with any colour vision
     "R_blend": "#D55E00",
@@ -29,7 +29,6 @@ PALETTE = {  # Okabe and Ito: told apart by readers with any colour vision
     "pursuit": "#000000",
 }
 PIXELS = 120
-SCENES_SEARCHED = 256  # for a scene with several sources at a middling SNR to show
 
 
 def plot_errors(rows: Sequence[dict[str, object]], suffix: str, path: Path) -> None:
@@ -52,23 +51,30 @@ def plot_errors(rows: Sequence[dict[str, object]], suffix: str, path: Path) -> N
         )
         axis.grid(which="both", alpha=0.25)
         axis.legend(fontsize=8)
-    least = min(bound.values(), default=1e-2)
+    least = min((value for value in bound.values() if value > 0), default=1e-2)  # NaN where no scene has a source
     axes[0].set(ylabel="median position error [m]", ylim=(least / 4, None))  # the oracle is exact, far below
     figure.savefig(path, dpi=130, metadata={"Software": None})
     plt.close(figure)
 
 
-def plot_spectrum(reader: ShardReader, localiser: Localiser, network: HybridNetwork, path: Path) -> None:
-    """The MUSIC spectrum of R_blend in one test scene, over (u, v) and over (u, 1/r), through its strongest estimate."""
-    head = reader.read(slice(0, min(len(reader), SCENES_SEARCHED)))
-    wanted = (head.truth.count - 3).abs() * 100 + (head.truth.snr_db - 10).abs()
-    scene = head[wanted.argmin()[None]]
+def telling_scene(count: np.ndarray, snr_db: np.ndarray) -> int:
+    """The first scene whose number of sources is nearest to three and, among those, whose SNR is nearest to 10 dB."""
+    return int(np.argmin(100 * np.abs(count - 3.0) + np.minimum(np.abs(snr_db - 10), 99)))
+
+
+def plot_spectrum(scene: Scenes, localiser: Localiser, network: HybridNetwork, path: Path) -> None:
+    """The MUSIC spectrum of R_blend in one scene, over (u, v) and over (u, 1/r), through its strongest estimate.
+
+    Where nothing was estimated it goes through the first source, or the middle of the domain.
+    """
     with torch.inference_mode():
-        R_blend = network.blend(scene.observation)[2]
-        [found] = localiser.refined(localiser.sensing(scene.observation), R_blend, scene.truth.count)
+        prediction, _, R_blend = network.blend(scene.observation)
+        sensing, count = localiser.sensing(scene.observation), scene.truth.count
+        [found] = localiser.refined(sensing, R_blend, count, slots=prediction.polar)
         U = R_blend.subspace(localiser.slots)[0]
     true, estimate = polar_of(scene.truth.location[scene.truth.present]), found.polar[found.present]
-    through = estimate[0] if len(estimate) else true[0]
+    middle = localiser.domain.clamp(torch.tensor([[0.0, 0.0, sum(localiser.domain.inverse_distance) / 2]]))
+    through = torch.cat([estimate, true, middle])[0]
     figure, axes = plt.subplots(1, 2, figsize=(10, 4.2), layout="constrained")
     for axis, (row, fixed), label in zip(axes, ((1, 2), (2, 1)), ("v", "1/r [1/m]"), strict=True):
         values, extent = _slice(localiser, U, through, row)
@@ -92,6 +98,8 @@ def _slice(
 ) -> tuple[np.ndarray, tuple[float, float, float, float]]:
     """The spectrum [dB] over u (columns) and coordinate `row`, the third one fixed, and the extent of the picture."""
     (left, right), (low, high) = localiser.domain.polar_box[0], localiser.domain.polar_box[row]
+    if low == high:  # no parameter: shown a little to both sides
+        low, high = low - 0.1, high + 0.1
     y, x = torch.meshgrid(torch.linspace(low, high, PIXELS), torch.linspace(left, right, PIXELS), indexing="ij")
     polar = through.expand(PIXELS * PIXELS, 3).clone()
     polar[:, 0], polar[:, row] = x.flatten(), y.flatten()

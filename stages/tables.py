@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from risloc.crb import stochastic_bound
+from risloc.crb import deterministic_bound, stochastic_bound
 from risloc.geometry import location_of, polar_of, position_of
 from risloc.localise import Localiser, Located
 from risloc.metrics import (
@@ -53,11 +53,14 @@ class Scores:
         return {name: np.concatenate([part[name] for part in self._parts]) for name in self._parts[0]}
 
 
-def score_bound(scenes: Scenes, localiser: Localiser, prior: float) -> Bounds:
-    """The stochastic bound of each source."""
+def score_bound(scenes: Scenes, localiser: Localiser, prior: float, waveform: str) -> Bounds:
+    """The bound of each source: stochastic for independent symbols, deterministic where the waveform is shared."""
     o, t = scenes.observation, scenes.truth
-    location = _true_location(scenes)
-    bound = stochastic_bound(localiser.array, localiser.domain.free, o.codebook, o.H, location, t.power, o.noise_var)
+    known = (localiser.array, localiser.domain.free, o.codebook, o.H, _true_location(scenes))
+    if waveform == "independent":
+        bound = stochastic_bound(*known, t.power, o.noise_var)
+    else:
+        bound = deterministic_bound(*known, t.symbols, o.noise_var)
     return Bounds(position=bound.position.clamp(max=prior), clipped=(bound.position > prior) & t.present)
 
 
@@ -119,6 +122,8 @@ def _cell(scenes: Columns, scores: Columns, table: Table) -> Iterator[tuple[str,
         _rounded(float(np.sqrt(np.mean(near**2))) if len(near) else math.nan),
     )
     yield "rmspe_matched_m", _rounded(rmspe(torch.from_numpy(error)))
+    yield "angle_rmse_matched_deg", _rounded(math.degrees(rmspe(torch.from_numpy(_sources(scores["angle"])))))
+    yield "distance_rmse_matched_m", _rounded(rmspe(torch.from_numpy(_sources(scores["distance"]))))
     yield "angle_error_median_deg", _rounded(math.degrees(median_interval(_sources(scores["angle"]), level).value))
     yield "distance_error_median_m", _rounded(median_interval(_sources(scores["distance"]), level).value)
     for c in table.cutoffs:

@@ -3,6 +3,7 @@ import dataclasses
 import json
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,9 +13,14 @@ from risloc.grid import GridConfig
 from risloc.localise import Localiser, SearchConfig
 from risloc.network import HybridNetwork, NetworkConfig
 from risloc.params import ParamError, build, read_yaml
+from risloc.preset_files import preset
+from risloc.scene import Scenario
 from risloc.shards import ShardConfig, ShardError
+from risloc.simulation import simulate as draw
 from stages import evaluate, shard, simulate
+from stages.figures import telling_scene
 from stages.report import ConsoleReporter
+from stages.tables import score_bound
 
 GRID = GridConfig(step_beams=0.36, planes=3)
 NETWORK = NetworkConfig(head="manifold", channels=8, blocks=1, passes=1)
@@ -27,17 +33,20 @@ LABELS = ("R_blend", "R_pred", "R_samp", "R_true", "untrained")
 
 @pytest.fixture(scope="module")
 def world(small_scenario, tmp_path_factory):
-    """Twelve test scenes of the small scenario as shards, and an untrained checkpoint."""
     root = tmp_path_factory.mktemp("evaluate")
+    make(small_scenario, root)
+    return root
+
+
+def make(scenario, root):
+    """Test scenes as shards, two for each SNR and K, and an untrained checkpoint."""
     report = ConsoleReporter()
     data = simulate.DataConfig(train=1, val=1, test_per_cell=2, test_snr_db=(10.0, 30.0), block=8)
-    simulate.run(
-        seed=3, scenario=small_scenario, data=data, raw=root / "raw", metrics=root / "simulate.json", report=report
-    )
+    simulate.run(seed=3, scenario=scenario, data=data, raw=root / "raw", metrics=root / "simulate.json", report=report)
     packed = ShardConfig(scenes_per_shard=8, chunk=4)
     shard.run(
         seed=3,
-        scenario=small_scenario,
+        scenario=scenario,
         shards=packed,
         raw=root / "raw",
         shard_dir=root / "shards",
@@ -45,8 +54,7 @@ def world(small_scenario, tmp_path_factory):
         report=report,
     )
     torch.manual_seed(0)
-    save_checkpoint(root / "checkpoint", HybridNetwork(small_scenario, GRID, CovarianceConfig(beta=0.3), NETWORK), {})
-    return root
+    save_checkpoint(root / "checkpoint", HybridNetwork(scenario, GRID, CovarianceConfig(beta=0.3), NETWORK), {})
 
 
 def run(world, scenario, out, config=CONFIG):
@@ -171,9 +179,60 @@ def test_parameters_outside_their_domain_are_refused(repository, name, value, me
 
 
 def test_a_scene_without_sources_can_be_located(small_scenario):
-    from risloc.simulation import simulate as draw
-
     scenes = draw(small_scenario, seed=1, split="test", start=0, stop=4, count=[0, 1, 0, 3])
     localiser = Localiser(small_scenario, SEARCH)
     [found] = localiser.pursuit(localiser.sensing(scenes.observation), scenes.observation, scenes.truth.count)
     assert found.present.sum(1).tolist() == [0, 1, 0, 3]
+
+
+@pytest.mark.parametrize("waveform", ["independent", "coherent", "constant"])
+def test_the_bound_knows_the_true_covariance_of_the_symbols(small_scenario, waveform):
+    """The same symbols, once declared independent: only then do the powers alone decide."""
+    scenario = dataclasses.replace(small_scenario, waveform=waveform)
+    scenes = draw(scenario, seed=1, split="test", start=0, stop=6, snr_db=30.0, count=2)
+    localiser = Localiser(scenario, SEARCH)
+    own = score_bound(scenes, localiser, 1e9, waveform).position
+    halved = dataclasses.replace(scenes.truth, symbols=scenes.truth.symbols / 2)
+    other = score_bound(dataclasses.replace(scenes, truth=halved), localiser, 1e9, waveform).position
+    there = scenes.truth.present
+    factor = 1.0 if waveform == "independent" else 2.0
+    torch.testing.assert_close(other[there], factor * own[there])
+    assert own[~there].isnan().all()
+
+
+def test_fewer_candidates_than_sources_are_refused(small_scenario):
+    with pytest.raises(ParamError, match=r"search\.peaks: expected at least K_MAX = 3 candidates, got 2"):
+        Localiser(small_scenario, dataclasses.replace(SEARCH, peaks=2))
+
+
+def test_snapshots_that_are_not_finite_are_named(small_scenario):
+    observation = draw(small_scenario, seed=1, split="test", start=0, stop=4).observation
+    observation.y[2, 0, 1] = math.nan
+    with pytest.raises(ValueError, match=r"y: expected finite snapshots, got others in the scenes \[2\]"):
+        Localiser(small_scenario, SEARCH).sensing(observation)
+
+
+def test_the_scene_that_is_shown_has_several_sources_at_a_middling_snr():
+    count, snr_db = np.array([0] * 300 + [5, 3, 3, 3, 1]), np.array([10.0] * 301 + [20.0, 5.0, 5.0, 10.0])
+    assert telling_scene(count, snr_db) == 302
+
+
+def test_a_linear_array_with_coherent_sources_is_evaluated(tmp_path):
+    line = build(Scenario, preset("ula_coherent"), "ula_coherent")
+    make(line, tmp_path)
+    run(tmp_path, line, tmp_path)
+    by_snr = rows(tmp_path / "report" / "by_snr.csv")
+    assert all(0 < float(row["root_crb_median_m"]) < 20 for row in by_snr)
+    assert all(float(row["K_accuracy"]) == 1 for row in by_snr if row["method"] == "pursuit_refined")
+
+
+def test_scenes_without_a_source_alone_are_evaluated(small_scenario, tmp_path):
+    empty = dataclasses.replace(small_scenario, K_span=(0, 0))
+    make(empty, tmp_path)
+    run(tmp_path, empty, tmp_path)
+    by_snr = rows(tmp_path / "report" / "by_snr.csv")
+    assert all(row["sources"] == "0" and row["position_error_median_m"] == "nan" for row in by_snr)
+    assert all(float(row["K_accuracy"]) == 1 for row in by_snr if not row["method"].endswith("_bic"))
+    flat = json.loads((tmp_path / "evaluate.json").read_text())
+    assert flat["position_error_median/R_blend_refined/snr10"] is None
+    assert flat["gospa/R_blend_refined/snr10"] == 0
