@@ -71,11 +71,11 @@ class FactoredCovariance:
         n, width = F.shape[-2:]
         if not 0 < rank <= n:
             raise ValueError(f"rank: expected 1..{n} (the number of elements), got {rank}")
-        if width >= n:
-            return torch.linalg.eigh(F @ F.mH).eigenvectors.flip(-1)[..., :rank]
-        values, vectors = torch.linalg.eigh(F.mH @ F)
+        values, vectors = torch.linalg.eigh(F.mH @ F if width < n else F @ F.mH)
         values, vectors = values.flip(-1)[..., :rank], vectors.flip(-1)[..., :rank]
         solid = values > values[..., :1].clamp_min(EPS) * torch.finfo(values.dtype).eps * width
+        if width >= n:
+            return vectors * solid[..., None, :]
         scale = torch.where(solid, values.clamp_min(EPS).rsqrt(), 0.0)
         basis = F @ (vectors * scale[..., None, :])
         missing = rank - basis.shape[-1]
@@ -99,6 +99,11 @@ def least_squares_snapshots(
     modulus, so that G_l G_l^H = H H^H and one Cholesky factorisation serves all snapshots of a scene; with other codes
     the result would be wrong. The floor is a hundredth of mean |y|^2 over that energy, which keeps the result
     equivariant: scaling y and sigma, or H, scales x and nothing else.
+
+    Raises
+    ------
+    ValueError
+        A value in y, H or noise_var is not finite (not checked while a graph is exported).
     """
     back = _Ridge.of(y, H, noise_var)
     return codebook.mT.conj() * back.solve(y.mT)
@@ -146,6 +151,8 @@ class _Ridge:
         row_energy = gram.diagonal(dim1=-2, dim2=-1).real.mean(-1)
         y_power = torch.view_as_real(y).square().sum(-1).mean((-2, -1))
         p_tot = torch.maximum(y_power - noise_var, 0.01 * y_power) / row_energy
+        if not torch.compiler.is_exporting():
+            _require_finite(p_tot)
         rho = noise_var / p_tot.clamp_min(torch.finfo(p_tot.dtype).tiny)
         rho = torch.maximum(rho, row_energy * torch.finfo(rho.dtype).eps)
         eye = torch.eye(H.shape[-2], dtype=H.dtype, device=H.device)
@@ -194,6 +201,15 @@ def hybrid_covariance(
     if training and (beta == 1 or not R_blend.factor.requires_grad):
         raise ValueError("R_blend carries no gradient: R_pred is detached or beta is 1, and nothing would be learnt")
     return R_blend
+
+
+def _require_finite(p_tot: Tensor) -> None:
+    if not (good := torch.isfinite(p_tot)).all():
+        bad = torch.nonzero(~good).flatten().tolist()
+        raise ValueError(
+            f"y, H, noise_var: expected finite values and an H that is not zero, got others in {len(bad)} of {len(good)} "
+            f"scenes, the first at {bad[0]} of the batch; leave them out"
+        )
 
 
 def _energy(x: Tensor) -> Tensor:

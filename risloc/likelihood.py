@@ -41,7 +41,18 @@ class Sensing:
 
     @classmethod
     def of(cls, observation: Observation, array: Array, domain: Domain) -> "Sensing":
-        """The sensing of an observation; G takes B x L x M x N numbers, which bounds the batch."""
+        """The sensing of an observation; G takes B x L x M x N numbers, which bounds the batch.
+
+        Raises
+        ------
+        ValueError
+            A snapshot that is not finite.
+        """
+        if not (good := torch.isfinite(observation.y).flatten(1).all(1)).all():
+            bad = torch.nonzero(~good).flatten().tolist()
+            raise ValueError(
+                f"y: expected finite snapshots, got others in the scenes {bad} of the batch; leave them out"
+            )
         G = (observation.H[:, None] * observation.codebook[:, :, None]).flatten(1, 2)
         return cls(array.to(observation.y), domain, G, observation.y, observation.noise_var)
 

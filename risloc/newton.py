@@ -71,14 +71,15 @@ def minimise(
 
     A problem has converged when the decrease that its quadratic model promises, g^T (C + damping)^-1 g, is below
     `tolerance` (in units of the value). A coordinate at the border whose gradient points outwards is held there; a
-    coordinate without curvature does not move. A non-finite value counts as no decrease.
+    coordinate without curvature does not move. A non-finite value counts as no decrease; a problem that starts from one
+    stays there and has not converged.
     """
     point = problem.project(start)
     model = problem.model(point)
     best, value = point.clone(), model.value.clone()
     converged = torch.zeros_like(value, dtype=torch.bool)
     rows = torch.arange(len(point), device=point.device)
-    running = torch.ones_like(converged)
+    running = value.isfinite()
     damping = torch.full_like(value, 1e-3)
     for _ in range(iterations):
         step, promise = _step(problem, point, model, damping)

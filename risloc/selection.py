@@ -90,7 +90,8 @@ class MatchingPursuit(Source):
     def offer(self, rows: Tensor, fit: Projection) -> tuple[Tensor, Tensor]:
         """The peaks of what the sources so far leave unexplained."""
         o = self.observation[rows]
-        x = least_squares_snapshots(fit.residual, o.codebook, o.H, o.noise_var)
+        residual = torch.where(fit.cost.isfinite()[:, None, None], fit.residual, 0.0)  # no fit: nothing left to find
+        x = least_squares_snapshots(residual, o.codebook, o.H, o.noise_var)
         found = peaks(grid_energy(self.grid, x), self.grid, self.count, 0.0)
         Z = self.sensing[rows].responses(steering_matrix(self.sensing.array, found.polar))
         return self.sensing.domain.clamp(found.polar), likelihood_gain(Z, fit).masked_fill(~found.valid, -torch.inf)
@@ -127,6 +128,7 @@ def forward_selection(
     are candidates.
     """
     y, samples = sensing.y, sensing.y[0].numel()
+    each = sum(sensing.domain.free) + 1  # parameters of a source: its free coordinates and its power
     polar = sensing.domain.clamp(torch.zeros(len(y), slots + 1, slots, 3, dtype=y.real.dtype, device=y.device))
     reached, bic_order = torch.zeros_like(least), torch.zeros_like(least)
     noise_var = sensing.noise_var.double()
@@ -148,7 +150,7 @@ def forward_selection(
         found = gain.amax(dim=1) > -torch.inf
         reached[rows] += found
         if seek:
-            value = bic(fit_powers(here, now, present)[1], k + 1, samples)
+            value = bic(fit_powers(here, now, present)[1], each * (k + 1), samples)
             falling[rows] &= found & (value < lowest[rows])
             lowest[rows] = torch.minimum(value, lowest[rows])
             bic_order[rows] += falling[rows]

@@ -24,6 +24,7 @@ from risloc.steering import steering_derivatives, steering_matrix
 
 __all__ = ["bic", "fit_powers", "fit_stochastic", "information", "log_likelihood"]
 
+RIDGE = 1e-9  # share of its diagonal that keeps the information about powers invertible: equal sources share theirs
 FLOOR = 1e-6  # the least power, as a share of the mean power of a snapshot over that of a response
 
 
@@ -93,7 +94,8 @@ def fit_powers(
 def _scoring_step(m: _Moments, present: Tensor) -> Tensor:
     score = (m.xi.abs().square() - m.X.diagonal(dim1=-2, dim2=-1).real).sum(1) * present
     information = m.X.abs().square().sum(1) * (present[:, :, None] & present[:, None, :])
-    return torch.linalg.solve(information + torch.diag_embed((~present).double()), score)
+    ridge = RIDGE * information.diagonal(dim1=-2, dim2=-1)
+    return torch.linalg.solve(information + torch.diag_embed(ridge + (~present).double()), score)
 
 
 def log_likelihood(
@@ -105,9 +107,12 @@ def log_likelihood(
     return -m.value - math.prod(sensing.y.shape[1:]) * math.log(math.pi)
 
 
-def bic(value: Float[Tensor, "*batch"], order: int, samples: int) -> Float[Tensor, "*batch"]:
-    """2 f + 4 K ln(L M): smaller is better. Three coordinates and a power a source, `samples` = L M."""
-    return 2 * value + 4 * order * math.log(samples)
+def bic(value: Float[Tensor, "*batch"], parameters: int, samples: int) -> Float[Tensor, "*batch"]:
+    """2 f + q ln(L M), q the number of `parameters`, `samples` = L M: smaller is better.
+
+    A source has its free coordinates and its power: q = 4 K, or 3 K where the domain fixes a coordinate.
+    """
+    return 2 * value + parameters * math.log(samples)
 
 
 def information(

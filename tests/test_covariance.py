@@ -58,9 +58,10 @@ def test_subspace_is_that_of_the_dense_matrix(width, rank):
     np.testing.assert_allclose((U @ U.mH).numpy(), projector, atol=1e-9)
 
 
-def test_subspace_beyond_the_rank_is_zero_and_keeps_the_rest_orthonormal():
+@pytest.mark.parametrize("copies", [2, N])
+def test_subspace_beyond_the_rank_is_zero_and_keeps_the_rest_orthonormal(copies):
     a = gaussian(1, N, 2)
-    R = FactoredCovariance(torch.cat([a, a], dim=-1))  # rank 2 in a factor of width 4
+    R = FactoredCovariance(torch.cat([a] * copies, dim=-1))  # rank 2 in a factor narrower, or wider, than N
     U = R.subspace(6)
     assert U.shape == (1, N, 6)
     expected = torch.diag(torch.tensor([1.0, 1, 0, 0, 0, 0], dtype=torch.float64)).to(U.dtype)
@@ -92,6 +93,14 @@ def observation(small_scenario):
         seen.H.to(torch.complex128),
         seen.noise_var.double(),
     )
+
+
+@pytest.mark.parametrize(("place", "value"), [(0, np.nan), (0, np.inf), (2, np.nan), (3, np.nan)])
+def test_what_is_not_finite_is_named_by_its_scene(observation, place, value):
+    given = [x.clone() for x in observation]
+    given[place][4] = value
+    with pytest.raises(ValueError, match=r"expected finite values.* 1 of 12 scenes, the first at 4"):
+        least_squares_snapshots(*given)
 
 
 def test_least_squares_equals_a_dense_inverse_a_snapshot(observation):

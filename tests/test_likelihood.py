@@ -128,6 +128,7 @@ def test_two_sources_in_one_place_are_no_fit_but_no_crash(small_scenario):
     same = w.polar[:, :1].expand(-1, 3, -1).clone()
     fit = fit_conditional(sensing(w), same, w.present, tolerance=1e-3, iterations=5)
     assert fit.polar.isfinite().all()
+    assert not (fit.converged & ~fit.value.isfinite()).any()
 
 
 def test_scenes_do_not_feel_their_neighbours(small_scenario):

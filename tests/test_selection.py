@@ -1,7 +1,10 @@
+import dataclasses
+
 import pytest
 import torch
 from worlds import roomy, world
 
+from risloc import selection
 from risloc.covariance import least_squares_snapshots, true_covariance
 from risloc.geometry import location_of, position_of
 from risloc.grid import GridConfig, polar_grid
@@ -74,6 +77,30 @@ def test_a_scene_without_candidates_has_no_estimates(scenario_8):
     [found] = select_and_fit(s, PeakCandidates(s, none), [w.count], 3, iterations=5)
     assert found.present.sum(1).tolist() == [0, 1]
     assert not found.resolved[0].any()
+
+
+def test_where_sources_cannot_be_told_apart_nothing_more_is_offered(scenario_8):
+    w = world(scenario_8, [2, 2])
+    s, pursuit = source("pursuit", w)
+    B = s.responses(steering_matrix(s.array, w.polar))
+    B[0, :, 1] = B[0, :, 0]
+    fit = project(B, s.y, torch.tensor([True, True, False]).expand(2, -1))
+    fit.residual[0] = torch.nan  # as Cholesky finds it in single precision
+    _, gain = pursuit.offer(torch.arange(2), fit)
+    assert (gain[0] == -torch.inf).all()
+    assert gain[1].isfinite().any()
+
+
+def test_a_fixed_coordinate_is_no_parameter_of_bic(scenario_8, monkeypatch):
+    counted = []
+    real = selection.bic
+    monkeypatch.setattr(selection, "bic", lambda value, q, n: counted.append(q) or real(value, q, n))
+    for span, each in (((-20.0, 20.0), 4), ((0.0, 0.0), 3)):
+        w = world(dataclasses.replace(scenario_8, elevation_span_deg=span), [1], snr_db=30)
+        counted.clear()
+        s, candidates = source("back_projection", w)
+        select_and_fit(s, candidates, [None], 2, iterations=5)
+        assert counted == [0, each, 2 * each]
 
 
 def test_bic_rarely_hears_a_source_in_noise(scenario_8):

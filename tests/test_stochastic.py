@@ -58,6 +58,16 @@ def test_powers_of_many_snapshots_tend_to_the_truth(small_scenario):
     torch.testing.assert_close(power, w.power, rtol=5 / math.sqrt(2000), atol=0)
 
 
+def test_two_equal_sources_share_their_power(small_scenario):
+    w = world(small_scenario, [2] * 8, snr_db=20)
+    polar = w.polar.clone()
+    polar[:, 1] = polar[:, 0]
+    power, value = fit_powers(sensing(w), polar, w.present)
+    alone, single = fit_powers(sensing(w), polar, w.present & torch.tensor([True, False, False]))
+    torch.testing.assert_close(power.sum(1), alone.sum(1), rtol=1e-2, atol=0)
+    torch.testing.assert_close(value, single, rtol=1e-3, atol=0)
+
+
 def test_gradient_is_autograds(small_scenario):
     w = world(small_scenario, [1, 3], snr_db=10)
     s, problem = sensing(w), _Stochastic(sensing(w), w.present)
@@ -105,6 +115,6 @@ def test_joint_fit_is_monotone_inside_and_stationary(small_scenario):
     torch.testing.assert_close(fit.value, -log_likelihood(s, fit.polar, power) - s.y[0].numel() * math.log(math.pi))
 
 
-@pytest.mark.parametrize(("order", "samples", "expected"), [(0, 256, 20.0), (3, 256, 20 + 12 * math.log(256))])
-def test_bic_counts_four_parameters_a_source(order, samples, expected):
-    assert float(bic(torch.tensor(10.0), order, samples)) == pytest.approx(expected)
+@pytest.mark.parametrize(("parameters", "samples", "expected"), [(0, 256, 20.0), (12, 256, 20 + 12 * math.log(256))])
+def test_bic_is_twice_f_and_a_log_for_each_parameter(parameters, samples, expected):
+    assert float(bic(torch.tensor(10.0), parameters, samples)) == pytest.approx(expected)
