@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from risloc.channel import effective_rank
-from risloc.params import as_mapping, param
+from risloc.params import ParamError, as_mapping, param
 from risloc.records import Arrays, arrays_of, digest
 from risloc.scene import Scenario, Scenes
 from risloc.simulation import simulate
@@ -32,6 +32,10 @@ class DataConfig:
     test_per_cell: int = param("test scenes for each pair of an SNR and a number of sources", ge=1)
     test_snr_db: tuple[float, ...] = param("exact SNRs of the test scenes", unit="dB")
     block: int = param("scenes in a raw block: what is in memory at a time", ge=1)
+
+    def __post_init__(self) -> None:
+        if not self.test_snr_db or len(set(self.test_snr_db)) != len(self.test_snr_db):
+            raise ParamError(f"test_snr_db: expected one or more values, each once, got {list(self.test_snr_db)}")
 
 
 def run(*, seed: int, scenario: Scenario, data: DataConfig, raw: Path, metrics: Path, report: Reporter) -> None:

@@ -103,7 +103,17 @@ def test_a_damaged_block_is_named(tmp_path):
         simulate.load_block(path)
 
 
-@pytest.mark.parametrize(("name", "value"), [("train", 0), ("block", 0), ("test_per_cell", -1), ("test_snr_db", 3.0)])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("train", 0),
+        ("block", 0),
+        ("test_per_cell", -1),
+        ("test_snr_db", 3.0),
+        ("test_snr_db", []),
+        ("test_snr_db", [5.0, 5.0]),
+    ],
+)
 def test_a_size_outside_its_domain_is_named(name, value):
-    with pytest.raises(ParamError, match=rf"data\.{name}"):
+    with pytest.raises(ParamError, match=rf"data(\.|: ){name}"):
         build(simulate.DataConfig, {**DATA, name: value}, "data")
