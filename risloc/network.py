@@ -92,6 +92,8 @@ class Prediction:
 class HybridNetwork(nn.Module):
     """Observation to `Prediction`, and to R_blend; carries the array, domain and grid that it was built for."""
 
+    projection: Tensor
+
     def __init__(
         self, scenario: Scenario, grid: GridConfig, covariance: CovarianceConfig, config: NetworkConfig
     ) -> None:
@@ -99,7 +101,10 @@ class HybridNetwork(nn.Module):
         self.scenario, self.grid_config, self.covariance_config, self.config = scenario, grid, covariance, config
         self.array, self.domain = scenario.array(), scenario.domain()
         self._grid = polar_grid(self.array, self.domain, grid)
-        self._projection: Tensor | None = None
+        A = self._grid.steering.mT
+        # a^H of every grid point as a real matrix: times (Re x, Im x) it gives Re a^H x, then Im a^H x.
+        projection = torch.cat([torch.cat([A.real, A.imag], 1), torch.cat([-A.imag, A.real], 1)])
+        self.register_buffer("projection", projection, persistent=False)
         planes, rows, columns = self._grid.shape
         wide = [2 * planes + 1 + (config.channels if turn else 0) for turn in range(config.passes)]
         self.looks = nn.ModuleList(Look(inputs, planes + 6, config) for inputs in wide)
@@ -123,14 +128,6 @@ class HybridNetwork(nn.Module):
         if self._grid.steering.device != device:
             self._grid = self._grid.to(device)
         return self._grid
-
-    @property
-    def projection(self) -> Float[Tensor, "field part"]:
-        """a^H of every grid point as a real matrix: its products with (Re x, Im x) are Re a^H x, then Im a^H x."""
-        if self._projection is None or self._projection.device != self.grid.steering.device:
-            A = self.grid.steering.mT
-            self._projection = torch.cat([torch.cat([A.real, A.imag], 1), torch.cat([-A.imag, A.real], 1)])
-        return self._projection
 
     def forward(self, observation: Observation) -> Prediction:
         """Snapshots, codes, H and sigma^2 to the factors; see `Prediction`."""
