@@ -154,7 +154,8 @@ def test_every_make_target_that_is_named_exists(repository: Path) -> None:
 
 
 def test_every_file_that_is_named_exists(repository: Path) -> None:
-    made = tuple(PATHS.values())
+    deployed = yaml.safe_load((repository / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
+    made = (*PATHS.values(), *(f"pipeline/{deployment['name']}" for deployment in deployed))
     for document in _documents(repository):
         for name in re.findall(
             r"`((?:risloc|stages|pipeline|tests|benchmarks|docs)/[\w./-]+)`", document.read_text(encoding="utf-8")
