@@ -133,7 +133,7 @@ class Trainer:
         FloatingPointError
             The loss is not finite: names the terms.
         risloc.loss.TermError
-            In the first step of a run: a weighted term teaches nothing.
+            In the first step of an epoch, so of every run: a weighted term teaches nothing.
         """
         self.network.train()
         weights, sums, count = self.weights(), _Means(), 0

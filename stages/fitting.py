@@ -1,5 +1,8 @@
-"""One fit as every stage runs it: seeded network, epochs with their log line and table row, checkpoint, figure."""
+"""One fit as every stage runs it: seeded network, epochs with their log line and table row, figure; what it depends on."""
 
+import ast
+import hashlib
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +20,7 @@ from stages.report import Reporter
 
 matplotlib.use("Agg")
 
-__all__ = ["Data", "Log", "build_network", "fit_epoch", "plot_losses", "report_weights"]
+__all__ = ["Data", "Log", "build_network", "fit_epoch", "plot_losses", "report_weights", "source_digest", "sources"]
 
 Row = dict[str, float]
 
@@ -99,6 +102,24 @@ def report_weights(loss: LossConfig, report: Reporter) -> None:
     for name in loss.unsupervised:
         report.line(f"WARNING: {name} is 0: this run trains without it, as an ablation. Nothing gates on it.")
         report.tag(f"ablation.{name}", "0")
+
+
+def sources(module: str) -> dict[str, str]:
+    """The source of an imported module and of all of risloc and stages that it imports, by module name."""
+    found: dict[str, str] = {}
+    waiting = {module}
+    while waiting:
+        name = waiting.pop()
+        found[name] = Path(str(sys.modules[name].__file__)).read_text(encoding="utf-8")
+        nodes = [node for node in ast.walk(ast.parse(found[name])) if isinstance(node, ast.ImportFrom)]
+        named = {str(node.module) for node in nodes if str(node.module).startswith(("risloc.", "stages."))}
+        waiting |= named - set(found)
+    return dict(sorted(found.items()))
+
+
+def source_digest(module: str) -> str:
+    """A hash of `sources`: work kept from an interrupted run is only gone on with by the code that began it."""
+    return hashlib.sha256("\0".join(sources(module).values()).encode()).hexdigest()[:16]
 
 
 def plot_losses(curves: Mapping[str, Sequence[Row]], path: Path) -> None:

@@ -30,7 +30,7 @@ from risloc.scene import Scenario
 from risloc.shards import ShardReader, batches
 from risloc.training import FitConfig, Trainer, best_device, validate
 from stages.best import Best, Tunable, apply, knobs, write_best
-from stages.fitting import Data, Log, build_network, fit_epoch, report_weights
+from stages.fitting import Data, Log, build_network, fit_epoch, report_weights, source_digest
 from stages.report import Reporter, write_csv, write_json
 
 __all__ = ["HpoConfig", "Knob", "run"]
@@ -200,10 +200,13 @@ class Search:
             try:
                 score = self._score(study, trial, apply(self.default, best), child)
             except (FloatingPointError, TermError) as error:
-                trial.set_user_attr("error", str(error))
+                if not is_default:
+                    trial.set_user_attr("error", str(error))
                 study.tell(trial, state=TrialState.FAIL)
                 child.tag("error", str(error))
                 self.report.line(f"Trial {trial.number}: failed ({error})")
+                if is_default:  # nothing to compare with, and train would fail alike
+                    raise
                 return
         state = TrialState.PRUNED if score is None else TrialState.COMPLETE
         study.tell(trial, score, state=state)
@@ -259,6 +262,7 @@ class Search:
             "default": as_mapping(self.default),
             "hpo": objective,
             "data": [self.train.checksum, self.val.checksum],
+            "source": source_digest(__name__),
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 

@@ -17,7 +17,7 @@ from risloc.scene import Scenario
 from risloc.shards import ShardReader, batches
 from risloc.training import FitConfig, Trainer, best_device
 from stages.best import Best, Tunable, apply, read_best
-from stages.fitting import Data, Log, build_network, fit_epoch, plot_losses, report_weights
+from stages.fitting import Data, Log, build_network, fit_epoch, plot_losses, report_weights, source_digest
 from stages.report import Reporter, write_csv, write_json
 
 __all__ = ["TrainConfig", "run"]
@@ -67,7 +67,9 @@ def run(
         scenes=len(scenes),
     )
     parts = [seed, as_mapping(scenario), as_mapping(grid), as_mapping(tuned), as_mapping(train)]
-    key = hashlib.sha256(json.dumps([*parts, scenes.checksum, held.checksum], sort_keys=True).encode()).hexdigest()[:16]
+    key = hashlib.sha256(
+        json.dumps([*parts, scenes.checksum, held.checksum, source_digest(__name__)], sort_keys=True).encode()
+    ).hexdigest()[:16]
     log, best_score = _train(trainer, data, train, state / key, report)
     network_best, _ = load_checkpoint(state / key / "best")
     extra = {

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import house
 import pytest
 import yaml
 from learning import COVARIANCE, FIT, GRID, LOSS, NETWORK
@@ -17,6 +18,7 @@ from risloc.params import ParamError
 from risloc.scene import Scenario
 from stages import hpo, overfit, train
 from stages.best import Best, write_best
+from stages.fitting import sources
 from stages.hpo import HpoConfig, Knob
 from stages.overfit import GateError, OverfitConfig
 from stages.report import ConsoleReporter
@@ -107,6 +109,12 @@ def params(report: ConsoleReporter) -> dict[str, Any]:
 
 def tags(report: ConsoleReporter) -> dict[str, str]:
     return dict(value for kind, value in report.records if kind.endswith("tag"))  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("stage", ["hpo", "train"])
+def test_the_source_that_counts_is_all_that_a_stage_imports(repository: Path, stage: str) -> None:
+    found = {Path(*name.split(".")).with_suffix(".py") for name in sources(f"stages.{stage}")}
+    assert found == house.closure(repository, Path("stages") / f"{stage}.py")
 
 
 class TestOverfit:
@@ -212,7 +220,8 @@ class TestHpo:
             for name in ("a", "b")
         )
         assert ours == theirs
-        assert (tmp_path / "a" / "best.yaml").read_text().replace("trial-", "") != ""
+        ours, theirs = (yaml.safe_load((tmp_path / name / "best.yaml").read_text()) for name in ("a", "b"))
+        assert {**ours, "chosen": ""} == {**theirs, "chosen": ""}  # trials are numbered with the one that was cut short
 
     def test_more_trials_add_to_those_there_are(self, easy: Scenario, shard_dir: Path, tmp_path: Path) -> None:
         run_hpo(easy, shard_dir, tmp_path, hpo=replace(HPO, trials=1))
@@ -225,6 +234,27 @@ class TestHpo:
         report = run_hpo(easy, shard_dir, tmp_path, hpo=replace(HPO, trials=1), loss=replace(LOSS, lam_cov=0.5))
         assert "Trial 1/1" in lines(report)
         assert len(list((tmp_path / "state").iterdir())) == 2
+
+    def test_code_that_changed_starts_another_study(
+        self, easy: Scenario, shard_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        run_hpo(easy, shard_dir, tmp_path, hpo=replace(HPO, trials=1))
+        monkeypatch.setattr(hpo, "source_digest", lambda module: "another")
+        report = run_hpo(easy, shard_dir, tmp_path, hpo=replace(HPO, trials=1))
+        assert "Trial 1/1" in lines(report)
+
+    def test_a_default_that_cannot_be_trained_stops_the_search(
+        self, easy: Scenario, shard_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def broken(*args: Any) -> Any:
+            raise FloatingPointError("loss: expected a finite value")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(hpo, "fit_epoch", broken)
+            with pytest.raises(FloatingPointError, match="finite"):
+                run_hpo(easy, shard_dir, tmp_path)
+        run_hpo(easy, shard_dir, tmp_path, hpo=replace(HPO, trials=1))
+        assert [row["state"] for row in table(tmp_path / "trials" / "trials.csv")] == ["FAIL", "COMPLETE"]
 
     def test_a_bad_trial_is_pruned(self, easy: Scenario, shard_dir: Path, tmp_path: Path) -> None:
         """After two trials that learn, a learning rate of 1e-9 scores worse than their median and is cut short."""
