@@ -2,7 +2,8 @@
 
     forward -> backward -> unscale -> clip -> finite check -> optimizer.step -> scaler.update -> scheduler.step
 
-The complex algebra of covariances and losses runs in full precision; only the convolutions run under autocast.
+The complex algebra of covariances and losses runs in full precision; autocast reaches the network's convolutions and
+its other real matrix products (the back-projection onto the grid, the linear layers of the head `free`).
 """
 
 import json

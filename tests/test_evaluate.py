@@ -178,13 +178,6 @@ def test_parameters_outside_their_domain_are_refused(repository, name, value, me
         build(evaluate.EvaluateConfig, section, "evaluate")
 
 
-def test_a_scene_without_sources_can_be_located(small_scenario):
-    scenes = draw(small_scenario, seed=1, split="test", start=0, stop=4, count=[0, 1, 0, 3])
-    localiser = Localiser(small_scenario, SEARCH)
-    [found] = localiser.pursuit(localiser.sensing(scenes.observation), scenes.observation, scenes.truth.count)
-    assert found.present.sum(1).tolist() == [0, 1, 0, 3]
-
-
 @pytest.mark.parametrize("waveform", ["independent", "coherent", "constant"])
 def test_the_bound_knows_the_true_covariance_of_the_symbols(small_scenario, waveform):
     """The same symbols, once declared independent: only then do the powers alone decide."""
@@ -198,18 +191,6 @@ def test_the_bound_knows_the_true_covariance_of_the_symbols(small_scenario, wave
     factor = 1.0 if waveform == "independent" else 2.0
     torch.testing.assert_close(other[there], factor * own[there])
     assert own[~there].isnan().all()
-
-
-def test_fewer_candidates_than_sources_are_refused(small_scenario):
-    with pytest.raises(ParamError, match=r"search\.peaks: expected at least K_MAX = 3 candidates, got 2"):
-        Localiser(small_scenario, dataclasses.replace(SEARCH, peaks=2))
-
-
-def test_snapshots_that_are_not_finite_are_named(small_scenario):
-    observation = draw(small_scenario, seed=1, split="test", start=0, stop=4).observation
-    observation.y[2, 0, 1] = math.nan
-    with pytest.raises(ValueError, match=r"y: expected finite snapshots, got others in the scenes \[2\]"):
-        Localiser(small_scenario, SEARCH).sensing(observation)
 
 
 def test_the_scene_that_is_shown_has_several_sources_at_a_middling_snr():

@@ -10,6 +10,7 @@ import house
 import pytest
 import yaml
 
+import risloc
 from pipeline.layout import PATHS, STAGES
 from risloc.params import read_yaml
 
@@ -70,6 +71,15 @@ def test_importing_one_module_drags_in_no_other() -> None:
     code = "import sys, risloc.params; print(sorted(m for m in sys.modules if m.startswith('risloc')))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "['risloc', 'risloc.params']"
+
+
+def test_risloc_names_all_its_modules_and_imports_them_when_asked(repository: Path) -> None:
+    assert set(risloc.__all__) == {"__version__"} | {path.stem for path in house.modules(repository, "risloc")} - {
+        "__init__"
+    }
+    assert risloc.steering.__name__ == "risloc.steering"
+    with pytest.raises(AttributeError, match="no attribute 'stearing'; it has channel, "):
+        _ = risloc.stearing
 
 
 def test_dvc_has_the_stages_in_order() -> None:

@@ -58,10 +58,10 @@ def test_every_search_answers_inside_the_domain(preset_scenario: Scenario, snr_d
     net, localiser = network(preset_scenario).eval(), Localiser(preset_scenario, SEARCH)
     observation, count = (scenes := few(preset_scenario, snr_db)).observation, scenes.truth.count
     with torch.inference_mode():
-        _, R_samp, R_blend = net.blend(observation)
+        prediction, R_samp, R_blend = net.blend(observation)
         sensing = localiser.sensing(observation)
         answers = [
-            *localiser.refined(sensing, R_blend, count, None),
+            *localiser.refined(sensing, R_blend, count, None, slots=prediction.polar),
             *localiser.back_projection(sensing, net.snapshots(observation), count, None),
             *localiser.pursuit(sensing, observation, count, None),
         ]
