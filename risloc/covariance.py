@@ -16,6 +16,7 @@ from risloc.params import param
 __all__ = [
     "CovarianceConfig",
     "FactoredCovariance",
+    "element_power",
     "hybrid_covariance",
     "least_squares_snapshots",
     "pseudo_snapshots",
@@ -87,6 +88,18 @@ def true_covariance(A: Complex[Tensor, "*batch elem src"], power: Float[Tensor, 
     return FactoredCovariance(A * power.sqrt()[..., None, :]).normalised()
 
 
+def element_power(
+    y: Complex[Tensor, "batch snap ant"], H: Complex[Tensor, "batch ant elem"], noise_var: Float[Tensor, " batch"]
+) -> Float[Tensor, " batch"]:
+    """p_tot = max(mean |y|^2 - sigma^2, mean |y|^2 / 100) / mean row energy of G: the sources' power at an element.
+
+    The codes have unit modulus, so that the rows of G_l = H diag(c_l) have the energy of those of H.
+    """
+    y_power = torch.view_as_real(y).square().sum(-1).mean((-2, -1))
+    row_energy = torch.view_as_real(H).square().sum((-3, -2, -1)) / H.shape[-2]
+    return torch.maximum(y_power - noise_var, 0.01 * y_power) / row_energy
+
+
 def least_squares_snapshots(
     y: Complex[Tensor, "batch snap ant"],
     codebook: Complex[Tensor, "batch snap elem"],
@@ -95,10 +108,9 @@ def least_squares_snapshots(
 ) -> Complex[Tensor, "batch elem snap"]:
     """x_l = G_l^H (G_l G_l^H + rho I)^-1 y_l with G_l = H diag(c_l): the field on the surface, least squares with ridge.
 
-    rho = sigma^2 / p_tot, p_tot = max((mean |y|^2 - sigma^2) / mean row energy of G, floor). The codes have unit
-    modulus, so that G_l G_l^H = H H^H and one Cholesky factorisation serves all snapshots of a scene; with other codes
-    the result would be wrong. The floor is a hundredth of mean |y|^2 over that energy, which keeps the result
-    equivariant: scaling y and sigma, or H, scales x and nothing else.
+    rho = sigma^2 / p_tot, see `element_power`. The codes have unit modulus, so that G_l G_l^H = H H^H and one Cholesky
+    factorisation serves all snapshots of a scene; with other codes the result would be wrong. Scaling y and sigma, or
+    H, scales x and nothing else.
 
     Raises
     ------
@@ -149,8 +161,7 @@ class _Ridge:
     def of(cls, y: Tensor, H: Tensor, noise_var: Tensor) -> "_Ridge":
         gram = H @ H.mH
         row_energy = gram.diagonal(dim1=-2, dim2=-1).real.mean(-1)
-        y_power = torch.view_as_real(y).square().sum(-1).mean((-2, -1))
-        p_tot = torch.maximum(y_power - noise_var, 0.01 * y_power) / row_energy
+        p_tot = element_power(y, H, noise_var)
         if not torch.compiler.is_exporting():
             _require_finite(p_tot)
         rho = noise_var / p_tot.clamp_min(torch.finfo(p_tot.dtype).tiny)

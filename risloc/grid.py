@@ -74,12 +74,8 @@ def polar_grid(array: Array, domain: Domain, config: GridConfig) -> PolarGrid:
         torch.linspace(low, high, n) if n > 1 else torch.tensor([(low + high) / 2])
         for (low, high), n in zip(box, counts, strict=True)
     )
-    rows, columns = torch.meshgrid(v, u, indexing="ij")
-    points = torch.stack([columns, rows, torch.full_like(rows, float(w[0]))], dim=-1)
-    nearest = domain.clamp(points)
     step = tuple(float(x[1] - x[0]) if len(x) > 1 else 0.0 for x in (u, v, w))
-    reach = torch.tensor([each or 1.0 for each in step[:2]])
-    inside = ((points - nearest)[..., :2].abs() <= 0.5 * reach).all(-1)
+    inside = _touching(domain, u, v, [each or 1.0 for each in step[:2]])
     steering = steering_matrix(array, _points(u, v, w))
     return PolarGrid(u=u, v=v, w=w, inside=inside, steering=steering, step=step)  # type: ignore[arg-type]
 
@@ -87,3 +83,17 @@ def polar_grid(array: Array, domain: Domain, config: GridConfig) -> PolarGrid:
 def _points(u: Tensor, v: Tensor, w: Tensor) -> Tensor:
     planes, rows, columns = torch.meshgrid(w, v, u, indexing="ij")
     return torch.stack([columns, rows, planes], dim=-1).reshape(-1, 3)
+
+
+def _touching(domain: Domain, u: Tensor, v: Tensor, step: list[float]) -> Tensor:
+    """bool [V, U]: which cells of that size, around the points, share a point with the domain.
+
+    Along the row of a cell |u| reaches farthest where |v| is least, and least far where it is greatest.
+    """
+    (low, high), (lowest, highest) = ([math.sin(a) for a in span] for span in (domain.azimuth, domain.elevation))
+    near = v.sign() * (v.abs() - step[1] / 2).clamp_min(0)
+    far = v.sign() * (v.abs() + step[1] / 2)
+    cosines = [(1 - x.clamp(lowest, highest).square()).sqrt()[:, None] for x in (near, far)]
+    most, least = torch.maximum(high * cosines[0], high * cosines[1]), torch.minimum(low * cosines[0], low * cosines[1])
+    row = (v >= lowest - step[1] / 2 - 1e-6) & (v <= highest + step[1] / 2 + 1e-6)
+    return row[:, None] & (u <= most + step[0] / 2 + 1e-6) & (u >= least - step[0] / 2 - 1e-6)

@@ -50,12 +50,14 @@ class Localiser:
     Raises
     ------
     ParamError
-        Fewer candidates than sources.
+        No more candidates than sources.
     """
 
     def __init__(self, scenario: Scenario, search: SearchConfig) -> None:
-        if search.peaks < scenario.K_MAX:
-            raise ParamError(f"search.peaks: expected at least K_MAX = {scenario.K_MAX} candidates, got {search.peaks}")
+        if search.peaks <= scenario.K_MAX:
+            raise ParamError(
+                f"search.peaks: expected more candidates than K_MAX = {scenario.K_MAX}, got {search.peaks}"
+            )
         self.array, self.domain = scenario.array(), scenario.domain()
         self.grid: PolarGrid = polar_grid(self.array, self.domain, search.grid)
         self.slots, self.search = scenario.K_MAX, search
@@ -81,7 +83,7 @@ class Localiser:
     ) -> list[Estimates]:
         """Peaks of MUSIC on R, forward selection by likelihood, joint fit; for a count of None, BIC finds K.
 
-        slots : (u, v, w) that a network offers as further candidates: two sources in one peak are two slots.
+        slots : (u, v, w) that a network offers in place of the weakest peaks: two sources in one peak are two slots.
         """
         rank = min(self.search.rank, self.array.size)
         return self._select(sensing, R.subspace(rank), counts, slots)
@@ -98,7 +100,8 @@ class Localiser:
     def _select(
         self, sensing: Sensing, factor: Tensor, counts: Sequence[Count | None], slots: Tensor | None = None
     ) -> list[Estimates]:
-        candidates = peaks(grid_energy(self.grid, factor), self.grid, self.search.peaks, self.search.separation)
+        count = self.search.peaks - (0 if slots is None else slots.shape[1])
+        candidates = peaks(grid_energy(self.grid, factor), self.grid, count, self.search.separation)
         if slots is not None:
             candidates = candidates.joined(slots)
         source = PeakCandidates(sensing, candidates)

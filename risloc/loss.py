@@ -19,7 +19,7 @@ from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 from torch.nn import functional
 
-from risloc.covariance import FactoredCovariance, true_covariance
+from risloc.covariance import FactoredCovariance, element_power, true_covariance
 from risloc.geometry import Array, polar_of
 from risloc.grid import PolarGrid
 from risloc.network import MapOutput, Prediction
@@ -53,7 +53,7 @@ class LossWeights:
     lam_ang: float = param("error in (u, v), in grid steps", ge=0.0)
     lam_rng: float = param("error in 1/r, in grid steps", ge=0.0)
     lam_K: float = param("cross entropy of the heat map", ge=0.0)
-    lam_nll: float = param("negative log-likelihood of the snapshots under R_pred", ge=0.0)
+    lam_nll: float = param("negative log-likelihood of the snapshots under R_pred, less that under R_true", ge=0.0)
 
     def __post_init__(self) -> None:
         for name in WEIGHTS:
@@ -133,8 +133,10 @@ class TermError(ValueError):
     """A term of the loss that is to be trained on teaches nothing."""
 
 
-def check_gradients(terms: LossTerms, weights: LossWeights, output: MapOutput) -> None:
+def check_gradients(terms: LossTerms, weights: LossWeights, output: MapOutput, *, sources: bool = True) -> None:
     """The guard of every run's first step: each weighted term must reach the network's output.
+
+    sources : whether any scene of the batch has a source; without one only presence has something to teach.
 
     Raises
     ------
@@ -145,7 +147,8 @@ def check_gradients(terms: LossTerms, weights: LossWeights, output: MapOutput) -
     leaves = [output.heat, output.polar, output.log_power, output.spread, output.features]
     for name, weight in weights.effective().items():
         value = terms.values[name]
-        if weight == 0 or (name == "loss_gap" and float(value.detach()) == 0):
+        hinge_is_met = name == "loss_gap" and float(value.detach()) == 0
+        if weight == 0 or hinge_is_met or (not sources and name not in ("loss_K", "loss_nll")):
             continue
         if not value.requires_grad:
             raise TermError(f"{name}: weight {weight:.4g} but it carries no gradient; nothing would be learnt from it")
@@ -178,7 +181,7 @@ def loss_terms(
     cross, energy = _subspace_energies(R_blend, Q)
     passes = (prediction, *prediction.earlier)
     angle, range_ = zip(*(_geometry(each.output, grid, polar, truth.present) for each in passes), strict=True)
-    nll = negative_log_likelihood(prediction.R_pred, scenes.observation) if config.lam_nll > 0 else cross.new_zeros(1)
+    nll = _excess(prediction.R_pred, R_true, scenes.observation) if config.lam_nll > 0 else cross.new_zeros(1)
     return LossTerms(
         {
             "loss_nmse": _mean(_nmse(R_blend, R_true), some),
@@ -202,9 +205,7 @@ def true_steering(array: Array, truth: Truth) -> tuple[Float[Tensor, "batch src 
 def negative_log_likelihood(R_pred: FactoredCovariance, observation: Observation) -> Float[Tensor, " batch"]:
     """(1 / (L M)) sum_l log det(C_l / sigma^2) + y_l^H C_l^-1 y_l, with C_l = p_tot G_l R_pred G_l^H + sigma^2 I."""
     H, sigma2 = observation.H, observation.noise_var
-    row_energy = torch.view_as_real(H).square().sum((-3, -2, -1)) / H.shape[-2]
-    excess = observation.y.abs().square().mean((-2, -1)) - sigma2
-    p_tot = torch.maximum(excess, 0.01 * sigma2) / row_energy
+    p_tot = element_power(observation.y, H, sigma2)
     F = R_pred.factor * (p_tot / sigma2).sqrt()[:, None, None]
     B = torch.einsum("bmn,bln,bnr->blmr", H, observation.codebook, F)
     C = B @ B.mH + torch.eye(H.shape[-2], dtype=H.dtype, device=H.device)
@@ -212,6 +213,13 @@ def negative_log_likelihood(R_pred: FactoredCovariance, observation: Observation
     z = torch.linalg.solve_triangular(chol, (observation.y / sigma2.sqrt()[:, None, None])[..., None], upper=False)
     log_det = 2 * chol.diagonal(dim1=-2, dim2=-1).real.log().sum(-1)
     return (log_det + z.abs().square().sum((-2, -1))).mean(-1) / H.shape[-2]
+
+
+def _excess(
+    R_pred: FactoredCovariance, R_true: FactoredCovariance, observation: Observation
+) -> Float[Tensor, " batch"]:
+    """The negative log-likelihood of R_pred less that of R_true: about 0 is all that can be reached."""
+    return negative_log_likelihood(R_pred, observation) - negative_log_likelihood(R_true, observation)
 
 
 def _nmse(R: FactoredCovariance, R_true: FactoredCovariance) -> Float[Tensor, " batch"]:

@@ -102,8 +102,9 @@ class HybridNetwork(nn.Module):
         self.array, self.domain = scenario.array(), scenario.domain()
         self._grid = polar_grid(self.array, self.domain, grid)
         A = self._grid.steering.mT
-        # a^H of every grid point as a real matrix: times (Re x, Im x) it gives Re a^H x, then Im a^H x.
-        projection = torch.cat([torch.cat([A.real, A.imag], 1), torch.cat([-A.imag, A.real], 1)])
+        # a^H / sqrt N of every grid point as a real matrix: times (Re x, Im x) it gives Re, then Im, of a^H x / sqrt N,
+        # at most sqrt N, which no half precision overflows.
+        projection = torch.cat([torch.cat([A.real, A.imag], 1), torch.cat([-A.imag, A.real], 1)]) / A.shape[1] ** 0.5
         self.register_buffer("projection", projection, persistent=False)
         planes, rows, columns = self._grid.shape
         wide = [2 * planes + 1 + (config.channels if turn else 0) for turn in range(config.passes)]
@@ -172,7 +173,7 @@ class HybridNetwork(nn.Module):
         x = sample_covariance(x).factor.permute(1, 2, 0).reshape(elem, snap * batch)
         field = self.projection @ torch.cat([x.real, x.imag])
         energy = field.view(-1, snap, batch).square().sum(1, dtype=torch.float32)
-        power = energy.view(2, -1, batch).sum(0).T.reshape(batch, planes, rows, columns) / elem
+        power = energy.view(2, -1, batch).sum(0).T.reshape(batch, planes, rows, columns)
         snr = observation.y.abs().square().mean((-2, -1)) / observation.noise_var
         level = (snr.clamp(1e-3, 1e6).log10() / 2)[:, None, None, None].expand(-1, 1, rows, columns)
         return torch.cat([power / 10, power.clamp_min(1e-4).log() / 2, level], dim=1)

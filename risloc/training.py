@@ -160,7 +160,7 @@ class Trainer:
                 f"loss: expected a finite value, got {float(total.detach())} (terms: {', '.join(bad)})"
             )
         if on_first is not None:
-            check_gradients(terms, weights, prediction.output)
+            check_gradients(terms, weights, prediction.output, sources=bool((scenes.truth.count > 0).any()))
             first = {name: float(terms.values[name].detach()) for name in ("loss_nmse", "loss_nmse_pred")}
             on_first(FirstStep(weights=weights, **first, R_blend_requires_grad=R_blend.factor.requires_grad))
         self.optimizer.zero_grad(set_to_none=True)

@@ -76,7 +76,7 @@ def apply(tunable: Tunable, best: Best) -> Tunable:
         if path not in knobs(tunable) or path.startswith("loss."):
             raise ParamError(f"{path}: no such knob; expected one of {', '.join(knobs(tunable))}")
         section, name = path.split(".")
-        plain[section][name] = int(value) if isinstance(plain[section][name], int) else value
+        plain[section][name] = round(value) if isinstance(plain[section][name], int) else value
     tuned = build(Tunable, plain, "tuned")
     return dataclasses.replace(tuned, loss=tuned.loss.scaled(best.loss_factors))
 

@@ -63,7 +63,8 @@ def run(
         The test shards or the checkpoint are missing, damaged, or made for another scenario.
     """
     reader = ShardReader(shard_dir / "test", scenario)
-    network, _ = load_checkpoint(checkpoint)
+    network, trained = load_checkpoint(checkpoint)
+    report.params({f"loss_used.{name}": value for name, value in trained.get("loss", {}).items()})
     check_geometry(network, scenario)
     localiser = Localiser(scenario, evaluate.search)
     scenes, methods, seconds = _score_all(seed, reader, localiser, network, evaluate, report)

@@ -41,8 +41,8 @@ def run_methods(
     """The answers of all methods to a batch, one after another, under each K rule.
 
     MUSIC on R_blend, R_pred, R_samp, R_true (the oracle) and on R_blend of the untrained network, each plain and
-    refined; back-projection peaks refined; matching pursuit refined. A network's slots are candidates beside the peaks of
-    its covariance. Where BIC finds K, plain MUSIC takes the K that
+    refined; back-projection peaks refined; matching pursuit refined. A network's slots stand among its candidates, of which
+    every method has as many. Where BIC finds K, plain MUSIC takes the K that
     its refined counterpart found.
     """
     observation = scenes.observation

@@ -32,15 +32,22 @@ def test_the_flat_axis_is_plane_row_column(small_scenario):
     torch.testing.assert_close(grid.steering, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_every_location_has_an_inside_cell_within_half_a_step(scenario, generator):
-    domain = scenario.domain()
+@pytest.mark.parametrize(
+    ("azimuth", "elevation"),
+    [((-60, 60), (-30, 30)), ((-70, -20), (-10, 50)), ((5, 80), (20, 60)), ((-50, 50), (-60, -25))],
+)
+def test_a_cell_is_inside_exactly_where_it_touches_the_domain(scenario, generator, azimuth, elevation):
+    spans = [tuple(math.radians(a) for a in span) for span in (azimuth, elevation)]
+    domain = Domain(azimuth=spans[0], elevation=spans[1], distance=(1.0, 6.0))
     grid = polar_grid(scenario.array(), domain, CONFIG)
-    angles = torch.rand(500, 2, generator=generator) * 2 - 1
-    azimuth, elevation = angles[:, 0] * math.radians(60), angles[:, 1] * math.radians(30)
-    u, v = azimuth.sin() * elevation.cos(), elevation.sin()
-    column = ((u - grid.u[0]) / grid.step[0]).round().long()
-    row = ((v - grid.v[0]) / grid.step[1]).round().long()
-    assert grid.inside[row, column].all()
+    part = torch.rand(400_000, 2, generator=generator)
+    az, el = (low + (high - low) * x for (low, high), x in zip(spans, part.T, strict=True))
+    column = ((az.sin() * el.cos() - grid.u[0]) / grid.step[0]).round().long()
+    row = ((el.sin() - grid.v[0]) / grid.step[1]).round().long()
+    seen = torch.zeros_like(grid.inside)
+    seen[row, column] = True
+    assert (seen <= grid.inside).all()
+    assert (grid.inside & ~seen).sum() <= 6  # cells that share no more than a corner with it
 
 
 def test_fixed_coordinates_have_one_point():

@@ -37,8 +37,8 @@ def test_a_scene_without_sources_can_be_located(small_scenario):
 
 
 def test_fewer_candidates_than_sources_are_refused(small_scenario):
-    with pytest.raises(ParamError, match=r"search\.peaks: expected at least K_MAX = 3 candidates, got 2"):
-        Localiser(small_scenario, dataclasses.replace(SEARCH, peaks=2))
+    with pytest.raises(ParamError, match=r"search\.peaks: expected more candidates than K_MAX = 3, got 3"):
+        Localiser(small_scenario, dataclasses.replace(SEARCH, peaks=3))
 
 
 def test_snapshots_that_are_not_finite_are_named(small_scenario):

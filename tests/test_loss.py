@@ -76,7 +76,7 @@ def test_nll_equals_its_dense_definition(small_scenario: Scenario) -> None:
         H, sigma2 = o.H[b].numpy().astype(complex), float(o.noise_var[b])
         y = o.y[b].numpy().astype(complex)
         energy = np.linalg.norm(H) ** 2 / len(H)
-        p_tot = max(np.mean(abs(y) ** 2) - sigma2, 0.01 * sigma2) / energy
+        p_tot = max(np.mean(abs(y) ** 2) - sigma2, 0.01 * np.mean(abs(y) ** 2)) / energy
         total = 0.0
         for c, yl in zip(o.codebook[b].numpy().astype(complex), y, strict=True):
             G = H * c
@@ -207,6 +207,16 @@ def test_a_weight_of_zero_and_a_hinge_at_zero_are_exempt(small_scenario: Scenari
     check_gradients(dead, dataclasses.replace(ALL.weights_at(0, 1), lam_ang=0.0), prediction.output)
     met = LossTerms({**terms.values, "loss_gap": terms.values["loss_gap"] * 0})
     check_gradients(met, ALL.weights_at(0, 1), prediction.output)
+
+
+def test_a_first_batch_without_sources_is_no_fault(small_scenario: Scenario) -> None:
+    _, _, prediction, _, terms = terms_of(small_scenario, LOSS, count=0)
+    check_gradients(terms, LOSS.weights_at(0, 1), prediction.output, sources=False)
+    with pytest.raises(TermError, match="loss_nmse"):
+        check_gradients(terms, LOSS.weights_at(0, 1), prediction.output)
+    silent = LossTerms({**terms.values, "loss_K": terms.values["loss_K"].detach()})
+    with pytest.raises(TermError, match="loss_K"):
+        check_gradients(silent, LOSS.weights_at(0, 1), prediction.output, sources=False)
 
 
 def test_weights_of_zero_leave_a_total_that_can_be_differentiated(small_scenario: Scenario) -> None:
