@@ -1,33 +1,44 @@
 """Peak memory of simulate, shard, train and evaluate at one and at ten times a size: bounded by the batch or not.
 
-    python -m benchmarks.memory [--part 0.1]        part: of params.yaml's numbers of scenes, the smaller of both sizes
+    python -m benchmarks.memory [--part 1]        part: of params.yaml's numbers of scenes, the smaller of both sizes
 
-Each stage runs in its own process, without Prefect or MLflow. Training is one epoch of a small network, since memory
-and not accuracy is looked at; evaluate knows K.
+Each stage runs in its own process, without Prefect or MLflow. Training is one epoch of a small network and the search
+of evaluate a coarse one, since memory and not accuracy is looked at.
 """
 
 import argparse
-import copy
 import inspect
 import multiprocessing
 import resource
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
-from pipeline.sections import stage_function, typed_sections
+from pipeline.sections import override, stage_function, typed_sections
 from risloc.params import read_yaml
 from stages.best import Best, write_best
 from stages.report import ConsoleReporter
 
 STAGES = ("simulate", "shard", "train", "evaluate")
-SMALL = {"network": {"channels": 8, "blocks": 1, "passes": 1}, "train": {"epochs": 1, "val_scenes": 64}}
+SMALL = {
+    "network.channels": 8,
+    "network.blocks": 1,
+    "network.passes": 1,
+    "train.epochs": 1,
+    "train.val_scenes": 64,
+    "evaluate.k_rules": ["known"],
+    "evaluate.search.iterations": 3,
+    "evaluate.search.rank": 6,
+    "evaluate.search.peaks": 6,
+    "evaluate.search.pursuit_peaks": 1,
+}
 
 
 def main() -> None:
     """Run every stage at both sizes and print the peaks side by side."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--part", type=float, default=0.1, help="the smaller size, as a part of params.yaml's")
+    parser.add_argument("--part", type=float, default=1.0, help="the smaller size, as a part of params.yaml's")
     part = parser.parse_args().part
     peaks = [_peaks(part * scale) for scale in (1, 10)]
     print(f"peak resident memory [MiB] at {part:g} and {10 * part:g} times the default size")
@@ -36,12 +47,9 @@ def main() -> None:
 
 
 def _peaks(scale: float) -> list[float]:
-    params = copy.deepcopy(read_yaml(Path("params.yaml")))
-    for name in ("train", "val", "test_per_cell"):
-        params["data"][name] = max(1, round(params["data"][name] * scale))
-    for section, values in SMALL.items():
-        params[section].update(values)
-    params["evaluate"]["k_rules"] = ["known"]
+    params = read_yaml(Path("params.yaml"))
+    sizes = {f"data.{name}": max(1, round(params["data"][name] * scale)) for name in ("train", "val", "test_per_cell")}
+    params = override(params, {**SMALL, **sizes})
     with tempfile.TemporaryDirectory() as folder:
         write_best(Path(folder) / "best", Best.default())
         context = multiprocessing.get_context("spawn")
@@ -54,7 +62,9 @@ def _run(stage: str, params: dict[str, Any], folder: str) -> float:
     sections = typed_sections(stage, params)
     hints = inspect.signature(run).parameters
     paths = {name: Path(folder) / name for name, value in hints.items() if value.annotation is Path}
+    began = time.perf_counter()
     run(**{**paths, **sections}, report=ConsoleReporter())
+    print(f"{stage}: {time.perf_counter() - began:.0f} s", flush=True)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
