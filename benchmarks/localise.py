@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from benchmarks import reference
+from benchmarks.timing import best_seconds
 from risloc.covariance import CovarianceConfig, least_squares_snapshots, sample_covariance
 from risloc.grid import GridConfig, polar_grid
 from risloc.likelihood import Sensing
@@ -88,7 +89,7 @@ def _steps(scenario: Scenario) -> tuple[dict[str, float], int]:
         "selection and joint fit of 12 peaks, K known": selected,
         "matching pursuit with the same fit, whole, K known": pursuit,
     }
-    return {name: _best(step) / BATCH * 1e3 for name, step in work.items()}, grid.steering.shape[1]
+    return {name: best_seconds(step, REPEATS) / BATCH * 1e3 for name, step in work.items()}, grid.steering.shape[1]
 
 
 def _network(scenario: Scenario) -> HybridNetwork:
@@ -118,17 +119,6 @@ def _plain(scenario: Scenario, points: int) -> float:
         R = reference.sample_covariance(reference.simulate(scenario, rng))
         reference.music(R, places, scenario.wavelength, axes, SOURCES)
     return (time.perf_counter() - began) / PLAIN * 1e3
-
-
-def _best(work: Callable[[], object]) -> float:
-    """Seconds of the quickest of a few runs, after one that warms up."""
-    work()
-    times = []
-    for _ in range(REPEATS):
-        began = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - began)
-    return min(times)
 
 
 if __name__ == "__main__":

@@ -5,14 +5,13 @@ python -m benchmarks.simulate
 
 import json
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from benchmarks import reference
+from benchmarks.timing import best_seconds
 from risloc.covariance import least_squares_snapshots, sample_covariance
 from risloc.params import build
 from risloc.preset_files import preset
@@ -41,12 +40,12 @@ def main() -> None:
             sample_covariance(least_squares_snapshots(part.y, part.codebook, part.H, part.noise_var))
 
     fast, slow = (
-        _best(lambda: simulate(scenario, seed=0, split="train", start=0, stop=SCENES)) / SCENES,
-        _best(lambda: [reference.simulate(scenario, rng) for _ in range(PLAIN)]) / PLAIN,
+        best_seconds(lambda: simulate(scenario, seed=0, split="train", start=0, stop=SCENES), REPEATS) / SCENES,
+        best_seconds(lambda: [reference.simulate(scenario, rng) for _ in range(PLAIN)], REPEATS) / PLAIN,
     )
     lean, dense = (
-        _best(batched) / SCENES,
-        _best(lambda: [reference.sample_covariance(scene) for scene in plain_scenes]) / PLAIN,
+        best_seconds(batched, REPEATS) / SCENES,
+        best_seconds(lambda: [reference.sample_covariance(scene) for scene in plain_scenes], REPEATS) / PLAIN,
     )
     results = {
         "simulate_scenes_per_second": 1 / fast,
@@ -70,20 +69,10 @@ def _reading(scenario: Scenario) -> dict[str, float]:
         write_shard(Path(folder) / "0.h5", scenario, arrays, seed=0, split="train", start=0, chunk=32)
         reader = ShardReader(Path(folder))
         return {
-            name: 2048 / _best(lambda seed=seed: sum(len(batch) for batch in batches(reader, 64, seed=seed)))  # type: ignore[misc]
+            name: 2048
+            / best_seconds(lambda seed=seed: sum(len(batch) for batch in batches(reader, 64, seed=seed)), REPEATS)  # type: ignore[misc]
             for name, seed in (("read_in_order", None), ("read_shuffled", 1))
         }
-
-
-def _best(work: Callable[[], object]) -> float:
-    """Seconds of the quickest of a few runs, after one that warms up."""
-    work()
-    times = []
-    for _ in range(REPEATS):
-        began = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - began)
-    return min(times)
 
 
 if __name__ == "__main__":
