@@ -200,8 +200,17 @@ def server(clone: Clone) -> Iterator[None]:
     finally:
         del clone.environment["PREFECT_API_URL"]
         for process in reversed(processes):
-            process.terminate()
-            process.wait(30)
+            _stop(process)
+
+
+def _stop(process: "subprocess.Popen[bytes]") -> None:
+    """End a process of Prefect's: a worker on a busy machine may take long to heed SIGTERM, and is then killed."""
+    process.terminate()
+    try:
+        process.wait(30)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _start(clone: Clone, command: list[str]) -> "subprocess.Popen[bytes]":
