@@ -9,26 +9,24 @@ from types import ModuleType
 __version__ = "0.1.0"
 
 _SUBMODULES = (
-    frozenset(
+    frozenset({"channel", "checkpoint", "codebook", "coordinates", "covariance", "crb", "device"})
+    | frozenset(
         {
-            "channel",
-            "checkpoint",
-            "codebook",
-            "coordinates",
-            "covariance",
-            "crb",
             "geometry",
             "grid",
             "likelihood",
             "localise",
+            "loss",
+            "metrics",
+            "music",
+            "network",
+            "newton",
+            "order",
+            "params",
         }
     )
-    | frozenset(
-        {"loss", "metrics", "music", "network", "newton", "params", "preset_files", "records", "scene", "selection"}
-    )
-    | frozenset(
-        {"shard_writer", "shards", "simulation", "spectrum", "steering", "stochastic", "training", "validation"}
-    )
+    | frozenset({"preset_files", "records", "refine", "scene", "selection", "shard_writer", "shards", "simulation"})
+    | frozenset({"sparse", "spectrum", "steering", "stochastic", "training", "validation"})
 )
 
 __all__ = ["__version__", *sorted(_SUBMODULES)]

@@ -21,6 +21,7 @@ __all__ = [
     "least_squares_snapshots",
     "pseudo_snapshots",
     "sample_covariance",
+    "score_snapshots",
     "true_covariance",
 ]
 
@@ -136,17 +137,49 @@ def pseudo_snapshots(
     keeps C_l invertible in float32. No gradient passes.
     """
     ridge = _Ridge.of(y, H, noise_var)
-    F = R.factor * ridge.p_tot.sqrt()[:, None, None]
-    B = torch.einsum("bmn,blnr->blmr", H, codebook[..., None] * F[:, None])
-    signal = _energy(B) / H.shape[-2]
-    floor = torch.maximum(noise_var[:, None], LEAST_NOISE * signal)
-    C = B @ B.mH + floor[..., None, None] * torch.eye(H.shape[-2], dtype=H.dtype, device=H.device)
-    z = torch.cholesky_solve(y[..., None], torch.linalg.cholesky(C))
-    weights = B.mH @ z
-    residual = y - (B @ weights)[..., 0]
+    given = _Given.of(y, codebook, H, noise_var, R, ridge.p_tot)
+    weights = given.B.mH @ given.z
+    residual = y - (given.B @ weights)[..., 0]
     n, m = H.shape[-1], H.shape[-2]
-    xhat = F @ weights[..., 0].mT
-    return xhat + (n / m) * codebook.mT.conj() * ridge.solve(residual.mT)
+    return given.F @ weights[..., 0].mT + (n / m) * codebook.mT.conj() * ridge.solve(residual.mT)
+
+
+@torch.no_grad()
+def score_snapshots(
+    y: Complex[Tensor, "batch snap ant"],
+    codebook: Complex[Tensor, "batch snap elem"],
+    H: Complex[Tensor, "batch ant elem"],
+    noise_var: Float[Tensor, " batch"],
+    R: FactoredCovariance,
+) -> Complex[Tensor, "batch elem snap"]:
+    """X with columns G_l^H C_l^-1 y_l, C_l = p_tot G_l R G_l^H + sigma^2 I: what the snapshots say against R.
+
+    A further source of small power p at a raises the log-likelihood by p (sum_l |a^H x_l|^2 - sum_l |C_l^-1/2 G_l a|^2): the
+    energy |X^H a|^2 is the data's part of that score, and its peaks are the sources that R has not explained. R and the
+    floor of the noise as in `pseudo_snapshots`. No gradient passes.
+    """
+    given = _Given.of(y, codebook, H, noise_var, R, element_power(y, H, noise_var))
+    return codebook.mT.conj() * (H.mH @ given.z[..., 0].mT)
+
+
+@dataclass(frozen=True)
+class _Given:
+    """The snapshots under the covariance p_tot R: its factor F, the responses B_l = G_l F, and z_l = C_l^-1 y_l."""
+
+    F: Tensor
+    B: Tensor
+    z: Tensor
+
+    @classmethod
+    def of(
+        cls, y: Tensor, codebook: Tensor, H: Tensor, noise_var: Tensor, R: FactoredCovariance, p_tot: Tensor
+    ) -> "_Given":
+        F = R.factor * p_tot.sqrt()[:, None, None]
+        B = torch.einsum("bmn,blnr->blmr", H, codebook[..., None] * F[:, None])
+        signal = _energy(B) / H.shape[-2]
+        floor = torch.maximum(noise_var[:, None], LEAST_NOISE * signal)
+        C = B @ B.mH + floor[..., None, None] * torch.eye(H.shape[-2], dtype=H.dtype, device=H.device)
+        return cls(F, B, torch.cholesky_solve(y[..., None], torch.linalg.cholesky(C)))
 
 
 @dataclass(frozen=True)

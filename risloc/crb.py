@@ -60,9 +60,10 @@ def stochastic_bound(
 
     free : which of azimuth, elevation and distance are parameters.
     """
-    Z = _responses(array, codebook, H, location)
-    F = stochastic_information(Z, power.double(), noise_var.double())
-    return bound_of(F, location, power > 0, free)
+    present = power > 0
+    location = _placed(location, present)
+    F = stochastic_information(_responses(array, codebook, H, location), power.double(), noise_var.double())
+    return bound_of(F, location, present, free)
 
 
 def deterministic_bound(
@@ -75,10 +76,11 @@ def deterministic_bound(
     noise_var: Float[Tensor, " batch"],
 ) -> Bound:
     """The bound for unknown deterministic symbols s_l (Stoica and Nehorai 1989); all-zero symbols mean absent."""
+    present = symbols.abs().amax(-1) > 0
+    location, s = _placed(location, present), symbols.mT.to(torch.complex128)
     Z = _responses(array, codebook, H, location)
-    s = symbols.mT.to(torch.complex128)
     F = deterministic_information(Z, s[..., :, None] * s[..., None, :].conj(), noise_var.double())
-    return bound_of(F, location, symbols.abs().amax(-1) > 0, free)
+    return bound_of(F, location, present, free)
 
 
 def location_derivatives(
@@ -189,6 +191,11 @@ def prior_deviation(domain: Domain, points: int = 24) -> float:
     axes = [low + (high - low) * step for low, high in spans]
     positions = position_of(torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)).reshape(-1, 3)
     return float(positions.var(dim=0, correction=0).sum().sqrt())
+
+
+def _placed(location: Tensor, present: Tensor) -> Tensor:
+    """Absent sources, whatever stands in their slots, at a distance of 1 m: no infinite 1/r."""
+    return torch.where(present[..., None], location, torch.ones_like(location))
 
 
 def _responses(array: Array, codebook: Tensor, H: Tensor, location: Tensor) -> Tensor:

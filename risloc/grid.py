@@ -31,7 +31,8 @@ class PolarGrid:
     """Grid points, plane by plane, row by row: the flat axis is (plane, row, column).
 
     u, v, w : the coordinates along each axis.  inside : which (v, u) cells lie in the domain.
-    steering : A of all points, complex64 [elem, grid].  step : spacing in (u, v, w); 0 along an axis of one point.
+    steering : A of all points, complex64 [elem, grid].  projection : the real matrix that maps (Re x, Im x) to (Re A^H x,
+    Im A^H x), faster than complex products.  step : spacing in (u, v, w); 0 along an axis of one point.
     """
 
     u: Float[Tensor, " U"]
@@ -39,6 +40,7 @@ class PolarGrid:
     w: Float[Tensor, " P"]
     inside: Bool[Tensor, "V U"]
     steering: Complex[Tensor, "elem grid"]
+    projection: Float[Tensor, "2*grid 2*elem"]
     step: tuple[float, float, float]
 
     @property
@@ -53,7 +55,7 @@ class PolarGrid:
 
     def to(self, device: torch.device | str) -> "PolarGrid":
         """The same grid on `device`."""
-        names = ("u", "v", "w", "inside", "steering")
+        names = ("u", "v", "w", "inside", "steering", "projection")
         return dataclasses.replace(self, **{name: getattr(self, name).to(device) for name in names})
 
 
@@ -77,7 +79,9 @@ def polar_grid(array: Array, domain: Domain, config: GridConfig) -> PolarGrid:
     step = tuple(float(x[1] - x[0]) if len(x) > 1 else 0.0 for x in (u, v, w))
     inside = _touching(domain, u, v, [each or 1.0 for each in step[:2]])
     steering = steering_matrix(array, _points(u, v, w))
-    return PolarGrid(u=u, v=v, w=w, inside=inside, steering=steering, step=step)  # type: ignore[arg-type]
+    real, imag = steering.mT.real, steering.mT.imag
+    projection = torch.cat([torch.cat([real, imag], 1), torch.cat([-imag, real], 1)])
+    return PolarGrid(u=u, v=v, w=w, inside=inside, steering=steering, projection=projection, step=step)  # type: ignore[arg-type]
 
 
 def _points(u: Tensor, v: Tensor, w: Tensor) -> Tensor:

@@ -62,6 +62,10 @@ class Sensing:
     def __len__(self) -> int:
         return len(self.y)
 
+    def scenes(self, rows: Tensor) -> "Sensing":
+        """The scenes of these rows, each once and in order: if they are all, this itself, which spares a copy of G."""
+        return self if len(rows) == len(self) else self[rows]
+
     def responses(self, A: Complex[Tensor, "batch elem col"]) -> Complex[Tensor, "batch snap col ant"]:
         """H diag(c_l) a for every column a, as rows."""
         batch, snap, ant = self.y.shape

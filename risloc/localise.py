@@ -1,23 +1,34 @@
 """The whole way from a covariance or from raw snapshots to located sources, the same for every method.
 
-Axes: batch B, src K_MAX.
+Axes: batch B, elem N, rank r, src K_MAX.
 """
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Complex, Float, Int
 from torch import Tensor
 
-from risloc.covariance import FactoredCovariance
+from risloc.covariance import FactoredCovariance, score_snapshots
 from risloc.grid import GridConfig, PolarGrid, polar_grid
 from risloc.likelihood import Sensing
 from risloc.music import music_peaks, signal_subspace
 from risloc.params import ParamError, param
+from risloc.refine import RefinedPeaks, energy_peaks
 from risloc.scene import Observation, Scenario
-from risloc.selection import Estimates, MatchingPursuit, PeakCandidates, select_and_fit
-from risloc.spectrum import grid_energy, peaks
+from risloc.selection import (
+    Estimates,
+    MatchingPursuit,
+    PeakCandidates,
+    Source,
+    fit_and_assess,
+    refit_stochastic,
+    select_and_fit,
+)
+from risloc.sparse import SparseConfig, sparse_covariance, sparse_powers
+from risloc.spectrum import Peaks, grid_energy, mvdr_factor, peaks, shrinkage_loading
 
 __all__ = ["Localiser", "Located", "SearchConfig"]
 
@@ -32,8 +43,13 @@ class SearchConfig:
     rank: int = param("width of the subspace whose spectrum gives candidates: wider than K_MAX, to miss none", ge=1)
     peaks: int = param("candidates a scene: more peaks than sources", ge=1)
     separation: float = param("least distance of two candidates in (u, v)", ge=0.0)
+    score_peaks: int = param(
+        "how many of a network's candidates are peaks of what the snapshots say against R_pred", ge=1
+    )
     pursuit_peaks: int = param("peaks of a residual from which matching pursuit takes the best", ge=1)
-    iterations: int = param("most Gauss-Newton steps of a joint fit", ge=1)
+    steps_between: int = param("most Gauss-Newton steps of the joint fit after each pick", ge=0)
+    iterations: int = param("most Gauss-Newton steps of the last joint fit", ge=1)
+    sparse: SparseConfig = param("sparse Bayesian learning, on a grid of its own")
 
 
 @dataclass(frozen=True)
@@ -47,6 +63,9 @@ class Located:
 class Localiser:
     """What every method knows of a scenario: the array, the domain, the grid, K_MAX, and how to search.
 
+    A method is a spectrum whose strongest peaks are the answer (`music`, `mvdr`, `beamforming`), or a source of candidates
+    from which the likelihood selects (`refined`, `pursuit`, `sparse`).
+
     Raises
     ------
     ParamError
@@ -54,55 +73,137 @@ class Localiser:
     """
 
     def __init__(self, scenario: Scenario, search: SearchConfig) -> None:
-        if search.peaks <= scenario.K_MAX:
+        least = scenario.K_MAX + search.score_peaks
+        if search.peaks <= least:
             raise ParamError(
-                f"search.peaks: expected more candidates than K_MAX = {scenario.K_MAX}, got {search.peaks}"
+                f"search.peaks: expected more than K_MAX + score_peaks = {least} candidates, got {search.peaks}"
             )
+        self.scenario = scenario
         self.array, self.domain = scenario.array(), scenario.domain()
         self.grid: PolarGrid = polar_grid(self.array, self.domain, search.grid)
-        self.slots, self.search = scenario.K_MAX, search
+        self.sparse_grid: PolarGrid = polar_grid(self.array, self.domain, search.sparse.grid)
+        self.slots, self.snapshots, self.search = scenario.K_MAX, scenario.snapshots, search
 
     def sensing(self, observation: Observation) -> Sensing:
         """What the likelihood needs of a batch, to be shared by the methods that run on it."""
         return Sensing.of(observation, self.array, self.domain)
 
-    def plain(self, R: FactoredCovariance, count: Count) -> Located:
+    def music(self, R: FactoredCovariance, count: Count) -> Located:
         """MUSIC on R: the `count` strongest peaks of the spectrum after Newton refinement, no likelihood."""
         U = signal_subspace(R, count, self.slots)
-        found = music_peaks(U, self.array, self.domain, self.grid, self.search.peaks, self.search.separation)
-        asked = torch.arange(self.slots, device=count.device) < count[:, None]
-        polar, valid = found.polar[:, : self.slots], found.valid[:, : self.slots]
-        return Located(polar, valid & asked)
+        s = self.search
+        return self._strongest(music_peaks(U, self.array, self.domain, self.grid, s.peaks, s.separation), count)
 
-    def refined(
+    def mvdr(self, R: FactoredCovariance, count: Count) -> Located:
+        """Capon's spectrum of R, loaded as `shrinkage_loading` says: its `count` strongest refined peaks."""
+        return self._energy(mvdr_factor(R.factor, shrinkage_loading(R, self.snapshots)), count)
+
+    def beamforming(self, R: FactoredCovariance, count: Count) -> Located:
+        """The conventional spectrum a^H R a: its `count` strongest refined peaks."""
+        return self._energy(R.factor, count)
+
+    def candidates(self, factor: Complex[Tensor, "batch elem rank"], count: int) -> Peaks:
+        """The `count` highest peaks of |F^H a|^2 on the grid."""
+        return peaks(grid_energy(self.grid, factor), self.grid, count, self.search.separation)
+
+    def refined(self, sensing: Sensing, R: FactoredCovariance, *counts: Count | None) -> list[Estimates]:
+        """Peaks of MUSIC on R, forward selection by likelihood, joint fit; for a count of None, BIC finds K."""
+        return self.select(sensing, self.candidates(self.subspace(R), self.search.peaks), counts)
+
+    def hybrid_candidates(
+        self,
+        observation: Observation,
+        R_pred: FactoredCovariance,
+        R_blend: FactoredCovariance,
+        polar: Float[Tensor, "batch src 3"],
+        *,
+        spectrum: bool = True,
+        score: bool = True,
+        slots: bool = True,
+    ) -> Peaks:
+        """What a network and the snapshots offer together, `search.peaks` in all.
+
+        spectrum : peaks of MUSIC on R_blend, K_MAX wide; what that misses is left to the score.
+        score : peaks of what the snapshots say against R_pred, see `covariance.score_snapshots`: sources that the
+        network missed.  slots : the network's own locations `polar`, two for two sources in one peak.
+        What is left out leaves its places to MUSIC, or, without MUSIC, empty.
+        """
+        parts = []
+        if slots:
+            parts.append(Peaks.of(polar))
+        if score:
+            o = observation
+            X = score_snapshots(o.y, o.codebook, o.H, o.noise_var, R_pred)
+            parts.append(self.candidates(X, self.search.score_peaks))
+        if spectrum:
+            left = self.search.peaks - sum(part.valid.shape[1] for part in parts)
+            parts.append(self.candidates(R_blend.subspace(self.slots), left))
+        return functools.reduce(Peaks.joined, reversed(parts))
+
+    def subspace(self, R: FactoredCovariance) -> Complex[Tensor, "batch elem rank"]:
+        """The subspace of R whose spectrum gives candidates."""
+        return R.subspace(min(self.search.rank, self.array.size))
+
+    def back_projection(self, sensing: Sensing, R_samp: FactoredCovariance, *counts: Count | None) -> list[Estimates]:
+        """The same from the peaks of the snapshots' power map a^H R_samp a (beamforming), no subspace at all."""
+        return self.select(sensing, self.candidates(R_samp.factor, self.search.peaks), counts)
+
+    def pursuit(
+        self, sensing: Sensing, observation: Observation, *counts: Count | None, fit: bool = True
+    ) -> list[Estimates]:
+        """Newtonised orthogonal matching pursuit on the same grid with the same fit: the strong classical baseline.
+
+        fit : False leaves the sources on the grid: plain OMP.
+        """
+        source = MatchingPursuit(sensing, observation, self.grid, self.search.pursuit_peaks)
+        return self._run(sensing, source, counts, fit=fit)
+
+    def sparse(self, sensing: Sensing) -> FactoredCovariance:
+        """The covariance of sparse Bayesian learning's powers on its own grid, for MUSIC to leave the grid with."""
+        power = sparse_powers(sensing, self.sparse_grid, self.search.sparse.iterations)
+        return sparse_covariance(power, self.sparse_grid)
+
+    def select(
         self,
         sensing: Sensing,
-        R: FactoredCovariance,
-        *counts: Count | None,
-        slots: Float[Tensor, "batch src 3"] | None = None,
+        candidates: Peaks,
+        counts: Sequence[Count | None],
+        *,
+        joint: bool = True,
+        fit: bool = True,
     ) -> list[Estimates]:
-        """Peaks of MUSIC on R, forward selection by likelihood, joint fit; for a count of None, BIC finds K.
+        """Forward selection among the candidates by likelihood, and the joint fit; for a count of None, BIC finds K.
 
-        slots : (u, v, w) that a network offers in place of the weakest peaks: two sources in one peak are two slots.
+        joint : with the joint fit after each pick.  fit : with any fit; False leaves the candidates where they are.
         """
-        rank = min(self.search.rank, self.array.size)
-        return self._select(sensing, R.subspace(rank), counts, slots)
+        return self._run(sensing, PeakCandidates(sensing, candidates), counts, joint=joint, fit=fit)
 
-    def back_projection(self, sensing: Sensing, snapshots: Tensor, *counts: Count | None) -> list[Estimates]:
-        """The same from the peaks of the snapshots' power map sum_l |a^H x_l|^2 (beamforming), no subspace at all."""
-        return self._select(sensing, snapshots, counts)
+    def strongest(self, sensing: Sensing, candidates: Peaks, count: Count) -> Estimates:
+        """The `count` strongest candidates, fitted jointly: no selection."""
+        chosen = first(candidates.polar, candidates.valid, count, self.slots)
+        polar = self.domain.clamp(chosen.polar)
+        return fit_and_assess(sensing, polar, chosen.present, iterations=self.search.iterations)
 
-    def pursuit(self, sensing: Sensing, observation: Observation, *counts: Count | None) -> list[Estimates]:
-        """Newtonised orthogonal matching pursuit on the same grid with the same fit: the strong classical baseline."""
-        source = MatchingPursuit(sensing, observation, self.grid, self.search.pursuit_peaks)
-        return select_and_fit(sensing, source, counts, self.slots, iterations=self.search.iterations)
+    def efficient(self, sensing: Sensing, found: Estimates) -> Estimates:
+        """The estimates fitted once more by the stochastic likelihood, for sources with waveforms of their own."""
+        return refit_stochastic(sensing, found, iterations=self.search.iterations)
 
-    def _select(
-        self, sensing: Sensing, factor: Tensor, counts: Sequence[Count | None], slots: Tensor | None = None
+    def _run(
+        self, sensing: Sensing, source: Source, counts: Sequence[Count | None], *, joint: bool = True, fit: bool = True
     ) -> list[Estimates]:
-        count = self.search.peaks - (0 if slots is None else slots.shape[1])
-        candidates = peaks(grid_energy(self.grid, factor), self.grid, count, self.search.separation)
-        if slots is not None:
-            candidates = candidates.joined(slots)
-        source = PeakCandidates(sensing, candidates)
-        return select_and_fit(sensing, source, counts, self.slots, iterations=self.search.iterations)
+        between = self.search.steps_between if joint and fit else 0
+        last = self.search.iterations if fit else 0
+        return select_and_fit(sensing, source, counts, self.slots, steps_between=between, iterations=last)
+
+    def _energy(self, T: Complex[Tensor, "batch elem rank"], count: Count) -> Located:
+        s = self.search
+        return self._strongest(energy_peaks(T, self.array, self.domain, self.grid, s.peaks, s.separation), count)
+
+    def _strongest(self, found: RefinedPeaks, count: Count) -> Located:
+        return first(found.polar, found.valid, count, self.slots)
+
+
+def first(polar: Float[Tensor, "batch cand 3"], valid: Bool[Tensor, "batch cand"], count: Count, slots: int) -> Located:
+    """The first `count` of the candidates, valid ones only, in at most `slots` slots."""
+    asked = torch.arange(min(slots, polar.shape[1]), device=count.device) < count[:, None]
+    return Located(polar[:, :slots], valid[:, :slots] & asked)

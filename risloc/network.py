@@ -30,6 +30,7 @@ from risloc.covariance import (
     pseudo_snapshots,
     sample_covariance,
 )
+from risloc.device import mixed_precision
 from risloc.grid import GridConfig, PolarGrid, polar_grid
 from risloc.params import param
 from risloc.scene import Observation, Scenario
@@ -48,6 +49,9 @@ class NetworkConfig:
     channels: int = param("feature channels of the residual convolutions", ge=8)
     blocks: int = param("residual blocks of two 3 x 3 convolutions in each pass", ge=1)
     passes: int = param("looks at the snapshots; each one but the first knows what the last one found", ge=1)
+    amp: bool = param(
+        "mixed precision in convolutions and real matrix products, where the device has it; in use as in training"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,10 +105,8 @@ class HybridNetwork(nn.Module):
         self.scenario, self.grid_config, self.covariance_config, self.config = scenario, grid, covariance, config
         self.array, self.domain = scenario.array(), scenario.domain()
         self._grid = polar_grid(self.array, self.domain, grid)
-        A = self._grid.steering.mT
-        # a^H / sqrt N of every grid point as a real matrix: times (Re x, Im x) it gives Re, then Im, of a^H x / sqrt N,
-        # at most sqrt N, which no half precision overflows.
-        projection = torch.cat([torch.cat([A.real, A.imag], 1), torch.cat([-A.imag, A.real], 1)]) / A.shape[1] ** 0.5
+        # (Re x, Im x) to Re, then Im, of a^H x / sqrt N at every grid point: at most sqrt N, which no half precision overflows.
+        projection = self._grid.projection / self.array.size**0.5
         self.register_buffer("projection", projection, persistent=False)
         planes, rows, columns = self._grid.shape
         wide = [2 * planes + 1 + (config.channels if turn else 0) for turn in range(config.passes)]
@@ -145,13 +147,15 @@ class HybridNetwork(nn.Module):
         """Pass after pass; no gradient goes from one to the next through the solver."""
         hidden: tuple[Tensor, ...] = ()
         earlier: tuple[Prediction, ...] = ()
-        for look in self.looks:
-            assert isinstance(look, Look)
-            if earlier:
-                x = pseudo_snapshots(**_given(observation), R=earlier[-1].R_pred)
-            features = self.input_map(observation, x)
-            hidden = (look.hidden(torch.cat([features, *hidden], dim=1)),)
-            earlier = (*earlier, self._decode(self._dense(look, features, hidden[0]), earlier))
+        amp = self.config.amp and not torch.compiler.is_exporting()  # the portable copy is in full precision
+        with mixed_precision(x.device, amp):
+            for look in self.looks:
+                assert isinstance(look, Look)
+                if earlier:
+                    x = pseudo_snapshots(**_given(observation), R=earlier[-1].R_pred)
+                features = self.input_map(observation, x)
+                hidden = (look.hidden(torch.cat([features, *hidden], dim=1)),)
+                earlier = (*earlier, self._decode(self._dense(look, features, hidden[0]), earlier))
         return earlier[-1]
 
     @staticmethod

@@ -3,6 +3,7 @@
 Axes: batch B, cand C, src K, snap L, ant M.
 """
 
+import dataclasses
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -17,10 +18,11 @@ from risloc.crb import bound_of
 from risloc.geometry import location_of
 from risloc.grid import PolarGrid
 from risloc.likelihood import Projection, Sensing, fit_conditional, project
+from risloc.order import bic
 from risloc.scene import Observation
 from risloc.spectrum import Peaks, grid_energy, peaks
 from risloc.steering import steering_matrix
-from risloc.stochastic import bic, fit_powers, information
+from risloc.stochastic import fit_powers, fit_stochastic, information
 
 __all__ = [
     "Estimates",
@@ -29,13 +31,14 @@ __all__ = [
     "SelectionPath",
     "Source",
     "assess",
+    "fit_and_assess",
     "forward_selection",
     "likelihood_gain",
+    "refit_stochastic",
     "select_and_fit",
 ]
 
 LOOSE, TIGHT = 1.0, 1e-3  # tolerance of a fit between picks, and of the last one, in units of sigma^2
-STEPS_BETWEEN = 4  # of a fit between picks: more changes no result, the last fit has as many as it needs
 INDEPENDENT = 1e-2  # least share of a candidate's response outside the span of the sources already picked
 
 
@@ -93,7 +96,7 @@ class MatchingPursuit(Source):
         residual = torch.where(fit.cost.isfinite()[:, None, None], fit.residual, 0.0)  # no fit: nothing left to find
         x = least_squares_snapshots(residual, o.codebook, o.H, o.noise_var)
         found = peaks(grid_energy(self.grid, x), self.grid, self.count, 0.0)
-        Z = self.sensing[rows].responses(steering_matrix(self.sensing.array, found.polar))
+        Z = self.sensing.scenes(rows).responses(steering_matrix(self.sensing.array, found.polar))
         return self.sensing.domain.clamp(found.polar), likelihood_gain(Z, fit).masked_fill(~found.valid, -torch.inf)
 
     def take(self, rows: Tensor, pick: Tensor) -> None:
@@ -120,12 +123,12 @@ class SelectionPath:
 
 
 def forward_selection(
-    sensing: Sensing, source: Source, slots: int, *, least: Int[Tensor, " batch"], seek: bool
+    sensing: Sensing, source: Source, slots: int, *, least: Int[Tensor, " batch"], seek: bool, steps_between: int
 ) -> SelectionPath:
     """Greedy growth: the candidate of the greatest likelihood gain joins, then all sources so far are fitted jointly.
 
     Every scene grows to `least` sources, and with `seek` on while BIC falls; at most to `slots`, and as long as there
-    are candidates.
+    are candidates. steps_between : most Gauss-Newton steps after each pick; 0 leaves the candidates where they are.
     """
     y, samples = sensing.y, sensing.y[0].numel()
     each = sum(sensing.domain.free) + 1  # parameters of a source: its free coordinates and its power
@@ -138,14 +141,14 @@ def forward_selection(
         rows = ((reached == k) & ((k < least) | falling)).nonzero()[:, 0]
         if len(rows) == 0:
             break
-        here, now = sensing[rows], polar[rows, k, : k + 1]
+        here, now = sensing.scenes(rows), polar[rows, k, : k + 1]
         present = torch.ones(now.shape[:2], dtype=torch.bool, device=now.device)
         B = here.responses(steering_matrix(sensing.array, now[:, :k]))
         offered, gain = source.offer(rows, project(B, here.y, present[:, :k]))
         pick = gain.argmax(dim=1)
         source.take(rows, pick)
         now[:, k] = offered[torch.arange(len(rows), device=pick.device), pick]
-        now = fit_conditional(here, now, present, tolerance=LOOSE, iterations=STEPS_BETWEEN).polar
+        now = fit_conditional(here, now, present, tolerance=LOOSE, iterations=steps_between).polar
         polar[rows, k + 1, : k + 1] = now
         found = gain.amax(dim=1) > -torch.inf
         reached[rows] += found
@@ -177,23 +180,54 @@ class Estimates:
 
 
 def select_and_fit(
-    sensing: Sensing, source: Source, counts: Sequence[Int[Tensor, " batch"] | None], slots: int, *, iterations: int
+    sensing: Sensing,
+    source: Source,
+    counts: Sequence[Int[Tensor, " batch"] | None],
+    slots: int,
+    *,
+    steps_between: int,
+    iterations: int,
 ) -> list[Estimates]:
     """Forward selection from the source of candidates, then the tight joint fit, powers and standard deviations.
 
     counts : one answer for each; the number of sources of each scene where it is known, or None: BIC finds it. All
-    answers come from one selection.
+    answers come from one selection.  steps_between, iterations : most steps of a fit after each pick, and of the last.
     """
     known = [count for count in counts if count is not None]
     none = torch.zeros(len(sensing), dtype=torch.int64, device=sensing.y.device)
     least = torch.stack([none, *known]).amax(0)
-    path = forward_selection(sensing, source, slots, least=least, seek=len(known) < len(counts))
+    seek = len(known) < len(counts)
+    path = forward_selection(sensing, source, slots, least=least, seek=seek, steps_between=steps_between)
     found = []
     for count in counts:
         polar, present = path.at(path.bic_order if count is None else count)
-        end = fit_conditional(sensing, polar, present, tolerance=TIGHT, iterations=iterations)
-        found.append(assess(sensing, end.polar, present, end.converged))
+        found.append(fit_and_assess(sensing, polar, present, iterations=iterations))
     return found
+
+
+def fit_and_assess(
+    sensing: Sensing, start: Float[Tensor, "batch src 3"], present: Bool[Tensor, "batch src"], *, iterations: int
+) -> Estimates:
+    """The tight joint fit of the sources that are present (in the first slots) from `start`, and what is known of it."""
+    slots = start.shape[1]
+    used = max(1, int(present.sum(1).amax()))  # the slots behind are empty in every scene of the batch
+    end = fit_conditional(sensing, start[:, :used], present[:, :used], tolerance=TIGHT, iterations=iterations)
+    found = assess(sensing, end.polar, present[:, :used], end.converged)
+    return _widened(found, start[:, used:], slots)
+
+
+def refit_stochastic(sensing: Sensing, found: Estimates, *, iterations: int) -> Estimates:
+    """The same sources fitted once more, by the stochastic likelihood, from where they are; see `fit_stochastic`.
+
+    It knows that the symbols are Gaussian, where `fit_conditional` takes each as unknown: below threshold that is worth
+    something, above it they agree. Not for sources that share a waveform.
+    """
+    slots = found.present.shape[1]
+    used = max(1, int(found.present.sum(1).amax()))
+    start, present = found.polar[:, :used], found.present[:, :used]
+    end, _ = fit_stochastic(sensing, start, found.power[:, :used], tolerance=TIGHT, iterations=iterations)
+    fitted = assess(sensing, end.polar.to(start.dtype), present, end.converged)
+    return _widened(fitted, found.polar[:, used:], slots)
 
 
 def assess(
@@ -217,4 +251,22 @@ def assess(
         distance_std=std.distance.to(polar.dtype),
         log_likelihood=(-value - sensing.y[0].numel() * math.log(math.pi)).to(polar.dtype),
         converged=converged,
+    )
+
+
+def _widened(found: Estimates, rest: Tensor, slots: int) -> Estimates:
+    """The same estimates in `slots` slots, those behind empty."""
+    missing = slots - found.present.shape[1]
+
+    def pad(x: Tensor, value: float | bool) -> Tensor:
+        return torch.nn.functional.pad(x, (0, missing), value=value)
+
+    return dataclasses.replace(
+        found,
+        polar=torch.cat([found.polar, rest], dim=1),
+        power=pad(found.power, 0.0),
+        present=pad(found.present, False),
+        resolved=pad(found.resolved, False),
+        position_std=pad(found.position_std, math.nan),
+        distance_std=pad(found.distance_std, math.nan),
     )

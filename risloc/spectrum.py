@@ -1,22 +1,37 @@
-"""Spectra as pure functions of steering vectors and factors, and the one grid and peak engine that serves them all.
+"""Spectra as pure functions of steering vectors and factors, and the one grid and peak search that serves them all.
 
 Three spectra are increasing functions of an energy |F^H a|^2, since |a|^2 = N: beamforming F F^H itself, MUSIC
 N / (N - |U^H a|^2), and MVDR through a transformed factor. On the grid we keep that energy, one matrix product for the
 whole batch, because the order of the points is all that a search needs. Near a peak of MUSIC the difference N - |U^H a|^2
-cancels, so there the residual |a - U U^H a|^2 is formed instead.
+cancels, so there the residual |a - U U^H a|^2 is formed instead. `refine` polishes the peaks of any of them.
 
 Axes: elem N, rank r, src K, grid G = P V U.
 """
 
+import dataclasses
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
+from risloc.covariance import FactoredCovariance
 from risloc.grid import PolarGrid
 
-__all__ = ["Peaks", "beamforming_spectrum", "grid_energy", "music_residual", "music_spectrum", "mvdr_factor", "peaks"]
+__all__ = [
+    "Peaks",
+    "beamforming_spectrum",
+    "grid_energy",
+    "music_residual",
+    "music_spectrum",
+    "mvdr_factor",
+    "peaks",
+    "shrinkage_loading",
+]
+
+PRODUCTS_AT_ONCE = 2**19  # of a batch's columns with points of the grid: they stay in the processor's cache
+LEAST_LOADING = 1e-20  # where R is zero, and its spectrum then is
+MOST_SHRINKAGE = 0.999  # of intensity: a loading of 999 mean eigenvalues, at which MVDR is beamforming
 
 
 @dataclass(frozen=True)
@@ -30,14 +45,16 @@ class Peaks:
     value: Float[Tensor, "batch peak"]
     valid: Bool[Tensor, "batch peak"]
 
-    def joined(self, polar: Float[Tensor, "batch extra 3"]) -> "Peaks":
-        """These, and behind them further locations that come from elsewhere; their value is 0."""
-        extra = torch.zeros_like(polar[..., 0])
-        return Peaks(
-            polar=torch.cat([self.polar, polar], dim=1),
-            value=torch.cat([self.value, extra], dim=1),
-            valid=torch.cat([self.valid, torch.ones_like(extra, dtype=torch.bool)], dim=1),
-        )
+    @classmethod
+    def of(cls, polar: Float[Tensor, "batch peak 3"]) -> "Peaks":
+        """Locations that come from elsewhere, all valid; their value is 0."""
+        value = torch.zeros_like(polar[..., 0])
+        return cls(polar=polar, value=value, valid=torch.ones_like(value, dtype=torch.bool))
+
+    def joined(self, other: "Peaks") -> "Peaks":
+        """These, and the others behind them."""
+        names = [field.name for field in dataclasses.fields(self)]
+        return Peaks(**{name: torch.cat([getattr(self, name), getattr(other, name)], dim=1) for name in names})
 
 
 def beamforming_spectrum(
@@ -62,23 +79,54 @@ def music_spectrum(
     return a.shape[-2] / residual.clamp_min(torch.finfo(residual.dtype).tiny)
 
 
-def mvdr_factor(F: Complex[Tensor, "*batch elem rank"], loading: float) -> Complex[Tensor, "*batch elem rank"]:
+def mvdr_factor(
+    F: Complex[Tensor, "*batch elem rank"], loading: float | Float[Tensor, "*batch"]
+) -> Complex[Tensor, "*batch elem rank"]:
     """T such that a^H (F F^H + e I)^-1 a = (N - |T^H a|^2) / e, e = loading tr(R) / N: MVDR as an energy.
 
     By Woodbury, T = F C^-H with C C^H = e I + F^H F. The Capon spectrum 1 / (a^H R^-1 a) increases with |T^H a|^2.
+
+    loading : in units of the mean eigenvalue of R, above 0; one number, or one a scene (see `shrinkage_loading`).
     """
     n, rank = F.shape[-2:]
-    e = loading * _energy(F, (-2, -1)) / n
+    e = (loading * _energy(F, (-2, -1)) / n).clamp_min(LEAST_LOADING)
     eye = torch.eye(rank, dtype=F.dtype, device=F.device)
     C = torch.linalg.cholesky(e[..., None, None] * eye + F.mH @ F)
     return torch.linalg.solve_triangular(C, F.mH, upper=False).mH
 
 
+def shrinkage_loading(R: FactoredCovariance, snapshots: int) -> Float[Tensor, "*batch"]:
+    """alpha / (1 - alpha), alpha the oracle-approximating shrinkage of R from that many snapshots: data-driven loading.
+
+    Shrinking, (1 - alpha) R + alpha tr(R)/N I, is up to scale the loading R + e I with e = alpha / (1 - alpha) tr(R)/N.
+    Neither changes an eigenvector, so MUSIC is the same with and without; of the spectra here it matters to MVDR alone.
+    Chen, Wiesel, Eldar and Hero (2010, OAS) let the oracle of Gaussian snapshots and its estimate chase each other to a
+    fixed point; for circular complex ones their steps, with E tr(R^2) = tr(S^2) + tr(S)^2 / L, end in
+
+        alpha = min(1, (tr(R)^2 - tr(R^2)/N) / ((L - 1/N) (tr(R^2) - tr(R)^2/N)))
+
+    (for real ones, as printed: tr(R)^2 + (1 - 2/N) tr(R^2) above and L + 1 - 2/N below). The scale of R cancels. Least-
+    squares snapshots through different codes are not of one distribution, as OAS has it: there alpha is a rule without
+    a knob, not an optimum. It is held at 0.999, so that the loading of a white R stays finite, its MVDR beamforming.
+    """
+    n = R.factor.shape[-2]
+    square, inner = R.trace.square(), R.inner(R)
+    spread = (snapshots - 1 / n) * (inner - square / n)
+    alpha = (square - inner / n) / spread.clamp_min(torch.finfo(spread.dtype).tiny)
+    alpha = alpha.clamp(max=MOST_SHRINKAGE)
+    return alpha / (1 - alpha)
+
+
 def grid_energy(grid: PolarGrid, F: Complex[Tensor, "batch elem rank"]) -> Float[Tensor, "batch grid"]:
-    """|F^H a|^2 at every point of the grid, one matrix product for the batch; memory is batch x rank x G."""
-    batch, n, rank = F.shape
-    rows = F.mH.reshape(batch * rank, n)
-    return _energy((rows @ grid.steering.to(F.dtype)).view(batch, rank, -1), 1)
+    """|F^H a|^2 at every point of the grid; beside the result and a copy of F, memory does not grow with its sizes."""
+    batch, _, rank = F.shape
+    columns = torch.cat([F.real, F.imag], dim=1).mT.reshape(batch * rank, -1)  # [batch rank, 2 elem]
+    projection = grid.projection.to(columns.dtype).view(2, -1, columns.shape[1])  # real, imaginary
+    at_once, energy = max(1, PRODUCTS_AT_ONCE // len(columns)), []
+    for start in range(0, projection.shape[1], at_once):
+        real, imag = (columns @ part.mT for part in projection[:, start : start + at_once])
+        energy.append(real.square_().addcmul_(imag, imag).view(batch, rank, -1).sum(1))
+    return torch.cat(energy, dim=1)
 
 
 def peaks(values: Float[Tensor, "batch grid"], grid: PolarGrid, count: int, separation: float) -> Peaks:
@@ -120,4 +168,4 @@ def _neighbourhood_maximum(volume: Tensor) -> Tensor:
 
 
 def _energy(x: Tensor, dim: int | tuple[int, ...]) -> Tensor:
-    return x.abs().square().sum(dim)
+    return (x.real.square() + x.imag.square()).sum(dim)

@@ -1,10 +1,11 @@
-"""The stochastic likelihood of the raw snapshots: powers by scoring, a joint Fisher-scoring fit, and BIC.
+"""The stochastic likelihood of the raw snapshots: powers by scoring, and a joint Fisher-scoring fit.
 
 With independent Gaussian symbols y_l ~ CN(0, C_l), C_l = B_l diag(p) B_l^H + sigma^2 I, the negative log-likelihood is
 
     f = sum_l ln det C_l + y_l^H C_l^-1 y_l
 
-without M L ln pi. sigma^2 is known. Everything here is in double precision: B^H C^-1 B cancels at high SNR.
+without M L ln pi. sigma^2 is known. From the responses on, everything here is in double precision:
+B^H C^-1 B cancels at high SNR.
 
 Axes: batch B, snap L, ant M, src K, col 4 K.
 """
@@ -22,7 +23,7 @@ from risloc.likelihood import Fit, Sensing
 from risloc.newton import Model, Problem, minimise
 from risloc.steering import steering_derivatives, steering_matrix
 
-__all__ = ["bic", "fit_powers", "fit_stochastic", "information", "log_likelihood"]
+__all__ = ["fit_powers", "fit_stochastic", "information", "log_likelihood"]
 
 RIDGE = 1e-9  # share of its diagonal that keeps the information about powers invertible: equal sources share theirs
 FLOOR = 1e-6  # the least power, as a share of the mean power of a snapshot over that of a response
@@ -45,19 +46,23 @@ class _Moments:
         )
 
 
-def _moments(Z: Tensor, y: Tensor, power: Tensor, noise_var: Tensor) -> _Moments:
+def _gram(Z: Tensor, y: Tensor) -> Tensor:
+    """(Z, y)^H (Z, y) of each snapshot in double precision: all that f needs of the antennas, whatever the powers."""
+    columns = torch.cat([Z, y[:, :, None]], dim=2).to(torch.complex128)
+    return columns.conj() @ columns.mT
+
+
+def _moments(gram: Tensor, antennas: int, power: Tensor, noise_var: Tensor) -> _Moments:
     """By Woodbury with the K x K matrix V = I + sqrt(p) B^H B sqrt(p) / sigma^2; power 0 drops a source."""
-    K, M = power.shape[-1], Z.shape[-1]
+    K = power.shape[-1]
     noise = noise_var[:, None, None, None]
-    root = power.sqrt()[:, None, :, None]
-    S = Z[:, :, :K] * root
-    T = S.conj() @ torch.cat([Z.mT, y[..., None]], dim=-1) / noise.sqrt()
-    V = torch.eye(K, dtype=Z.dtype, device=Z.device) + S.conj() @ S.mT / noise
+    root = (power.sqrt() / noise_var.sqrt()[:, None])[:, None, :, None]
+    T = gram[:, :, :K] * root
+    V = T[..., :K] * root.mT + torch.eye(K, dtype=T.dtype, device=T.device)
     C = torch.linalg.cholesky(V)
     half = torch.linalg.solve_triangular(C, T, upper=False)
-    full = torch.cat([Z.conj(), y.conj()[:, :, None]], dim=2) @ torch.cat([Z.mT, y[..., None]], dim=-1)
-    X = (full - half.mH @ half) / noise
-    log_det = M * noise_var.log()[:, None] + 2 * C.diagonal(dim1=-2, dim2=-1).real.log().sum(-1)
+    X = (gram - half.mH @ half) / noise
+    log_det = antennas * noise_var.log()[:, None] + 2 * C.diagonal(dim1=-2, dim2=-1).real.log().sum(-1)
     return _Moments(X[..., :-1, :-1], X[..., :-1, -1], (log_det + X[..., -1, -1].real).sum(-1))
 
 
@@ -72,18 +77,18 @@ def fit_powers(
 
     Fisher scoring in p, (|X_bb|^2) dp = |xi|^2 - X_bb, kept above a small floor; a step that raises f is shortened.
     """
-    B = sensing.responses(steering_matrix(sensing.array, polar)).to(torch.complex128)
-    y, noise_var = sensing.y.to(torch.complex128), sensing.noise_var.double()
-    energy = B.abs().square().sum(-1).mean(1)
-    floor = FLOOR * y.abs().square().sum(-1).mean(-1, keepdim=True) / energy
-    match = (B.conj() @ y[..., None])[..., 0] / B.abs().square().sum(-1)
+    gram = _gram(sensing.responses(steering_matrix(sensing.array, polar)), sensing.y)
+    antennas, noise_var = sensing.y.shape[-1], sensing.noise_var.double()
+    energy = gram.diagonal(dim1=-2, dim2=-1).real
+    floor = FLOOR * energy[..., -1:].mean(1) / energy[..., :-1].mean(1)
+    match = gram[..., :-1, -1] / energy[..., :-1]
     power = torch.where(present, match.abs().square().mean(1).clamp_min(floor), 0.0)
-    m = _moments(B, y, power, noise_var)
+    m = _moments(gram, antennas, power, noise_var)
     share = torch.ones_like(noise_var)[:, None]
     for _ in range(iterations):
         step = _scoring_step(m, present)
         trial = torch.where(present, torch.maximum(power + share * step, floor), 0.0)
-        there = _moments(B, y, trial, noise_var)
+        there = _moments(gram, antennas, trial, noise_var)
         better = there.value < m.value
         power = torch.where(better[:, None], trial, power)
         m = m.put(better, there)
@@ -102,17 +107,9 @@ def log_likelihood(
     sensing: Sensing, polar: Float[Tensor, "batch src 3"], power: Float[Tensor, "batch src"]
 ) -> Float[Tensor, " batch"]:
     """ln p(y) = -f - M L ln pi of each scene; power 0 means absent."""
-    B = sensing.responses(steering_matrix(sensing.array, polar)).to(torch.complex128)
-    m = _moments(B, sensing.y.to(torch.complex128), power.double(), sensing.noise_var.double())
+    gram = _gram(sensing.responses(steering_matrix(sensing.array, polar)), sensing.y)
+    m = _moments(gram, sensing.y.shape[-1], power.double(), sensing.noise_var.double())
     return -m.value - math.prod(sensing.y.shape[1:]) * math.log(math.pi)
-
-
-def bic(value: Float[Tensor, "*batch"], parameters: int, samples: int) -> Float[Tensor, "*batch"]:
-    """2 f + q ln(L M), q the number of `parameters`, `samples` = L M: smaller is better.
-
-    A source has its free coordinates and its power: q = 4 K, or 3 K where the domain fixes a coordinate.
-    """
-    return 2 * value + parameters * math.log(samples)
 
 
 def information(
@@ -120,10 +117,9 @@ def information(
 ) -> Float[Tensor, "batch par par"]:
     """The Fisher information about (azimuth, elevation, 1/r) of each source, then the powers; sigma^2 is known."""
     A, dA = location_derivatives(sensing.array.to(location.double()), location.double())
-    Z = sensing.responses(torch.cat([A, dA.flatten(-2)], dim=-1))
-    return known_noise_information(
-        _moments(Z, sensing.y.to(Z.dtype), power.double(), sensing.noise_var.double()).X, power.double()
-    )
+    Z = sensing.responses(torch.cat([A, dA.flatten(-2)], dim=-1).to(sensing.G.dtype))
+    m = _moments(_gram(Z, sensing.y), sensing.y.shape[-1], power.double(), sensing.noise_var.double())
+    return known_noise_information(m.X, power.double())
 
 
 def fit_stochastic(
@@ -168,7 +164,7 @@ class _Stochastic(Problem):
         power = torch.where(self.present, point[:, 3 * K :].exp(), 0.0)
         A, dA = steering_derivatives(s.array.to(polar), polar)
         Z = s.responses(torch.cat([A, box_derivatives(dA, polar).flatten(-2)], dim=-1))
-        m = _moments(Z, s.y.to(Z.dtype), power, s.noise_var.double())
+        m = _moments(_gram(Z, s.y), s.y.shape[-1], power, s.noise_var.double())
         own = torch.arange(K, device=point.device).repeat_interleave(3)
         bd = m.X[:, :, own, K + torch.arange(3 * K, device=point.device)]
         d_coordinate = 2 * (bd - m.xi[..., own] * m.xi[..., K:].conj()).real.sum(1) * power[:, own]

@@ -2,8 +2,7 @@
 
     forward -> backward -> unscale -> clip -> finite check -> optimizer.step -> scaler.update -> scheduler.step
 
-The complex algebra of covariances and losses runs in full precision; autocast reaches the network's convolutions and
-its other real matrix products (the back-projection onto the grid, the linear layers of the head `free`).
+The network runs in mixed precision where its configuration and the device allow; the losses run in full precision.
 """
 
 import json
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from risloc.covariance import FactoredCovariance, true_covariance
+from risloc.device import half_precision
 from risloc.geometry import location_of, position_of
 from risloc.loss import (
     WEIGHTS,
@@ -42,7 +42,6 @@ __all__ = [
     "FitConfig",
     "Trainer",
     "Validation",
-    "best_device",
     "nmse_silent",
     "slot_gospa",
     "subspace_distance",
@@ -62,7 +61,6 @@ class FitConfig:
     warmup: float = param("fraction of all steps in which the learning rate rises", ge=0.0, lt=1.0)
     clip_norm: float = param("largest gradient norm", gt=0.0)
     ema_decay: float = param("decay of the averaged weights, which are the ones evaluated and shipped", ge=0.0, lt=1.0)
-    amp: bool = param("mixed precision in the convolutions where the device has it")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,8 +95,8 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(network.parameters(), fit.learning_rate, weight_decay=fit.weight_decay)
         schedule = _warm_cosine(steps_per_epoch * epochs, fit.warmup)
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, schedule)
-        self.amp = (torch.bfloat16 if has_bfloat16(device) else _half(device)) if fit.amp else None
-        self.scaler = torch.amp.GradScaler(device.type, enabled=self.amp == torch.float16)
+        half = network.config.amp and half_precision(device) == torch.float16
+        self.scaler = torch.amp.GradScaler(device.type, enabled=half)
         self.epoch, self.skipped = 0, 0
 
     @property
@@ -150,9 +148,8 @@ class Trainer:
 
     def _step(self, scenes: Scenes, weights: LossWeights, on_first: Callable[[FirstStep], None] | None) -> LossTerms:
         network = self.network
-        with torch.autocast(self.device.type, self.amp, enabled=self.amp is not None):
-            prediction, _, R_blend = network.blend(scenes.observation)
-            terms = loss_terms(prediction, R_blend, scenes, network.array, network.grid, self.loss)
+        prediction, _, R_blend = network.blend(scenes.observation)
+        terms = loss_terms(prediction, R_blend, scenes, network.array, network.grid, self.loss)
         total = terms.total(weights)
         if not torch.isfinite(total):
             bad = [name for name, value in terms.values.items() if not torch.isfinite(value)]
@@ -280,23 +277,6 @@ def nmse_silent(network: HybridNetwork, R_samp: FactoredCovariance, truth: Truth
     white = (1 - beta) ** 2 * n + 2 * (1 - beta) * (blended.trace - R_true.trace)
     nmse = (blended.squared_distance(R_true) + white) / R_true.inner(R_true).clamp_min(1e-6)
     return nmse[truth.count > 0].mean() if bool((truth.count > 0).any()) else nmse.new_zeros(())
-
-
-def best_device() -> torch.device:
-    """The accelerator where there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def has_bfloat16(device: torch.device) -> bool:
-    """Whether matrix products in bfloat16 run on the device's own units."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-
-
-def _half(device: torch.device) -> torch.dtype | None:
-    """The half precision of a device without bfloat16: float16 on an accelerator, none on the CPU."""
-    return torch.float16 if device.type == "cuda" else None
 
 
 class _Means:

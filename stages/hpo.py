@@ -22,13 +22,14 @@ from torch import Tensor
 
 from risloc.checkpoint import load_checkpoint, save_checkpoint
 from risloc.covariance import CovarianceConfig
+from risloc.device import best_device
 from risloc.grid import GridConfig
 from risloc.loss import LossConfig, TermError
 from risloc.network import NetworkConfig
 from risloc.params import ParamError, as_mapping, param
 from risloc.scene import Scenario
 from risloc.shards import ShardReader, batches
-from risloc.training import FitConfig, Trainer, best_device, validate
+from risloc.training import FitConfig, Trainer, validate
 from stages.best import Best, Tunable, apply, knobs, write_best
 from stages.fitting import Data, Log, build_network, fit_epoch, report_weights, source_digest
 from stages.report import Reporter, write_csv, write_json

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from risloc.covariance import CovarianceConfig
+from risloc.device import best_device
 from risloc.grid import GridConfig
 from risloc.loss import LossConfig
 from risloc.network import NetworkConfig
 from risloc.params import param
 from risloc.scene import Scenario, Scenes
 from risloc.shards import ShardReader
-from risloc.training import FitConfig, Trainer, Validation, best_device, validate
+from risloc.training import FitConfig, Trainer, Validation, validate
 from stages.fitting import Data, Log, Row, build_network, fit_epoch, plot_losses, report_weights
 from stages.report import Reporter, write_csv, write_json
 

@@ -9,13 +9,14 @@ from pathlib import Path
 
 from risloc.checkpoint import load_checkpoint, save_checkpoint
 from risloc.covariance import CovarianceConfig
+from risloc.device import best_device
 from risloc.grid import GridConfig
 from risloc.loss import WEIGHTS, LossConfig
 from risloc.network import HybridNetwork, NetworkConfig, TensorNetwork
 from risloc.params import as_mapping, param
 from risloc.scene import Scenario
 from risloc.shards import ShardReader, batches
-from risloc.training import FitConfig, Trainer, best_device
+from risloc.training import FitConfig, Trainer
 from stages.best import Best, Tunable, apply, read_best
 from stages.fitting import Data, Log, build_network, fit_epoch, plot_losses, report_weights, source_digest
 from stages.report import Reporter, write_csv, write_json

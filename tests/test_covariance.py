@@ -6,12 +6,16 @@ from hypothesis import strategies as st
 
 from risloc.covariance import (
     FactoredCovariance,
+    element_power,
     hybrid_covariance,
     least_squares_snapshots,
     sample_covariance,
+    score_snapshots,
     true_covariance,
 )
+from risloc.geometry import polar_of
 from risloc.simulation import simulate
+from risloc.steering import steering_matrix
 
 N = 9
 
@@ -195,3 +199,40 @@ def test_a_blend_of_samples_alone_cannot_be_trained():
     pred = FactoredCovariance(pred.factor.requires_grad_())
     with pytest.raises(ValueError, match="detached or beta is 1"):
         hybrid_covariance(pred, samp, 1.0, training=True)
+
+
+def test_the_energy_of_the_score_is_the_slope_of_the_likelihood(small_scenario):
+    """d ln p(y) / dp of a further source at a, at p = 0: |X^H a|^2 - sum_l g_l^H C_l^-1 g_l, by differences of dense C_l."""
+    o = simulate(small_scenario, seed=2, split="test", start=0, stop=1, snr_db=10.0, count=3).observation
+    y, codes, H = (x[0].to(torch.complex128) for x in (o.y, o.codebook, o.H))
+    R = FactoredCovariance(gaussian(1, 16, 2)).normalised()
+    noise_var, a = o.noise_var.double(), gaussian(16, seed=5)
+    X = score_snapshots(y[None], codes[None], H[None], noise_var, R)
+    p_tot = element_power(y[None], H[None], noise_var)
+    G = H * codes[:, None]
+    C = p_tot * G @ R.factor[0] @ R.factor[0].mH @ G.mH + noise_var * torch.eye(4)
+    g = (G @ a)[..., None]
+
+    def log_likelihood(p):
+        total = C + p * g @ g.mH
+        fit = (y[:, None].conj() @ torch.linalg.solve(total, y[..., None])).real.sum()
+        return -(torch.linalg.slogdet(total).logabsdet.sum() + fit)
+
+    step = 1e-6 * float(p_tot)
+    slope = (log_likelihood(step) - log_likelihood(-step)) / (2 * step)
+    expected = (X[0].mH @ a).abs().square().sum() - (g.mH @ torch.linalg.solve(C, g)).real.sum()
+    assert float(slope) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_a_covariance_that_explains_the_snapshots_leaves_little_score(small_scenario):
+    """Given R_true the energy of the score at the sources is that of noise; given white R it is several times as much."""
+    scenes = simulate(small_scenario, seed=2, split="test", start=0, stop=64, snr_db=20.0, count=2)
+    o, t = scenes.observation, scenes.truth
+    A = steering_matrix(small_scenario.array(), polar_of(torch.where(t.present[..., None], t.location, torch.ones(3))))
+    white = FactoredCovariance(torch.eye(16, dtype=torch.complex64).expand(64, -1, -1))
+    true = true_covariance(A, t.power)
+    energy = [
+        (score_snapshots(o.y, o.codebook, o.H, o.noise_var, R).mH @ A[:, :, :2]).abs().square().sum(1).mean()
+        for R in (true, white)
+    ]
+    assert energy[0] < energy[1] / 3

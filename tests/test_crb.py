@@ -132,19 +132,24 @@ def test_deterministic_bound_equals_the_dense_formula(small_scenario):
         np.testing.assert_allclose(bound.covariance[0, k].numpy(), V[3 * k : 3 * k + 3, 3 * k : 3 * k + 3], rtol=1e-5)
 
 
-def test_the_two_bounds_meet_at_high_snr(small_scenario):
-    w = world(roomy(small_scenario), [1, 2, 3], snr_db=40, seed=2)
-    o, K = w.observation, 3
+@pytest.mark.parametrize("which", ["small", "default"])
+def test_the_two_bounds_meet_at_high_snr(scenario, small_scenario, which):
+    """Within 1 % at 40 dB with s_l s_l^H replaced by P; the default scenario with up to K_MAX sources 0.1 apart."""
+    if which == "small":
+        w = world(roomy(small_scenario), [1, 2, 3], snr_db=40, seed=2)
+    else:
+        w = world(scenario, [1, 2, 3, 4, 5] * 8, snr_db=40, seed=2, spread=0.1, depth=(0.0, 1.0))
+    o, K, batch = w.observation, w.scenario.K_MAX, len(w.location)
     A, dA = location_derivatives(w.scenario.array(), w.location)
     G = o.H[:, None] * o.codebook[:, :, None]
     Z = (G @ torch.cat([A, dA.flatten(-2)], dim=-1)[:, None]).mT
     P = torch.diag_embed(w.power).to(torch.complex128)[:, None].expand(-1, w.scenario.snapshots, -1, -1)
     high = bound_of(deterministic_information(Z, P, o.noise_var), w.location, w.present, FREE)
     full = stochastic(w)
-    for k in range(K):
-        on = w.present[:, k]
-        torch.testing.assert_close(high.position[on, k], full.position[on, k], rtol=0.01, atol=0)
-    assert stochastic_information(Z, w.power, o.noise_var).shape == (3, 13, 13)
+    for name in ("position", "distance", "angle"):
+        one, other = (getattr(bound, name)[w.present] for bound in (high, full))
+        torch.testing.assert_close(one, other, rtol=0.01, atol=0)
+    assert stochastic_information(Z, w.power, o.noise_var).shape == (batch, 4 * K + 1, 4 * K + 1)
 
 
 def test_far_line_array_has_the_closed_form():
@@ -182,6 +187,15 @@ def test_absent_sources_are_no_parameters(small_scenario):
     torch.testing.assert_close(stochastic(alone).position[1, 0], bound.position[1, 0])
 
 
+def test_what_stands_in_an_absent_slot_does_not_matter(small_scenario):
+    w = world(small_scenario, [1, 2])
+    o, empty = w.observation, w.location.masked_fill(~w.present[..., None], 0.0)  # as `Truth` has it
+    known = (small_scenario.array(), FREE, o.codebook, o.H)
+    for bound, rest in ((stochastic_bound, w.power * w.present), (deterministic_bound, w.symbols)):
+        one, two = (bound(*known, location, rest, o.noise_var) for location in (w.location, empty))
+        torch.testing.assert_close(one.position, two.position, equal_nan=True)
+
+
 def test_a_fixed_coordinate_never_raises_the_bound(small_scenario):
     w = world(small_scenario, [2, 3])
     every, fixed = stochastic(w), stochastic(w, (True, True, False))
@@ -205,33 +219,6 @@ def test_noise_scales_the_deterministic_bound(small_scenario):
         for factor in (1.0, 4.0)
     )
     torch.testing.assert_close(four, 2 * one)
-
-
-@pytest.mark.parametrize(("span", "expected"), [((1.0, 2.0), 0.018), ((2.0, 3.0), 0.042), ((3.0, 5.0), 0.101)])
-def test_the_bound_reproduces_the_design_table(scenario, span, expected):
-    """12 x 12, M = 16, L = 64, K = 2, equal powers, 10 dB, Rician k 0.5..10, line of sight from the far field.
-
-    The median root-CRB of the range over 2 x 60 sources against a published one: two independent computations of it
-    agree within 20 %, and its sampling error here is about 10 %; 35 % is allowed.
-    """
-    wide = dataclasses.replace(scenario, snapshots=64, distance_span_m=span, K_MAX=2, K_span=(2, 2))
-    w = world(wide, [2] * 60, snr_db=10, seed=3, spread=0.2, depth=(0.0, 1.0))
-    rng = np.random.default_rng(4)
-    k = rng.uniform(0.5, 10, (60, 1, 1))
-    places = elements(12, 12, wide.wavelength)
-    line = [
-        np.outer(
-            np.exp(1j * np.pi * np.arange(16) * math.sin(rng.uniform(-1, 1))),
-            steering(places, wide.wavelength, rng.uniform(-1, 1), rng.uniform(-0.5, 0.5), 1e6),
-        )
-        for _ in range(60)
-    ]
-    H = np.sqrt(k / (1 + k)) * np.array(line) + np.sqrt(1 / (1 + k)) * w.observation.H.numpy()
-    G = torch.from_numpy(H)[:, None] * w.observation.codebook[:, :, None]
-    signal = (G @ w.A[:, None]).abs().square().sum(-1).mean((1, 2))
-    observation = dataclasses.replace(w.observation, H=torch.from_numpy(H), noise_var=signal / 10)
-    equal = dataclasses.replace(w, observation=observation, power=torch.ones_like(w.power))
-    assert float(stochastic(equal).distance.median()) == pytest.approx(expected, rel=0.35)
 
 
 def test_the_prior_of_a_ray_is_its_uniform_deviation():

@@ -16,9 +16,18 @@ from risloc.params import build
 from risloc.preset_files import preset, preset_names
 from risloc.scene import Scenario, Scenes
 from risloc.simulation import simulate
+from risloc.sparse import SparseConfig
 
 SEARCH = SearchConfig(
-    grid=GridConfig(step_beams=0.4, planes=5), rank=8, peaks=8, separation=0.05, pursuit_peaks=3, iterations=20
+    grid=GridConfig(step_beams=0.4, planes=5),
+    rank=8,
+    peaks=10,
+    separation=0.05,
+    score_peaks=2,
+    pursuit_peaks=3,
+    steps_between=4,
+    iterations=20,
+    sparse=SparseConfig(grid=GridConfig(step_beams=0.6, planes=3), iterations=5),
 )
 ALL = dataclasses.replace(LOSS, lam_nll=0.1)
 
@@ -60,12 +69,15 @@ def test_every_search_answers_inside_the_domain(preset_scenario: Scenario, snr_d
     with torch.inference_mode():
         prediction, R_samp, R_blend = net.blend(observation)
         sensing = localiser.sensing(observation)
+        offered = localiser.hybrid_candidates(observation, prediction.R_pred, R_blend, prediction.polar)
         answers = [
-            *localiser.refined(sensing, R_blend, count, None, slots=prediction.polar),
-            *localiser.back_projection(sensing, net.snapshots(observation), count, None),
+            *localiser.select(sensing, offered, [count, None]),
+            *localiser.back_projection(sensing, R_samp, count, None),
             *localiser.pursuit(sensing, observation, count, None),
+            *localiser.refined(sensing, localiser.sparse(sensing), count, None),
         ]
-        plain = [localiser.plain(R, count) for R in (R_blend, R_samp)]
+        spectra = (localiser.music, localiser.mvdr, localiser.beamforming)
+        plain = [spectrum(R, count) for R in (R_blend, R_samp) for spectrum in spectra]
     for found in [*answers, *plain]:
         assert found.polar.isfinite().all()
         assert localiser.domain.contains(found.polar[found.present]).all()

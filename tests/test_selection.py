@@ -59,7 +59,7 @@ def test_gain_is_the_decrease_of_the_cost(small_scenario):
 def test_at_high_snr_every_source_is_found(scenario_8, name, known):
     w = world(scenario_8, [0, 1, 2, 3, 1, 2], snr_db=40, seed=2)
     s, candidates = source(name, w)
-    [found] = select_and_fit(s, candidates, [w.count if known else None], 3, iterations=30)
+    [found] = select_and_fit(s, candidates, [w.count if known else None], 3, steps_between=4, iterations=30)
     assert found.present.sum(1).tolist() == w.count.tolist()
     error = position_error(found, w)
     assert error.max() < 0.1
@@ -74,7 +74,7 @@ def test_a_scene_without_candidates_has_no_estimates(scenario_8):
     w = world(scenario_8, [2, 2])
     s = sensing(w)
     none = Peaks(w.polar, torch.zeros(2, 3, dtype=torch.float64), torch.tensor([[False] * 3, [True, False, False]]))
-    [found] = select_and_fit(s, PeakCandidates(s, none), [w.count], 3, iterations=5)
+    [found] = select_and_fit(s, PeakCandidates(s, none), [w.count], 3, steps_between=4, iterations=5)
     assert found.present.sum(1).tolist() == [0, 1]
     assert not found.resolved[0].any()
 
@@ -99,14 +99,14 @@ def test_a_fixed_coordinate_is_no_parameter_of_bic(scenario_8, monkeypatch):
         w = world(dataclasses.replace(scenario_8, elevation_span_deg=span), [1], snr_db=30)
         counted.clear()
         s, candidates = source("back_projection", w)
-        select_and_fit(s, candidates, [None], 2, iterations=5)
+        select_and_fit(s, candidates, [None], 2, steps_between=4, iterations=5)
         assert counted == [0, each, 2 * each]
 
 
 def test_bic_rarely_hears_a_source_in_noise(scenario_8):
     w = world(scenario_8, [0] * 60, snr_db=0, seed=4)
     s, candidates = source("back_projection", w)
-    [found] = select_and_fit(s, candidates, [None], 3, iterations=15)
+    [found] = select_and_fit(s, candidates, [None], 3, steps_between=4, iterations=15)
     assert found.present.any(1).sum() <= 6
 
 
@@ -114,7 +114,7 @@ def test_standard_deviations_cover_the_errors(scenario_8):
     """One source at 25 dB, 300 scenes: normalised squared errors average to 1 within five standard errors."""
     w = world(scenario_8, [1] * 300, snr_db=25, seed=6)
     s, candidates = source("oracle", w)
-    [found] = select_and_fit(s, candidates, [w.count], 3, iterations=30)
+    [found] = select_and_fit(s, candidates, [w.count], 3, steps_between=4, iterations=30)
     z2 = (position_error(found, w) / found.position_std[:, 0]).square()
     assert 0.75 < z2.mean() < 1.3
 
@@ -122,8 +122,8 @@ def test_standard_deviations_cover_the_errors(scenario_8):
 @pytest.mark.parametrize("name", SOURCES)
 def test_one_selection_answers_as_two_would(scenario_8, name):
     w = world(scenario_8, [0, 1, 2, 3, 3, 2], snr_db=15, seed=8)
-    both = select_and_fit(*source(name, w), [w.count, None], 3, iterations=30)
+    both = select_and_fit(*source(name, w), [w.count, None], 3, steps_between=4, iterations=30)
     for found, count in zip(both, (w.count, None), strict=True):
-        [alone] = select_and_fit(*source(name, w), [count], 3, iterations=30)
+        [alone] = select_and_fit(*source(name, w), [count], 3, steps_between=4, iterations=30)
         assert (alone.present == found.present).all()
         torch.testing.assert_close(alone.polar[alone.present], found.polar[found.present], rtol=1e-6, atol=1e-6)

@@ -2,14 +2,13 @@ import dataclasses
 import math
 
 import numpy as np
-import pytest
 import torch
 from worlds import roomy, world
 
 from risloc.coordinates import from_box, to_box
 from risloc.geometry import polar_of
 from risloc.likelihood import Sensing
-from risloc.stochastic import _Stochastic, bic, fit_powers, fit_stochastic, information, log_likelihood
+from risloc.stochastic import _Stochastic, fit_powers, fit_stochastic, information, log_likelihood
 
 
 def sensing(w):
@@ -113,8 +112,3 @@ def test_joint_fit_is_monotone_inside_and_stationary(small_scenario):
     assert fit.converged.all()
     assert w.scenario.domain().contains(fit.polar, margin=1e-9).all()
     torch.testing.assert_close(fit.value, -log_likelihood(s, fit.polar, power) - s.y[0].numel() * math.log(math.pi))
-
-
-@pytest.mark.parametrize(("parameters", "samples", "expected"), [(0, 256, 20.0), (12, 256, 20 + 12 * math.log(256))])
-def test_bic_is_twice_f_and_a_log_for_each_parameter(parameters, samples, expected):
-    assert float(bic(torch.tensor(10.0), parameters, samples)) == pytest.approx(expected)

@@ -9,15 +9,18 @@ import torch
 from learning import FIT, LOSS, network, scenes
 
 from risloc.covariance import FactoredCovariance
+from risloc.device import half_precision
 from risloc.loss import LossConfig, LossWeights, TermError
 from risloc.scene import Scenario, Scenes
-from risloc.training import FirstStep, FitConfig, Trainer, has_bfloat16, nmse_silent, subspace_distance, validate
+from risloc.training import FirstStep, FitConfig, Trainer, nmse_silent, subspace_distance, validate
 
 CPU = torch.device("cpu")
 
 
-def trainer_for(scenario: Scenario, *, loss: LossConfig = LOSS, fit: FitConfig = FIT, epochs: int = 4) -> Trainer:
-    return Trainer(network(scenario), loss, fit, epochs=epochs, steps_per_epoch=2, device=CPU)
+def trainer_for(
+    scenario: Scenario, *, loss: LossConfig = LOSS, fit: FitConfig = FIT, epochs: int = 4, amp: bool = False
+) -> Trainer:
+    return Trainer(network(scenario, amp=amp), loss, fit, epochs=epochs, steps_per_epoch=2, device=CPU)
 
 
 def quiet(_: object) -> None:
@@ -182,11 +185,11 @@ def test_subspace_distance_is_zero_for_the_truth_and_one_for_its_complement(smal
 
 
 def test_mixed_precision_stays_near_full_precision(small_scenario: Scenario) -> None:
-    if not has_bfloat16(CPU):
+    if half_precision(CPU) is None:
         pytest.skip("this processor has no bfloat16 units")
     data, ends = scenes(small_scenario, 32), []
     for amp in (False, True):
-        trainer = trainer_for(small_scenario, fit=dataclasses.replace(FIT, amp=amp), epochs=20)
+        trainer = trainer_for(small_scenario, amp=amp, epochs=20)
         for _ in range(20):
             last = epoch(trainer, data)
         ends.append(last["loss_nmse"])
