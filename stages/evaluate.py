@@ -1,6 +1,5 @@
-"""Evaluate every method on the test scenes, beside the bound: tables by SNR, by K and by cell, and figures."""
+"""Evaluate every method on the test scenes, beside the bound: tables, figures and a page that holds them all."""
 
-from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,17 +9,33 @@ from risloc.checkpoint import check_geometry, load_checkpoint
 from risloc.crb import prior_deviation
 from risloc.localise import Localiser, SearchConfig
 from risloc.network import HybridNetwork
-from risloc.params import ParamError, param
+from risloc.params import ParamError, as_mapping, param
 from risloc.scene import Scenario
 from risloc.shards import ShardReader, batches
-from stages.figures import plot_errors, plot_spectrum, telling_scene
-from stages.methods import K_RULES, run_methods
-from stages.report import Reporter, write_csv, write_json
-from stages.tables import Row, Scores, Table, error_curves, flat_metrics, score, score_bound, tabulate
+from stages.calibration import calibration
+from stages.drawing import Subject, save
+from stages.figures import draw
+from stages.labels import chosen
+from stages.methods import K_RULES, model_orders, run_methods
+from stages.model_order import k_accuracy
+from stages.page import facts_of, page
+from stages.paired import paired
+from stages.report import Reporter, replacing, write_csv, write_json
+from stages.resolution import resolution
+from stages.scores import Collection, score_bound
+from stages.spectrum_figure import plot_spectrum, telling_scene
+from stages.tables import Row, Table, ablation, curves, flat_metrics, json_ready, number, tabulate, timing
 
 __all__ = ["EvaluateConfig", "run"]
 
-CURVES = ("R_blend", "R_pred", "R_samp", "R_true", "untrained")
+Tables = dict[str, list[Row]]
+CURVES = {
+    "error": "position_error_median_m",
+    "ratio": "error_over_root_crb_median",
+    "within_3_root_crb": "within_3_root_crb",
+    "K_accuracy": "K_accuracy",
+}
+"""Columns of by_snr.csv that stand once more in curves/, one column a method, for line plots."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +72,9 @@ def run(
 ) -> None:
     """Locate the sources of every test scene by every method and write what came of it.
 
+    Into `evaluate_report`: a CSV for each table, all of them as tables.json, by_snr as curves/, the figures as PNG, and
+    page.html, which holds tables and figures and needs no other file.
+
     Raises
     ------
     risloc.shards.ShardError, risloc.checkpoint.CheckpointError
@@ -67,27 +85,24 @@ def run(
     report.params({f"loss_used.{name}": value for name, value in trained.get("loss", {}).items()})
     check_geometry(network, scenario)
     localiser = Localiser(scenario, evaluate.search)
-    scenes, methods, seconds = _score_all(seed, reader, localiser, network, evaluate, report)
-    table = Table(cutoffs=evaluate.gospa_cutoffs, confidence=evaluate.confidence, seed=seed)
-    columns, scored = scenes.columns(), {name: scores.columns() for name, scores in methods.items()}
-    by_snr = tabulate(columns, scored, ["snr_db"], table)
-    names = [f"{name}_{step}{_suffix(evaluate)}" for name in CURVES for step in ("refined", "plain")]
-    names += [f"{name}_refined{_suffix(evaluate)}" for name in ("back_projection", "pursuit")]
-    curves = error_curves(by_snr, names)
+    collected = _score_all(seed, reader, localiser, network, evaluate, report)
+    tables = _tables(collected, evaluate, seed)
     evaluate_report.mkdir(parents=True, exist_ok=True)
-    write_csv(evaluate_report / "by_snr.csv", by_snr)
-    write_csv(evaluate_report / "by_k.csv", tabulate(columns, scored, ["count"], table))
-    write_csv(evaluate_report / "by_cell.csv", tabulate(columns, scored, ["snr_db", "count"], table))
-    write_csv(evaluate_report / "error_by_snr.csv", curves)
-    plot_errors(by_snr, _suffix(evaluate), evaluate_report / "error_by_snr.png")
-    shown = telling_scene(columns["count"], columns["snr_db"])
-    plot_spectrum(reader.read(slice(shown, shown + 1)), localiser, network, evaluate_report / "spectrum.png")
-    flat = flat_metrics(by_snr)
+    _write_tables(tables, evaluate, evaluate_report)
+    subject = Subject(tables, evaluate.k_rules, evaluate.gospa_cutoffs[0])
+    figures = save(draw(subject), evaluate_report)
+    shown = telling_scene(collected.scenes["count"], collected.scenes["snr_db"])
+    figures["spectrum"] = evaluate_report / "spectrum.png"
+    plot_spectrum(reader.read(slice(shown, shown + 1)), localiser, network, figures["spectrum"])
+    with replacing(evaluate_report / "page.html") as temporary:
+        facts = facts_of(seed, reader, network, trained, checkpoint, as_mapping(evaluate))
+        temporary.write_text(page(subject, figures, facts, evaluate.confidence), encoding="utf-8")
+    flat = flat_metrics(tables["by_snr"])
     write_json(metrics, flat)
     report.metrics({key: value for key, value in flat.items() if value is not None})
-    report.metrics({f"ms_per_scene/{name}": 1e3 * s / len(reader) for name, s in seconds.items()})
+    report.metrics({f"ms_per_scene/{row['method']}": number(row, "ms_per_scene") for row in tables["time"]})
     report.artifact(evaluate_report)
-    _say(by_snr, names, report)
+    _say(tables["by_snr"], evaluate.k_rules[0], report)
 
 
 def _score_all(
@@ -97,23 +112,21 @@ def _score_all(
     network: HybridNetwork,
     evaluate: EvaluateConfig,
     report: Reporter,
-) -> tuple[Scores, dict[str, Scores], dict[str, float]]:
+) -> Collection:
     """Batch by batch: what is kept of a scene is a row of numbers for each method."""
     untrained = _untrained(network, seed)
     prior = prior_deviation(localiser.domain)
-    facts: Scores = Scores()
-    methods: dict[str, Scores] = defaultdict(Scores)
-    seconds: dict[str, float] = defaultdict(float)
+    collected = Collection(reader.scenario, evaluate.gospa_cutoffs)
     with torch.inference_mode(), report.progress(len(reader), "scenes") as advance:
         for scenes in batches(reader, evaluate.batch):
             bounds = score_bound(scenes, localiser, prior, reader.scenario.waveform)
-            truth = scenes.truth
-            facts.add(snr_db=truth.snr_db, count=truth.count, root_crb=bounds.position, clipped=bounds.clipped)
+            collected.add_scenes(scenes, bounds)
             for result in run_methods(scenes, localiser, network, untrained, evaluate.k_rules):
-                methods[result.name].add(**score(scenes, bounds, result.located, evaluate.gospa_cutoffs))
-                seconds[result.name] += result.seconds
+                collected.add_result(scenes, bounds, result)
+            prediction, R_samp, _ = network.blend(scenes.observation)
+            collected.add_orders(model_orders(scenes, localiser, R_samp, prediction))
             advance(len(scenes))
-    return facts, methods, seconds
+    return collected
 
 
 def _untrained(network: HybridNetwork, seed: int) -> HybridNetwork:
@@ -124,14 +137,42 @@ def _untrained(network: HybridNetwork, seed: int) -> HybridNetwork:
     return fresh.eval()
 
 
-def _suffix(evaluate: EvaluateConfig) -> str:
-    return "" if evaluate.k_rules[0] == "known" else f"_{evaluate.k_rules[0]}"
+def _tables(collected: Collection, evaluate: EvaluateConfig, seed: int) -> Tables:
+    """Every table by its name. `resolution` has no row where no scene has two sources."""
+    table = Table(cutoffs=evaluate.gospa_cutoffs, confidence=evaluate.confidence, seed=seed)
+    scenes, methods = collected.scenes, collected.methods
+    by_snr, times = tabulate(scenes, methods, ["snr_db"], table), timing(collected.times, evaluate.batch, table)
+    return {
+        "by_snr": by_snr,
+        "by_k": tabulate(scenes, methods, ["count"], table),
+        "by_cell": tabulate(scenes, methods, ["snr_db", "count"], table),
+        "paired": paired(scenes, methods, table),
+        "resolution": resolution(scenes, methods, table),
+        "k_accuracy": k_accuracy(scenes, methods, collected.orders, table),
+        "calibration": calibration(scenes, methods, table),
+        "time": times,
+        "ablation": ablation(by_snr, times, table),
+    }
 
 
-def _say(rows: list[Row], names: list[str], report: Reporter) -> None:
+def _write_tables(tables: Tables, evaluate: EvaluateConfig, folder: Path) -> None:
+    """A table without rows has no columns either, and no file; in tables.json it is an empty list."""
+    for name, rows in tables.items():
+        if rows:
+            write_csv(folder / f"{name}.csv", rows)
+    write_json(folder / "tables.json", json_ready(tables))
+    by_snr = tables["by_snr"]
+    columns = CURVES | {"gospa": f"gospa_{evaluate.gospa_cutoffs[0]:g}m"}
+    for name, column in columns.items():
+        bound = "root_crb_median_m" if name == "error" else None
+        write_csv(folder / "curves" / f"{name}_by_snr.csv", curves(by_snr, column, bound))
+
+
+def _say(rows: list[Row], rule: str, report: Reporter) -> None:
     """The headline table in the log: median position error [m] by SNR."""
-    snrs = sorted({float(str(row["snr_db"])) for row in rows})
+    snrs = sorted({number(row, "snr_db") for row in rows})
     cell = {(row["method"], row["snr_db"]): row for row in rows}
+    names = [method.name for method in chosen([str(row["method"]) for row in rows], rule=rule, ablations=True)]
     report.line("median position error [m] by SNR [dB]: " + " ".join(f"{snr:8g}" for snr in snrs))
     bound = " ".join(f"{cell[names[0], snr]['root_crb_median_m']:8.3g}" for snr in snrs)
     report.line(f"{'root-CRB':>37s}: {bound}")

@@ -2,6 +2,8 @@ import csv
 import dataclasses
 import json
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,14 +19,26 @@ from risloc.preset_files import preset
 from risloc.scene import Scenario
 from risloc.shards import ShardConfig, ShardError
 from risloc.simulation import simulate as draw
+from risloc.sparse import SparseConfig
 from stages import evaluate, shard, simulate
-from stages.figures import telling_scene
+from stages.figures import FIGURES
+from stages.labels import method_of
 from stages.report import ConsoleReporter
-from stages.tables import score_bound
+from stages.scores import score_bound
+from stages.spectrum_figure import telling_scene
 
+PARAMS = read_yaml(Path(__file__).parents[1] / "params.yaml")
 GRID = GridConfig(step_beams=0.36, planes=3)
-NETWORK = NetworkConfig(head="manifold", channels=8, blocks=1, passes=1)
-SEARCH = SearchConfig(grid=GRID, rank=6, peaks=6, separation=0.05, pursuit_peaks=2, iterations=20)
+NETWORK = dataclasses.replace(build(NetworkConfig, PARAMS["network"], "network"), channels=8, blocks=1, passes=1)
+SEARCH = dataclasses.replace(
+    build(SearchConfig, PARAMS["evaluate"]["search"], "evaluate.search"),
+    grid=GRID,
+    rank=6,
+    peaks=10,
+    pursuit_peaks=2,
+    iterations=20,
+    sparse=SparseConfig(grid=GRID, iterations=10),
+)
 CONFIG = evaluate.EvaluateConfig(
     batch=8, k_rules=("known", "bic"), gospa_cutoffs=(2.0, 0.5), confidence=0.9, search=SEARCH
 )
@@ -86,19 +100,65 @@ def rows(path):
 def test_every_method_stands_in_every_table(result):
     out, _ = result
     names = {f"{label}_{step}" for label in LABELS for step in ("refined", "plain")}
-    names |= {"back_projection_refined", "pursuit_refined"}
+    names |= {f"{label}_plain" for label in ("slots", "beamforming", "mvdr", "sbl", "omp")}
+    names |= {f"{label}_refined" for label in ("back_projection", "sbl", "nomp")}
+    names |= {f"{label}_stochastic" for label in ("R_blend", "nomp", "R_true")}
     names |= {f"{name}_bic" for name in names}
     by_snr = rows(out / "report" / "by_snr.csv")
-    assert {row["method"] for row in by_snr} == names
+    methods = {row["method"] for row in by_snr}
+    assert names == {name for name in methods if not method_of(name).ablation}
+    assert any(method_of(name).ablation for name in methods)
+    for name in ("by_snr", "by_k", "by_cell", "resolution", "time"):
+        assert {row["method"] for row in rows(out / "report" / f"{name}.csv")} == methods
     assert {row["snr_db"] for row in by_snr} == {"10", "30"}
     assert {row["count"] for row in rows(out / "report" / "by_k.csv")} == {"1", "2", "3"}
-    assert len(rows(out / "report" / "by_cell.csv")) == len(names) * 6
+    assert len(rows(out / "report" / "by_cell.csv")) == len(methods) * 6
     assert all(row["scenes"] == "6" and row["sources"] == "12" for row in by_snr)
     for row in by_snr:
         values = [float(row[f"gospa_2m{end}"]) for end in ("_low", "", "_high")]
         assert values == sorted(values)
-        if row["method"] == "pursuit_refined":  # others may run out of peaks
+        if row["method"] == "nomp_refined":  # others may run out of peaks
             assert float(row["K_accuracy"]) == 1
+
+
+def test_only_a_fit_says_whether_it_is_resolved(result):
+    out, _ = result
+    for row in rows(out / "report" / "by_snr.csv"):
+        if row["method"] in ("R_blend_refined", "nomp_refined_bic"):
+            assert 0 <= float(row["unresolved_low"]) <= float(row["unresolved"]) <= 1
+            assert 0 <= int(row["not_converged"]) <= 6
+        elif row["method"] in ("R_blend_plain", "mvdr_plain_bic"):
+            assert row["unresolved"] == row["not_converged"] == ""
+
+
+def test_every_known_method_has_words_and_a_colour_of_its_own(result):
+    out, _ = result
+    shown = [method_of(row["method"]) for row in rows(out / "report" / "by_snr.csv") if row["snr_db"] == "10"]
+    known = [m for m in shown if m.rule == "known" and not m.ablation]
+    assert all(m.short != m.source or m.source.startswith("R_") or m.source == "beamforming" for m in known)
+    for step in ("refined", "plain"):
+        looks = [(m.colour, m.marker, m.line) for m in known if m.step == step]
+        assert len(set(looks)) == len(looks)
+
+
+def test_the_page_and_the_tables_hold_the_same_numbers(result):
+    out, _ = result
+    tables = json.loads((out / "report" / "tables.json").read_text())
+    text = (out / "report" / "page.html").read_text()
+    words = set(re.split(r"[\s\[\],<>]+", text))
+    for name in ("by_snr", "by_k", "by_cell", "paired", "resolution", "k_accuracy", "calibration", "time", "ablation"):
+        own = rows(out / "report" / f"{name}.csv")
+        assert len(tables[name]) == len(own) > 0
+        for ours, theirs in zip(own, tables[name], strict=True):
+            assert ours.keys() == theirs.keys()
+            for column, value in ours.items():
+                if theirs[column] is None:
+                    assert value in ("", "inf", "-inf", "nan")
+                else:
+                    assert value == str(theirs[column])
+                assert set(value.split()) <= words
+    for fact in ("sha256 of the weights", "network.channels", "min_separation_uv"):
+        assert fact in text
 
 
 def test_the_oracle_is_exact(result):
@@ -112,13 +172,14 @@ def test_metrics_are_flat_finite_and_logged(result):
     out, report = result
     flat = json.loads((out / "evaluate.json").read_text())
     assert "position_error_median/R_blend_refined/snr10" in flat
-    assert "K_accuracy/pursuit_refined_bic/snr30" in flat
+    assert "K_accuracy/nomp_refined_bic/snr30" in flat
     assert all(value is None or math.isfinite(value) for value in flat.values())
     logged = {key: value for kind, (values, _) in _metrics(report) for key, value in values.items()}
     assert logged["position_error_median/R_true_plain/snr10"] == flat["position_error_median/R_true_plain/snr10"]
-    assert logged["ms_per_scene/pursuit_refined"] > 0
+    assert logged["ms_per_scene/nomp_refined"] > 0
     assert ("artifact", out / "report") in report.records
-    for name in ("error_by_snr.png", "spectrum.png", "error_by_snr.csv"):
+    pictures = [f"{drawing.name}.png" for drawing in FIGURES]
+    for name in (*pictures, "spectrum.png", "curves/error_by_snr.csv", "page.html"):
         assert (out / "report" / name).stat().st_size > 100
 
 
@@ -131,7 +192,12 @@ def test_it_is_reproducible_whatever_the_batch(result, world, small_scenario, tm
     run(world, small_scenario, tmp_path, dataclasses.replace(CONFIG, batch=5))
     one, two = (json.loads((path / "evaluate.json").read_text()) for path in (out, tmp_path))
     assert one.keys() == two.keys()
-    same = [one[key] == pytest.approx(two[key], rel=0.02, abs=1e-4) for key in one]
+    nulls = math.inf  # a median that is infinite in both
+    same = [
+        (one[key] if one[key] is not None else nulls)
+        == pytest.approx(two[key] if two[key] is not None else nulls, rel=0.02, abs=1e-4)
+        for key in one
+    ]
     assert sum(same) >= 0.97 * len(same)  # a scene on the verge may fall either way with the rounding
 
 
@@ -193,6 +259,19 @@ def test_the_bound_knows_the_true_covariance_of_the_symbols(small_scenario, wave
     assert own[~there].isnan().all()
 
 
+def test_each_bound_is_at_most_the_deviation_of_its_prior(small_scenario):
+    scenes = draw(small_scenario, seed=1, split="test", start=0, stop=6, snr_db=-60.0, count=2)
+    bounds = score_bound(scenes, Localiser(small_scenario, SEARCH), 0.7, "independent")
+    there = scenes.truth.present
+    assert bounds.clipped[there].all()
+    assert not bounds.clipped[~there].any()
+    low, high = small_scenario.distance_span_m
+    angle = math.radians(math.hypot(120, 60)) / math.sqrt(12)
+    for bound, most in ((bounds.position, 0.7), (bounds.distance, (high - low) / math.sqrt(12)), (bounds.angle, angle)):
+        torch.testing.assert_close(bound[there], torch.full_like(bound[there], most))
+        assert bound[~there].isnan().all()
+
+
 def test_the_scene_that_is_shown_has_several_sources_at_a_middling_snr():
     count, snr_db = np.array([0] * 300 + [5, 3, 3, 3, 1]), np.array([10.0] * 301 + [20.0, 5.0, 5.0, 10.0])
     assert telling_scene(count, snr_db) == 302
@@ -204,7 +283,7 @@ def test_a_linear_array_with_coherent_sources_is_evaluated(tmp_path):
     run(tmp_path, line, tmp_path)
     by_snr = rows(tmp_path / "report" / "by_snr.csv")
     assert all(0 < float(row["root_crb_median_m"]) < 20 for row in by_snr)
-    assert all(float(row["K_accuracy"]) == 1 for row in by_snr if row["method"] == "pursuit_refined")
+    assert all(float(row["K_accuracy"]) == 1 for row in by_snr if row["method"] == "nomp_refined")
 
 
 def test_scenes_without_a_source_alone_are_evaluated(small_scenario, tmp_path):

@@ -15,7 +15,7 @@ from pipeline.layout import PATHS, STAGES
 from risloc.params import read_yaml
 
 SCIENCE = {"torch", "numpy", "h5py", "scipy", "yaml", "safetensors", "jaxtyping"}
-STAGE_WORK = SCIENCE | {"tqdm", "matplotlib", "optuna"}
+STAGE_WORK = SCIENCE | {"tqdm", "matplotlib", "jinja2", "optuna"}
 ORCHESTRATION = {"prefect", "mlflow", "dvc"}
 STANDARD = set(sys.stdlib_module_names)
 DESCRIBED = yaml.safe_load((Path(__file__).parents[1] / "dvc.yaml").read_text(encoding="utf-8"))
@@ -139,13 +139,13 @@ def test_plots_are_of_outputs() -> None:
 def test_every_cached_output_is_ignored_by_git(repository: Path) -> None:
     outs = [out for stage in DESCRIBED["stages"].values() for out in stage["outs"]]
     done = subprocess.run(
-        ["git", "check-ignore", "--no-index", *outs, "mlflow.db", "mlartifacts/", ".state/", "study/"],
+        ["git", "check-ignore", "--no-index", *outs, "mlflow.db", "mlartifacts/", ".state/", "study/", "peers/"],
         cwd=repository,
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.stdout.split() == [*outs, "mlflow.db", "mlartifacts/", ".state/", "study/"]
+    assert done.stdout.split() == [*outs, "mlflow.db", "mlartifacts/", ".state/", "study/", "peers/"]
 
 
 def _documents(repository: Path) -> list[Path]:

@@ -1,0 +1,166 @@
+"""Scores of every method, scene by scene: what is kept of a batch is a row of numbers a scene for each method."""
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from risloc.crb import deterministic_bound, stochastic_bound
+from risloc.geometry import location_of, polar_of, position_of
+from risloc.localise import Localiser
+from risloc.metrics import gospa, match, resolved_scenes
+from risloc.scene import Scenario, Scenes
+from stages.calibration import standardised
+from stages.methods import Result
+from stages.resolution import beams_of, closest_pair, pair_resolved
+from stages.tables import Columns
+
+__all__ = ["Bounds", "Collection", "Scores", "score", "score_bound"]
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """The root-CRBs of a batch, each clipped to the prior's deviation; NaN where there is no source.
+
+    position, distance : metres.  angle : radians.  clipped : where the position's was.
+    """
+
+    position: Tensor
+    distance: Tensor
+    angle: Tensor
+    clipped: Tensor
+
+
+class Scores:
+    """Columns of per-scene scores of one method (or of the scenes themselves), batch by batch."""
+
+    def __init__(self) -> None:
+        self._parts: list[Columns] = []
+
+    def add(self, **columns: Tensor) -> None:
+        """Append a batch; the first axis of every column runs over its scenes."""
+        self._parts.append({name: value.detach().cpu().numpy() for name, value in columns.items()})
+
+    def columns(self) -> Columns:
+        """All scenes so far."""
+        return {name: np.concatenate([part[name] for part in self._parts]) for name in self._parts[0]}
+
+
+class Collection:
+    """All scores of an evaluation: of the scenes, of each method, of each estimator of K, and what each method took."""
+
+    def __init__(self, scenario: Scenario, cutoffs: Sequence[float]) -> None:
+        self.scenario, self.cutoffs = scenario, cutoffs
+        self._scenes, self._methods, self._orders = (
+            Scores(),
+            defaultdict[str, Scores](Scores),
+            defaultdict[str, Scores](Scores),
+        )
+        self.times: dict[str, list[tuple[int, float]]] = defaultdict(list)
+
+    def add_scenes(self, scenes: Scenes, bounds: Bounds) -> None:
+        """What is known of a batch before anyone looks at it."""
+        t = scenes.truth
+        separation, _ = closest_pair(beams_of(_true_polar(scenes), self.scenario), t.present)
+        self._scenes.add(
+            snr_db=t.snr_db,
+            count=t.count,
+            root_crb=bounds.position,
+            root_crb_distance=bounds.distance,
+            root_crb_angle=bounds.angle,
+            clipped=bounds.clipped,
+            pair_separation=separation,
+        )
+
+    def add_result(self, scenes: Scenes, bounds: Bounds, result: Result) -> None:
+        """A method's answer to that batch."""
+        self._methods[result.name].add(**score(scenes, bounds, result, self.scenario, self.cutoffs))
+        self.times[result.name].append((len(scenes), result.seconds))
+
+    def add_orders(self, orders: Mapping[str, Tensor]) -> None:
+        """Estimates of K alone for that batch, [B] each."""
+        for name, order in orders.items():
+            self._orders[name].add(count=order)
+
+    @property
+    def scenes(self) -> Columns:
+        """The columns of the scenes."""
+        return self._scenes.columns()
+
+    @property
+    def methods(self) -> dict[str, Columns]:
+        """The columns of each method."""
+        return {name: scores.columns() for name, scores in self._methods.items()}
+
+    @property
+    def orders(self) -> dict[str, Columns]:
+        """The columns of each estimator of K."""
+        return {name: scores.columns() for name, scores in self._orders.items()}
+
+
+def score_bound(scenes: Scenes, localiser: Localiser, prior: float, waveform: str) -> Bounds:
+    """The bound of each source: stochastic for independent symbols, deterministic where the waveform is shared."""
+    o, t, d = scenes.observation, scenes.truth, localiser.domain
+    known = (localiser.array, d.free, o.codebook, o.H, _true_location(scenes))
+    if waveform == "independent":
+        bound = stochastic_bound(*known, t.power, o.noise_var)
+    else:
+        bound = deterministic_bound(*known, t.symbols, o.noise_var)
+    azimuth, elevation, distance = (_deviation(span) for span in (d.azimuth, d.elevation, d.distance))
+    return Bounds(
+        position=bound.position.clamp(max=prior),
+        distance=bound.distance.clamp(max=distance),
+        angle=bound.angle.clamp(max=math.hypot(azimuth, elevation)),
+        clipped=(bound.position > prior) & t.present,
+    )
+
+
+def score(
+    scenes: Scenes, bounds: Bounds, result: Result, scenario: Scenario, cutoffs: Sequence[float]
+) -> dict[str, Tensor]:
+    """The scores of one method on a batch; the first cut-off decides what is matched.
+
+    A method with a fit also has `unresolved` (reported sources), `not_converged`, and its standardised errors.
+    """
+    t, located = scenes.truth, result.located
+    true = _true_polar(scenes)
+    found = match(located.polar, located.present, true, t.present, cutoffs[0])
+    p, q = position_of(location_of(located.polar)), position_of(location_of(true))
+    beams = beams_of(true, scenario)
+    pair = closest_pair(beams, t.present)
+    columns = {
+        "position": found.position,
+        "distance": found.distance,
+        "angle": found.angle,
+        "ratio": found.position / bounds.position,
+        "missed": found.missed,
+        "false": found.false,
+        "count": located.present.sum(1),
+        "resolved": resolved_scenes(found.position, q, t.present),
+        "pair_resolved": pair_resolved(beams_of(located.polar, scenario), found.estimate, beams, *pair),
+    }
+    columns |= {f"gospa_{c:g}m": gospa(p, located.present, q, t.present, c) for c in cutoffs}
+    if (fit := result.estimates) is not None:
+        columns |= {"unresolved": (fit.present & ~fit.resolved).sum(1), "not_converged": ~fit.converged}
+        columns |= standardised(found, fit)
+    return columns
+
+
+def _deviation(span: tuple[float, float]) -> float:
+    """The standard deviation of what is uniform in `span`."""
+    low, high = span
+    return (high - low) / math.sqrt(12)
+
+
+def _true_location(scenes: Scenes) -> Tensor:
+    """Absent slots hold a harmless location instead of zeros."""
+    filler = torch.tensor([0.0, 0.0, 1.0], dtype=scenes.truth.location.dtype)
+    return torch.where(scenes.truth.present[..., None], scenes.truth.location, filler)
+
+
+def _true_polar(scenes: Scenes) -> Tensor:
+    return polar_of(_true_location(scenes))
