@@ -18,7 +18,7 @@ READY := $(VENV)/.ready-$(KEY)
 TORCH := $(shell sed -n '/^torch==/p' constraints.txt)
 LOCAL_SERVER := http://127.0.0.1:4200/api
 
-.PHONY: help setup repro test lint ui server worker deploy study preset ci
+.PHONY: help setup repro test lint ui server worker deploy study peers preset ci
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
@@ -74,6 +74,10 @@ study: setup ## evaluate the trained network on SCENES=1000 scenes a cell, resul
 	python -m pipeline simulate --into $(STUDY) --set data.test_per_cell=$(SCENES)
 	python -m pipeline shard --into $(STUDY)
 	python -m pipeline evaluate --into $(STUDY)
+
+peers: setup ## train and evaluate in the scenario of published work, both waveforms, results in peers/ and docs/peers.md
+	@echo "== peers: into peers/, then docs/peers.md"
+	python -m benchmarks.peers
 
 preset: setup ## write a preset's scenario into params.yaml: make preset NAME=room_3g5
 	@test -n "$(NAME)" || { echo "which one? make preset NAME=, one of: $(basename $(notdir $(wildcard risloc/presets/*.yaml)))" >&2; exit 1; }

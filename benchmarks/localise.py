@@ -1,124 +1,146 @@
-"""Milliseconds a scene of localisation, batched against the plain reference, side by side on one core, step by step.
+"""Milliseconds a scene of localisation on one core: step by step, whole, against NOMP, and against the plain reference.
 
-python -m benchmarks.localise
+    python -m benchmarks.localise [--checkpoint models/checkpoint]
+
+Every figure comes from one run in which all works take turns; a ratio is the median over the rounds. Without a checkpoint
+the network has the weights of a training's start, whose poorer candidates cost the fits behind them some more steps.
 """
 
+import argparse
 import json
-import resource
-import time
-from collections.abc import Callable
+import statistics
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from benchmarks import reference
-from benchmarks.timing import best_seconds
-from risloc.covariance import CovarianceConfig, least_squares_snapshots, sample_covariance
-from risloc.grid import GridConfig, polar_grid
-from risloc.likelihood import Sensing
-from risloc.music import music_peaks, signal_subspace
-from risloc.network import HybridNetwork, NetworkConfig
-from risloc.params import build, read_yaml
-from risloc.preset_files import preset
+from benchmarks.case import SNR_DB, SOURCES, Case
+from benchmarks.timing import alternately, median_ratio
+from risloc.covariance import score_snapshots
+from risloc.likelihood import Fit, fit_conditional
 from risloc.scene import Scenario
-from risloc.selection import MatchingPursuit, PeakCandidates, select_and_fit
-from risloc.simulation import simulate
+from risloc.selection import TIGHT, PeakCandidates, SelectionPath, assess, forward_selection
 from risloc.spectrum import grid_energy, peaks
 
-BATCH, SOURCES, SNR_DB = 64, 3, 10.0
-PEAKS, SEPARATION, ITERATIONS = 12, 0.05, 30
-GRID = GridConfig(step_beams=0.25, planes=8)
-PLAIN = 1
-REPEATS = 7
+BATCH, ROUNDS, SLOW_ROUNDS = 64, 9, 3
+HYBRID, HYBRID_BIC = "hybrid, K known", "hybrid, K by BIC"
+NOMP, NOMP_BIC = "NOMP, K known", "NOMP, K by BIC"
+MUSIC, REFERENCE = "MUSIC on R_samp with Newton refinement", "plain reference: 3-D MUSIC, one scene"
+Works = Mapping[str, Callable[[], object]]
 
 
 def main() -> None:
-    """Print one line a step, the reference beside it, and the same as JSON at the end."""
+    """Print the steps, the wholes and the ratios, and the same as JSON at the end."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--checkpoint", type=Path, help="a trained network; without it, one before training")
+    checkpoint = parser.parse_args().checkpoint
     torch.set_num_threads(1)
-    scenario = build(Scenario, preset("default"), "default")
+    case = Case.of(BATCH, checkpoint=checkpoint)
+    planes, rows, columns = case.localiser.grid.shape
+    network = f"network of {checkpoint}" if checkpoint else "network before training"
+    print(f"K = {SOURCES}, {SNR_DB:g} dB, batch of {BATCH}, grid {planes} x {rows} x {columns}, {network}, one core")
     with torch.inference_mode():
-        steps, points = _steps(scenario)
-    plain = _plain(scenario, points)
-    print(f"K = {SOURCES}, {SNR_DB:g} dB, batch of {BATCH}, grid of {points} points, one core; milliseconds a scene")
-    for name, ms in steps.items():
-        print(f"{name:>55s} {ms:8.3f}")
-    print(f"{'plain reference: 3-D MUSIC, one scene':>55s} {plain:8.0f}")
-    whole = steps["3-D MUSIC with Newton refinement, whole"]
-    print(f"{'times faster':>55s} {plain / whole:8.0f}")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"{'peak memory of this process [MiB]':>55s} {peak:8.0f}")
-    results = {**steps, "reference": plain, "ratio": plain / whole, "peak_MiB": peak}
-    print(json.dumps({name: float(f"{value:.4g}") for name, value in results.items()}))
-
-
-def _steps(scenario: Scenario) -> tuple[dict[str, float], int]:
-    scenes = simulate(scenario, seed=0, split="test", start=0, stop=BATCH, snr_db=SNR_DB, count=SOURCES)
-    o, count = scenes.observation, scenes.truth.count
-    array, domain = scenario.array(), scenario.domain()
-    grid = polar_grid(array, domain, GRID)
-    x = least_squares_snapshots(o.y, o.codebook, o.H, o.noise_var)
-    R = sample_covariance(x)
-    U = signal_subspace(R, count, scenario.K_MAX)
-    energy = grid_energy(grid, U)
-    coarse = peaks(energy, grid, PEAKS, SEPARATION)
-    sensing = Sensing.of(o, array, domain)
-
-    def whole() -> object:
-        R = sample_covariance(least_squares_snapshots(o.y, o.codebook, o.H, o.noise_var))
-        return music_peaks(signal_subspace(R, count, scenario.K_MAX), array, domain, grid, PEAKS, SEPARATION)
-
-    def selected() -> object:
-        return select_and_fit(sensing, PeakCandidates(sensing, coarse), [count], scenario.K_MAX, iterations=ITERATIONS)
-
-    network = _network(scenario)
-
-    def pursuit() -> object:
-        here = Sensing.of(o, array, domain)
-        source = MatchingPursuit(here, o, grid, 4)
-        return select_and_fit(here, source, [count], scenario.K_MAX, iterations=ITERATIONS)
-
-    work: dict[str, Callable[[], object]] = {
-        "R_samp": lambda: sample_covariance(least_squares_snapshots(o.y, o.codebook, o.H, o.noise_var)),
-        "subspace": lambda: signal_subspace(R, count, scenario.K_MAX),
-        "spectrum on the grid": lambda: grid_energy(grid, U),
-        "peaks": lambda: peaks(energy, grid, PEAKS, SEPARATION),
-        "3-D MUSIC with Newton refinement, whole": whole,
-        "network: snapshots to R_blend": lambda: network.blend(o),
-        "stacked sensing H diag(c)": lambda: Sensing.of(o, array, domain),
-        "selection and joint fit of 12 peaks, K known": selected,
-        "matching pursuit with the same fit, whole, K known": pursuit,
+        steps = alternately(_steps(case), ROUNDS)
+        wholes = alternately(_wholes(case), ROUNDS)
+        slow = alternately({**_slow(case), MUSIC: case.music}, SLOW_ROUNDS)
+    ratios = {
+        "hybrid / NOMP, K known": median_ratio(wholes[HYBRID], wholes[NOMP]),
+        "hybrid / NOMP, K by BIC": median_ratio(wholes[HYBRID_BIC], wholes[NOMP_BIC]),
+        "plain reference / MUSIC": median_ratio(slow[REFERENCE], slow[MUSIC]) * BATCH,
     }
-    return {name: best_seconds(step, REPEATS) / BATCH * 1e3 for name, step in work.items()}, grid.steering.shape[1]
+    slow[REFERENCE] = [seconds * BATCH for seconds in slow[REFERENCE]]  # it takes one scene at a time
+    for title, seconds in {"steps": steps, "wholes": wholes, "others": slow}.items():
+        print(f"{title + ' [ms a scene]':50s} {'median':>9s} {'best':>9s}")
+        for name, each in seconds.items():
+            print(f"  {name:48s} {_ms(statistics.median(each)):9.3f} {_ms(min(each)):9.3f}")
+    for name, ratio in ratios.items():
+        print(f"{name:50s} {ratio:9.3f}")
+    medians = {name: _ms(statistics.median(each)) for name, each in {**slow, **steps, **wholes}.items()}
+    print(json.dumps({name: float(f"{value:.4g}") for name, value in {**medians, **ratios}.items()}))
 
 
-def _network(scenario: Scenario) -> HybridNetwork:
-    """The network of params.yaml; its weights do not matter to its time."""
-    params = read_yaml(Path("params.yaml"))
-    return HybridNetwork(
-        scenario,
-        build(GridConfig, params["grid"], "grid"),
-        build(CovarianceConfig, params["covariance"], "covariance"),
-        build(NetworkConfig, params["network"], "network"),
-    ).eval()
+def _steps(case: Case) -> Works:
+    """What the hybrid does, one step after another, each on the results of those before."""
+    o, count, localiser, search = (
+        case.scenes.observation,
+        case.scenes.truth.count,
+        case.localiser,
+        case.localiser.search,
+    )
+    seen, _, R_blend = case.network.blend(o)
+    sensing, grid, slots = localiser.sensing(o), localiser.grid, localiser.slots
+    U = localiser.subspace(R_blend)
+    X = score_snapshots(o.y, o.codebook, o.H, o.noise_var, seen.R_pred)
+    energy, left = grid_energy(grid, U), search.peaks - slots - search.score_peaks
+    candidates = localiser.hybrid_candidates(o, seen.R_pred, R_blend, seen.polar)
+
+    def select() -> SelectionPath:
+        source = PeakCandidates(sensing, candidates)
+        between = search.steps_between
+        return forward_selection(sensing, source, slots, least=count, seek=False, steps_between=between)
+
+    def fit() -> Fit:
+        return fit_conditional(sensing, polar, present, tolerance=TIGHT, iterations=search.iterations)
+
+    polar, present = (each[:, :SOURCES] for each in select().at(count))
+    end = fit()
+    return {
+        "network: snapshots to R_blend": lambda: case.network.blend(o),
+        "R_samp alone": case.R_samp,
+        f"subspace of R_blend, rank {search.rank}": lambda: localiser.subspace(R_blend),
+        "MUSIC spectrum on the grid": lambda: grid_energy(grid, U),
+        "score snapshots": lambda: score_snapshots(o.y, o.codebook, o.H, o.noise_var, seen.R_pred),
+        "score spectrum on the grid": lambda: grid_energy(grid, X),
+        "peaks of one spectrum": lambda: peaks(energy, grid, left, search.separation),
+        "stacked sensing H diag(c)": lambda: localiser.sensing(o),
+        f"selection among {search.peaks}, with joint fits": select,
+        "last joint fit": fit,
+        "assess: powers, likelihood, deviations": lambda: assess(sensing, end.polar, present, end.converged),
+    }
 
 
-def _plain(scenario: Scenario, points: int) -> float:
-    """Milliseconds of the reference on a grid of about as many points."""
-    rng = np.random.default_rng(0)
-    side = round((points / GRID.planes / 2) ** 0.5)
+def _wholes(case: Case) -> Works:
+    count = case.scenes.truth.count
+    return {
+        HYBRID: lambda: case.hybrid(count),
+        NOMP: lambda: case.pursuit(count),
+        HYBRID_BIC: lambda: case.hybrid(None),
+        NOMP_BIC: lambda: case.pursuit(None),
+    }
+
+
+def _slow(case: Case) -> Works:
+    return {"sparse Bayesian learning": case.sparse, REFERENCE: _reference(case)}
+
+
+def _reference(case: Case) -> Callable[[], object]:
+    """The reference on one scene and a grid of about as many points."""
+    scenario, rng = case.network.scenario, np.random.default_rng(0)
+    axes = _axes(scenario, case.localiser.grid.steering.shape[1], case.localiser.search.grid.planes)
+    places = reference.elements(scenario)
+
+    def run() -> object:
+        R = reference.sample_covariance(reference.simulate(scenario, rng))
+        return reference.music(R, places, scenario.wavelength, axes, SOURCES)
+
+    return run
+
+
+def _axes(scenario: Scenario, points: int, planes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    side = round((points / planes / 2) ** 0.5)
     near, far = scenario.distance_span_m
-    axes = (
+    return (
         np.radians(np.linspace(*scenario.azimuth_span_deg, 2 * side)),
         np.radians(np.linspace(*scenario.elevation_span_deg, side)),
-        1 / np.linspace(1 / far, 1 / near, GRID.planes),
+        1 / np.linspace(1 / far, 1 / near, planes),
     )
-    places = reference.elements(scenario)
-    began = time.perf_counter()
-    for _ in range(PLAIN):
-        R = reference.sample_covariance(reference.simulate(scenario, rng))
-        reference.music(R, places, scenario.wavelength, axes, SOURCES)
-    return (time.perf_counter() - began) / PLAIN * 1e3
+
+
+def _ms(seconds: float) -> float:
+    """Milliseconds a scene of a batch."""
+    return seconds / BATCH * 1e3
 
 
 if __name__ == "__main__":

@@ -23,17 +23,18 @@ def main(arguments: list[str]) -> int:
 
             print(write_preset(options.name, COPY / "params.yaml"))
         else:
-            return _run(options.command, options.into, options.set)
+            return _run(options.command, options.into, options.preset, options.set)
     except ParamError as error:
         sys.stderr.write(f"params.yaml: {error}\n")
         return 1
     return 0
 
 
-def _run(stage: str, into: Path | None, changes: list[tuple[str, Any]]) -> int:
-    from pipeline.sections import override, typed_sections
+def _run(stage: str, into: Path | None, named: str | None, changes: list[tuple[str, Any]]) -> int:
+    from pipeline.sections import override, typed_sections, with_preset
 
-    params = override(read_yaml(COPY / "params.yaml"), dict(changes))
+    params = read_yaml(COPY / "params.yaml")
+    params = override(params if named is None else with_preset(params, named), dict(changes))
     typed_sections(stage, params)  # a wrong parameter shows before the seconds that prefect and mlflow take to load
     from pipeline.flows import StageError, run_stage
 
@@ -51,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     for stage in STAGES:
         command = commands.add_parser(stage, help=f"run the stage {stage} (dvc repro does, when it is due)")
         command.add_argument("--into", type=Path, help="write results to this folder, and read what it already holds")
+        command.add_argument("--preset", metavar="NAME", help="take the scenario from this preset, before any --set")
         command.add_argument("--set", type=_change, action="append", default=[], metavar="section.key=value")
     command = commands.add_parser("preset", help="write a preset's values into params.yaml")
     command.add_argument("name")

@@ -10,8 +10,9 @@ from typing import Any
 
 from pipeline.layout import STAGES
 from risloc.params import ParamError, build
+from risloc.preset_files import preset
 
-__all__ = ["override", "sections_of", "stage_function", "typed_sections"]
+__all__ = ["override", "sections_of", "stage_function", "typed_sections", "with_preset"]
 
 
 def stage_function(stage: str) -> Callable[..., None]:
@@ -46,6 +47,11 @@ def typed_sections(stage: str, params: Mapping[str, Any]) -> dict[str, Any]:
         for name, sections in asked.items()
     }
     return built[stage]
+
+
+def with_preset(params: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """A copy of `params` whose section `scenario` is that of the preset; ParamError, listing them, if there is none."""
+    return {**params, "scenario": preset(name)}
 
 
 def override(params: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

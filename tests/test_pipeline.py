@@ -14,7 +14,7 @@ import yaml
 
 from pipeline.layout import STAGES, paths_of
 from pipeline.presets import write_preset
-from pipeline.sections import override, typed_sections
+from pipeline.sections import override, typed_sections, with_preset
 from risloc.params import ParamError, read_yaml
 from risloc.preset_files import preset, preset_names
 from stages.report import ConsoleReporter, shown_progress, write_csv, write_json
@@ -67,6 +67,16 @@ def test_override_changes_a_copy_and_only_what_is_there(params: dict[str, Any]) 
         override(params, {"loss": 1})
 
 
+def test_a_preset_takes_the_place_of_the_scenario_before_any_change(params: dict[str, Any]) -> None:
+    given = with_preset(params, "ula_coherent")
+    changed = override(given, {"scenario.waveform": "independent"})
+    scenario = typed_sections("simulate", changed)["scenario"]
+    assert (scenario.preset, scenario.waveform, scenario.size) == ("ula_coherent", "independent", 15)
+    assert given["scenario"] == preset("ula_coherent")
+    assert params["scenario"]["preset"] == "default"
+    assert {k: v for k, v in given.items() if k != "scenario"} == {k: v for k, v in params.items() if k != "scenario"}
+
+
 def test_paths_lie_in_the_tree_and_state_at_the_root(tmp_path: Path) -> None:
     here, root = tmp_path / "copy", tmp_path / "root"
     paths = paths_of("train", here, root)
@@ -111,6 +121,23 @@ def test_the_command_line_names_a_wrong_parameter_without_a_traceback(repository
     done = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr == "params.yaml: loss.lam_cov: expected a value >= 0.0, got -1.0\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--preset", "nope"], "preset: expected one of default, legacy, robust, room_3g5, ula_coherent, got 'nope'"),
+        # 3 sources are within the K_MAX of params.yaml, and beyond the preset's
+        (["--preset", "ula_coherent", "--set", "scenario.K_span=[3, 3]"], "scenario: K_span: expected at most K_MAX"),
+    ],
+)
+def test_the_command_line_takes_a_preset(repository: Path, tmp_path: Path, arguments: list[str], message: str) -> None:
+    command = [sys.executable, "-m", "pipeline", "simulate", "--into", str(tmp_path), *arguments]
+    done = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"params.yaml: {message}")
+    assert done.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())
 
 
 def test_driver_checks_before_it_runs_anything(monkeypatch: pytest.MonkeyPatch) -> None:
