@@ -10,7 +10,7 @@ from torch import Tensor
 from risloc.covariance import FactoredCovariance
 from risloc.geometry import Array, Domain
 from risloc.grid import PolarGrid
-from risloc.refine import RefinedPeaks, refine_root
+from risloc.refine import RefinedPeaks, apart, refine_root
 from risloc.spectrum import Peaks, grid_energy, peaks
 
 __all__ = ["music", "music_peaks", "refine_peaks", "signal_subspace"]
@@ -28,8 +28,8 @@ def signal_subspace(
 def music_peaks(
     U: Complex[Tensor, "batch elem rank"], array: Array, domain: Domain, grid: PolarGrid, count: int, separation: float
 ) -> RefinedPeaks:
-    """`count` refined peaks of N / |a - U U^H a|^2, at least `separation` apart in (u, v) on the grid."""
-    return refine_peaks(U, array, domain, peaks(grid_energy(grid, U), grid, count, separation))
+    """Refined peaks of N / |a - U U^H a|^2, at most `count`, `separation` apart in (u, v) on the grid and refined."""
+    return apart(refine_peaks(U, array, domain, peaks(grid_energy(grid, U), grid, count, separation)), separation)
 
 
 def refine_peaks(

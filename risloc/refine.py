@@ -24,7 +24,7 @@ from risloc.newton import Model, Problem, minimise
 from risloc.spectrum import Peaks, grid_energy, peaks
 from risloc.steering import steering_derivatives
 
-__all__ = ["RefinedPeaks", "energy_peaks", "refine_energy", "refine_root", "root_factor"]
+__all__ = ["RefinedPeaks", "apart", "energy_peaks", "refine_energy", "refine_root", "root_factor"]
 
 TOLERANCE = 1e-7  # of N, on the residual: far below a thousandth of a beam
 
@@ -46,8 +46,26 @@ class RefinedPeaks:
 def energy_peaks(
     T: Complex[Tensor, "batch elem rank"], array: Array, domain: Domain, grid: PolarGrid, count: int, separation: float
 ) -> RefinedPeaks:
-    """`count` refined peaks of |T^H a|^2, at least `separation` apart in (u, v) on the grid."""
-    return refine_energy(T, array, domain, peaks(grid_energy(grid, T), grid, count, separation))
+    """Refined peaks of |T^H a|^2, at most `count`, at least `separation` apart in (u, v) on the grid and refined."""
+    return apart(refine_energy(T, array, domain, peaks(grid_energy(grid, T), grid, count, separation)), separation)
+
+
+def apart(found: RefinedPeaks, separation: float) -> RefinedPeaks:
+    """Of peaks closer than `separation` in (u, v) the strongest alone stays valid; valid ones come first.
+
+    A source is a ridge in (u, 1/r): coarse peaks apart from each other climb to the same summit, which is one answer.
+    """
+    close = torch.cdist(found.polar[..., :2], found.polar[..., :2]) < separation
+    kept = found.valid.clone()
+    for peak in range(1, kept.shape[1]):
+        kept[:, peak] &= ~(close[:, peak, :peak] & kept[:, :peak]).any(1)
+    order = (~kept).to(torch.uint8).argsort(dim=1, stable=True)
+    return RefinedPeaks(
+        polar=found.polar.gather(1, order[..., None].expand(-1, -1, 3)),
+        residual=found.residual.masked_fill(~kept, torch.inf).gather(1, order),
+        valid=kept.gather(1, order),
+        converged=(found.converged & kept).gather(1, order),
+    )
 
 
 def refine_energy(

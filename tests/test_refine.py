@@ -8,10 +8,14 @@ from worlds import world
 
 from risloc.coordinates import from_box, to_box
 from risloc.covariance import FactoredCovariance, true_covariance
-from risloc.geometry import location_of, position_of
+from risloc.geometry import location_of, polar_of, position_of
 from risloc.grid import GridConfig, polar_grid
 from risloc.music import refine_peaks
+from risloc.params import build
+from risloc.preset_files import preset
 from risloc.refine import _Residual, energy_peaks, refine_energy, root_factor
+from risloc.scene import Scenario
+from risloc.simulation import simulate
 from risloc.spectrum import Peaks, mvdr_factor
 from risloc.steering import steering_matrix
 
@@ -188,3 +192,28 @@ def test_single_precision_does_as_well(small_scenario, factor, transform, genera
     assert two.polar.dtype == torch.float32
     assert (one.residual - two.residual).abs().median() < 1e-6
     assert two.converged.double().mean() > 0.9
+
+
+def test_coarse_peaks_that_climb_to_one_summit_are_one_answer():
+    """A line's ridges in (u, 1/r): from R_true, both sources of every scene are the two strongest peaks of MUSIC."""
+    line = build(Scenario, preset("ula_coherent"), "ula_coherent")
+    truth = simulate(line, seed=5, split="test", start=0, stop=64, snr_db=10.0).truth
+    array, domain = setting(line)
+    true = polar_of(truth.location)
+    U = true_covariance(steering_matrix(array, true), truth.power).subspace(2)
+    found = energy_peaks(U, array, domain, polar_grid(array, domain, GridConfig(step_beams=0.25, planes=8)), 16, 0.05)
+    assert found.valid[:, :2].all()
+    torch.testing.assert_close(found.polar[:, :2, 0].sort(1).values, true[..., 0].sort(1).values, rtol=0, atol=1e-4)
+
+
+def test_valid_peaks_come_first_strongest_first_and_apart(factor, transform, small_scenario):
+    array, domain = setting(small_scenario)
+    T = transform(factor)
+    found = energy_peaks(T, array, domain, polar_grid(array, domain, GRID), 6, 0.2)
+    assert (found.valid[:, :-1] >= found.valid[:, 1:]).all()
+    assert (found.residual[:, :-1] <= found.residual[:, 1:]).all()
+    assert found.residual[~found.valid].isinf().all()
+    assert not (found.converged & ~found.valid).any()
+    apart = torch.cdist(found.polar[..., :2], found.polar[..., :2]) + torch.eye(found.valid.shape[1])
+    both = found.valid[:, :, None] & found.valid[:, None, :]
+    assert (apart[both] >= 0.2).all()
