@@ -71,7 +71,7 @@ def _steps(case: Case) -> Works:
     )
     seen, _, R_blend = case.network.blend(o)
     sensing, grid, slots = localiser.sensing(o), localiser.grid, localiser.slots
-    U = localiser.subspace(R_blend)
+    U = R_blend.subspace(slots)
     X = score_snapshots(o.y, o.codebook, o.H, o.noise_var, seen.R_pred)
     energy, left = grid_energy(grid, U), search.peaks - slots - search.score_peaks
     candidates = localiser.hybrid_candidates(o, seen.R_pred, R_blend, seen.polar)
@@ -89,7 +89,7 @@ def _steps(case: Case) -> Works:
     return {
         "network: snapshots to R_blend": lambda: case.network.blend(o),
         "R_samp alone": case.R_samp,
-        f"subspace of R_blend, rank {search.rank}": lambda: localiser.subspace(R_blend),
+        f"subspace of R_blend, rank {slots}": lambda: R_blend.subspace(slots),
         "MUSIC spectrum on the grid": lambda: grid_energy(grid, U),
         "score snapshots": lambda: score_snapshots(o.y, o.codebook, o.H, o.noise_var, seen.R_pred),
         "score spectrum on the grid": lambda: grid_energy(grid, X),
