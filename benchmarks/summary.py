@@ -67,7 +67,7 @@ def _page(tables: Tables) -> Iterator[str]:
         head = ["", *(f"{snr:g} dB" for snr in snrs)]
         rows = _by_snr(tables["by_snr"], _with_stochastic(MAIN), snrs, f"gospa_{cutoff}m")
         yield from _section(f"GOSPA [m], cut-off {cutoff} m, K known", head, rows)
-    head = ["", *(f"{c} m" for c in ("2, K known", "0.5, K known", "5, K known", "2, K by BIC"))]
+    head = ["", "2 m, K known", "0.5 m, K known", "5 m, K known", "2 m, K by BIC"]
     yield from _section("GOSPA [m] less that of NOMP in the same scenes, 0 dB", head, _less(tables["paired"]))
     yield from _section(
         "How many sources: share of scenes with the right K", ["", *map(_db, snrs)], _orders(tables, snrs)
