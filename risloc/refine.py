@@ -14,7 +14,7 @@ Axes: batch B, elem N, rank r, peak.
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Complex, Float
+from jaxtyping import Bool, Complex, Float, Int
 from torch import Tensor
 
 from risloc.coordinates import box_clamp, box_derivatives, from_box, to_box
@@ -42,6 +42,15 @@ class RefinedPeaks:
     valid: Bool[Tensor, "batch peak"]
     converged: Bool[Tensor, "batch peak"]
 
+    def ordered(self, order: Int[Tensor, "batch peak"]) -> "RefinedPeaks":
+        """The peaks of each scene in another order."""
+        return RefinedPeaks(
+            polar=self.polar.gather(1, order[..., None].expand(-1, -1, 3)),
+            residual=self.residual.gather(1, order),
+            valid=self.valid.gather(1, order),
+            converged=self.converged.gather(1, order),
+        )
+
 
 def energy_peaks(
     T: Complex[Tensor, "batch elem rank"], array: Array, domain: Domain, grid: PolarGrid, count: int, separation: float
@@ -59,13 +68,8 @@ def apart(found: RefinedPeaks, separation: float) -> RefinedPeaks:
     kept = found.valid.clone()
     for peak in range(1, kept.shape[1]):
         kept[:, peak] &= ~(close[:, peak, :peak] & kept[:, :peak]).any(1)
-    order = (~kept).to(torch.uint8).argsort(dim=1, stable=True)
-    return RefinedPeaks(
-        polar=found.polar.gather(1, order[..., None].expand(-1, -1, 3)),
-        residual=found.residual.masked_fill(~kept, torch.inf).gather(1, order),
-        valid=kept.gather(1, order),
-        converged=(found.converged & kept).gather(1, order),
-    )
+    left = RefinedPeaks(found.polar, found.residual.masked_fill(~kept, torch.inf), kept, found.converged & kept)
+    return left.ordered((~kept).to(torch.uint8).argsort(dim=1, stable=True))
 
 
 def refine_energy(
@@ -102,13 +106,9 @@ def refine_root(
     tolerance = torch.full_like(start[:, 0], TOLERANCE)
     end = minimise(problem, start, tolerance, iterations)
     residual = torch.where(coarse.valid, end.value.view(batch, count), torch.inf)
-    order = residual.argsort(dim=1)
-    return RefinedPeaks(
-        polar=from_box(end.point).view(batch, count, 3).gather(1, order[..., None].expand(-1, -1, 3)),
-        residual=residual.gather(1, order),
-        valid=coarse.valid.gather(1, order),
-        converged=(end.converged.view(batch, count) & coarse.valid).gather(1, order),
-    )
+    converged = end.converged.view(batch, count) & coarse.valid
+    found = RefinedPeaks(from_box(end.point).view(batch, count, 3), residual, coarse.valid, converged)
+    return found.ordered(residual.argsort(dim=1))
 
 
 class _Residual(Problem):

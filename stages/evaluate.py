@@ -16,7 +16,7 @@ from stages.calibration import calibration
 from stages.drawing import Subject, save
 from stages.figures import draw
 from stages.labels import chosen
-from stages.methods import K_RULES, model_orders, run_methods
+from stages.methods import K_RULES, Seen, model_orders, run_methods
 from stages.model_order import k_accuracy
 from stages.page import facts_of, page
 from stages.paired import paired
@@ -121,10 +121,10 @@ def _score_all(
         for scenes in batches(reader, evaluate.batch):
             bounds = score_bound(scenes, localiser, prior, reader.scenario.waveform)
             collected.add_scenes(scenes, bounds)
-            for result in run_methods(scenes, localiser, network, untrained, evaluate.k_rules):
+            seen, blind = Seen.by(network, scenes), Seen.by(untrained, scenes)
+            for result in run_methods(scenes, localiser, seen, blind, evaluate.k_rules):
                 collected.add_result(scenes, bounds, result)
-            prediction, R_samp, _ = network.blend(scenes.observation)
-            collected.add_orders(model_orders(scenes, localiser, R_samp, prediction))
+            collected.add_orders(model_orders(localiser, seen))
             advance(len(scenes))
     return collected
 

@@ -21,7 +21,7 @@ from risloc.scene import Scenes
 from risloc.selection import Estimates
 from risloc.steering import steering_matrix
 
-__all__ = ["K_RULES", "Result", "model_orders", "run_methods"]
+__all__ = ["K_RULES", "Result", "Seen", "model_orders", "run_methods"]
 
 K_RULES = ("known", "bic")
 REFITTED = ("R_blend_refined", "nomp_refined", "R_true_refined")  # also shown with the stochastic likelihood's fit
@@ -44,34 +44,49 @@ class Result:
     estimates: Estimates | None
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What a network makes of a batch, and the seconds that it took."""
+
+    prediction: Prediction
+    R_samp: FactoredCovariance
+    R_blend: FactoredCovariance
+    seconds: float
+
+    @classmethod
+    def by(cls, network: HybridNetwork, scenes: Scenes) -> "Seen":
+        """Run the network."""
+        blended, seconds = _timed(partial(network.blend, scenes.observation))
+        return cls(*blended, seconds)
+
+
 def run_methods(
-    scenes: Scenes, localiser: Localiser, network: HybridNetwork, untrained: HybridNetwork, k_rules: Sequence[str]
+    scenes: Scenes, localiser: Localiser, trained: Seen, untrained: Seen, k_rules: Sequence[str]
 ) -> Iterator[Result]:
     """The answers of all methods to a batch, one after another, under each K rule.
 
-    MUSIC on R_blend, R_pred, R_samp, R_true (the oracle), on R_blend of the untrained network and on the covariance of sparse
-    Bayesian learning, each plain and refined; beamforming and MVDR on R_samp, plain; back-projection peaks, refined;
-    orthogonal matching pursuit, plain and Newtonised; where symbols are Gaussian, some once more after the stochastic fit; the network's slots alone; and the hybrid with one step left out at a time. A network's
-    slots and the peaks of what the snapshots say against it stand among its candidates, of which every method has as many. Where BIC finds K, a plain spectrum takes the K
-    that the refinement of the same covariance found.
+    MUSIC on R_blend, R_pred, R_samp, R_true (the oracle), on R_blend of the untrained network and on the covariance of
+    sparse Bayesian learning, each plain and refined; beamforming and MVDR on R_samp, plain; back-projection peaks, refined;
+    orthogonal matching pursuit, plain and Newtonised; the network's slots alone; and the hybrid with one step left out at a
+    time. Where symbols are Gaussian, some of the refined ones once more after the stochastic fit. A network's slots and the
+    peaks of what the snapshots say against it stand among its candidates, of which every method has as many. Where BIC
+    finds K, a plain spectrum takes the K that the refinement of the same covariance found.
     """
     batch = _Batch(scenes, localiser, k_rules)
-    yield from _learnt(batch, network)
-    (blind, _, R_blind), seconds = _timed(partial(untrained.blend, scenes.observation))
-    yield from batch.hybrid("untrained_refined", blind, R_blind, seconds)
+    yield from _learnt(batch, trained)
+    yield from batch.hybrid("untrained_refined", untrained.prediction, untrained.R_blend, untrained.seconds)
     yield from _classical(batch)
     yield from batch.covariance("R_true", _true(batch), 0.0)
 
 
-def model_orders(
-    scenes: Scenes, localiser: Localiser, R_samp: FactoredCovariance, prediction: Prediction
-) -> dict[str, Int[Tensor, " batch"]]:
+def model_orders(localiser: Localiser, seen: Seen) -> dict[str, Int[Tensor, " batch"]]:
     """K as MDL and AIC on the eigenvalues of R_samp see it, and the number of slots more likely present than not."""
+    R_samp = seen.R_samp
     widest = min(localiser.slots, min(R_samp.factor.shape[-2:]) - 1)
     return {
         "mdl": mdl_order(R_samp, widest),
         "aic": aic_order(R_samp, widest),
-        "presence": (prediction.presence > PRESENT).sum(1),
+        "presence": (seen.prediction.presence > PRESENT).sum(1),
     }
 
 
@@ -123,9 +138,9 @@ class _Batch:
                 yield Result(f"{label}{suffix}", located, before + seconds_plain, None)
 
 
-def _learnt(batch: _Batch, network: HybridNetwork) -> Iterator[Result]:
+def _learnt(batch: _Batch, trained: Seen) -> Iterator[Result]:
     """The hybrid, the same on R_pred alone, the slots alone, and the hybrid with one step left out at a time."""
-    (seen, _, R_blend), seconds = _timed(partial(network.blend, batch.observation))
+    seen, R_blend, seconds = trained.prediction, trained.R_blend, trained.seconds
     yield from batch.hybrid("R_blend_refined", seen, R_blend, seconds)
     yield from batch.hybrid("R_pred_refined", seen, seen.R_pred, seconds)
     order = seen.presence.argsort(dim=1, descending=True)
