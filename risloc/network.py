@@ -1,7 +1,8 @@
 """The network: snapshots to the low-rank factors of R_pred, through a map of where the energy comes from.
 
 The input is physics: the least-squares snapshots back-projected onto the (u, v, 1/r) grid, the planes in 1/r as
-channels. Residual convolutions over (v, u) turn it into a heat map of sources with, in each cell, an offset in (u, v),
+channels, and of the energies |a^H x_l|^2 of all snapshots their mean, geometric mean and root mean square: a source shines
+in every snapshot, the interference of others in some. Residual convolutions over (v, u) turn it into a heat map of sources with, in each cell, an offset in (u, v),
 an inverse distance with its spread, and a power. The strongest local maxima of the heat map are the K_MAX slots. The
 output is physics again: each slot is a point of the array manifold (head `manifold`), or, to show why that matters,
 unconstrained factors (head `free`).
@@ -109,7 +110,7 @@ class HybridNetwork(nn.Module):
         projection = self._grid.projection / self.array.size**0.5
         self.register_buffer("projection", projection, persistent=False)
         planes, rows, columns = self._grid.shape
-        wide = [2 * planes + 1 + (config.channels if turn else 0) for turn in range(config.passes)]
+        wide = [4 * planes + 1 + (config.channels if turn else 0) for turn in range(config.passes)]
         self.looks = nn.ModuleList(Look(inputs, planes + 6, config) for inputs in wide)
         if config.head == "free":
             size = 4 * self.array.size
@@ -168,19 +169,27 @@ class HybridNetwork(nn.Module):
     def input_map(
         self, observation: Observation, x: Complex[Tensor, "batch elem snap"]
     ) -> Float[Tensor, "batch feature V U"]:
-        """The whitened back-projection mean_l |a^H x_l|^2 / N of trace-normalised x, and its logarithm, and the SNR.
+        """The energies e_l = |a^H x_l|^2 / N of trace-normalised x at each grid point, over the snapshots, and the SNR.
 
-        Features: P planes of power, P of log power, and log10 of mean |y|^2 / sigma^2 in every cell.
+        Features: P planes each of the mean of e_l, and of the logarithms of their mean, their geometric mean and their root
+        mean square; log10 of mean |y|^2 / sigma^2 in every cell.
         """
         planes, rows, columns = self.grid.shape
         batch, elem, snap = x.shape
         x = sample_covariance(x).factor.permute(1, 2, 0).reshape(elem, snap * batch)
         field = self.projection @ torch.cat([x.real, x.imag])
-        energy = field.view(-1, snap, batch).square().sum(1, dtype=torch.float32)
-        power = energy.view(2, -1, batch).sum(0).T.reshape(batch, planes, rows, columns)
+        energy = snap * field.view(2, -1, snap, batch).square().sum(0, dtype=torch.float32)
+        mean = energy.mean(1)
+        logs = (
+            mean.clamp_min(1e-4).log(),
+            (energy + 1e-3).log().mean(1),
+            energy.square().mean(1).clamp_min(1e-6).log() / 2,
+        )
+        maps = torch.stack([mean / 10, *(each / 2 for each in logs)])
+        maps = maps.view(4 * planes, rows, columns, batch).permute(3, 0, 1, 2)
         snr = observation.y.abs().square().mean((-2, -1)) / observation.noise_var
         level = (snr.clamp(1e-3, 1e6).log10() / 2)[:, None, None, None].expand(-1, 1, rows, columns)
-        return torch.cat([power / 10, power.clamp_min(1e-4).log() / 2, level], dim=1)
+        return torch.cat([maps, level], dim=1)
 
     def _decode(self, output: MapOutput, earlier: tuple[Prediction, ...]) -> Prediction:
         """The dense maps to the slots, and those to the factors."""
