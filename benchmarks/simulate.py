@@ -1,5 +1,7 @@
 """Scenes a second and R_samp milliseconds a scene, batched against the plain reference, side by side on one core.
 
+And a batch of fresh scenes against a training step on it: the share of the step that drawing the next batch takes.
+
 python -m benchmarks.simulate
 """
 
@@ -11,15 +13,19 @@ import numpy as np
 import torch
 
 from benchmarks import reference
-from benchmarks.timing import best_seconds
-from risloc.covariance import least_squares_snapshots, sample_covariance
-from risloc.params import build
+from benchmarks.timing import alternately, best_seconds, median_ratio
+from risloc.covariance import CovarianceConfig, least_squares_snapshots, sample_covariance
+from risloc.grid import GridConfig
+from risloc.loss import LossConfig
+from risloc.network import HybridNetwork, NetworkConfig
+from risloc.params import build, read_yaml
 from risloc.preset_files import preset
 from risloc.records import arrays_of
 from risloc.scene import Scenario
 from risloc.shard_writer import write_shard
 from risloc.shards import ShardReader, batches
 from risloc.simulation import simulate
+from risloc.training import FitConfig, Trainer
 
 SCENES = 1024
 PLAIN = 20
@@ -54,11 +60,16 @@ def main() -> None:
         "R_samp_ms_per_scene": lean * 1e3,
         "R_samp_reference_ms_per_scene": dense * 1e3,
         "R_samp_ratio": dense / lean,
-    } | _reading(scenario)
+    }
+    results |= _reading(scenario) | _fresh(scenario)
     print(f"simulation: {1 / fast:.0f} scenes/s batched, {1 / slow:.0f} plain: {slow / fast:.0f} times faster")
     print(f"R_samp: {lean * 1e3:.3f} ms a scene as factors, {dense * 1e3:.1f} dense: {dense / lean:.0f} times faster")
     print(
         f"shards: {results['read_in_order']:.0f} scenes/s in order, {results['read_shuffled']:.0f} shuffled, batches of 64"
+    )
+    print(
+        f"fresh scenes: {results['draw_batch_ms']:.1f} ms to draw a batch, {results['train_step_ms']:.0f} to train on it: "
+        f"{results['draw_over_step']:.1%}"
     )
     print(json.dumps({name: float(f"{value:.4g}") for name, value in results.items()}))
 
@@ -73,6 +84,27 @@ def _reading(scenario: Scenario) -> dict[str, float]:
             / best_seconds(lambda seed=seed: sum(len(batch) for batch in batches(reader, 64, seed=seed)), REPEATS)  # type: ignore[misc]
             for name, seed in (("read_in_order", None), ("read_shuffled", 1))
         }
+
+
+def _fresh(scenario: Scenario) -> dict[str, float]:
+    params = read_yaml(Path("params.yaml"))
+    fit, loss = build(FitConfig, params["fit"], "fit"), build(LossConfig, params["loss"], "loss")
+    network = HybridNetwork(
+        scenario,
+        build(GridConfig, params["grid"], "grid"),
+        build(CovarianceConfig, params["covariance"], "covariance"),
+        build(NetworkConfig, params["network"], "network"),
+    )
+    trainer = Trainer(network, loss, fit, epochs=REPEATS + 1, steps_per_epoch=1, device=torch.device("cpu"))
+    batch = simulate(scenario, seed=0, split="train", start=0, stop=fit.batch_size)
+    works = {
+        "draw": lambda: simulate(scenario, seed=0, split="train", start=0, stop=fit.batch_size),
+        "step": lambda: trainer.train_epoch([batch], on_first=lambda _: None, on_step=lambda _: None),
+    }
+    took = alternately(works, REPEATS)
+    drawn, trained = (1e3 * min(took[name]) for name in works)
+    ratio = median_ratio(took["draw"], took["step"])
+    return {"draw_batch_ms": drawn, "train_step_ms": trained, "draw_over_step": ratio}
 
 
 if __name__ == "__main__":

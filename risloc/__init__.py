@@ -9,9 +9,10 @@ from types import ModuleType
 __version__ = "0.1.0"
 
 _SUBMODULES = (
-    frozenset({"channel", "checkpoint", "codebook", "coordinates", "covariance", "crb", "device"})
+    frozenset({"ahead", "channel", "checkpoint", "codebook", "coordinates", "covariance", "crb", "device"})
     | frozenset(
         {
+            "fresh",
             "geometry",
             "grid",
             "likelihood",

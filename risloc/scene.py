@@ -18,15 +18,29 @@ from risloc.params import ParamError, param
 
 __all__ = ["Observation", "Scenario", "Scenes", "Truth"]
 
+_ROUNDING = 1e-9  # of a product of two energies
+
 
 @dataclass(frozen=True, kw_only=True)
 class Mismatch:
-    """How the world departs from the model that every estimator assumes. All zero: the model is true."""
+    """How the world departs from the model that every estimator assumes. Not `on`: the model is true."""
 
     element_phase_std_deg: float = param("standard deviation of each element's phase error", unit="deg", ge=0.0)
     element_gain_std_db: float = param("standard deviation of each element's gain error", unit="dB", ge=0.0)
     dead_fraction: float = param("probability that an element reflects nothing", ge=0.0, lt=1.0)
     channel_error: float = param("NMSE of the channel estimate that is given as H, linear", ge=0.0)
+    multipath_paths: int = param("extra paths from each source to the array; 0: none", ge=0)
+    multipath_db: float = param("mean power of a source's extra paths together over its direct one's", unit="dB")
+
+    @property
+    def errs(self) -> bool:
+        """Whether elements or the channel estimate are in error."""
+        return max(self.element_phase_std_deg, self.element_gain_std_db, self.dead_fraction, self.channel_error) > 0
+
+    @property
+    def on(self) -> bool:
+        """Whether anything departs from the model."""
+        return self.errs or self.multipath_paths > 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +69,9 @@ class Scenario:
         "symbols: independent Gaussian, one Gaussian waveform shared by all sources, or constant over the block",
         choices=("independent", "coherent", "constant"),
     )
+    coherent_fraction: float = param(
+        "probability that all sources of a scene share one waveform, where waveform is independent", ge=0.0, le=1.0
+    )
     min_separation_uv: float = param("least distance of two sources in (u, v)", ge=0.0)
     min_separation_deg: float = param("least angle between two sources", unit="deg", ge=0.0)
     codebook: str = param("surface codes: random, 2-D DFT beams, or all ones", choices=("random", "dft", "ones"))
@@ -71,6 +88,16 @@ class Scenario:
                 raise ParamError(f"{name}: expected [lowest, highest], got [{low}, {high}]; swap them")
         if self.K_span[1] > self.K_MAX:
             raise ParamError(f"K_span: expected at most K_MAX = {self.K_MAX} sources, got {self.K_span[1]}")
+        if self.coherent_fraction > 0 and self.waveform != "independent":
+            raise ParamError(
+                f"coherent_fraction: the waveform is {self.waveform!r} in every scene, expected 0, got "
+                f"{self.coherent_fraction}; only 'independent' waveforms can be shared in some"
+            )
+        if self.coherent_fraction > 0 and self.snapshots < 2:
+            raise ParamError(
+                f"coherent_fraction: expected 0 with one snapshot, got {self.coherent_fraction}; "
+                "what is shared shows from two on"
+            )
         if self.observation == "direct" and self.antennas != self.size:
             raise ParamError(
                 f"antennas: direct observation has one an element, expected {self.size}, got {self.antennas}"
@@ -164,6 +191,18 @@ class Truth:
     def present(self) -> Tensor:
         """bool [batch, src]: which slots hold a source."""
         return torch.arange(self.power.shape[1], device=self.count.device) < self.count[:, None]
+
+    @property
+    def coherent(self) -> Tensor:
+        """bool [batch]: whether two or more sources share one waveform: |s_k^H s_1|^2 = |s_k|^2 |s_1|^2 for all k.
+
+        Read from the symbols themselves. Single precision leaves 1e-13 between the sides; independent Gaussian symbols
+        come within the 1e-9 allowed here with probability 1e-9^(L - 1). One snapshot tells nothing: False.
+        """
+        s = self.symbols.to(torch.complex128)
+        energy = s.abs().square().sum(-1)
+        aligned = (s * s[:, :1].conj()).sum(-1).abs().square() >= (1 - _ROUNDING) * energy * energy[:, :1]
+        return aligned.all(1) & (self.count > 1) & (s.shape[-1] > 1)
 
 
 @dataclass(frozen=True)

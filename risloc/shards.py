@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ import torch
 from jaxtyping import Complex
 from torch import Tensor
 
+from risloc.ahead import ahead
 from risloc.params import ParamError, as_mapping, build, param
 from risloc.records import layout, scenes_of
 from risloc.scene import Scenario, Scenes
@@ -244,12 +244,7 @@ def batches(
     if batch_size < 1 or size < 1:
         raise ValueError(f"batch_size, limit: expected at least 1, got {batch_size} and {limit}")
     source = _read_batches(reader, batch_size, size, seed, epoch, worker)
-    with ThreadPoolExecutor(1, thread_name_prefix="shards") as background:
-        ahead = background.submit(next, source, None)
-        while (batch := ahead.result()) is not None:
-            ahead = background.submit(next, source, None)
-            if len(batch) == batch_size or not drop_last:
-                yield batch
+    yield from ahead(batch for batch in source if len(batch) == batch_size or not drop_last)
 
 
 def _read_batches(

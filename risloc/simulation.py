@@ -1,6 +1,6 @@
 """Draw scenes: every scene from its own random stream, everything else batched.
 
-Axes: batch B, src K_MAX, elem N, ant M, snap L; rank is 1 where all sources share a waveform, else K_MAX.
+Axes: batch B, src K_MAX, elem N, ant M, snap L; rank is 1 where every scene's sources share a waveform, else K_MAX.
 """
 
 import math
@@ -14,8 +14,7 @@ from torch import Tensor
 
 from risloc.channel import direct_channel, rician_channel
 from risloc.codebook import codebook, dft_codes
-from risloc.geometry import polar_of
-from risloc.params import as_mapping
+from risloc.geometry import Array, polar_of
 from risloc.scene import Observation, Scenario, Scenes, Truth
 from risloc.steering import steering_matrix
 
@@ -44,7 +43,12 @@ def simulate(
     A scene depends on the scenario and (seed, split, index) alone, bit for bit: batches may be cut anywhere.
     The noise variance is tr(G_l A P A^H G_l^H) / M, averaged over l, over the SNR; without a source it is the mean row
     energy of G over the SNR, as for one unit-power source. Mismatch enters the data; the codes and the channel that an
-    estimator is given are those of the model, up to the channel's own error.
+    estimator is given are those of the model, up to the channel's own error. G and A are then those of the data: the SNR
+    counts all that arrives, by the extra paths too.
+
+    Source k's column of A is a(p_k) + sum_j g_kj a(p_kj): an extra path is the exact spherical wave from an image p_kj,
+    uniform in the domain, with a gain g_kj ~ CN(0, 10^(multipath_db / 10) / multipath_paths) that stays over the block.
+    The truth (locations, powers, symbols) is of the direct paths.
 
     snr_db, count : replace the SNR and the number of sources drawn, one value or one a scene; the rest stays as drawn.
 
@@ -76,14 +80,15 @@ def simulate(
 def source_covariance(truth: Truth, waveform: str) -> Complex[Tensor, "batch src src"]:
     """P, the true covariance of the symbols.
 
-    diag(p) for independent waveforms; b b^H with |b_k|^2 = p_k where the sources share a waveform or are constant over
-    the block (their relative phases are read from the symbols).
+    diag(p) for independent waveforms, but in the scenes that are coherent all the same; b b^H with |b_k|^2 = p_k there
+    and where the sources share a waveform or are constant over the block (relative phases are read from the symbols).
     """
-    if waveform == "independent":
-        return torch.diag_embed(truth.power).to(truth.symbols.dtype)
     relative = (truth.symbols * truth.symbols[:, :1].conj()).sum(-1)
     b = truth.power.sqrt() * torch.sgn(relative)
-    return b[:, :, None] * b[:, None, :].conj()
+    shared = b[:, :, None] * b[:, None, :].conj()
+    if waveform == "independent":
+        return torch.where(truth.coherent[:, None, None], shared, torch.diag_embed(truth.power).to(shared.dtype))
+    return shared
 
 
 def _per_scene(name: str, values: PerScene, batch: int) -> np.ndarray | None:
@@ -112,6 +117,9 @@ class _Draws:
     waveforms: Complex[Tensor, "batch rank snap"]
     noise: Complex[Tensor, "batch snap ant"]
     mismatch: tuple[Tensor, Tensor, Tensor] | None  # phases and gains, uniform for the dead, channel error
+    shared: np.ndarray  # [batch], uniform: all sources share a waveform below coherent_fraction
+    images: np.ndarray  # [batch, src, path, 3], uniform
+    path_gains: Complex[Tensor, "batch src path"]
 
 
 def _stream(seed: int, *key: int) -> np.random.Generator:
@@ -125,7 +133,7 @@ def _draw(s: Scenario, seed: int, split: int, indices: range) -> _Draws:
     uniform = np.empty((batch, 6 + (2 + 3 * _SETS) * K))
     normal = np.empty((batch, 2 * (paths + rank * L + L * M)), dtype=np.float32)
     codes = np.zeros((batch, L * N), dtype=np.uint8)
-    errors = np.empty((batch, 2 * (N + M * N)), dtype=np.float32) if _mismatched(s) else None
+    errors = np.empty((batch, 2 * (N + M * N)), dtype=np.float32) if s.mismatch.errs else None
     dead = np.empty((batch, N))
     keys = [(seed, split, index) for index in indices]
     for row, key in enumerate(keys):
@@ -144,6 +152,7 @@ def _draw(s: Scenario, seed: int, split: int, indices: range) -> _Draws:
         channel = torch.view_as_complex(e[:, 2 * N :].reshape(batch, M, N, 2)) * math.sqrt(0.5)
         mismatch = (e[:, : 2 * N].view(batch, 2, N), torch.from_numpy(dead), channel)
     low, high = s.K_span
+    shared, images, path_gains = _draw_paths(s, keys)
     return _Draws(
         keys=keys,
         snr_db=_between(s.snr_db_span, uniform[:, 0]),
@@ -158,7 +167,24 @@ def _draw(s: Scenario, seed: int, split: int, indices: range) -> _Draws:
         waveforms=z[:, paths : paths + rank * L].view(batch, rank, L),
         noise=z[:, paths + rank * L :].view(batch, L, M),
         mismatch=mismatch,
+        shared=shared,
+        images=images,
+        path_gains=path_gains,
     )
+
+
+def _draw_paths(s: Scenario, keys: list[tuple[int, int, int]]) -> tuple[np.ndarray, np.ndarray, Tensor]:
+    """`shared`, `images` and `path_gains`, from each scene's third stream: all else stays as drawn, with or without."""
+    batch, K, paths = len(keys), s.K_MAX, s.mismatch.multipath_paths
+    shared, images = np.ones(batch), np.empty((batch, K, paths, 3))
+    gains = np.empty((batch, K, paths), dtype=np.complex64)
+    if s.coherent_fraction > 0 or paths > 0:
+        for row, key in enumerate(keys):
+            rng = _stream(*key, 2)
+            shared[row] = rng.random()
+            rng.random(out=images[row])
+            rng.standard_normal(dtype=np.float32, out=gains[row].view(np.float32))
+    return shared, images, torch.from_numpy(gains) * math.sqrt(0.5)
 
 
 def _scenes(s: Scenario, draws: _Draws) -> Scenes:
@@ -176,7 +202,7 @@ def _scenes(s: Scenario, draws: _Draws) -> Scenes:
 
     B = _mixing(s, draws, power)  # s_l = B z_l, P = B B^H
     z = torch.ones_like(draws.waveforms) if s.waveform == "constant" else draws.waveforms
-    AB = (steering_matrix(array, polar_of(location)) @ B) * reflection[:, :, None]
+    AB = (_arriving(s, draws, array, location) @ B) * reflection[:, :, None]
     fields = book[:, :, None] * AB.mT[:, None].contiguous()  # [batch, snap, rank, elem]: diag(c_l) A B, transposed
     arrived = (fields.flatten(1, 2) @ H.mT).view(batch, s.snapshots, -1, s.antennas)  # G_l A B, transposed
     mean_power = _energy(arrived) / (s.snapshots * s.antennas)
@@ -205,14 +231,25 @@ def _powers(s: Scenario, draws: _Draws, location: np.ndarray) -> np.ndarray:
 
 
 def _mixing(s: Scenario, draws: _Draws, power: Tensor) -> Complex[Tensor, "batch src rank"]:
+    """B; a coherent scene among independent ones has b in the first column, so that all send the first waveform."""
     amplitude = power.sqrt()
-    if s.waveform == "independent":
-        return torch.diag_embed(amplitude).to(torch.complex64)
-    return torch.polar(amplitude, 2 * math.pi * _float(draws.phase))[:, :, None]
+    b = torch.polar(amplitude, 2 * math.pi * _float(draws.phase))[:, :, None]
+    if s.waveform != "independent":
+        return b
+    shared = torch.from_numpy(draws.shared < s.coherent_fraction)[:, None, None]
+    first = torch.arange(s.K_MAX) == 0
+    return torch.where(shared, b * first, torch.diag_embed(amplitude).to(b.dtype))
 
 
-def _mismatched(s: Scenario) -> bool:
-    return any(value > 0 for value in as_mapping(s.mismatch).values())
+def _arriving(s: Scenario, draws: _Draws, array: Array, location: Tensor) -> Complex[Tensor, "batch elem src"]:
+    """What source k sends to the elements: its direct wave and its extra paths'."""
+    A = steering_matrix(array, polar_of(location))
+    if not (paths := s.mismatch.multipath_paths):
+        return A
+    images = _float(_within(s, draws.images)).flatten(1, 2)
+    waves = steering_matrix(array, polar_of(images)).unflatten(-1, (s.K_MAX, paths))  # type: ignore[no-untyped-call]
+    deviation = math.sqrt(10 ** (s.mismatch.multipath_db / 10) / paths)
+    return A + deviation * (waves * draws.path_gains[:, None]).sum(-1)
 
 
 def _mismatch(s: Scenario, draws: _Draws, H: Tensor) -> tuple[Tensor, Tensor]:

@@ -61,6 +61,7 @@ class FitConfig:
     warmup: float = param("fraction of all steps in which the learning rate rises", ge=0.0, lt=1.0)
     clip_norm: float = param("largest gradient norm", gt=0.0)
     ema_decay: float = param("decay of the averaged weights, which are the ones evaluated and shipped", ge=0.0, lt=1.0)
+    replicate: int = param("repetition: another initial network and another order of the same scenes", ge=0)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from risloc.geometry import polar_of
-from risloc.params import as_mapping
 from risloc.records import Arrays, layout, scenes_of
 from risloc.scene import Scenario, Scenes
 from risloc.simulation import source_covariance
@@ -55,7 +54,7 @@ def validate(arrays: Arrays, scenario: Scenario, where: str, start: int) -> None
     scenes = scenes_of(arrays, scenario.code_bits)
     _check_sources(scenes, scenario, where, start)
     _require(scenes.observation.noise_var > 0, where, start, "noise_var is not positive")
-    if not any(as_mapping(scenario.mismatch).values()):
+    if not scenario.mismatch.on:
         parts = [scenes[first : first + 64] for first in range(0, batch, 64)]
         ratio = scenes.observation.noise_var / torch.cat([_noise_var(part, scenario) for part in parts])
         _require((ratio - 1).abs() < _SNR_TOLERANCE, where, start, "noise_var contradicts snr_db")

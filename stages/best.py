@@ -19,6 +19,8 @@ from risloc.training import FitConfig
 
 __all__ = ["Best", "Tunable", "apply", "knobs", "read_best", "write_best"]
 
+_NOT_TUNED = ("fit.replicate",)  # the best of several chances is no setting
+
 
 @dataclass(frozen=True, kw_only=True)
 class Tunable:
@@ -52,13 +54,13 @@ class Best:
 
 
 def knobs(tunable: Tunable) -> tuple[str, ...]:
-    """Every dotted path that a search space may name: the numbers, and for loss the weights."""
+    """Every dotted path that a search space may name: the numbers but the replicate, and for loss the weights."""
     plain = as_mapping(tunable)
     numbers = [
         f"{section}.{name}"
         for section in ("covariance", "network", "fit")
         for name, value in plain[section].items()
-        if isinstance(value, int | float) and not isinstance(value, bool)
+        if isinstance(value, int | float) and not isinstance(value, bool) and f"{section}.{name}" not in _NOT_TUNED
     ]
     return (*numbers, *(f"loss.{name}" for name in WEIGHTS))
 

@@ -3,11 +3,13 @@
 import ast
 import hashlib
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 import torch
 
 from risloc.covariance import CovarianceConfig
@@ -20,7 +22,17 @@ from stages.report import Reporter
 
 matplotlib.use("Agg")
 
-__all__ = ["Data", "Log", "build_network", "fit_epoch", "plot_losses", "report_weights", "source_digest", "sources"]
+__all__ = [
+    "Data",
+    "Log",
+    "build_network",
+    "fit_epoch",
+    "plot_losses",
+    "replicate_seed",
+    "report_weights",
+    "source_digest",
+    "sources",
+]
 
 Row = dict[str, float]
 
@@ -55,15 +67,18 @@ class Log:
             f"loss_nmse_pred={first.loss_nmse_pred:.4f}  R_blend.requires_grad={first.R_blend_requires_grad}"
         )
 
-    def epoch(self, trainer: Trainer, row: Row) -> None:
-        """Say and keep one epoch."""
+    def epoch(self, trainer: Trainer, row: Row, pace: Row) -> None:
+        """Say and keep one epoch; its pace is said and not kept, for the files are the same whenever they are made."""
         self.rows.append(row)
         weights = trainer.loss.weights_at(trainer.epoch - 1, trainer.epochs)
-        self.line(
+        text = (
             f"Epoch {trainer.epoch:03d}/{trainer.epochs:03d}: train {row['train/loss_total']:.4f}  "
             f"val {row['val/loss_total']:.4f}  ({weights.text()})"
         )
-        self.report.metrics({f"{self.prefix}{k}": v for k, v in row.items() if k != "epoch"}, step=trainer.epoch)
+        self.lines.append(text)
+        self.report.line(f"{text}  {pace['scenes_per_second']:.3g} scenes/s, loader_wait {pace['loader_wait']:.1%}")
+        shown = {k: v for k, v in (row | pace).items() if k != "epoch"}
+        self.report.metrics({f"{self.prefix}{k}": v for k, v in shown.items()}, step=trainer.epoch)
 
 
 def build_network(
@@ -75,12 +90,25 @@ def build_network(
         return HybridNetwork(scenario, grid, covariance, network)
 
 
+def replicate_seed(seed: int, replicate: int) -> int:
+    """The seed of the initial network and of the order of the scenes: `seed` itself for replicate 0, a stream each else."""
+    if replicate == 0:
+        return seed
+    return int(np.random.SeedSequence(seed, spawn_key=(replicate,)).generate_state(1, np.uint64)[0])
+
+
 def fit_epoch(trainer: Trainer, data: Data, log: Log) -> Validation:
-    """Train one epoch, validate the averaged network, and log every component raw and weighted."""
+    """Train one epoch, validate the averaged network, and log every component raw and weighted.
+
+    The pace of the training alone is said too: scenes a second, and the share of the time spent waiting for scenes.
+    """
     weights = trainer.weights()
     first = log.first_step if trainer.epoch == 0 else _ignore
+    batches, began = _Awaited(data.train(trainer.epoch)), time.perf_counter()
     with log.report.progress(data.scenes, f"scenes of epoch {trainer.epoch + 1}/{trainer.epochs}") as advance:
-        train = trainer.train_epoch(data.train(trainer.epoch), on_first=first, on_step=advance)
+        train = trainer.train_epoch(batches, on_first=first, on_step=advance)
+    took = time.perf_counter() - began
+    pace = {"scenes_per_second": data.scenes / took, "loader_wait": batches.seconds / took}
     validation = validate(trainer.averaged, trainer.loss, data.validation(), trainer.device)
     row: Row = {"epoch": trainer.epoch}
     for split, terms in (("train", train), ("val", validation.terms)):
@@ -91,7 +119,7 @@ def fit_epoch(trainer: Trainer, data: Data, log: Log) -> Validation:
     row |= {"val/score": float(validation.score.mean()), "val/nmse_silent": validation.nmse_silent}
     row |= {f"weight/{name}": weight for name, weight in weights.effective().items()}
     row |= {"skipped_steps": trainer.skipped, "learning_rate": trainer.optimizer.param_groups[0]["lr"]}
-    log.epoch(trainer, row)
+    log.epoch(trainer, row, pace)
     return validation
 
 
@@ -145,6 +173,23 @@ def plot_losses(curves: Mapping[str, Sequence[Row]], path: Path) -> None:
 
 # Okabe and Ito's colours, told apart by people with any colour vision.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
+
+
+class _Awaited:
+    """Batches as they come, and the seconds that whoever takes them has waited."""
+
+    def __init__(self, batches: Iterator[Scenes]) -> None:
+        self.batches, self.seconds = batches, 0.0
+
+    def __iter__(self) -> Iterator[Scenes]:
+        return self
+
+    def __next__(self) -> Scenes:
+        began = time.perf_counter()
+        try:
+            return next(self.batches)
+        finally:
+            self.seconds += time.perf_counter() - began
 
 
 def _ignore(first: FirstStep) -> None:

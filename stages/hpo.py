@@ -31,7 +31,7 @@ from risloc.scene import Scenario
 from risloc.shards import ShardReader, batches
 from risloc.training import FitConfig, Trainer, validate
 from stages.best import Best, Tunable, apply, knobs, write_best
-from stages.fitting import Data, Log, build_network, fit_epoch, report_weights, source_digest
+from stages.fitting import Data, Log, build_network, fit_epoch, replicate_seed, report_weights, source_digest
 from stages.report import Reporter, write_csv, write_json
 
 __all__ = ["HpoConfig", "Knob", "run"]
@@ -224,14 +224,14 @@ class Search:
 
     def _score(self, study: optuna.Study, trial: Trial, tuned: Tunable, report: Reporter) -> float | None:
         """The mean physical score after the last epoch, or None for a pruned trial."""
-        size = tuned.fit.batch_size
-        net = build_network(self.seed, self.scenario, tuned.covariance, self.grid, tuned.network)
+        size, own = tuned.fit.batch_size, replicate_seed(self.seed, tuned.fit.replicate)
+        net = build_network(own, self.scenario, tuned.covariance, self.grid, tuned.network)
         steps = -(-self.hpo.train_scenes // size)
         trainer = Trainer(
             net, tuned.loss, tuned.fit, epochs=self.hpo.epochs, steps_per_epoch=steps, device=best_device()
         )
         data = Data(
-            train=lambda epoch: batches(self.train, size, seed=self.seed, epoch=epoch, limit=self.hpo.train_scenes),
+            train=lambda epoch: batches(self.train, size, seed=own, epoch=epoch, limit=self.hpo.train_scenes),
             validation=lambda: batches(self.val, size, limit=self.hpo.val_scenes),
             scenes=self.hpo.train_scenes,
         )

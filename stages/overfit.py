@@ -17,7 +17,7 @@ from risloc.params import param
 from risloc.scene import Scenario, Scenes
 from risloc.shards import ShardReader
 from risloc.training import FitConfig, Trainer, Validation, validate
-from stages.fitting import Data, Log, Row, build_network, fit_epoch, plot_losses, report_weights
+from stages.fitting import Data, Log, Row, build_network, fit_epoch, plot_losses, replicate_seed, report_weights
 from stages.report import Reporter, write_csv, write_json
 
 __all__ = ["GateError", "OverfitConfig", "Verdict", "judge", "run"]
@@ -82,7 +82,7 @@ def run(
     for curriculum in (False, True):
         schedule = "curriculum" if curriculum else "constant weights"
         weights = dataclasses.replace(loss, curriculum=curriculum)
-        net = build_network(seed, scenario, covariance, grid, network)
+        net = build_network(replicate_seed(seed, fit.replicate), scenario, covariance, grid, network)
         trainer = Trainer(
             net,
             weights,

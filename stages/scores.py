@@ -103,19 +103,23 @@ class Collection:
 
 
 def score_bound(scenes: Scenes, localiser: Localiser, prior: float, waveform: str) -> Bounds:
-    """The bound of each source: stochastic for independent symbols, deterministic where the waveform is shared."""
-    o, t, d = scenes.observation, scenes.truth, localiser.domain
-    known = (localiser.array, d.free, o.codebook, o.H, _true_location(scenes))
-    if waveform == "independent":
-        bound = stochastic_bound(*known, t.power, o.noise_var)
-    else:
-        bound = deterministic_bound(*known, t.symbols, o.noise_var)
-    azimuth, elevation, distance = (_deviation(span) for span in (d.azimuth, d.elevation, d.distance))
+    """The bound of each source: stochastic for independent symbols, deterministic where the waveform is shared.
+
+    Scene by scene where only some are coherent. Of the model: the direct paths through the channel that is given.
+    """
+    t, d = scenes.truth, localiser.domain
+    position, distance, angle = _root_crbs(scenes, localiser, waveform)
+    if waveform == "independent" and (coherent := t.coherent[:, None]).any():
+        others = _root_crbs(scenes, localiser, "coherent")
+        position, distance, angle = (
+            torch.where(coherent, other, own) for other, own in zip(others, (position, distance, angle), strict=True)
+        )
+    az_std, el_std, r_std = (_deviation(span) for span in (d.azimuth, d.elevation, d.distance))
     return Bounds(
-        position=bound.position.clamp(max=prior),
-        distance=bound.distance.clamp(max=distance),
-        angle=bound.angle.clamp(max=math.hypot(azimuth, elevation)),
-        clipped=(bound.position > prior) & t.present,
+        position=position.clamp(max=prior),
+        distance=distance.clamp(max=r_std),
+        angle=angle.clamp(max=math.hypot(az_std, el_std)),
+        clipped=(position > prior) & t.present,
     )
 
 
@@ -148,6 +152,17 @@ def score(
         columns |= {"unresolved": (fit.present & ~fit.resolved).sum(1), "not_converged": ~fit.converged}
         columns |= standardised(found, fit)
     return columns
+
+
+def _root_crbs(scenes: Scenes, localiser: Localiser, waveform: str) -> tuple[Tensor, Tensor, Tensor]:
+    """Of position, distance and angle, all scenes by one bound."""
+    o, t = scenes.observation, scenes.truth
+    known = (localiser.array, localiser.domain.free, o.codebook, o.H, _true_location(scenes))
+    if waveform == "independent":
+        bound = stochastic_bound(*known, t.power, o.noise_var)
+    else:
+        bound = deterministic_bound(*known, t.symbols, o.noise_var)
+    return bound.position, bound.distance, bound.angle
 
 
 def _deviation(span: tuple[float, float]) -> float:

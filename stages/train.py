@@ -4,21 +4,32 @@ import hashlib
 import json
 import math
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from risloc.checkpoint import load_checkpoint, save_checkpoint
 from risloc.covariance import CovarianceConfig
 from risloc.device import best_device
+from risloc.fresh import fresh_batches
 from risloc.grid import GridConfig
 from risloc.loss import WEIGHTS, LossConfig
 from risloc.network import HybridNetwork, NetworkConfig, TensorNetwork
 from risloc.params import as_mapping, param
-from risloc.scene import Scenario
+from risloc.scene import Scenario, Scenes
 from risloc.shards import ShardReader, batches
 from risloc.training import FitConfig, Trainer
 from stages.best import Best, Tunable, apply, read_best
-from stages.fitting import Data, Log, build_network, fit_epoch, plot_losses, report_weights, source_digest
+from stages.fitting import (
+    Data,
+    Log,
+    build_network,
+    fit_epoch,
+    plot_losses,
+    replicate_seed,
+    report_weights,
+    source_digest,
+)
 from stages.report import Reporter, write_csv, write_json
 
 __all__ = ["TrainConfig", "run"]
@@ -29,6 +40,9 @@ class TrainConfig:
     """The `train` section of params.yaml."""
 
     epochs: int = param("passes over the training scenes", ge=1)
+    fresh: bool = param(
+        "each epoch on as many scenes that were never seen, drawn while training; the first on the shards'"
+    )
     patience: int = param("epochs without a better physical score before training stops", ge=1)
     val_scenes: int = param("validation scenes that score an epoch", ge=1)
 
@@ -58,12 +72,13 @@ def run(
     tuned = apply(default, chosen)
     _report_tuned(default, chosen, tuned, report)
     report.tag("data_checksum", scenes.checksum)
-    net = build_network(seed, scenario, tuned.covariance, grid, tuned.network)
+    own = replicate_seed(seed, tuned.fit.replicate)
+    net = build_network(own, scenario, tuned.covariance, grid, tuned.network)
     size = tuned.fit.batch_size
     steps = -(-len(scenes) // size)
     trainer = Trainer(net, tuned.loss, tuned.fit, epochs=train.epochs, steps_per_epoch=steps, device=best_device())
     data = Data(
-        train=lambda epoch: batches(scenes, size, seed=seed, epoch=epoch),
+        train=lambda epoch: _scenes_of(epoch, scenes, tuned.fit, own, fresh=train.fresh),
         validation=lambda: batches(held, size, limit=train.val_scenes),
         scenes=len(scenes),
     )
@@ -86,6 +101,24 @@ def run(
     _write(log, best_score, train_report, metrics, report)
     _report_model(network_best, held, checkpoint, report)
     shutil.rmtree(state / key)
+
+
+def _scenes_of(epoch: int, shards: ShardReader, fit: FitConfig, seed: int, *, fresh: bool) -> Iterator[Scenes]:
+    """The batches of an epoch: the scenes of the shards, or fresh ones, which go on in the stream that they came from.
+
+    seed : of their order. Fresh scenes have none in replicate 0: they come as they are drawn.
+    """
+    if not fresh:
+        return batches(shards, fit.batch_size, seed=seed, epoch=epoch)
+    return fresh_batches(
+        shards.scenario,
+        fit.batch_size,
+        seed=shards.seed,
+        split=shards.split,
+        start=epoch * len(shards),
+        stop=(epoch + 1) * len(shards),
+        order=seed if fit.replicate else None,
+    )
 
 
 def _train(trainer: Trainer, data: Data, train: TrainConfig, folder: Path, report: Reporter) -> tuple[Log, float]:

@@ -15,7 +15,15 @@ from risloc.training import FitConfig
 GRID = GridConfig(step_beams=0.4, planes=3)
 COVARIANCE = CovarianceConfig(beta=0.3)
 NETWORK = NetworkConfig(head="manifold", channels=16, blocks=1, passes=2, amp=False)
-FIT = FitConfig(batch_size=16, learning_rate=3e-3, weight_decay=0.0, warmup=0.1, clip_norm=1.0, ema_decay=0.99)
+FIT = FitConfig(
+    batch_size=16,
+    learning_rate=3e-3,
+    weight_decay=0.0,
+    warmup=0.1,
+    clip_norm=1.0,
+    ema_decay=0.99,
+    replicate=0,
+)
 LOSS = LossConfig(
     lam_cov=1.0,
     lam_cov_pred=0.05,

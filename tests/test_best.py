@@ -33,6 +33,12 @@ def test_every_knob_arrives_where_it_points(path: str) -> None:
         assert getattr(getattr(tuned, s), n) == getattr(getattr(DEFAULT, s), n), other
 
 
+def test_the_replicate_is_no_knob() -> None:
+    assert "fit.replicate" not in knobs(DEFAULT)
+    with pytest.raises(ParamError, match=r"fit\.replicate: no such knob"):
+        apply(DEFAULT, Best.from_knobs("trial-1", {"fit.replicate": 3}))
+
+
 def test_what_a_person_sets_always_changes_what_is_trained() -> None:
     best = Best.from_knobs("trial-7", {"loss.lam_cov": 1.7, "loss.lam_K": 0.3})
     for lam_cov in (0.0, 0.5, 3.0):

@@ -11,6 +11,7 @@ import torch
 
 from risloc.checkpoint import CheckpointError, save_checkpoint
 from risloc.covariance import CovarianceConfig
+from risloc.crb import deterministic_bound, stochastic_bound
 from risloc.grid import GridConfig
 from risloc.localise import Localiser, SearchConfig
 from risloc.network import HybridNetwork, NetworkConfig
@@ -257,6 +258,25 @@ def test_the_bound_knows_the_true_covariance_of_the_symbols(small_scenario, wave
     factor = 1.0 if waveform == "independent" else 2.0
     torch.testing.assert_close(other[there], factor * own[there])
     assert own[~there].isnan().all()
+
+
+def test_each_scene_of_a_mixed_batch_has_its_own_bound(small_scenario):
+    """Coherent ones the deterministic, the others the stochastic; one source alone always the stochastic."""
+    mixed = dataclasses.replace(small_scenario, coherent_fraction=0.5)
+    counts = [2] * 12 + [1] * 4
+    scenes = draw(mixed, seed=1, split="test", start=0, stop=16, snr_db=30.0, count=counts)
+    o, t = scenes.observation, scenes.truth
+    assert 0 < t.coherent[:12].sum() < 12
+    localiser = Localiser(mixed, SEARCH)
+    found = score_bound(scenes, localiser, 1e9, "independent")
+    known = (localiser.array, localiser.domain.free, o.codebook, o.H, t.location)
+    stochastic = stochastic_bound(*known, t.power, o.noise_var).position
+    deterministic = deterministic_bound(*known, t.symbols, o.noise_var).position
+    for row, (coherent, present) in enumerate(zip(t.coherent.tolist(), t.present, strict=True)):
+        expected = (deterministic if coherent else stochastic)[row]
+        torch.testing.assert_close(found.position[row][present], expected[present])
+        assert not torch.isclose(stochastic[row][present], deterministic[row][present], rtol=1e-6).any()
+        assert found.position[row][~present].isnan().all()
 
 
 def test_each_bound_is_at_most_the_deviation_of_its_prior(small_scenario):

@@ -78,7 +78,7 @@ def test_risloc_names_all_its_modules_and_imports_them_when_asked(repository: Pa
         "__init__"
     }
     assert risloc.steering.__name__ == "risloc.steering"
-    with pytest.raises(AttributeError, match="no attribute 'stearing'; it has channel, "):
+    with pytest.raises(AttributeError, match="no attribute 'stearing'; it has ahead, channel, "):
         _ = risloc.stearing
 
 

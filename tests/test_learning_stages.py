@@ -1,24 +1,33 @@
 """overfit, hpo and train on real shards: gate, search, resume, and that what was tuned is what is trained."""
 
+import contextlib
 import csv
 import json
+import time
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import house
+import numpy as np
 import pytest
+import torch
 import yaml
 from learning import COVARIANCE, FIT, GRID, LOSS, NETWORK
 from learning_data import SEED, make_shards
+from test_scene import same
 
 from risloc.checkpoint import load_checkpoint
 from risloc.loss import WEIGHTS, LossConfig, LossTerms, TermError
 from risloc.params import ParamError
-from risloc.scene import Scenario
+from risloc.scene import Scenario, Scenes
+from risloc.shards import ShardReader
+from risloc.simulation import simulate
+from risloc.training import Trainer
 from stages import hpo, overfit, train
 from stages.best import Best, write_best
-from stages.fitting import sources
+from stages.fitting import Data, Log, build_network, fit_epoch, replicate_seed, sources
 from stages.hpo import HpoConfig, Knob
 from stages.overfit import GateError, OverfitConfig
 from stages.report import ConsoleReporter
@@ -39,7 +48,7 @@ HPO = HpoConfig(
         "loss.lam_K": Knob(low=0.5, high=2.0, log=True, step=0.0),
     },
 )
-TRAIN = TrainConfig(epochs=3, patience=3, val_scenes=16)
+TRAIN = TrainConfig(epochs=3, fresh=False, patience=3, val_scenes=16)
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +107,10 @@ def lines(report: ConsoleReporter) -> str:
     return "\n".join(str(value) for kind, value in report.records if kind.endswith("line"))
 
 
+def records(report: ConsoleReporter, kind: str) -> list[Any]:
+    return [record for record in report.records if record[0] == kind]
+
+
 def table(path: Path) -> list[dict[str, str]]:
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
@@ -117,7 +130,26 @@ def test_the_source_that_counts_is_all_that_a_stage_imports(repository: Path, st
     assert found == house.closure(repository, Path("stages") / f"{stage}.py")
 
 
+def test_a_replicate_has_a_seed_of_its_own_and_the_first_one_the_seed_itself() -> None:
+    seeds = [replicate_seed(seed, replicate) for seed in (0, 1, 20261123) for replicate in range(50)]
+    assert len(set(seeds)) == len(seeds)
+    assert seeds[::50] == [0, 1, 20261123]
+    for seed in seeds:
+        torch.Generator().manual_seed(seed)
+        np.random.default_rng([seed, 0])
+
+
 class TestOverfit:
+    def test_a_replicate_starts_from_another_network(self, easy: Scenario, shard_dir: Path, tmp_path: Path) -> None:
+        short = replace(OVERFIT, scenes=8, epochs=2, excellent=9.0, improvement=0.999)
+        tables = []
+        for i, replicate in enumerate((0, 1, 1)):
+            path, fit = tmp_path / str(i), replace(FIT, replicate=replicate)
+            with contextlib.suppress(GateError):
+                run_overfit(easy, shard_dir, path, overfit=short, fit=fit)
+            tables.append((path / "report" / "losses.csv").read_text())
+        assert tables[0] != tables[1] == tables[2]
+
     def test_a_loop_that_learns_passes_in_both_schedules(self, easy: Scenario, shard_dir: Path, tmp_path: Path) -> None:
         report = run_overfit(easy, shard_dir, tmp_path)
         log = (tmp_path / "report" / "log.txt").read_text()
@@ -229,6 +261,17 @@ class TestHpo:
         assert "Trial 2/2" in lines(report)
         assert "Trial 1/2" not in lines(report)
 
+    def test_a_replicate_starts_another_study_of_other_fits(
+        self, easy: Scenario, shard_dir: Path, tmp_path: Path
+    ) -> None:
+        scores = []
+        for replicate in (0, 1, 1):
+            fit = replace(FIT, replicate=replicate)
+            run_hpo(easy, shard_dir, tmp_path, hpo=replace(HPO, trials=1), fit=fit)
+            scores.append(table(tmp_path / "trials" / "trials.csv")[0]["score"])
+        assert scores[0] != scores[1] == scores[2]
+        assert len(list((tmp_path / "state").iterdir())) == 2
+
     def test_another_objective_starts_another_study(self, easy: Scenario, shard_dir: Path, tmp_path: Path) -> None:
         run_hpo(easy, shard_dir, tmp_path, hpo=replace(HPO, trials=1))
         report = run_hpo(easy, shard_dir, tmp_path, hpo=replace(HPO, trials=1), loss=replace(LOSS, lam_cov=0.5))
@@ -325,10 +368,18 @@ class TestTrain:
         assert wanted <= set(steps[0][0])  # type: ignore[index]
         assert {"model", "artifact"} <= {kind for kind, _ in report.records}
 
+    @pytest.mark.parametrize(("fresh", "replicate"), [(False, 0), (True, 0), (True, 1)])
     def test_an_interrupted_training_goes_on_and_ends_the_same(
-        self, easy: Scenario, shard_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self,
+        easy: Scenario,
+        shard_dir: Path,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        fresh: bool,
+        replicate: int,
     ) -> None:
-        run_train(easy, shard_dir, tmp_path / "whole", Best.default())
+        changes: dict[str, Any] = {"train": replace(TRAIN, fresh=fresh), "fit": replace(FIT, replicate=replicate)}
+        run_train(easy, shard_dir, tmp_path / "whole", Best.default(), **changes)
         real, calls = train.fit_epoch, []
 
         def interrupted(*args: Any) -> Any:
@@ -340,12 +391,81 @@ class TestTrain:
         with monkeypatch.context() as patch:
             patch.setattr(train, "fit_epoch", interrupted)
             with pytest.raises(KeyboardInterrupt):
-                run_train(easy, shard_dir, tmp_path / "cut", Best.default())
-        report = run_train(easy, shard_dir, tmp_path / "cut", Best.default())
+                run_train(easy, shard_dir, tmp_path / "cut", Best.default(), **changes)
+        report = run_train(easy, shard_dir, tmp_path / "cut", Best.default(), **changes)
         assert "Going on after epoch 2" in lines(report)
         for name in ("report/losses.csv", "report/log.txt", "metrics.json", "checkpoint/model.safetensors"):
             assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "cut" / name).read_bytes(), name
         assert not list((tmp_path / "cut" / "state").iterdir())
+
+    def test_fresh_scenes_go_on_where_those_of_the_shards_end(
+        self, easy: Scenario, shard_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        real, seen = Trainer.train_epoch, []
+
+        def watched(trainer: Trainer, batches: Iterable[Scenes], **rest: Any) -> Any:
+            seen.append(list(batches))
+            return real(trainer, seen[-1], **rest)
+
+        monkeypatch.setattr(Trainer, "train_epoch", watched)
+        run_train(easy, shard_dir, tmp_path, Best.default(), train=replace(TRAIN, fresh=True))
+        assert [len(epoch) for epoch in seen] == [3, 3, 3]
+        assert same(Scenes.cat(seen[0]), ShardReader(shard_dir / "train").read(slice(None)))
+        whole = simulate(easy, seed=SEED, split="train", start=0, stop=144)
+        assert same(Scenes.cat([batch for epoch in seen for batch in epoch]), whole)
+
+    def test_the_pace_is_said_and_stands_in_no_file(self, easy: Scenario, shard_dir: Path, tmp_path: Path) -> None:
+        report = run_train(easy, shard_dir, tmp_path, Best.default())
+        logged = [value for kind, (value, step) in records(report, "metrics") if step is not None]
+        assert len(logged) == 3
+        assert all(v["scenes_per_second"] > 0 and 0 <= v["loader_wait"] < 1 for v in logged)
+        assert lines(report).count(" scenes/s, loader_wait ") == 3
+        for path in (tmp_path / "report" / "log.txt", tmp_path / "report" / "losses.csv", tmp_path / "metrics.json"):
+            assert "scenes" not in path.read_text()
+            assert "loader_wait" not in path.read_text()
+
+    def test_waiting_for_scenes_is_seen(self, easy: Scenario, shard_dir: Path, tmp_path: Path) -> None:
+        """A loader that takes a second a batch is where nearly all the time goes."""
+        scenes = ShardReader(shard_dir / "train").read(slice(0, 16))
+
+        def slow(epoch: int) -> Iterator[Scenes]:
+            time.sleep(3)
+            yield scenes
+
+        network = build_network(SEED, easy, COVARIANCE, GRID, NETWORK)
+        trainer = Trainer(network, LOSS, FIT, epochs=1, steps_per_epoch=1, device=torch.device("cpu"))
+        report = ConsoleReporter()
+        fit_epoch(trainer, Data(train=slow, validation=lambda: iter([scenes]), scenes=16), Log(report))
+        ((_, (logged, _)),) = records(report, "metrics")
+        assert logged["loader_wait"] > 0.5
+        assert logged["scenes_per_second"] < 16 / 3
+
+    @pytest.mark.parametrize("fresh", [False, True])
+    def test_a_replicate_differs_in_its_network_and_its_order_alone(
+        self, easy: Scenario, shard_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fresh: bool
+    ) -> None:
+        real, scenes, networks = Trainer.train_epoch, [], []
+
+        def watched(trainer: Trainer, batches: Iterable[Scenes], **rest: Any) -> Any:
+            networks.append(torch.cat([p.detach().flatten().clone() for p in trainer.network.parameters()]))
+            scenes.append(list(batches))
+            return real(trainer, scenes[-1], **rest)
+
+        monkeypatch.setattr(Trainer, "train_epoch", watched)
+        config = replace(TRAIN, epochs=1, fresh=fresh)
+        for i, replicate in enumerate((0, 1, 1, 2)):
+            fit = replace(FIT, replicate=replicate, batch_size=8)
+            run_train(easy, shard_dir, tmp_path / str(i), Best.default(), train=config, fit=fit)
+        order = [[float(x) for batch in run for x in batch.observation.noise_var] for run in scenes]
+        assert len({tuple(sorted(each)) for each in order}) == 1
+        assert order[1] == order[2]
+        assert torch.equal(networks[1], networks[2])
+        assert len({tuple(each) for each in order}) == 3
+        assert len({float(each.sum()) for each in networks}) == 3
+        assert load_checkpoint(tmp_path / "3" / "checkpoint")[1]["fit"]["replicate"] == 2
+        weights = [(tmp_path / str(i) / "checkpoint" / "model.safetensors").read_bytes() for i in range(4)]
+        assert weights[1] == weights[2]
+        assert len(set(weights)) == 3
 
     def test_training_stops_early_and_keeps_the_best_epoch(
         self, easy: Scenario, shard_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

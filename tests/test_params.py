@@ -116,8 +116,30 @@ def test_flatten_gives_dotted_keys():
         ({"antennas": 145}, r"antennas: expected at most one an element \(144\), got 145"),
         ({"code_bits": 9}, "code_bits: expected a value >= 1 and <= 8, got 9"),
         ({"waveform": "chirp"}, "waveform: expected a value one of"),
+        ({"coherent_fraction": 1.5}, "coherent_fraction: expected a value >= 0.0 and <= 1.0, got 1.5"),
+        ({"coherent_fraction": -0.1}, "coherent_fraction: expected a value >= 0.0 and <= 1.0, got -0.1"),
+        (
+            {"coherent_fraction": 0.25, "waveform": "coherent"},
+            "coherent_fraction: the waveform is 'coherent' in every scene, expected 0, got 0.25; only 'independent'",
+        ),
+        ({"coherent_fraction": 0.25, "snapshots": 1}, "coherent_fraction: expected 0 with one snapshot, got 0.25"),
     ],
 )
 def test_a_scenario_outside_its_domain_is_named(scenario, change, message):
     with pytest.raises(ParamError, match=f"scenario.*{message}"):
         build(Scenario, {**as_mapping(scenario), **change}, "scenario")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"multipath_paths": -1}, "multipath_paths: expected a value >= 0, got -1"),
+        ({"multipath_paths": 1.5}, "multipath_paths: expected int, got 1.5"),
+        ({"multipath_db": float("-inf")}, "multipath_db: expected a finite number, got -inf"),
+        ({"multipath": 2}, "multipath: unknown parameter; allowed here: element_phase_std_deg"),
+    ],
+)
+def test_a_mismatch_outside_its_domain_is_named(scenario, change, message):
+    values = as_mapping(scenario)
+    with pytest.raises(ParamError, match=rf"scenario\.mismatch\.{message}"):
+        build(Scenario, {**values, "mismatch": {**values["mismatch"], **change}}, "scenario")

@@ -126,7 +126,10 @@ def test_the_command_line_names_a_wrong_parameter_without_a_traceback(repository
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--preset", "nope"], "preset: expected one of default, legacy, robust, room_3g5, ula_coherent, got 'nope'"),
+        (
+            ["--preset", "nope"],
+            "preset: expected one of default, legacy, robust, room_3g5, ula_coherent, wide, got 'nope'",
+        ),
         # 3 sources are within the K_MAX of params.yaml, and beyond the preset's
         (["--preset", "ula_coherent", "--set", "scenario.K_span=[3, 3]"], "scenario: K_span: expected at most K_MAX"),
     ],

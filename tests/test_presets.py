@@ -7,7 +7,7 @@ from risloc.simulation import simulate
 
 
 def test_the_presets_are_these():
-    assert preset_names() == ["default", "legacy", "robust", "room_3g5", "ula_coherent"]
+    assert preset_names() == ["default", "legacy", "robust", "room_3g5", "ula_coherent", "wide"]
 
 
 def test_params_yaml_holds_the_default_preset(repository):
@@ -24,6 +24,21 @@ def test_a_preset_is_a_scenario_that_can_be_drawn(name):
     assert scenes.observation.y.isfinite().all()
 
 
+@pytest.mark.parametrize("name", preset_names())
+def test_the_world_departs_from_the_model_in_robust_alone(name):
+    s = build(Scenario, preset(name), name)
+    assert s.mismatch.on == s.mismatch.errs == (s.mismatch.multipath_paths > 0) == (name == "robust")
+    assert (s.coherent_fraction > 0) == (name == "robust")
+
+
+def test_wide_and_robust_are_the_default_world_at_any_snr_and_count():
+    default, wide, robust = (preset(name) for name in ("default", "wide", "robust"))
+    span = {"snr_db_span": [-5.0, 30.0], "K_span": [0, 5]}
+    assert wide == default | span | {"preset": "wide"}
+    departures = {name: robust[name] for name in ("coherent_fraction", "mismatch")}
+    assert robust == default | span | departures | {"preset": "robust"}
+
+
 def test_peers_scenario_is_as_published():
     s = build(Scenario, preset("ula_coherent"), "ula_coherent")
     assert (s.size, s.antennas, s.snapshots, s.K_span, s.K_MAX) == (15, 15, 100, (2, 2), 2)
@@ -33,5 +48,5 @@ def test_peers_scenario_is_as_published():
 
 
 def test_an_unknown_preset_is_named_with_those_there_are():
-    with pytest.raises(ParamError, match="one of default, legacy, robust, room_3g5, ula_coherent, got 'rom'"):
+    with pytest.raises(ParamError, match="one of default, legacy, robust, room_3g5, ula_coherent, wide, got 'rom'"):
         preset("rom")

@@ -169,8 +169,9 @@ def test_raw_scenes_of_another_seed_are_refused(raw, world):
         pack(raw, world, seed=10)
 
 
-def test_mismatched_scenes_pass_though_their_channel_is_unknown(small_scenario, tmp_path):
-    rough = replace(small_scenario, mismatch=replace(small_scenario.mismatch, dead_fraction=0.2, channel_error=0.05))
+@pytest.mark.parametrize("changes", [{"dead_fraction": 0.2, "channel_error": 0.05}, {"multipath_paths": 2}])
+def test_mismatched_scenes_pass_though_their_channel_is_unknown(small_scenario, tmp_path, changes):
+    rough = replace(small_scenario, mismatch=replace(small_scenario.mismatch, **changes))
     pack(prepare(tmp_path, rough), rough)
 
 
@@ -178,6 +179,12 @@ def test_mismatched_scenes_pass_though_their_channel_is_unknown(small_scenario, 
 def test_every_waveform_passes(small_scenario, tmp_path, waveform):
     shared = replace(small_scenario, waveform=waveform)
     pack(prepare(tmp_path, shared), shared)
+
+
+def test_scenes_of_which_some_are_coherent_pass(small_scenario, tmp_path):
+    """Each scene's sigma^2 is checked with its own P."""
+    mixed = replace(small_scenario, K_span=(2, 3), coherent_fraction=0.5)
+    pack(prepare(tmp_path, mixed), mixed)
 
 
 def test_a_full_disk_is_a_clear_error_that_leaves_no_shards(raw, world):

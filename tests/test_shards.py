@@ -293,7 +293,7 @@ def test_a_batch_left_half_way_leaves_no_thread(folder):
     iterator = batches(reader, 4, seed=1)
     next(iterator)
     iterator.close()
-    assert not [t for t in threading.enumerate() if t.name.startswith("shards")]
+    assert not [t for t in threading.enumerate() if t.name.startswith("ahead")]
 
 
 def test_an_error_while_reading_ahead_reaches_the_caller(copy):

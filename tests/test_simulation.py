@@ -57,6 +57,25 @@ def test_a_scene_is_the_same_whatever_the_number_of_threads(scenario):
     assert same(one[40:43], draw(scenario, 43, start=40))
 
 
+def test_the_default_scenes_are_those_they_always_were(scenario):
+    """The streams' order is kept: drawn on one machine, the same on others up to the rounding of their arithmetic."""
+    scenes = draw(scenario, 3, seed=20261123)
+    o, t = scenes.observation, scenes.truth
+    assert t.count.tolist() == [4, 3, 1]
+    assert codes_of(o.codebook, 3).long().sum((1, 2)).tolist() == [7973, 8115, 8130]
+    for found, kept in (
+        (o.y[:, 0, 0], [-12.464931 + 4.856339j, -3.2303486 + 31.231142j, 1.9517453 + 4.4950056j]),
+        (o.y[:, -1, -1], [-27.649839 - 3.3123229j, 8.5532999 + 21.947300j, -4.6268349 - 1.2323197j]),
+        (o.noise_var, [227.81761, 10.024208, 53.030354]),
+        (o.H[:, 3, 7], [-0.15112624 + 0.22424531j, -1.3343132 + 0.50565940j, 0.22723292 - 0.65671909j]),
+        (t.location[:, 0, 2], [1.3042693, 5.5565295, 2.2609372]),
+        (t.power[:, 0], [0.86814815, 0.97937650, 1.2832291]),
+        (t.symbols[:, 0, 5], [0.24576217 - 0.37188342j, 0.23366424 - 0.050027810j, 0.70922393 + 0.32277313j]),
+        (t.snr_db, [4.3240385, 19.419928, 5.2423058]),
+    ):
+        torch.testing.assert_close(found, torch.tensor(kept), rtol=1e-4, atol=1e-4)
+
+
 def test_seeds_splits_and_scenes_are_different_streams(small_scenario):
     sets = [draw(small_scenario, 32, seed=s, split=name) for s in (1, 2) for name in ("train", "val", "test")]
     values = torch.cat([x.observation.y.flatten(1)[:, 0] for x in sets])
