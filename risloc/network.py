@@ -15,6 +15,7 @@ another reduced to what is still unexplained (the pseudo-data of approximate mes
 Axes: batch B, src K_MAX, elem N, grid P V U.
 """
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -37,9 +38,10 @@ from risloc.params import param
 from risloc.scene import Observation, Scenario
 from risloc.steering import steering_derivatives
 
-__all__ = ["HybridNetwork", "MapOutput", "NetworkConfig", "Prediction", "TensorNetwork"]
+__all__ = ["HybridNetwork", "MapOutput", "NetworkConfig", "OrderHead", "Prediction", "TensorNetwork"]
 
 LEAST_PROBABILITY = 1e-4
+HIDDEN = 32  # units of the order head's two hidden layers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +121,7 @@ class HybridNetwork(nn.Module):
             assert isinstance(look, Look)
             look.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
             look.start_with(rarity=scenario.K_MAX / (rows * columns))
+        self.order = OrderHead(scenario.K_MAX)
 
     @property
     def beta(self) -> float:
@@ -143,6 +146,16 @@ class HybridNetwork(nn.Module):
         prediction, R_samp = self._look(observation, x), sample_covariance(x)
         training = self.training and torch.is_grad_enabled()
         return prediction, R_samp, hybrid_covariance(prediction.R_pred, R_samp, self.beta, training=training)
+
+    def presence_at(
+        self, prediction: Prediction, polar: Float[Tensor, "batch place 3"]
+    ) -> Float[Tensor, "batch place"]:
+        """The probability that a source lies in the 3 x 3 cells around each place, between cells by interpolation."""
+        near = _near(prediction.output.heat.sigmoid())
+        u, v = self.grid.u, self.grid.v
+        low, span = torch.stack([u[0], v[0]]), torch.stack([u[-1] - u[0], v[-1] - v[0]]).clamp_min(1e-6)
+        where = (2 * (polar[..., :2] - low) / span - 1).to(near.dtype)[:, None]
+        return functional.grid_sample(near, where, padding_mode="border", align_corners=True)[:, 0, 0].clamp(0, 1)
 
     def _look(self, observation: Observation, x: Complex[Tensor, "batch elem snap"]) -> Prediction:
         """Pass after pass; no gradient goes from one to the next through the solver."""
@@ -236,7 +249,7 @@ class HybridNetwork(nn.Module):
     def _slots(self, heat: Tensor) -> tuple[Float[Tensor, "batch src"], Int[Tensor, "batch src"]]:
         """The strongest local maxima of the heat map; presence is the probability summed over a peak's 3 x 3 cells."""
         probability = heat.sigmoid()
-        near = functional.avg_pool2d(probability[:, None], 3, 1, 1, divisor_override=1)[:, 0]
+        near = _near(probability)[:, 0]
         with torch.no_grad():
             top = functional.max_pool2d(heat[:, None], 3, 1, 1)[:, 0]
             score = torch.where(heat == top, near, near * 1e-6).flatten(1)
@@ -275,6 +288,43 @@ class TensorNetwork(nn.Module):
         prediction = self.network(Observation(y=y, codebook=codebook, H=H, noise_var=noise_var))
         names = ("cov_fact_angle", "cov_fact_range", "polar", "power", "presence")
         return {name: getattr(prediction, name) for name in names}
+
+
+class OrderHead(nn.Module):
+    """Features of a selection path to logits of the orders 0..K_MAX; see `risloc.learnt_order`, which fits it.
+
+    It is fitted after the network, once that has settled; no gradient of the network's losses reaches it.
+    """
+
+    fitted: Tensor
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, K_MAX: int) -> None:
+        super().__init__()
+        inputs = 6 * (K_MAX + 1) + K_MAX
+        self.register_buffer("fitted", torch.tensor(False))
+        self.register_buffer("mean", torch.zeros(inputs))
+        self.register_buffer("deviation", torch.ones(inputs))
+        sizes = (inputs, HIDDEN, HIDDEN, K_MAX + 1)
+        self.linear = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(sizes))
+
+    def start_with(self, features: Float[Tensor, "scene feature"]) -> None:
+        """New weights, and the scale of these features."""
+        for layer in self.linear:
+            assert isinstance(layer, nn.Linear)
+            layer.reset_parameters()
+        self.mean.copy_(features.mean(0))
+        self.deviation.copy_(features.std(0, correction=0) + 1e-3)
+        self.fitted.fill_(True)
+
+    def forward(self, features: Float[Tensor, "batch feature"], jitter: float = 0.0) -> Float[Tensor, "batch order"]:
+        """Logits of the orders; `jitter`: noise on the scaled features, against overfitting."""
+        x = ((features - self.mean) / self.deviation).clamp(-5, 5)
+        x = x + jitter * torch.randn_like(x) if jitter else x
+        for layer in self.linear[:-1]:
+            x = functional.gelu(layer(x))
+        return self.linear[-1](x)
 
 
 class Look(nn.Module):
@@ -320,6 +370,11 @@ class ResidualBlock(nn.Module):
 
 def _given(observation: Observation) -> dict[str, Tensor]:
     return {name: getattr(observation, name) for name in ("y", "codebook", "H", "noise_var")}
+
+
+def _near(probability: Float[Tensor, "batch V U"]) -> Float[Tensor, "batch 1 V U"]:
+    """The sum over each cell's 3 x 3 neighbourhood."""
+    return functional.avg_pool2d(probability[:, None], 3, 1, 1, divisor_override=1)
 
 
 def _gather(values: Tensor, cell: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from risloc.covariance import FactoredCovariance
 __all__ = ["aic_order", "bic", "mdl_order"]
 
 
-def bic(value: Float[Tensor, "*batch"], parameters: int, samples: int) -> Float[Tensor, "*batch"]:
+def bic(value: Float[Tensor, "*batch"], parameters: "int | Tensor", samples: int) -> Float[Tensor, "*batch"]:
     """2 f + q ln(L M), q the number of `parameters`, `samples` = L M: smaller is better.
 
     f is the negative log-likelihood at its minimum. A source has its free coordinates and its power: q = 4 K, or 3 K

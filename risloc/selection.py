@@ -6,7 +6,7 @@ Axes: batch B, cand C, src K, snap L, ant M.
 import dataclasses
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -27,10 +27,13 @@ from risloc.stochastic import fit_powers, fit_stochastic, information
 __all__ = [
     "Estimates",
     "MatchingPursuit",
+    "OrderRule",
     "PeakCandidates",
     "SelectionPath",
     "Source",
     "assess",
+    "bic_noise_order",
+    "bic_order",
     "fit_and_assess",
     "forward_selection",
     "likelihood_gain",
@@ -107,19 +110,45 @@ class MatchingPursuit(Source):
 class SelectionPath:
     """The fits of growing order of each scene, from no source to as many as were asked for.
 
-    polar : (u, v, w) of the fit of `order` sources, in its first slots.  reached : the highest order fitted.
-    bic_order : the order at which BIC stopped falling; 0 where it was not sought.
+    polar : (u, v, w) of the fit of `order` sources, in its first slots.  cost : its conditional cost.
+    value : its stochastic negative log-likelihood and `power` the powers, where BIC or a rule was to look at them.
+    reached : the highest order fitted; beyond it everything is that order's, and cost and value are infinite.
     """
 
     polar: Float[Tensor, "batch order src 3"]
+    cost: Float[Tensor, "batch order"]
+    value: Float[Tensor, "batch order"]
+    power: Float[Tensor, "batch order src"]
     reached: Int[Tensor, " batch"]
-    bic_order: Int[Tensor, " batch"]
 
     def at(self, order: Int[Tensor, " batch"]) -> tuple[Float[Tensor, "batch src 3"], Bool[Tensor, "batch src"]]:
         """The fit of that order, or of the highest reached, and which of its slots hold a source."""
         order = torch.minimum(order, self.reached)
         slots = torch.arange(self.polar.shape[2], device=order.device)
         return self.polar[torch.arange(len(order), device=order.device), order], slots < order[:, None]
+
+
+OrderRule = Callable[[Sensing, SelectionPath], Int[Tensor, " batch"]]
+"""Finds K from the fits of all orders 0..K_MAX."""
+
+
+def bic_order(sensing: Sensing, path: SelectionPath) -> Int[Tensor, " batch"]:
+    """The order at which BIC of the stochastic likelihood stops falling, sigma^2 known."""
+    each, samples = sum(sensing.domain.free) + 1, sensing.y[0].numel()  # a source's free coordinates and its power
+    value = bic(path.value, each * torch.arange(path.value.shape[1], device=path.value.device), samples)
+    return (value[:, 1:] < value[:, :-1]).cumprod(1).sum(1)
+
+
+def bic_noise_order(sensing: Sensing, path: SelectionPath) -> Int[Tensor, " batch"]:
+    """The order of least BIC where sigma^2 is unknown too: n ln(cost), n = L M, the conditional likelihood at its best.
+
+    A source has its free coordinates and, in each snapshot, an unknown complex symbol. What the model does not explain
+    raises the noise level instead of calling for sources: the classical answer to a model that is wrong.
+    """
+    snap, samples = sensing.y.shape[1], sensing.y[0].numel()
+    each = sum(sensing.domain.free) + 2 * snap
+    orders = torch.arange(path.cost.shape[1], device=path.cost.device)
+    return bic(samples * path.cost.double().clamp_min(1e-300).log(), each * orders, samples).argmin(1)
 
 
 def forward_selection(
@@ -133,9 +162,12 @@ def forward_selection(
     y, samples = sensing.y, sensing.y[0].numel()
     each = sum(sensing.domain.free) + 1  # parameters of a source: its free coordinates and its power
     polar = sensing.domain.clamp(torch.zeros(len(y), slots + 1, slots, 3, dtype=y.real.dtype, device=y.device))
-    reached, bic_order = torch.zeros_like(least), torch.zeros_like(least)
-    noise_var = sensing.noise_var.double()
-    lowest = bic(samples * noise_var.log() + y.abs().square().sum((-2, -1)).double() / noise_var, 0, samples)
+    cost = torch.full((len(y), slots + 1), torch.inf, dtype=polar.dtype, device=y.device)
+    cost[:, 0] = energy = y.abs().square().sum((-2, -1))
+    value, noise_var = torch.full_like(cost, torch.inf, dtype=torch.float64), sensing.noise_var.double()
+    value[:, 0] = samples * noise_var.log() + energy.double() / noise_var
+    power = torch.zeros(len(y), slots + 1, slots, dtype=torch.float64, device=y.device)
+    reached = torch.zeros_like(least)
     falling = torch.full_like(least, seek, dtype=torch.bool)
     for k in range(slots):
         rows = ((reached == k) & ((k < least) | falling)).nonzero()[:, 0]
@@ -148,16 +180,16 @@ def forward_selection(
         pick = gain.argmax(dim=1)
         source.take(rows, pick)
         now[:, k] = offered[torch.arange(len(rows), device=pick.device), pick]
-        now = fit_conditional(here, now, present, tolerance=LOOSE, iterations=steps_between).polar
-        polar[rows, k + 1, : k + 1] = now
+        fit = fit_conditional(here, now, present, tolerance=LOOSE, iterations=steps_between)
         found = gain.amax(dim=1) > -torch.inf
+        polar[rows, k + 1, : k + 1] = fit.polar
+        cost[rows, k + 1] = torch.where(found, fit.value, torch.inf)
         reached[rows] += found
         if seek:
-            value = bic(fit_powers(here, now, present)[1], each * (k + 1), samples)
-            falling[rows] &= found & (value < lowest[rows])
-            lowest[rows] = torch.minimum(value, lowest[rows])
-            bic_order[rows] += falling[rows]
-    return SelectionPath(polar, reached, bic_order)
+            power[rows, k + 1, : k + 1], joint = fit_powers(here, fit.polar, present)
+            value[rows, k + 1] = torch.where(found, joint, torch.inf)
+            falling[rows] &= bic(value[rows, k + 1], each, samples) < value[rows, k] * 2
+    return SelectionPath(polar, cost, value, power, reached)
 
 
 @dataclass(frozen=True)
@@ -182,7 +214,7 @@ class Estimates:
 def select_and_fit(
     sensing: Sensing,
     source: Source,
-    counts: Sequence[Int[Tensor, " batch"] | None],
+    counts: Sequence[Int[Tensor, " batch"] | OrderRule | None],
     slots: int,
     *,
     steps_between: int,
@@ -190,17 +222,20 @@ def select_and_fit(
 ) -> list[Estimates]:
     """Forward selection from the source of candidates, then the tight joint fit, powers and standard deviations.
 
-    counts : one answer for each; the number of sources of each scene where it is known, or None: BIC finds it. All
-    answers come from one selection.  steps_between, iterations : most steps of a fit after each pick, and of the last.
+    counts : one answer for each; the number of sources of each scene where it is known, or None: BIC finds it, or another
+    rule, which looks at the fits of all orders. All answers come from one selection.
+    steps_between, iterations : most steps of a fit after each pick, and of the last.
     """
-    known = [count for count in counts if count is not None]
-    none = torch.zeros(len(sensing), dtype=torch.int64, device=sensing.y.device)
+    known = [count for count in counts if isinstance(count, Tensor)]
+    whole = any(count is not None and not isinstance(count, Tensor) for count in counts)
+    none = torch.full((len(sensing),), slots if whole else 0, dtype=torch.int64, device=sensing.y.device)
     least = torch.stack([none, *known]).amax(0)
     seek = len(known) < len(counts)
     path = forward_selection(sensing, source, slots, least=least, seek=seek, steps_between=steps_between)
     found = []
     for count in counts:
-        polar, present = path.at(path.bic_order if count is None else count)
+        rule = bic_order if count is None else count
+        polar, present = path.at(rule if isinstance(rule, Tensor) else rule(sensing, path))
         found.append(fit_and_assess(sensing, polar, present, iterations=iterations))
     return found
 

@@ -1,15 +1,23 @@
 import dataclasses
+import math
 
 import pytest
 import torch
 from worlds import roomy, world
 
-from risloc import selection
 from risloc.covariance import least_squares_snapshots, true_covariance
 from risloc.geometry import location_of, position_of
 from risloc.grid import GridConfig, polar_grid
 from risloc.likelihood import Sensing, conditional_cost, project
-from risloc.selection import MatchingPursuit, PeakCandidates, likelihood_gain, select_and_fit
+from risloc.selection import (
+    MatchingPursuit,
+    PeakCandidates,
+    SelectionPath,
+    bic_noise_order,
+    bic_order,
+    likelihood_gain,
+    select_and_fit,
+)
 from risloc.spectrum import Peaks, grid_energy, peaks
 from risloc.steering import steering_matrix
 
@@ -91,16 +99,72 @@ def test_where_sources_cannot_be_told_apart_nothing_more_is_offered(scenario_8):
     assert gain[1].isfinite().any()
 
 
-def test_a_fixed_coordinate_is_no_parameter_of_bic(scenario_8, monkeypatch):
-    counted = []
-    real = selection.bic
-    monkeypatch.setattr(selection, "bic", lambda value, q, n: counted.append(q) or real(value, q, n))
-    for span, each in (((-20.0, 20.0), 4), ((0.0, 0.0), 3)):
-        w = world(dataclasses.replace(scenario_8, elevation_span_deg=span), [1], snr_db=30)
-        counted.clear()
-        s, candidates = source("back_projection", w)
-        select_and_fit(s, candidates, [None], 2, steps_between=4, iterations=5)
-        assert counted == [0, each, 2 * each]
+def path_of(s, cost, value):
+    cost, value = torch.tensor([cost]), torch.tensor([value], dtype=torch.float64)
+    orders = cost.shape[1]
+    return SelectionPath(
+        torch.zeros(1, orders, orders - 1, 3),
+        cost,
+        value,
+        torch.zeros(1, orders, orders - 1),
+        torch.tensor([orders - 1]),
+    )
+
+
+@pytest.mark.parametrize(("span", "free"), [((-20.0, 20.0), 3), ((0.0, 0.0), 2)])
+def test_bic_charges_a_source_its_free_coordinates_and_its_power(scenario_8, span, free):
+    s = sensing(world(dataclasses.replace(scenario_8, elevation_span_deg=span), [1], snr_db=30))
+    n = s.y[0].numel()
+    for surplus, order in ((0.1, 1), (-0.1, 0)):
+        drop = (free + 1) * math.log(n) / 2 + surplus
+        assert bic_order(s, path_of(s, [1.0, 1.0, 1.0], [0.0, -drop, -drop - 0.1])).item() == order
+    assert bic_order(s, path_of(s, [1.0, 1.0, 1.0], [0.0, -1.0, -1000.0])).item() == 0  # where it stops falling
+
+
+@pytest.mark.parametrize(("span", "free"), [((-20.0, 20.0), 3), ((0.0, 0.0), 2)])
+def test_with_unknown_noise_bic_charges_a_source_its_symbols_too(scenario_8, span, free):
+    s = sensing(world(dataclasses.replace(scenario_8, elevation_span_deg=span), [1], snr_db=30))
+    snap, n = s.y.shape[1], s.y[0].numel()
+    for factor, order in ((0.999, 1), (1.001, 0)):
+        ratio = factor * math.exp(-(free + 2 * snap) * math.log(n) / (2 * n))
+        path = path_of(s, [7.0, 7.0 * ratio, 7.0 * ratio * 0.99], [0.0, 0.0, 0.0])
+        assert bic_noise_order(s, path).item() == order
+        scaled = dataclasses.replace(path, cost=1e3 * path.cost)
+        assert bic_noise_order(s, scaled).item() == order
+
+
+def test_a_rule_sees_the_fits_of_all_orders(scenario_8):
+    w = world(scenario_8, [0, 1, 2, 3], snr_db=30, seed=2)
+    s, candidates = source("back_projection", w)
+    seen = []
+
+    def two(sensing, path):
+        seen.append(path)
+        return torch.full_like(path.reached, 2)
+
+    by_bic, by_rule, by_noise = select_and_fit(
+        s, candidates, [None, two, bic_noise_order], 3, steps_between=4, iterations=30
+    )
+    [path] = seen
+    assert (path.reached == 3).all()
+    assert path.value.isfinite().all()
+    assert (path.cost[:, 1:] <= path.cost[:, :-1]).all()
+    k = 2
+    present = torch.arange(3) < k
+    torch.testing.assert_close(path.cost[:, k], conditional_cost(s, path.polar[:, k], present.expand(4, -1)))
+    assert by_bic.present.sum(1).tolist() == by_noise.present.sum(1).tolist() == w.count.tolist()
+    assert (by_rule.present.sum(1) == 2).all()
+
+
+def test_under_mismatch_known_noise_hears_sources_that_unknown_noise_does_not(scenario_8):
+    """An error of the model of a twentieth of the power, at an SNR where the noise is a thousandth."""
+    w = world(scenario_8, [1] * 30, snr_db=30, seed=5)
+    s, candidates = source("back_projection", w)
+    error = torch.randn(s.y.shape, dtype=s.y.dtype, generator=torch.Generator().manual_seed(0))
+    wrong = dataclasses.replace(s, y=s.y + (s.y.abs().square().mean() / 20) ** 0.5 * error)
+    by_bic, by_noise = select_and_fit(wrong, candidates, [None, bic_noise_order], 3, steps_between=4, iterations=5)
+    assert (by_bic.present.sum(1) == 1).float().mean() < 0.2
+    assert (by_noise.present.sum(1) == 1).float().mean() > 0.8
 
 
 def test_bic_rarely_hears_a_source_in_noise(scenario_8):

@@ -1,0 +1,116 @@
+"""How many sources, learnt: which order of a selection path has the least expected GOSPA, whatever the model gets wrong.
+
+BIC asks whether one more source explains the snapshots better than chance would, under a model held to be true. Where the
+world departs from it (element errors, a wrong channel, extra paths), what the model leaves unexplained calls for sources
+that are not there. This rule has seen such worlds: it looks at the fits of all orders, and at what the network says of
+their places, and chooses among orders 0..K_MAX by a small network of its own.
+
+Axes: batch B, order K_MAX + 1, src K_MAX.
+"""
+
+import math
+from collections.abc import Iterable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional
+
+from risloc.likelihood import Sensing
+from risloc.network import HybridNetwork, OrderHead, Prediction
+from risloc.selection import OrderRule, SelectionPath
+
+__all__ = ["fit_order_head", "learnt_order", "order_features"]
+
+_EPOCHS, _BATCH, _RATE, _DECAY, _JITTER = 30, 128, 5e-3, 0.1, 0.05
+
+
+def learnt_order(network: HybridNetwork, prediction: Prediction) -> OrderRule:
+    """The rule for the scenes that `prediction` is of.
+
+    Raises
+    ------
+    ValueError
+        The network's order head has not been fitted.
+    """
+    if not bool(network.order.fitted):
+        raise ValueError(
+            "K by 'learnt': the order head of this checkpoint has never been fitted; train with train.order_scenes > 0, "
+            "or leave 'learnt' out of k_rules"
+        )
+
+    def rule(sensing: Sensing, path: SelectionPath) -> Int[Tensor, " batch"]:
+        return network.order(order_features(network, prediction, sensing, path)).argmax(1)
+
+    return rule
+
+
+def order_features(
+    network: HybridNetwork, prediction: Prediction, sensing: Sensing, path: SelectionPath
+) -> Float[Tensor, "batch feature"]:
+    """What the rule looks at, the same for y and c y, H and c H.
+
+    Of each order: log of the residual over its expectation under noise; log of the decrease of the negative
+    log-likelihood; the network's presence at the places found, least and mean (logits); the weakest source over the
+    strongest, and over the noise (log powers times the mean row energy of G). And the presences of the network's slots.
+    """
+    batch, orders = path.cost.shape
+    samples, src = sensing.y[0].numel(), path.polar.shape[2]
+    rows = torch.arange(orders, device=path.cost.device)
+    at = torch.minimum(rows, path.reached[:, None])
+    polar = path.polar.gather(1, at[..., None, None].expand(-1, -1, src, 3))
+    power = path.power.gather(1, at[..., None].expand(-1, -1, src))
+    here = torch.arange(src, device=rows.device) < at[..., None]
+
+    noise_var = sensing.noise_var[:, None]
+    free = samples - at * sensing.y.shape[1]
+    residual = (path.cost.gather(1, at) / (noise_var * free.clamp_min(1))).clamp_min(1e-6).log()
+    value = path.value.gather(1, at)
+    decrease = functional.pad((value[:, :-1] - value[:, 1:]).clamp_min(0), (1, 0)).log1p()
+
+    presence = network.presence_at(prediction, polar.flatten(1, 2)).view(batch, orders, src).logit(eps=1e-4)
+    least = presence.masked_fill(~here, math.inf).amin(2).masked_fill(at == 0, 0)
+    mean = (presence * here).sum(2) / at.clamp_min(1)
+
+    row_energy = sensing.G.abs().square().sum(-1).mean(1)[:, None]
+    level = (power.to(row_energy.dtype) * (row_energy / noise_var)[..., None]).clamp_min(1e-6).log()
+    weakest = level.masked_fill(~here, math.inf).amin(2).masked_fill(at == 0, 0)
+    strongest = level.masked_fill(~here, -math.inf).amax(2).masked_fill(at == 0, 0)
+    features = [residual, decrease, least, mean, weakest - strongest, weakest]
+    slots = prediction.presence.logit(eps=1e-4)
+    return torch.cat([each.to(slots.dtype) for each in features] + [slots], dim=1)
+
+
+def fit_order_head(
+    head: OrderHead, features: Float[Tensor, "scene feature"], cost: Float[Tensor, "scene order"], seed: int
+) -> None:
+    """Fit the head so that the order drawn from its probabilities has the least mean cost, exactly: sum_k p_k cost_k.
+
+    cost : of answering with each order's fit; here GOSPA over its cut-off.
+
+    Raises
+    ------
+    ValueError
+        No scene, or a feature or a cost that is not finite.
+    """
+    if len(features) == 0 or not (features.isfinite().all() and cost.isfinite().all()):
+        raise ValueError(f"order head: expected finite features and costs of at least one scene, got {len(features)}")
+    draw = torch.Generator().manual_seed(seed)
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        torch.manual_seed(seed)
+        head.start_with(features)
+        optimizer = torch.optim.AdamW(head.parameters(), _RATE, weight_decay=_DECAY)
+        steps = list(_batches(len(features), draw))
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _RATE, total_steps=len(steps))
+        for rows in steps:
+            probability = head(features[rows], jitter=_JITTER).softmax(1)
+            optimizer.zero_grad(set_to_none=True)
+            torch.autograd.backward((probability * cost[rows]).sum(1).mean())
+            optimizer.step()
+            schedule.step()
+
+
+def _batches(count: int, draw: torch.Generator) -> Iterable[Tensor]:
+    for _ in range(_EPOCHS):
+        order = torch.randperm(count, generator=draw)
+        yield from (order[low : low + _BATCH] for low in range(0, count, _BATCH))
