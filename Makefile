@@ -18,7 +18,7 @@ READY := $(VENV)/.ready-$(KEY)
 TORCH := $(shell sed -n '/^torch==/p' constraints.txt)
 LOCAL_SERVER := http://127.0.0.1:4200/api
 
-.PHONY: help setup repro test lint ui server worker deploy study peers preset ci
+.PHONY: help setup repro test lint ui server worker deploy study peers ablations preset ci
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
@@ -78,6 +78,10 @@ study: setup ## evaluate the trained network on SCENES=1000 scenes a cell, resul
 peers: setup ## train and evaluate in the scenario of published work, both waveforms, results in peers/ and docs/peers.md
 	@echo "== peers: into peers/, then docs/peers.md"
 	python -m benchmarks.peers
+
+ablations: setup ## what each part of the idea is worth: some 40 short trainings, a few hours, resumable; docs/ablations.md
+	@echo "== ablations: DVC experiments in temporary copies, then docs/ablations.md"
+	python -m benchmarks.ablations
 
 preset: setup ## write a preset's scenario into params.yaml: make preset NAME=room_3g5
 	@test -n "$(NAME)" || { echo "which one? make preset NAME=, one of: $(basename $(notdir $(wildcard risloc/presets/*.yaml)))" >&2; exit 1; }

@@ -16,7 +16,7 @@ from stages.calibration import calibration
 from stages.drawing import Subject, save
 from stages.figures import draw
 from stages.labels import chosen
-from stages.methods import K_RULES, Seen, model_orders, run_methods
+from stages.methods import K_RULES, METHODS, Seen, model_orders, run_methods
 from stages.model_order import k_accuracy
 from stages.page import facts_of, page
 from stages.paired import paired
@@ -46,6 +46,9 @@ class EvaluateConfig:
     k_rules: tuple[str, ...] = param(
         "how K is known: given, or found by BIC; the first one names the metrics", choices=K_RULES
     )
+    methods: tuple[str, ...] = param(
+        "which methods are run, none for all: each with its plain spectrum and its stochastic fit", choices=METHODS
+    )
     gospa_cutoffs: tuple[float, ...] = param(
         "GOSPA cut-offs; the first one also decides what is matched", unit="m", gt=0.0
     )
@@ -57,6 +60,10 @@ class EvaluateConfig:
             values = getattr(self, name)
             if not values or len(set(values)) != len(values):
                 raise ParamError(f"{name}: expected one or more values, each once, got {list(values)}")
+        if len(set(self.methods)) != len(self.methods):
+            raise ParamError(f"methods: expected each once, got {list(self.methods)}")
+        if self.methods == ("ablation_no_selection",) and "known" not in self.k_rules:
+            raise ParamError("methods: ablation_no_selection finds no K, so it alone needs 'known' among k_rules")
 
 
 def run(
@@ -121,8 +128,8 @@ def _score_all(
         for scenes in batches(reader, evaluate.batch):
             bounds = score_bound(scenes, localiser, prior, reader.scenario.waveform)
             collected.add_scenes(scenes, bounds)
-            seen, blind = Seen.by(network, scenes), Seen.by(untrained, scenes)
-            for result in run_methods(scenes, localiser, seen, blind, evaluate.k_rules):
+            seen = Seen.by(network, scenes)
+            for result in run_methods(scenes, localiser, seen, untrained, evaluate.k_rules, evaluate.methods):
                 collected.add_result(scenes, bounds, result)
             collected.add_orders(model_orders(localiser, seen))
             advance(len(scenes))
@@ -138,7 +145,7 @@ def _untrained(network: HybridNetwork, seed: int) -> HybridNetwork:
 
 
 def _tables(collected: Collection, evaluate: EvaluateConfig, seed: int) -> Tables:
-    """Every table by its name. `resolution` has no row where no scene has two sources."""
+    """Every table by its name. One without a subject (two sources, a fit, NOMP to compare with) has no row."""
     table = Table(cutoffs=evaluate.gospa_cutoffs, confidence=evaluate.confidence, seed=seed)
     scenes, methods = collected.scenes, collected.methods
     by_snr, times = tabulate(scenes, methods, ["snr_db"], table), timing(collected.times, evaluate.batch, table)
@@ -171,10 +178,11 @@ def _write_tables(tables: Tables, evaluate: EvaluateConfig, folder: Path) -> Non
 def _say(rows: list[Row], rule: str, report: Reporter) -> None:
     """The headline table in the log: median position error [m] by SNR."""
     snrs = sorted({number(row, "snr_db") for row in rows})
+    bounds = {number(row, "snr_db"): row["root_crb_median_m"] for row in rows}
     cell = {(row["method"], row["snr_db"]): row for row in rows}
     names = [method.name for method in chosen([str(row["method"]) for row in rows], rule=rule, ablations=True)]
     report.line("median position error [m] by SNR [dB]: " + " ".join(f"{snr:8g}" for snr in snrs))
-    bound = " ".join(f"{cell[names[0], snr]['root_crb_median_m']:8.3g}" for snr in snrs)
+    bound = " ".join(f"{bounds[snr]:8.3g}" for snr in snrs)
     report.line(f"{'root-CRB':>37s}: {bound}")
     for name in names:
         values = " ".join(f"{cell[name, snr]['position_error_median_m']:8.3g}" for snr in snrs)

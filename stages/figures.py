@@ -196,7 +196,8 @@ def _ablation(s: Subject) -> Figure:
         dots(axis, rows, methods, column)
         axis.set(xlabel=words)
     axes[0].set(ylim=(-0.6, len(methods) - 0.4))
-    if any(np.isfinite(number(row, "position_error_median_m")) for row in rows):
+    names = {m.name for m in methods}
+    if any(np.isfinite(number(row, "position_error_median_m")) for row in rows if row["method"] in names):
         axes[0].set(xscale="log")
         log_ticks(axes[0].xaxis, 10)
     axes[0].set_yticks(range(len(methods)), [m.text for m in methods], fontsize=8)

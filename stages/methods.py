@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from types import MappingProxyType
 from typing import TypeVar
 
@@ -19,9 +19,10 @@ from risloc.network import HybridNetwork, Prediction
 from risloc.order import aic_order, mdl_order
 from risloc.scene import Scenes
 from risloc.selection import Estimates
+from risloc.spectrum import Peaks
 from risloc.steering import steering_matrix
 
-__all__ = ["K_RULES", "Result", "Seen", "model_orders", "run_methods"]
+__all__ = ["K_RULES", "METHODS", "Result", "Seen", "model_orders", "run_methods"]
 
 K_RULES = ("known", "bic")
 REFITTED = ("R_blend_refined", "nomp_refined", "R_true_refined")  # also shown with the stochastic likelihood's fit
@@ -61,22 +62,26 @@ class Seen:
 
 
 def run_methods(
-    scenes: Scenes, localiser: Localiser, trained: Seen, untrained: Seen, k_rules: Sequence[str]
+    scenes: Scenes,
+    localiser: Localiser,
+    trained: Seen,
+    untrained: HybridNetwork,
+    k_rules: Sequence[str],
+    names: Sequence[str] = (),
 ) -> Iterator[Result]:
-    """The answers of all methods to a batch, one after another, under each K rule.
+    """The answers to a batch of those of `METHODS` that are named (none: of all), one after another, under each K rule.
 
     MUSIC on R_blend, R_pred, R_samp, R_true (the oracle), on R_blend of the untrained network and on the covariance of
-    sparse Bayesian learning, each plain and refined; beamforming and MVDR on R_samp, plain; back-projection peaks, refined;
-    orthogonal matching pursuit, plain and Newtonised; the network's slots alone; and the hybrid with one step left out at a
-    time. Where symbols are Gaussian, some of the refined ones once more after the stochastic fit. A network's slots and the
-    peaks of what the snapshots say against it stand among its candidates, of which every method has as many. Where BIC
-    finds K, a plain spectrum takes the K that the refinement of the same covariance found.
+    sparse Bayesian learning, each refined, and plain with it; back-projection peaks, refined, and with them beamforming
+    and MVDR on R_samp, plain; orthogonal matching pursuit, plain and Newtonised; the network's slots alone; and the hybrid
+    with one step left out at a time. Where symbols are Gaussian, some of the refined ones once more after the stochastic
+    fit. A network's slots and the peaks of what the snapshots say against it stand among its candidates, of which every
+    method has as many. Where BIC finds K, a plain spectrum takes the K that the refinement of the same covariance found.
     """
-    batch = _Batch(scenes, localiser, k_rules)
-    yield from _learnt(batch, trained)
-    yield from batch.hybrid("untrained_refined", untrained.prediction, untrained.R_blend, untrained.seconds)
-    yield from _classical(batch)
-    yield from batch.covariance("R_true", _true(batch), 0.0)
+    batch = _Batch(scenes, localiser, trained, untrained, k_rules)
+    for name, answers in _FAMILIES.items():
+        if not names or name in names:
+            yield from answers(batch)
 
 
 def model_orders(localiser: Localiser, seen: Seen) -> dict[str, Int[Tensor, " batch"]]:
@@ -91,31 +96,48 @@ def model_orders(localiser: Localiser, seen: Seen) -> dict[str, Int[Tensor, " ba
 
 
 class _Batch:
-    """What the methods share: the scenes, what the likelihood knows of them, and the K rules."""
+    """What the methods share: the scenes, what the likelihood and the networks know of them, and the K rules."""
 
-    def __init__(self, scenes: Scenes, localiser: Localiser, k_rules: Sequence[str]) -> None:
-        self.observation, self.truth, self.localiser = scenes.observation, scenes.truth, localiser
+    def __init__(
+        self,
+        scenes: Scenes,
+        localiser: Localiser,
+        trained: Seen,
+        untrained: HybridNetwork,
+        k_rules: Sequence[str],
+    ) -> None:
+        self.scenes, self.observation, self.truth = scenes, scenes.observation, scenes.truth
+        self.localiser, self.trained, self.untrained = localiser, trained, untrained
         self.sensing: Sensing = localiser.sensing(self.observation)
         self.counts = [self.truth.count if rule == "known" else None for rule in k_rules]
         self.gaussian = localiser.scenario.waveform == "independent"
         self.suffixes = ["" if rule == "known" else f"_{rule}" for rule in k_rules]
+
+    @cached_property
+    def R_samp(self) -> tuple[FactoredCovariance, float]:
+        """The sample covariance, and the seconds that its snapshots took."""
+        o = self.observation
+        x, solved = _timed(partial(least_squares_snapshots, o.y, o.codebook, o.H, o.noise_var))
+        return sample_covariance(x), solved
 
     def covariance(self, label: str, R: FactoredCovariance, before: float) -> Iterator[Result]:
         """MUSIC on R, refined and plain; `before`: the seconds that R took."""
         search = partial(self.localiser.refined, self.sensing, R, *self.counts)
         yield from self.fitted(f"{label}_refined", search, before, {f"{label}_plain": partial(self.localiser.music, R)})
 
-    def hybrid(
-        self, label: str, seen: Prediction, R: FactoredCovariance, before: float, **left_out: bool
-    ) -> Iterator[Result]:
+    def hybrid(self, label: str, seen: Seen, R: FactoredCovariance, **left_out: bool) -> Iterator[Result]:
         """The same with a network's candidates beside those of its covariance R; `left_out`: kinds of them set to False."""
 
         def search() -> list[Estimates]:
-            found = self.localiser.hybrid_candidates(self.observation, seen.R_pred, R, seen.polar, **left_out)
-            return self.localiser.select(self.sensing, found, self.counts)
+            return self.localiser.select(self.sensing, self.offer(seen, R, **left_out), self.counts)
 
         plain = {} if left_out else {f"{label.removesuffix('_refined')}_plain": partial(self.localiser.music, R)}
-        yield from self.fitted(label, search, before, plain)
+        yield from self.fitted(label, search, seen.seconds, plain)
+
+    def offer(self, seen: Seen, R: FactoredCovariance, **left_out: bool) -> Peaks:
+        """A network's candidates."""
+        p = seen.prediction
+        return self.localiser.hybrid_candidates(self.observation, p.R_pred, R, p.polar, **left_out)
 
     def fitted(
         self,
@@ -138,62 +160,118 @@ class _Batch:
                 yield Result(f"{label}{suffix}", located, before + seconds_plain, None)
 
 
-def _learnt(batch: _Batch, trained: Seen) -> Iterator[Result]:
-    """The hybrid, the same on R_pred alone, the slots alone, and the hybrid with one step left out at a time."""
-    seen, R_blend, seconds = trained.prediction, trained.R_blend, trained.seconds
-    yield from batch.hybrid("R_blend_refined", seen, R_blend, seconds)
-    yield from batch.hybrid("R_pred_refined", seen, seen.R_pred, seconds)
+def _R_blend(batch: _Batch) -> Iterator[Result]:
+    yield from batch.hybrid("R_blend_refined", batch.trained, batch.trained.R_blend)
+
+
+def _R_pred(batch: _Batch) -> Iterator[Result]:
+    yield from batch.hybrid("R_pred_refined", batch.trained, batch.trained.prediction.R_pred)
+
+
+def _slots(batch: _Batch) -> Iterator[Result]:
+    seen = batch.trained.prediction
     order = seen.presence.argsort(dim=1, descending=True)
     ranked = seen.polar.gather(1, order[..., None].expand(-1, -1, 3))
     for rule, suffix in zip(batch.counts, batch.suffixes, strict=True):
         count = (seen.presence > PRESENT).sum(1) if rule is None else rule
         everyone = torch.ones_like(seen.presence, dtype=torch.bool)
-        yield Result(f"slots_plain{suffix}", first(ranked, everyone, count, batch.localiser.slots), seconds, None)
-    for step in ("slots", "score", "spectrum"):
-        yield from batch.hybrid(f"ablation_no_{step}", seen, R_blend, seconds, **{step: False})
-    yield from _without_a_fit(batch, seen, R_blend, seconds)
+        located = first(ranked, everyone, count, batch.localiser.slots)
+        yield Result(f"slots_plain{suffix}", located, batch.trained.seconds, None)
 
 
-def _without_a_fit(batch: _Batch, seen: Prediction, R: FactoredCovariance, before: float) -> Iterator[Result]:
-    localiser, sensing = batch.localiser, batch.sensing
-    offer = partial(localiser.hybrid_candidates, batch.observation, seen.R_pred, R, seen.polar)
-    for name, left_out in {"no_joint_fit": {"joint": False}, "no_fit": {"fit": False}}.items():
+def _without_candidates(step: str, batch: _Batch) -> Iterator[Result]:
+    """The hybrid without one kind of its candidates."""
+    yield from batch.hybrid(f"ablation_no_{step}", batch.trained, batch.trained.R_blend, **{step: False})
 
-        def search(left_out: dict[str, bool] = left_out) -> list[Estimates]:
-            return localiser.select(sensing, offer(), batch.counts, **left_out)
 
-        yield from batch.fitted(f"ablation_{name}", search, before)
+def _without_fit(step: str, batch: _Batch, **left_out: bool) -> Iterator[Result]:
+    """The hybrid with less of a fit."""
+    seen = batch.trained
+
+    def search() -> list[Estimates]:
+        return batch.localiser.select(batch.sensing, batch.offer(seen, seen.R_blend), batch.counts, **left_out)
+
+    yield from batch.fitted(f"ablation_no_{step}", search, seen.seconds)
+
+
+def _without_selection(batch: _Batch) -> Iterator[Result]:
+    """The strongest of the hybrid's candidates, where K is known: without a selection nothing says how many there are."""
+    seen = batch.trained
     for rule, suffix in zip(batch.counts, batch.suffixes, strict=True):
-        if rule is not None:  # without a selection nothing says how many there are
-            found, own = _timed(lambda rule=rule: localiser.strongest(sensing, offer(), rule))  # type: ignore[misc]
+        if rule is not None:
+
+            def search(count: Int[Tensor, " batch"] = rule) -> Estimates:
+                return batch.localiser.strongest(batch.sensing, batch.offer(seen, seen.R_blend), count)
+
+            found, own = _timed(search)
             located = Located(found.polar, found.present)
-            yield Result(f"ablation_no_selection{suffix}", located, before + own, found)
+            yield Result(f"ablation_no_selection{suffix}", located, seen.seconds + own, found)
 
 
-def _classical(batch: _Batch) -> Iterator[Result]:
-    localiser, sensing, o = batch.localiser, batch.sensing, batch.observation
-    x, solved = _timed(partial(least_squares_snapshots, o.y, o.codebook, o.H, o.noise_var))
-    R_samp = sample_covariance(x)
-    yield from batch.covariance("R_samp", R_samp, solved)
+def _untrained(batch: _Batch) -> Iterator[Result]:
+    seen = Seen.by(batch.untrained, batch.scenes)
+    yield from batch.hybrid("untrained_refined", seen, seen.R_blend)
+
+
+def _R_samp(batch: _Batch) -> Iterator[Result]:
+    yield from batch.covariance("R_samp", *batch.R_samp)
+
+
+def _back_projection(batch: _Batch) -> Iterator[Result]:
+    localiser, (R_samp, solved) = batch.localiser, batch.R_samp
     spectra = {
         "beamforming_plain": partial(localiser.beamforming, R_samp),
         "mvdr_plain": partial(localiser.mvdr, R_samp),
     }
-    search = partial(localiser.back_projection, sensing, R_samp, *batch.counts)
+    search = partial(localiser.back_projection, batch.sensing, R_samp, *batch.counts)
     yield from batch.fitted("back_projection_refined", search, solved, spectra)
-    R_sparse, learnt = _timed(partial(localiser.sparse, sensing))
-    yield from batch.covariance("sbl", R_sparse, learnt)
-    for result in batch.fitted("omp_plain", partial(localiser.pursuit, sensing, o, *batch.counts, fit=False), 0.0):
+
+
+def _sbl(batch: _Batch) -> Iterator[Result]:
+    yield from batch.covariance("sbl", *_timed(partial(batch.localiser.sparse, batch.sensing)))
+
+
+def _omp(batch: _Batch) -> Iterator[Result]:
+    search = partial(batch.localiser.pursuit, batch.sensing, batch.observation, *batch.counts, fit=False)
+    for result in batch.fitted("omp_plain", search, 0.0):
         yield replace(result, estimates=None)  # on the grid: no fit, no standard deviations
-    yield from batch.fitted("nomp_refined", partial(localiser.pursuit, sensing, o, *batch.counts), 0.0)
 
 
-def _true(batch: _Batch) -> FactoredCovariance:
+def _nomp(batch: _Batch) -> Iterator[Result]:
+    search = partial(batch.localiser.pursuit, batch.sensing, batch.observation, *batch.counts)
+    yield from batch.fitted("nomp_refined", search, 0.0)
+
+
+def _R_true(batch: _Batch) -> Iterator[Result]:
     truth = batch.truth
     location = torch.where(truth.present[..., None], truth.location, torch.ones(3))
-    return true_covariance(steering_matrix(batch.localiser.array, polar_of(location)), truth.power)
+    A = steering_matrix(batch.localiser.array, polar_of(location))
+    yield from batch.covariance("R_true", true_covariance(A, truth.power), 0.0)
 
 
 def _timed(work: Callable[[], T]) -> tuple[T, float]:
     began = time.perf_counter()
     return work(), time.perf_counter() - began
+
+
+_FAMILIES: Mapping[str, Callable[[_Batch], Iterator[Result]]] = {
+    "R_blend_refined": _R_blend,
+    "R_pred_refined": _R_pred,
+    "slots_plain": _slots,
+    "ablation_no_slots": partial(_without_candidates, "slots"),
+    "ablation_no_score": partial(_without_candidates, "score"),
+    "ablation_no_spectrum": partial(_without_candidates, "spectrum"),
+    "ablation_no_joint_fit": partial(_without_fit, "joint_fit", joint=False),
+    "ablation_no_fit": partial(_without_fit, "fit", fit=False),
+    "ablation_no_selection": _without_selection,
+    "untrained_refined": _untrained,
+    "R_samp_refined": _R_samp,
+    "back_projection_refined": _back_projection,
+    "sbl_refined": _sbl,
+    "omp_plain": _omp,
+    "nomp_refined": _nomp,
+    "R_true_refined": _R_true,
+}
+
+METHODS = tuple(_FAMILIES)
+"""What may be run alone: what is plain or fitted once more comes with the one that it rests on."""

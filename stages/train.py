@@ -86,7 +86,7 @@ def run(
     key = hashlib.sha256(
         json.dumps([*parts, scenes.checksum, held.checksum, source_digest(__name__)], sort_keys=True).encode()
     ).hexdigest()[:16]
-    log, best_score = _train(trainer, data, train, state / key, report)
+    log, best_score, best_epoch = _train(trainer, data, train, state / key, report)
     network_best, _ = load_checkpoint(state / key / "best")
     extra = {
         "seed": seed,
@@ -98,7 +98,7 @@ def run(
         "score": best_score,
     }
     save_checkpoint(checkpoint, network_best, extra)
-    _write(log, best_score, train_report, metrics, report)
+    _write(log, best_score, best_epoch, train_report, metrics, report)
     _report_model(network_best, held, checkpoint, report)
     shutil.rmtree(state / key)
 
@@ -121,7 +121,7 @@ def _scenes_of(epoch: int, shards: ShardReader, fit: FitConfig, seed: int, *, fr
     )
 
 
-def _train(trainer: Trainer, data: Data, train: TrainConfig, folder: Path, report: Reporter) -> tuple[Log, float]:
+def _train(trainer: Trainer, data: Data, train: TrainConfig, folder: Path, report: Reporter) -> tuple[Log, float, int]:
     """Epochs with a checkpoint after each; the folder holds `trainer.safetensors` and the best network."""
     folder.mkdir(parents=True, exist_ok=True)
     resume = folder / "trainer.safetensors"
@@ -140,7 +140,7 @@ def _train(trainer: Trainer, data: Data, train: TrainConfig, folder: Path, repor
         kept = {"lines": log.lines, "rows": log.rows, "best_score": best_score, "best_epoch": best_epoch}
         trainer.save(resume, kept)
     log.line(f"Best physical score {best_score:.4f} at epoch {best_epoch} of {trainer.epoch}")
-    return log, best_score
+    return log, best_score, best_epoch
 
 
 def _report_tuned(default: Tunable, chosen: Best, tuned: Tunable, report: Reporter) -> None:
@@ -153,13 +153,14 @@ def _report_tuned(default: Tunable, chosen: Best, tuned: Tunable, report: Report
     report.tag("chosen", chosen.chosen)
 
 
-def _write(log: Log, best_score: float, folder: Path, metrics: Path, report: Reporter) -> None:
+def _write(log: Log, best_score: float, best_epoch: int, folder: Path, metrics: Path, report: Reporter) -> None:
+    """The log, the losses and the metrics: of the epoch that is kept, the score and every validation loss."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "log.txt").write_text("\n".join(log.lines) + "\n", encoding="utf-8")
     write_csv(folder / "losses.csv", log.rows)
     plot_losses({"training": log.rows}, folder / "losses.png")
-    last = {key.replace("/", "_"): value for key, value in log.rows[-1].items() if key.startswith("val/loss")}
-    write_json(metrics, {"score": best_score, "epochs": len(log.rows), **last})
+    held = {k.replace("/", "_"): v for k, v in log.rows[best_epoch - 1].items() if k.startswith("val/loss")}
+    write_json(metrics, {"score": best_score, "epochs": len(log.rows), "kept_epoch": best_epoch, **held})
     report.metrics({"train/best_score": best_score})
     report.artifact(folder)
 

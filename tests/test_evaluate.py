@@ -41,7 +41,7 @@ SEARCH = dataclasses.replace(
     sparse=SparseConfig(grid=GRID, iterations=10),
 )
 CONFIG = evaluate.EvaluateConfig(
-    batch=8, k_rules=("known", "bic"), gospa_cutoffs=(2.0, 0.5), confidence=0.9, search=SEARCH
+    batch=8, k_rules=("known", "bic"), methods=(), gospa_cutoffs=(2.0, 0.5), confidence=0.9, search=SEARCH
 )
 LABELS = ("R_blend", "R_pred", "R_samp", "R_true", "untrained")
 

@@ -1,6 +1,5 @@
 """overfit, hpo and train on real shards: gate, search, resume, and that what was tuned is what is trained."""
 
-import contextlib
 import csv
 import json
 import time
@@ -33,7 +32,7 @@ from stages.overfit import GateError, OverfitConfig
 from stages.report import ConsoleReporter
 from stages.train import TrainConfig
 
-OVERFIT = OverfitConfig(scenes=24, epochs=30, batch_size=8, excellent=0.5, improvement=0.75)
+OVERFIT = OverfitConfig(scenes=24, epochs=30, batch_size=8, excellent=0.5, improvement=0.75, gate=True)
 HPO = HpoConfig(
     trials=3,
     startup=2,
@@ -141,12 +140,11 @@ def test_a_replicate_has_a_seed_of_its_own_and_the_first_one_the_seed_itself() -
 
 class TestOverfit:
     def test_a_replicate_starts_from_another_network(self, easy: Scenario, shard_dir: Path, tmp_path: Path) -> None:
-        short = replace(OVERFIT, scenes=8, epochs=2, excellent=9.0, improvement=0.999)
+        short = replace(OVERFIT, scenes=8, epochs=2, gate=False)
         tables = []
         for i, replicate in enumerate((0, 1, 1)):
             path, fit = tmp_path / str(i), replace(FIT, replicate=replicate)
-            with contextlib.suppress(GateError):
-                run_overfit(easy, shard_dir, path, overfit=short, fit=fit)
+            run_overfit(easy, shard_dir, path, overfit=short, fit=fit)
             tables.append((path / "report" / "losses.csv").read_text())
         assert tables[0] != tables[1] == tables[2]
 
@@ -186,6 +184,14 @@ class TestOverfit:
         assert "NOT GATED" in (tmp_path / "report" / "log.txt").read_text()
         assert tags(report)["ablation.lam_cov"] == "0"
         assert params(report)["effective.loss_nmse"] == 0
+
+    def test_an_open_gate_runs_on_and_says_so(self, easy: Scenario, shard_dir: Path, tmp_path: Path) -> None:
+        frozen = replace(FIT, learning_rate=1e-12)
+        report = run_overfit(easy, shard_dir, tmp_path, fit=frozen, overfit=replace(OVERFIT, epochs=2, gate=False))
+        assert lines(report).count("NOT GATED: overfit.gate is false") == 2
+        assert "READY FOR FULL HPO" not in lines(report)
+        assert tags(report)["overfit.gate"] == "open"
+        assert not json.loads((tmp_path / "metrics.json").read_text())["passed"]
 
     def test_a_path_that_never_trains_on_r_blend_is_stopped(
         self, easy: Scenario, shard_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -475,6 +481,10 @@ class TestTrain:
         monkeypatch.setattr(train, "fit_epoch", lambda *a: replace(v := real(*a), score=v.score * 0 + next(scores)))
         report = run_train(easy, shard_dir, tmp_path, Best.default(), train=replace(TRAIN, epochs=5, patience=2))
         assert "Best physical score 0.4000 at epoch 2 of 4" in lines(report)
+        metrics, rows = json.loads((tmp_path / "metrics.json").read_text()), table(tmp_path / "report" / "losses.csv")
+        assert (metrics["score"], metrics["epochs"], metrics["kept_epoch"]) == (pytest.approx(0.4), 4, 2)
+        for name in ("loss_nmse", "loss_nmse_pred"):
+            assert metrics[f"val_{name}"] == float(rows[1][f"val/{name}"]) != float(rows[3][f"val/{name}"])
 
     def test_the_free_head_trains_too(self, easy: Scenario, shard_dir: Path, tmp_path: Path) -> None:
         free = replace(NETWORK, head="free")
