@@ -18,7 +18,7 @@ READY := $(VENV)/.ready-$(KEY)
 TORCH := $(shell sed -n '/^torch==/p' constraints.txt)
 LOCAL_SERVER := http://127.0.0.1:4200/api
 
-.PHONY: help setup repro test lint ui server worker deploy study peers ablations preset ci
+.PHONY: help setup repro test lint ui server worker deploy study peers ablations ship robustness preset ci
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
@@ -82,6 +82,15 @@ peers: setup ## train and evaluate in the scenario of published work, both wavef
 ablations: setup ## what each part of the idea is worth: some 40 short trainings, a few hours, resumable; docs/ablations.md
 	@echo "== ablations: DVC experiments in temporary copies, then docs/ablations.md"
 	python -m benchmarks.ablations
+
+ship: setup ## train, test and ship a network: make ship NAME=default (or robust); hours, goes on where it was stopped
+	@test -n "$(NAME)" || { echo "which one? make ship NAME=default, or NAME=robust" >&2; exit 1; }
+	@echo "== ship: into ship/$(NAME), then risloc/shipped/$(NAME)"
+	python -m benchmarks.ship $(NAME)
+
+robustness: setup ## error against every mismatch, and in worlds not trained for: docs/robustness.md
+	@echo "== robustness: the shipped networks beside NOMP"
+	python -m benchmarks.robustness
 
 preset: setup ## write a preset's scenario into params.yaml: make preset NAME=room_3g5
 	@test -n "$(NAME)" || { echo "which one? make preset NAME=, one of: $(basename $(notdir $(wildcard risloc/presets/*.yaml)))" >&2; exit 1; }

@@ -37,7 +37,7 @@ class Case:
         params = read_yaml(Path("params.yaml"))
         scenario = build(Scenario, params["scenario"], "scenario")
         scenario = dataclasses.replace(scenario, n_h=side or scenario.n_h, n_v=side or scenario.n_v)
-        search = build(SearchConfig, params["evaluate"]["search"], "evaluate.search")
+        search = build(SearchConfig, params["search"], "search")
         search = dataclasses.replace(search, grid=_coarser(search.grid, coarser))
         network = HybridNetwork(
             scenario,

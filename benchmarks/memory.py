@@ -27,11 +27,12 @@ SMALL = {
     "network.passes": 1,
     "train.epochs": 1,
     "train.val_scenes": 64,
+    "order.scenes": 64,
     "evaluate.k_rules": ["known"],
-    "evaluate.search.iterations": 3,
-    "evaluate.search.rank": 6,
-    "evaluate.search.peaks": 6,
-    "evaluate.search.pursuit_peaks": 1,
+    "search.iterations": 3,
+    "search.rank": 6,
+    "search.peaks": 10,
+    "search.pursuit_peaks": 1,
 }
 
 

@@ -6,24 +6,20 @@ Both waveforms at once, a thread each, into peers/independent and peers/coherent
 parameters is not run again; code is not looked at: after a change of code, remove the folder peers/.
 """
 
-import hashlib
-import json
-import os
 import subprocess
 import sys
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from benchmarks.peers_page import page
+from benchmarks.stages_into import run_stages
 from risloc.params import read_yaml
-from risloc.preset_files import preset
 from stages.report import replacing
 from stages.tables import Row
 
 PRESET = "ula_coherent"
 WAVEFORMS = ("independent", "coherent")
-STAGES = ("simulate", "shard", "hpo", "train", "evaluate")
+STAGES = ("simulate", "shard", "hpo", "train", "order", "evaluate")
 SETTINGS: dict[str, object] = {
     "data.train": 20480,
     "data.val": 1024,
@@ -37,9 +33,10 @@ SETTINGS: dict[str, object] = {
     "hpo.trials": 0,
     "train.epochs": 10,
     "train.val_scenes": 512,
+    "order.scenes": 0,
     "evaluate.k_rules": ["known"],
     "evaluate.gospa_cutoffs": [100.0, 2.0],
-    "evaluate.search.rank": 4,
+    "search.rank": 4,
 }
 """What differs from params.yaml. The first cut-off exceeds the domain, so that every estimate is assigned."""
 
@@ -49,7 +46,9 @@ def main() -> None:
     root = Path("peers")
     try:
         with ThreadPoolExecutor(len(WAVEFORMS)) as pool:
-            list(pool.map(lambda waveform: run_stages(root / waveform, waveform), WAVEFORMS))
+            list(
+                pool.map(lambda each: run_stages(root / each, STAGES, PRESET, settings_of(each), threads=1), WAVEFORMS)
+            )
     except subprocess.CalledProcessError as error:
         sys.exit(f"peers: {error.cmd[3]} into {error.cmd[5]} failed, see above; what has ended is kept")
     rows = {waveform: read_rows(root / waveform / "reports" / "evaluate" / "tables.json") for waveform in WAVEFORMS}
@@ -59,32 +58,9 @@ def main() -> None:
     print("docs/peers.md is written")
 
 
-def run_stages(folder: Path, waveform: str) -> None:
-    """Each stage in a process of its own, unless it and all before it ended with the same parameters.
-
-    Raises
-    ------
-    subprocess.CalledProcessError
-        A stage failed; what it said stands above.
-    """
-    settings = SETTINGS | {"scenario.waveform": waveform}
-    asked = [read_yaml(Path("params.yaml")), preset(PRESET), settings]
-    key = hashlib.sha256(json.dumps(asked).encode()).hexdigest()
-    for stage in STAGES:
-        done = folder / ".done" / stage
-        if done.is_file() and done.read_text(encoding="utf-8") == key:
-            continue
-        subprocess.run(command(stage, folder, settings), check=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
-        done.parent.mkdir(exist_ok=True)
-        done.write_text(key, encoding="utf-8")
-        for later in STAGES[STAGES.index(stage) + 1 :]:
-            (folder / ".done" / later).unlink(missing_ok=True)
-
-
-def command(stage: str, folder: Path, settings: Mapping[str, object]) -> list[str]:
-    """The command line of one stage."""
-    changes = [part for path, value in settings.items() for part in ("--set", f"{path}={json.dumps(value)}")]
-    return [sys.executable, "-m", "pipeline", stage, "--into", str(folder), "--preset", PRESET, *changes]
+def settings_of(waveform: str) -> dict[str, object]:
+    """All that differs from params.yaml."""
+    return SETTINGS | {"scenario.waveform": waveform}
 
 
 def read_rows(path: Path) -> list[Row]:

@@ -11,6 +11,7 @@ PATHS = {
     "overfit_report": "reports/overfit",
     "best": "models/best.yaml",
     "trials": "reports/hpo",
+    "trained": "models/network",
     "checkpoint": "models/checkpoint",
     "train_report": "reports/train",
     "evaluate_report": "reports/evaluate",
@@ -33,7 +34,8 @@ STAGES = {
     "shard": StageFiles(deps=("raw",), outs=("shard_dir",)),
     "overfit": StageFiles(deps=("shard_dir",), outs=("overfit_report",)),
     "hpo": StageFiles(deps=("shard_dir", "overfit_report"), outs=("best", "trials"), state=True),
-    "train": StageFiles(deps=("shard_dir", "best"), outs=("checkpoint", "train_report"), state=True),
+    "train": StageFiles(deps=("shard_dir", "best"), outs=("trained", "train_report"), state=True),
+    "order": StageFiles(deps=("trained",), outs=("checkpoint",)),
     "evaluate": StageFiles(deps=("shard_dir", "checkpoint"), outs=("evaluate_report",)),
 }
 

@@ -16,7 +16,7 @@ _SUBMODULES = (
             "geometry",
             "grid",
             "learnt_order",
-    "likelihood",
+            "likelihood",
             "localise",
             "loss",
             "metrics",

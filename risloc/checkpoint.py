@@ -15,11 +15,23 @@ from risloc.network import HybridNetwork, NetworkConfig
 from risloc.params import ParamError, as_mapping, build
 from risloc.scene import Scenario
 
-__all__ = ["SCHEMA_VERSION", "CheckpointError", "check_geometry", "load_checkpoint", "save_checkpoint"]
+__all__ = [
+    "SCHEMA_VERSION",
+    "SHIPPED",
+    "CheckpointError",
+    "check_geometry",
+    "load_checkpoint",
+    "save_checkpoint",
+    "shipped_checkpoint",
+]
 
 SCHEMA_VERSION = 1
 _SECTIONS = {"scenario": Scenario, "grid": GridConfig, "covariance": CovarianceConfig, "network": NetworkConfig}
 _GEOMETRY = ("observation", "n_h", "n_v", "carrier_hz", "reference", "K_MAX")
+
+
+SHIPPED = ("default", "robust")
+"""Networks that come with the package, each with its model card; see `shipped_checkpoint`."""
 
 
 class CheckpointError(ValueError):
@@ -80,6 +92,20 @@ def load_checkpoint(folder: Path) -> tuple[HybridNetwork, dict[str, Any]]:
     except (ParamError, RuntimeError) as error:
         raise CheckpointError(f"{folder}: weights and config do not make a network ({error}). {remedy}") from error
     return network.eval(), config["extra"]
+
+
+def shipped_checkpoint(name: str) -> Path:
+    """The folder of a network that comes with the package; its card.md says what it was trained on and what it can do.
+
+    Raises
+    ------
+    CheckpointError
+        There is none of that name.
+    """
+    folder = Path(__file__).parent / "shipped" / name
+    if name not in SHIPPED or not folder.is_dir():
+        raise CheckpointError(f"{name!r}: expected a shipped checkpoint, one of {', '.join(SHIPPED)}")
+    return folder
 
 
 def check_geometry(network: HybridNetwork, scenario: Scenario) -> None:

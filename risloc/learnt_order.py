@@ -8,19 +8,25 @@ their places, and chooses among orders 0..K_MAX by a small network of its own.
 Axes: batch B, order K_MAX + 1, src K_MAX.
 """
 
+import dataclasses
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
+from risloc.geometry import location_of, position_of
 from risloc.likelihood import Sensing
+from risloc.localise import Localiser
+from risloc.metrics import gospa
 from risloc.network import HybridNetwork, OrderHead, Prediction
-from risloc.selection import OrderRule, SelectionPath
+from risloc.scene import Scenes
+from risloc.selection import OrderRule, SelectionPath, bic_order
 
-__all__ = ["fit_order_head", "learnt_order", "order_features"]
+__all__ = ["OrderExamples", "fit_order_head", "learnt_order", "order_examples", "order_features"]
 
 _EPOCHS, _BATCH, _RATE, _DECAY, _JITTER = 30, 128, 5e-3, 0.1, 0.05
 
@@ -35,7 +41,7 @@ def learnt_order(network: HybridNetwork, prediction: Prediction) -> OrderRule:
     """
     if not bool(network.order.fitted):
         raise ValueError(
-            "K by 'learnt': the order head of this checkpoint has never been fitted; train with train.order_scenes > 0, "
+            "K by 'learnt': the order head of this checkpoint has never been fitted; train with order.scenes > 0, "
             "or leave 'learnt' out of k_rules"
         )
 
@@ -79,6 +85,52 @@ def order_features(
     features = [residual, decrease, least, mean, weakest - strongest, weakest]
     slots = prediction.presence.logit(eps=1e-4)
     return torch.cat([each.to(slots.dtype) for each in features] + [slots], dim=1)
+
+
+@dataclass(frozen=True)
+class OrderExamples:
+    """What the head is fitted on: the features of scenes, and what each order's answer costs there.
+
+    cost : GOSPA over its cut-off.  known, bic : the true order and that of BIC, to compare with.
+    """
+
+    features: Float[Tensor, "scene feature"]
+    cost: Float[Tensor, "scene order"]
+    known: Int[Tensor, " scene"]
+    bic: Int[Tensor, " scene"]
+
+    def __len__(self) -> int:
+        return len(self.known)
+
+    def __getitem__(self, rows: slice) -> "OrderExamples":
+        return OrderExamples(self.features[rows], self.cost[rows], self.known[rows], self.bic[rows])
+
+    @staticmethod
+    def cat(parts: "Sequence[OrderExamples]") -> "OrderExamples":
+        """Examples, one after the other."""
+        names = [field.name for field in dataclasses.fields(OrderExamples)]
+        return OrderExamples(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
+
+    def mean_cost(self, order: Int[Tensor, " scene"]) -> float:
+        """The mean cost of answering with these orders."""
+        return float(self.cost.gather(1, order[:, None]).mean())
+
+
+@torch.no_grad()
+def order_examples(network: HybridNetwork, localiser: Localiser, scenes: Scenes, cutoff: float) -> OrderExamples:
+    """The hybrid's selection path in these scenes, to its end: its features, and GOSPA of each order's fit."""
+    truth = scenes.truth
+    prediction, _, R_blend = network.blend(scenes.observation)
+    sensing = localiser.sensing(scenes.observation)
+    candidates = localiser.hybrid_candidates(scenes.observation, prediction.R_pred, R_blend, prediction.polar)
+    path = localiser.path(sensing, candidates)
+    costs = []
+    for order in range(path.cost.shape[1]):
+        polar, present = path.at(torch.full_like(path.reached, order))
+        place = position_of(location_of(polar))
+        costs.append(gospa(place, present, position_of(truth.location), truth.present, cutoff) / cutoff)
+    features = order_features(network, prediction, sensing, path)
+    return OrderExamples(features, torch.stack(costs, dim=1), truth.count, bic_order(sensing, path))
 
 
 def fit_order_head(

@@ -21,18 +21,23 @@ from risloc.scene import Observation, Scenario
 from risloc.selection import (
     Estimates,
     MatchingPursuit,
+    OrderRule,
     PeakCandidates,
+    SelectionPath,
     Source,
     fit_and_assess,
+    forward_selection,
     refit_stochastic,
     select_and_fit,
 )
-from risloc.sparse import SparseConfig, sparse_covariance, sparse_powers
+from risloc.sparse import sparse_covariance, sparse_powers
 from risloc.spectrum import Peaks, grid_energy, mvdr_factor, peaks, shrinkage_loading
 
-__all__ = ["Localiser", "Located", "SearchConfig"]
+__all__ = ["Localiser", "Located", "Rule", "SearchConfig"]
 
 Count = Int[Tensor, " batch"]
+Rule = Count | OrderRule | None
+"""How K is known: given, by a rule that sees the fits of all orders, or (None) by BIC while those grow."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +54,10 @@ class SearchConfig:
     pursuit_peaks: int = param("peaks of a residual from which matching pursuit takes the best", ge=1)
     steps_between: int = param("most Gauss-Newton steps of the joint fit after each pick", ge=0)
     iterations: int = param("most Gauss-Newton steps of the last joint fit", ge=1)
-    sparse: SparseConfig = param("sparse Bayesian learning, on a grid of its own")
+    coarse: GridConfig = param(
+        "the grid of a network's candidates, which the fit refines, and of sparse Bayesian learning"
+    )
+    sparse_iterations: int = param("sparse Bayesian learning: updates of the powers", ge=1)
 
 
 @dataclass(frozen=True)
@@ -81,7 +89,7 @@ class Localiser:
         self.scenario = scenario
         self.array, self.domain = scenario.array(), scenario.domain()
         self.grid: PolarGrid = polar_grid(self.array, self.domain, search.grid)
-        self.sparse_grid: PolarGrid = polar_grid(self.array, self.domain, search.sparse.grid)
+        self.coarse: PolarGrid = polar_grid(self.array, self.domain, search.coarse)
         self.slots, self.snapshots, self.search = scenario.K_MAX, scenario.snapshots, search
 
     def sensing(self, observation: Observation) -> Sensing:
@@ -102,12 +110,13 @@ class Localiser:
         """The conventional spectrum a^H R a: its `count` strongest refined peaks."""
         return self._energy(R.factor, count)
 
-    def candidates(self, factor: Complex[Tensor, "batch elem rank"], count: int) -> Peaks:
-        """The `count` highest peaks of |F^H a|^2 on the grid."""
-        return peaks(grid_energy(self.grid, factor), self.grid, count, self.search.separation)
+    def candidates(self, factor: Complex[Tensor, "batch elem rank"], count: int, *, coarse: bool = False) -> Peaks:
+        """The `count` highest peaks of |F^H a|^2 on the grid, or on the coarse one."""
+        grid = self.coarse if coarse else self.grid
+        return peaks(grid_energy(grid, factor), grid, count, self.search.separation)
 
-    def refined(self, sensing: Sensing, R: FactoredCovariance, *counts: Count | None) -> list[Estimates]:
-        """Peaks of MUSIC on R, forward selection by likelihood, joint fit; for a count of None, BIC finds K."""
+    def refined(self, sensing: Sensing, R: FactoredCovariance, *counts: Rule) -> list[Estimates]:
+        """Peaks of MUSIC on R, forward selection by likelihood, joint fit; `counts`: see `Rule`."""
         return self.select(sensing, self.candidates(self.subspace(R), self.search.peaks), counts)
 
     def hybrid_candidates(
@@ -121,7 +130,7 @@ class Localiser:
         score: bool = True,
         slots: bool = True,
     ) -> Peaks:
-        """What a network and the snapshots offer together, `search.peaks` in all.
+        """What a network and the snapshots offer together, `search.peaks` in all; both spectra on the coarse grid.
 
         spectrum : peaks of MUSIC on R_blend, K_MAX wide; what that misses is left to the score.
         score : peaks of what the snapshots say against R_pred, see `covariance.score_snapshots`: sources that the
@@ -134,23 +143,21 @@ class Localiser:
         if score:
             o = observation
             X = score_snapshots(o.y, o.codebook, o.H, o.noise_var, R_pred)
-            parts.append(self.candidates(X, self.search.score_peaks))
+            parts.append(self.candidates(X, self.search.score_peaks, coarse=True))
         if spectrum:
             left = self.search.peaks - sum(part.valid.shape[1] for part in parts)
-            parts.append(self.candidates(R_blend.subspace(self.slots), left))
+            parts.append(self.candidates(R_blend.subspace(self.slots), left, coarse=True))
         return functools.reduce(Peaks.joined, reversed(parts))
 
     def subspace(self, R: FactoredCovariance) -> Complex[Tensor, "batch elem rank"]:
         """The subspace of R whose spectrum gives candidates."""
         return R.subspace(min(self.search.rank, self.array.size))
 
-    def back_projection(self, sensing: Sensing, R_samp: FactoredCovariance, *counts: Count | None) -> list[Estimates]:
+    def back_projection(self, sensing: Sensing, R_samp: FactoredCovariance, *counts: Rule) -> list[Estimates]:
         """The same from the peaks of the snapshots' power map a^H R_samp a (beamforming), no subspace at all."""
         return self.select(sensing, self.candidates(R_samp.factor, self.search.peaks), counts)
 
-    def pursuit(
-        self, sensing: Sensing, observation: Observation, *counts: Count | None, fit: bool = True
-    ) -> list[Estimates]:
+    def pursuit(self, sensing: Sensing, observation: Observation, *counts: Rule, fit: bool = True) -> list[Estimates]:
         """Newtonised orthogonal matching pursuit on the same grid with the same fit: the strong classical baseline.
 
         fit : False leaves the sources on the grid: plain OMP.
@@ -160,23 +167,29 @@ class Localiser:
 
     def sparse(self, sensing: Sensing) -> FactoredCovariance:
         """The covariance of sparse Bayesian learning's powers on its own grid, for MUSIC to leave the grid with."""
-        power = sparse_powers(sensing, self.sparse_grid, self.search.sparse.iterations)
-        return sparse_covariance(power, self.sparse_grid)
+        power = sparse_powers(sensing, self.coarse, self.search.sparse_iterations)
+        return sparse_covariance(power, self.coarse)
 
     def select(
         self,
         sensing: Sensing,
         candidates: Peaks,
-        counts: Sequence[Count | None],
+        counts: Sequence[Rule],
         *,
         joint: bool = True,
         fit: bool = True,
     ) -> list[Estimates]:
-        """Forward selection among the candidates by likelihood, and the joint fit; for a count of None, BIC finds K.
+        """Forward selection among the candidates by likelihood, and the joint fit; `counts`: see `Rule`.
 
         joint : with the joint fit after each pick.  fit : with any fit; False leaves the candidates where they are.
         """
         return self._run(sensing, PeakCandidates(sensing, candidates), counts, joint=joint, fit=fit)
+
+    def path(self, sensing: Sensing, candidates: Peaks) -> SelectionPath:
+        """The selection among the candidates to its end: the fits of all orders 0..K_MAX."""
+        most = torch.full((len(sensing),), self.slots, device=sensing.y.device)
+        source, between = PeakCandidates(sensing, candidates), self.search.steps_between
+        return forward_selection(sensing, source, self.slots, least=most, seek=True, steps_between=between)
 
     def strongest(self, sensing: Sensing, candidates: Peaks, count: Count) -> Estimates:
         """The `count` strongest candidates, fitted jointly: no selection."""
@@ -189,7 +202,7 @@ class Localiser:
         return refit_stochastic(sensing, found, iterations=self.search.iterations)
 
     def _run(
-        self, sensing: Sensing, source: Source, counts: Sequence[Count | None], *, joint: bool = True, fit: bool = True
+        self, sensing: Sensing, source: Source, counts: Sequence[Rule], *, joint: bool = True, fit: bool = True
     ) -> list[Estimates]:
         between = self.search.steps_between if joint and fit else 0
         last = self.search.iterations if fit else 0

@@ -13,30 +13,19 @@ Stoica and Babu 2012). Most powers die out; what is left is as sharp as the grid
 Axes: batch B, snap L, ant M, elem N, grid G.
 """
 
-from dataclasses import dataclass
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from risloc.covariance import FactoredCovariance
-from risloc.grid import GridConfig, PolarGrid
+from risloc.grid import PolarGrid
 from risloc.likelihood import Sensing
-from risloc.params import param
 
-__all__ = ["SparseConfig", "sparse_covariance", "sparse_powers"]
+__all__ = ["sparse_covariance", "sparse_powers"]
 
 CHUNK = 1  # scenes together; Z takes 8 L M G bytes each in single precision, and one scene's stays in the cache
 FLOOR = 64.0  # the least noise, in machine precisions of the mean power of a snapshot: C_l stays positive definite
 POINTS = 40  # of the grid in the learnt covariance; 100 place sources no better, at 0 dB nor at 20 dB
-
-
-@dataclass(frozen=True, kw_only=True)
-class SparseConfig:
-    """How powers are learnt on a grid."""
-
-    grid: GridConfig = param("the grid of possible sources; all its points are solved together, so keep it coarse")
-    iterations: int = param("updates of the powers", ge=1)
 
 
 @torch.no_grad()

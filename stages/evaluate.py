@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from risloc.checkpoint import check_geometry, load_checkpoint
+from risloc.checkpoint import SHIPPED, check_geometry, load_checkpoint, shipped_checkpoint
 from risloc.crb import prior_deviation
 from risloc.localise import Localiser, SearchConfig
 from risloc.network import HybridNetwork
@@ -42,9 +42,12 @@ CURVES = {
 class EvaluateConfig:
     """The `evaluate` section of params.yaml."""
 
+    checkpoint: str = param("the network: the trained one, or one that is shipped", choices=("trained", *SHIPPED))
     batch: int = param("scenes localised together", ge=1)
     k_rules: tuple[str, ...] = param(
-        "how K is known: given, or found by BIC; the first one names the metrics", choices=K_RULES
+        "how K is known: given, found by BIC, by BIC with the noise level unknown, or by the network's own rule; the first "
+        "one names the metrics",
+        choices=K_RULES,
     )
     methods: tuple[str, ...] = param(
         "which methods are run, none for all: each with its plain spectrum and its stochastic fit", choices=METHODS
@@ -53,7 +56,6 @@ class EvaluateConfig:
         "GOSPA cut-offs; the first one also decides what is matched", unit="m", gt=0.0
     )
     confidence: float = param("level of every interval", gt=0.0, lt=1.0)
-    search: SearchConfig = param("how sources are searched for")
 
     def __post_init__(self) -> None:
         for name in ("k_rules", "gospa_cutoffs"):
@@ -70,6 +72,7 @@ def run(
     *,
     seed: int,
     scenario: Scenario,
+    search: SearchConfig,
     evaluate: EvaluateConfig,
     shard_dir: Path,
     checkpoint: Path,
@@ -88,10 +91,16 @@ def run(
         The test shards or the checkpoint are missing, damaged, or made for another scenario.
     """
     reader = ShardReader(shard_dir / "test", scenario)
-    network, trained = load_checkpoint(checkpoint)
+    folder = checkpoint if evaluate.checkpoint == "trained" else shipped_checkpoint(evaluate.checkpoint)
+    network, trained = load_checkpoint(folder)
+    if "learnt" in evaluate.k_rules and not bool(network.order.fitted):
+        raise ParamError(
+            f"evaluate.k_rules: 'learnt' needs a network with an order head, and {folder} has none that is fitted; train "
+            "with order.scenes > 0, or take 'learnt' out"
+        )
     report.params({f"loss_used.{name}": value for name, value in trained.get("loss", {}).items()})
     check_geometry(network, scenario)
-    localiser = Localiser(scenario, evaluate.search)
+    localiser = Localiser(scenario, search)
     collected = _score_all(seed, reader, localiser, network, evaluate, report)
     tables = _tables(collected, evaluate, seed)
     evaluate_report.mkdir(parents=True, exist_ok=True)
@@ -102,7 +111,7 @@ def run(
     figures["spectrum"] = evaluate_report / "spectrum.png"
     plot_spectrum(reader.read(slice(shown, shown + 1)), localiser, network, figures["spectrum"])
     with replacing(evaluate_report / "page.html") as temporary:
-        facts = facts_of(seed, reader, network, trained, checkpoint, as_mapping(evaluate))
+        facts = facts_of(seed, reader, network, trained, folder, as_mapping(evaluate) | {"search": as_mapping(search)})
         temporary.write_text(page(subject, figures, facts, evaluate.confidence), encoding="utf-8")
     flat = flat_metrics(tables["by_snr"])
     write_json(metrics, flat)

@@ -19,7 +19,12 @@ GROUPS = {
 }
 """Kinds of methods, in the order in which they are listed."""
 
-RULES = {"known": "K known", "bic": "K by BIC"}
+RULES = {
+    "known": "K known",
+    "bic": "K by BIC",
+    "bic_noise": "K by BIC, noise level unknown",
+    "learnt": "K learnt",
+}
 """Words for each way in which K is known."""
 
 ORDERS = {

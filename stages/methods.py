@@ -13,18 +13,19 @@ from torch import Tensor
 
 from risloc.covariance import FactoredCovariance, least_squares_snapshots, sample_covariance, true_covariance
 from risloc.geometry import polar_of
+from risloc.learnt_order import learnt_order
 from risloc.likelihood import Sensing
-from risloc.localise import Localiser, Located, first
+from risloc.localise import Localiser, Located, Rule, first
 from risloc.network import HybridNetwork, Prediction
 from risloc.order import aic_order, mdl_order
 from risloc.scene import Scenes
-from risloc.selection import Estimates
+from risloc.selection import Estimates, bic_noise_order
 from risloc.spectrum import Peaks
 from risloc.steering import steering_matrix
 
 __all__ = ["K_RULES", "METHODS", "Result", "Seen", "model_orders", "run_methods"]
 
-K_RULES = ("known", "bic")
+K_RULES = ("known", "bic", "bic_noise", "learnt")
 REFITTED = ("R_blend_refined", "nomp_refined", "R_true_refined")  # also shown with the stochastic likelihood's fit
 PRESENT = 0.5  # a slot whose presence is above this holds a source
 T = TypeVar("T")
@@ -49,6 +50,7 @@ class Result:
 class Seen:
     """What a network makes of a batch, and the seconds that it took."""
 
+    network: HybridNetwork
     prediction: Prediction
     R_samp: FactoredCovariance
     R_blend: FactoredCovariance
@@ -58,7 +60,7 @@ class Seen:
     def by(cls, network: HybridNetwork, scenes: Scenes) -> "Seen":
         """Run the network."""
         blended, seconds = _timed(partial(network.blend, scenes.observation))
-        return cls(*blended, seconds)
+        return cls(network, *blended, seconds)
 
 
 def run_methods(
@@ -76,7 +78,8 @@ def run_methods(
     and MVDR on R_samp, plain; orthogonal matching pursuit, plain and Newtonised; the network's slots alone; and the hybrid
     with one step left out at a time. Where symbols are Gaussian, some of the refined ones once more after the stochastic
     fit. A network's slots and the peaks of what the snapshots say against it stand among its candidates, of which every
-    method has as many. Where BIC finds K, a plain spectrum takes the K that the refinement of the same covariance found.
+    method has as many. Where K is not given, a plain spectrum takes the K that the refinement of the same covariance found.
+    The learnt K rule is the trained network's: the methods that rest on it follow it, and NOMP beside them.
     """
     batch = _Batch(scenes, localiser, trained, untrained, k_rules)
     for name, answers in _FAMILIES.items():
@@ -109,9 +112,12 @@ class _Batch:
         self.scenes, self.observation, self.truth = scenes, scenes.observation, scenes.truth
         self.localiser, self.trained, self.untrained = localiser, trained, untrained
         self.sensing: Sensing = localiser.sensing(self.observation)
-        self.counts = [self.truth.count if rule == "known" else None for rule in k_rules]
+        known: dict[str, Rule] = {"known": self.truth.count, "bic": None, "bic_noise": bic_noise_order}
+        self.rules = {_suffix(rule): known[rule] for rule in k_rules if rule in known}
+        self.every_rule = dict(self.rules)
+        if "learnt" in k_rules:
+            self.every_rule |= {_suffix("learnt"): learnt_order(trained.network, trained.prediction)}
         self.gaussian = localiser.scenario.waveform == "independent"
-        self.suffixes = ["" if rule == "known" else f"_{rule}" for rule in k_rules]
 
     @cached_property
     def R_samp(self) -> tuple[FactoredCovariance, float]:
@@ -122,17 +128,19 @@ class _Batch:
 
     def covariance(self, label: str, R: FactoredCovariance, before: float) -> Iterator[Result]:
         """MUSIC on R, refined and plain; `before`: the seconds that R took."""
-        search = partial(self.localiser.refined, self.sensing, R, *self.counts)
-        yield from self.fitted(f"{label}_refined", search, before, {f"{label}_plain": partial(self.localiser.music, R)})
+        search = partial(self.localiser.refined, self.sensing, R, *self.rules.values())
+        plain = {f"{label}_plain": partial(self.localiser.music, R)}
+        yield from self.fitted(f"{label}_refined", search, before, self.rules, plain)
 
     def hybrid(self, label: str, seen: Seen, R: FactoredCovariance, **left_out: bool) -> Iterator[Result]:
         """The same with a network's candidates beside those of its covariance R; `left_out`: kinds of them set to False."""
+        rules = self.every_rule if seen is self.trained else self.rules
 
         def search() -> list[Estimates]:
-            return self.localiser.select(self.sensing, self.offer(seen, R, **left_out), self.counts)
+            return self.localiser.select(self.sensing, self.offer(seen, R, **left_out), list(rules.values()))
 
         plain = {} if left_out else {f"{label.removesuffix('_refined')}_plain": partial(self.localiser.music, R)}
-        yield from self.fitted(label, search, seen.seconds, plain)
+        yield from self.fitted(label, search, seen.seconds, rules, plain)
 
     def offer(self, seen: Seen, R: FactoredCovariance, **left_out: bool) -> Peaks:
         """A network's candidates."""
@@ -144,11 +152,12 @@ class _Batch:
         name: str,
         search: Callable[[], list[Estimates]],
         before: float,
+        rules: Mapping[str, Rule],
         plain: Mapping[str, Callable[[Tensor], Located]] = MappingProxyType({}),
     ) -> Iterator[Result]:
-        """A search that answers all K rules at once, and plain spectra that take over each answer's K."""
+        """A search that answers all these K rules at once, and plain spectra that take over each answer's K."""
         answers, seconds = _timed(search)
-        for found, suffix in zip(answers, self.suffixes, strict=True):
+        for found, suffix in zip(answers, rules, strict=True):
             own = before + seconds / len(answers)
             yield Result(f"{name}{suffix}", Located(found.polar, found.present), own, found)
             if name in REFITTED and self.gaussian:
@@ -172,9 +181,10 @@ def _slots(batch: _Batch) -> Iterator[Result]:
     seen = batch.trained.prediction
     order = seen.presence.argsort(dim=1, descending=True)
     ranked = seen.polar.gather(1, order[..., None].expand(-1, -1, 3))
-    for rule, suffix in zip(batch.counts, batch.suffixes, strict=True):
-        count = (seen.presence > PRESENT).sum(1) if rule is None else rule
-        everyone = torch.ones_like(seen.presence, dtype=torch.bool)
+    everyone = torch.ones_like(seen.presence, dtype=torch.bool)
+    present = (seen.presence > PRESENT).sum(1)
+    for suffix, rule in batch.rules.items():
+        count = rule if isinstance(rule, Tensor) else present
         located = first(ranked, everyone, count, batch.localiser.slots)
         yield Result(f"slots_plain{suffix}", located, batch.trained.seconds, None)
 
@@ -189,16 +199,17 @@ def _without_fit(step: str, batch: _Batch, **left_out: bool) -> Iterator[Result]
     seen = batch.trained
 
     def search() -> list[Estimates]:
-        return batch.localiser.select(batch.sensing, batch.offer(seen, seen.R_blend), batch.counts, **left_out)
+        rules = list(batch.rules.values())
+        return batch.localiser.select(batch.sensing, batch.offer(seen, seen.R_blend), rules, **left_out)
 
-    yield from batch.fitted(f"ablation_no_{step}", search, seen.seconds)
+    yield from batch.fitted(f"ablation_no_{step}", search, seen.seconds, batch.rules)
 
 
 def _without_selection(batch: _Batch) -> Iterator[Result]:
     """The strongest of the hybrid's candidates, where K is known: without a selection nothing says how many there are."""
     seen = batch.trained
-    for rule, suffix in zip(batch.counts, batch.suffixes, strict=True):
-        if rule is not None:
+    for suffix, rule in batch.rules.items():
+        if isinstance(rule, Tensor):
 
             def search(count: Int[Tensor, " batch"] = rule) -> Estimates:
                 return batch.localiser.strongest(batch.sensing, batch.offer(seen, seen.R_blend), count)
@@ -223,8 +234,8 @@ def _back_projection(batch: _Batch) -> Iterator[Result]:
         "beamforming_plain": partial(localiser.beamforming, R_samp),
         "mvdr_plain": partial(localiser.mvdr, R_samp),
     }
-    search = partial(localiser.back_projection, batch.sensing, R_samp, *batch.counts)
-    yield from batch.fitted("back_projection_refined", search, solved, spectra)
+    search = partial(localiser.back_projection, batch.sensing, R_samp, *batch.rules.values())
+    yield from batch.fitted("back_projection_refined", search, solved, batch.rules, spectra)
 
 
 def _sbl(batch: _Batch) -> Iterator[Result]:
@@ -232,14 +243,16 @@ def _sbl(batch: _Batch) -> Iterator[Result]:
 
 
 def _omp(batch: _Batch) -> Iterator[Result]:
-    search = partial(batch.localiser.pursuit, batch.sensing, batch.observation, *batch.counts, fit=False)
-    for result in batch.fitted("omp_plain", search, 0.0):
+    search = partial(batch.localiser.pursuit, batch.sensing, batch.observation, *batch.rules.values(), fit=False)
+    for result in batch.fitted("omp_plain", search, 0.0, batch.rules):
         yield replace(result, estimates=None)  # on the grid: no fit, no standard deviations
 
 
 def _nomp(batch: _Batch) -> Iterator[Result]:
-    search = partial(batch.localiser.pursuit, batch.sensing, batch.observation, *batch.counts)
-    yield from batch.fitted("nomp_refined", search, 0.0)
+    """With the learnt K rule too, which tells what the rule does from what the candidates do."""
+    rules = batch.every_rule
+    search = partial(batch.localiser.pursuit, batch.sensing, batch.observation, *rules.values())
+    yield from batch.fitted("nomp_refined", search, 0.0, rules)
 
 
 def _R_true(batch: _Batch) -> Iterator[Result]:
@@ -247,6 +260,10 @@ def _R_true(batch: _Batch) -> Iterator[Result]:
     location = torch.where(truth.present[..., None], truth.location, torch.ones(3))
     A = steering_matrix(batch.localiser.array, polar_of(location))
     yield from batch.covariance("R_true", true_covariance(A, truth.power), 0.0)
+
+
+def _suffix(rule: str) -> str:
+    return "" if rule == "known" else f"_{rule}"
 
 
 def _timed(work: Callable[[], T]) -> tuple[T, float]:

@@ -59,7 +59,7 @@ def run(
     train: TrainConfig,
     shard_dir: Path,
     best: Path,
-    checkpoint: Path,
+    trained: Path,
     train_report: Path,
     metrics: Path,
     state: Path,
@@ -97,9 +97,9 @@ def run(
         "data_checksum": scenes.checksum,
         "score": best_score,
     }
-    save_checkpoint(checkpoint, network_best, extra)
+    save_checkpoint(trained, network_best, extra)
     _write(log, best_score, best_epoch, train_report, metrics, report)
-    _report_model(network_best, held, checkpoint, report)
+    _report_model(network_best, held, trained, report)
     shutil.rmtree(state / key)
 
 

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from risloc.checkpoint import CheckpointError, save_checkpoint
+from risloc.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from risloc.covariance import CovarianceConfig
 from risloc.crb import deterministic_bound, stochastic_bound
 from risloc.grid import GridConfig
+from risloc.learnt_order import fit_order_head
 from risloc.localise import Localiser, SearchConfig
 from risloc.network import HybridNetwork, NetworkConfig
 from risloc.params import ParamError, build, read_yaml
@@ -20,7 +21,6 @@ from risloc.preset_files import preset
 from risloc.scene import Scenario
 from risloc.shards import ShardConfig, ShardError
 from risloc.simulation import simulate as draw
-from risloc.sparse import SparseConfig
 from stages import evaluate, shard, simulate
 from stages.figures import FIGURES
 from stages.labels import method_of
@@ -32,16 +32,17 @@ PARAMS = read_yaml(Path(__file__).parents[1] / "params.yaml")
 GRID = GridConfig(step_beams=0.36, planes=3)
 NETWORK = dataclasses.replace(build(NetworkConfig, PARAMS["network"], "network"), channels=8, blocks=1, passes=1)
 SEARCH = dataclasses.replace(
-    build(SearchConfig, PARAMS["evaluate"]["search"], "evaluate.search"),
+    build(SearchConfig, PARAMS["search"], "search"),
     grid=GRID,
     rank=6,
     peaks=10,
     pursuit_peaks=2,
     iterations=20,
-    sparse=SparseConfig(grid=GRID, iterations=10),
+    coarse=GRID,
+    sparse_iterations=10,
 )
 CONFIG = evaluate.EvaluateConfig(
-    batch=8, k_rules=("known", "bic"), methods=(), gospa_cutoffs=(2.0, 0.5), confidence=0.9, search=SEARCH
+    checkpoint="trained", batch=8, k_rules=("known", "bic"), methods=(), gospa_cutoffs=(2.0, 0.5), confidence=0.9
 )
 LABELS = ("R_blend", "R_pred", "R_samp", "R_true", "untrained")
 
@@ -77,6 +78,7 @@ def run(world, scenario, out, config=CONFIG):
     evaluate.run(
         seed=3,
         scenario=scenario,
+        search=SEARCH,
         evaluate=config,
         shard_dir=world / "shards",
         checkpoint=world / "checkpoint",
@@ -208,6 +210,33 @@ def test_another_scenario_is_refused(world, small_scenario, tmp_path):
         run(world, other, tmp_path)
 
 
+def test_the_learnt_rule_needs_a_fitted_head_and_then_answers(world, small_scenario, tmp_path):
+    """The network's methods and NOMP follow it, no others; here it always says two."""
+    config = dataclasses.replace(
+        CONFIG,
+        k_rules=("known", "bic_noise", "learnt"),
+        methods=("R_blend_refined", "untrained_refined", "back_projection_refined", "nomp_refined"),
+    )
+    with pytest.raises(ParamError, match=r"order\.scenes > 0, or take 'learnt' out"):
+        run(world, small_scenario, tmp_path, config)
+    network, _ = load_checkpoint(world / "checkpoint")
+    features = network.order.mean.expand(8, -1)
+    cost = torch.ones(8, small_scenario.K_MAX + 1)
+    cost[:, 2] = 0
+    fit_order_head(network.order, features, cost, seed=0)
+    save_checkpoint(tmp_path / "checkpoint", network, {})
+    (tmp_path / "shards").symlink_to(world / "shards")
+    run(tmp_path, small_scenario, tmp_path, config)
+    found = {(r["method"], r["count"]): r for r in rows(tmp_path / "report" / "by_cell.csv")}
+    learnt = {name.removesuffix("_learnt") for name, _ in found if name.endswith("_learnt")}
+    assert learnt == {"R_blend_refined", "R_blend_stochastic", "R_blend_plain", "nomp_refined", "nomp_stochastic"}
+    assert {name for name, _ in found if name.endswith("_bic_noise")} > {"back_projection_refined_bic_noise"}
+    for (name, count), row in found.items():
+        if name in ("R_blend_refined_learnt", "nomp_refined_learnt"):
+            assert float(row["K_accuracy"]) == (1.0 if int(count) == 2 else 0.0)
+    assert method_of("nomp_refined_bic_noise").rule == "bic_noise"
+
+
 def test_a_checkpoint_of_another_geometry_is_refused(world, small_scenario, tmp_path):
     wide = dataclasses.replace(small_scenario, n_h=5)
     for name in ("shards",):
@@ -219,6 +248,7 @@ def test_a_checkpoint_of_another_geometry_is_refused(world, small_scenario, tmp_
         evaluate.run(
             seed=3,
             scenario=small_scenario,
+            search=SEARCH,
             evaluate=CONFIG,
             shard_dir=world / "shards",
             checkpoint=tmp_path / "nowhere",
@@ -237,6 +267,7 @@ def test_a_checkpoint_of_another_geometry_is_refused(world, small_scenario, tmp_
         ("gospa_cutoffs", [0.0], "> 0"),
         ("confidence", 1.0, "< 1"),
         ("batch", 0, ">= 1"),
+        ("checkpoint", "mine", "one of 'trained', 'default', 'robust'|one of"),
     ],
 )
 def test_parameters_outside_their_domain_are_refused(repository, name, value, message):

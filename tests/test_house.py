@@ -106,7 +106,7 @@ def test_dvc_stage_is_true_to_the_code(repository: Path, stage: str) -> None:
 
 
 def test_what_re_runs_what() -> None:
-    """A loss weight never re-runs the data; the search and the bound re-run evaluate alone."""
+    """A loss weight never re-runs the data; what estimates re-runs no training, and evaluate's own section evaluate alone."""
     uses = {name: set(stage["params"]) | set(stage["deps"]) for name, stage in DESCRIBED["stages"].items()}
 
     def due(change: str) -> list[str]:
@@ -116,10 +116,11 @@ def test_what_re_runs_what() -> None:
                 direct.add(name)
         return [name for name in STAGES if name in direct]
 
-    assert due("loss") == ["overfit", "hpo", "train", "evaluate"]
+    assert due("loss") == ["overfit", "hpo", "train", "order", "evaluate"]
     assert due("data") == list(STAGES)
-    assert due("train") == ["train", "evaluate"]
-    assert due("evaluate") == due("risloc/music.py") == due("risloc/crb.py") == ["evaluate"]
+    assert due("train") == ["train", "order", "evaluate"]
+    assert due("order") == due("search") == due("risloc/selection.py") == due("risloc/crb.py") == ["order", "evaluate"]
+    assert due("evaluate") == ["evaluate"]
 
 
 def test_every_section_is_used(repository: Path) -> None:

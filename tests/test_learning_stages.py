@@ -93,7 +93,7 @@ def run_train(easy: Scenario, shard_dir: Path, path: Path, best: Best, **changes
     train.run(
         **{**common(easy, shard_dir), "train": TRAIN, **changes},
         best=path / "best.yaml",
-        checkpoint=path / "checkpoint",
+        trained=path / "checkpoint",
         train_report=path / "report",
         metrics=path / "metrics.json",
         state=path / "state",
@@ -309,7 +309,7 @@ class TestHpo:
         """After two trials that learn, a learning rate of 1e-9 scores worse than their median and is cut short."""
         good = {"fit.learning_rate": Knob(low=5e-3, high=6e-3, log=True, step=0.0)}
         bad = {"fit.learning_rate": Knob(low=1e-9, high=2e-9, log=True, step=0.0)}
-        config = replace(HPO, trials=3, startup=2, space=good, epochs=3)
+        config = replace(HPO, trials=3, startup=3, space=good, epochs=3)
         search = hpo.Search(
             SEED, easy, GRID, hpo.Tunable(covariance=COVARIANCE, network=NETWORK, loss=LOSS, fit=FIT), config,
             shard_dir, tmp_path, ConsoleReporter(),

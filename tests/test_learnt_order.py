@@ -128,7 +128,7 @@ def test_an_unfitted_head_is_refused_and_a_fitted_one_decides(small_scenario: Sc
     net = network(small_scenario).eval()
     o = scenes(small_scenario).observation
     prediction, sensing, _ = followed(net, o)
-    with pytest.raises(ValueError, match=r"never been fitted; train with train\.order_scenes > 0"):
+    with pytest.raises(ValueError, match=r"never been fitted; train with order\.scenes > 0"):
         learnt_order(net, prediction)
     for wanted in (0, 2):
         cost = torch.ones(16, 4)

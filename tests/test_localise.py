@@ -11,7 +11,6 @@ from risloc.grid import GridConfig
 from risloc.localise import Localiser, SearchConfig
 from risloc.params import ParamError
 from risloc.simulation import simulate as draw
-from risloc.sparse import SparseConfig
 from risloc.steering import steering_matrix
 
 SEARCH = SearchConfig(
@@ -23,7 +22,8 @@ SEARCH = SearchConfig(
     pursuit_peaks=2,
     steps_between=4,
     iterations=20,
-    sparse=SparseConfig(grid=GridConfig(step_beams=0.5, planes=3), iterations=10),
+    coarse=GridConfig(step_beams=0.5, planes=3),
+    sparse_iterations=10,
 )
 
 WIDE = dataclasses.replace(SEARCH, score_peaks=4, peaks=16)

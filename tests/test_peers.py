@@ -11,6 +11,7 @@ from answers import draw
 
 from benchmarks import peers
 from benchmarks.peers_page import METHODS, page
+from benchmarks.stages_into import command, run_stages
 from pipeline.__main__ import _parser
 from pipeline.sections import override, typed_sections, with_preset
 from risloc.params import read_yaml
@@ -82,7 +83,7 @@ def test_a_missing_row_is_named() -> None:
 
 @pytest.mark.parametrize("waveform", peers.WAVEFORMS)
 def test_the_settings_are_parameters_and_the_first_snr_is_0_db_a_source(repository: Path, waveform: str) -> None:
-    line = peers.command("train", Path("there"), peers.SETTINGS | {"scenario.waveform": waveform})
+    line = command("train", Path("there"), peers.PRESET, peers.settings_of(waveform))
     options = _parser().parse_args(line[3:])
     params = override(with_preset(read_yaml(repository / "params.yaml"), options.preset), dict(options.set))
     for stage in peers.STAGES:
@@ -105,10 +106,10 @@ def test_a_stage_that_ended_is_not_run_again(monkeypatch: pytest.MonkeyPatch, tm
     ran: list[str] = []
     fail = {"train"}
 
-    def run(command: list[str], **_: object) -> None:
-        stage = command[3]
+    def run(line: list[str], **_: object) -> None:
+        stage = line[3]
         if stage in fail:
-            raise subprocess.CalledProcessError(1, command)
+            raise subprocess.CalledProcessError(1, line)
         ran.append(stage)
         (tmp_path / "there").mkdir(exist_ok=True)
 
@@ -116,16 +117,16 @@ def test_a_stage_that_ended_is_not_run_again(monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.setattr(subprocess, "run", run)
     Path("params.yaml").write_text(yaml.safe_dump({"seed": 1}))
     with pytest.raises(subprocess.CalledProcessError):
-        peers.run_stages(tmp_path / "there", "coherent")
+        run_stages(tmp_path / "there", peers.STAGES, peers.PRESET, peers.settings_of("coherent"))
     assert ran == ["simulate", "shard", "hpo"]
     fail.clear()
-    peers.run_stages(tmp_path / "there", "coherent")
+    run_stages(tmp_path / "there", peers.STAGES, peers.PRESET, peers.settings_of("coherent"))
     assert ran == list(peers.STAGES)
-    peers.run_stages(tmp_path / "there", "coherent")
+    run_stages(tmp_path / "there", peers.STAGES, peers.PRESET, peers.settings_of("coherent"))
     assert ran == list(peers.STAGES)
     Path("params.yaml").write_text(yaml.safe_dump({"seed": 2}))
-    peers.run_stages(tmp_path / "there", "coherent")
+    run_stages(tmp_path / "there", peers.STAGES, peers.PRESET, peers.settings_of("coherent"))
     assert ran == 2 * list(peers.STAGES)
     (tmp_path / "there" / ".done" / "shard").unlink()
-    peers.run_stages(tmp_path / "there", "coherent")
+    run_stages(tmp_path / "there", peers.STAGES, peers.PRESET, peers.settings_of("coherent"))
     assert ran == 2 * list(peers.STAGES) + list(peers.STAGES[1:])

@@ -232,7 +232,7 @@ def test_an_ablation_runs_beside_the_workspace_and_only_what_is_due(clone: Clone
     clone.run(*deployment, "-p", "name=half", "-p", 'set_params={"loss.lam_cov": 0.5}')
     assert clone.run("git", "status", "--porcelain") == "", "the workspace is as it was"
     ran = clone.runs("tags.dvc_exp_name = 'half'")
-    assert sorted(run.data.tags["stage"] for run in ran) == sorted(["overfit", "hpo", "train", "evaluate"])
+    assert sorted(run.data.tags["stage"] for run in ran) == sorted(["overfit", "hpo", "train", "order", "evaluate"])
     assert {run.data.params["loss.lam_cov"] for run in ran} == {"0.5"}
     assert "half" in clone.run("dvc", "exp", "show", "--only-changed", "--md")
 

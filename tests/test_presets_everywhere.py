@@ -16,7 +16,6 @@ from risloc.params import build
 from risloc.preset_files import preset, preset_names
 from risloc.scene import Scenario, Scenes
 from risloc.simulation import simulate
-from risloc.sparse import SparseConfig
 
 SEARCH = SearchConfig(
     grid=GridConfig(step_beams=0.4, planes=5),
@@ -27,7 +26,8 @@ SEARCH = SearchConfig(
     pursuit_peaks=3,
     steps_between=4,
     iterations=20,
-    sparse=SparseConfig(grid=GridConfig(step_beams=0.6, planes=3), iterations=5),
+    coarse=GridConfig(step_beams=0.6, planes=3),
+    sparse_iterations=5,
 )
 ALL = dataclasses.replace(LOSS, lam_nll=0.1)
 
