@@ -7,6 +7,7 @@ from pathlib import Path
 from risloc.checkpoint import load_checkpoint
 from risloc.covariance import CovarianceConfig, FactoredCovariance, least_squares_snapshots, sample_covariance
 from risloc.grid import GridConfig
+from risloc.learnt_order import learnt_order
 from risloc.localise import Count, Localiser, Located, SearchConfig
 from risloc.network import HybridNetwork, NetworkConfig
 from risloc.params import build, read_yaml
@@ -38,7 +39,9 @@ class Case:
         scenario = build(Scenario, params["scenario"], "scenario")
         scenario = dataclasses.replace(scenario, n_h=side or scenario.n_h, n_v=side or scenario.n_v)
         search = build(SearchConfig, params["search"], "search")
-        search = dataclasses.replace(search, grid=_coarser(search.grid, coarser))
+        search = dataclasses.replace(
+            search, grid=_coarser(search.grid, coarser), coarse=_coarser(search.coarse, coarser)
+        )
         network = HybridNetwork(
             scenario,
             _coarser(build(GridConfig, params["grid"], "grid"), coarser),
@@ -65,6 +68,14 @@ class Case:
         seen, _, R_blend = self.network.blend(o)
         candidates = self.localiser.hybrid_candidates(o, seen.R_pred, R_blend, seen.polar)
         return self.localiser.select(self.localiser.sensing(o), candidates, [count])[0]
+
+    def hybrid_learnt(self) -> Estimates:
+        """The same with the network's own K rule."""
+        o = self.scenes.observation
+        seen, _, R_blend = self.network.blend(o)
+        candidates = self.localiser.hybrid_candidates(o, seen.R_pred, R_blend, seen.polar)
+        rule = learnt_order(self.network, seen)
+        return self.localiser.select(self.localiser.sensing(o), candidates, [rule])[0]
 
     def pursuit(self, count: Count | None) -> Estimates:
         """NOMP, with the same engine, grid and fit; a count of None: BIC finds K."""

@@ -7,6 +7,7 @@ the network has the weights of a training's start, whose poorer candidates cost 
 """
 
 import argparse
+import dataclasses
 import json
 import statistics
 from collections.abc import Callable, Mapping
@@ -20,13 +21,16 @@ from benchmarks.case import SNR_DB, SOURCES, Case
 from benchmarks.timing import alternately, median_ratio
 from risloc.covariance import score_snapshots
 from risloc.likelihood import Fit, fit_conditional
+from risloc.localise import Localiser
 from risloc.scene import Scenario
 from risloc.selection import TIGHT, PeakCandidates, SelectionPath, assess, forward_selection
 from risloc.spectrum import grid_energy, peaks
 
 BATCH, ROUNDS, SLOW_ROUNDS = 64, 9, 3
 HYBRID, HYBRID_BIC = "hybrid, K known", "hybrid, K by BIC"
+HYBRID_LEARNT = "hybrid, K learnt"
 NOMP, NOMP_BIC = "NOMP, K known", "NOMP, K by BIC"
+NOMP_COARSE = "NOMP on the coarse grid, K known"
 MUSIC, REFERENCE = "MUSIC on R_samp with Newton refinement", "plain reference: 3-D MUSIC, one scene"
 Works = Mapping[str, Callable[[], object]]
 
@@ -47,6 +51,7 @@ def main() -> None:
         slow = alternately({**_slow(case), MUSIC: case.music}, SLOW_ROUNDS)
     ratios = {
         "hybrid / NOMP, K known": median_ratio(wholes[HYBRID], wholes[NOMP]),
+        "hybrid / NOMP on the coarse grid, K known": median_ratio(wholes[HYBRID], wholes[NOMP_COARSE]),
         "hybrid / NOMP, K by BIC": median_ratio(wholes[HYBRID_BIC], wholes[NOMP_BIC]),
         "plain reference / MUSIC": median_ratio(slow[REFERENCE], slow[MUSIC]) * BATCH,
     }
@@ -70,7 +75,7 @@ def _steps(case: Case) -> Works:
         case.localiser.search,
     )
     seen, _, R_blend = case.network.blend(o)
-    sensing, grid, slots = localiser.sensing(o), localiser.grid, localiser.slots
+    sensing, grid, slots = localiser.sensing(o), localiser.coarse, localiser.slots
     U = R_blend.subspace(slots)
     X = score_snapshots(o.y, o.codebook, o.H, o.noise_var, seen.R_pred)
     energy, left = grid_energy(grid, U), search.peaks - slots - search.score_peaks
@@ -90,9 +95,9 @@ def _steps(case: Case) -> Works:
         "network: snapshots to R_blend": lambda: case.network.blend(o),
         "R_samp alone": case.R_samp,
         f"subspace of R_blend, rank {slots}": lambda: R_blend.subspace(slots),
-        "MUSIC spectrum on the grid": lambda: grid_energy(grid, U),
+        "MUSIC spectrum on the coarse grid": lambda: grid_energy(grid, U),
         "score snapshots": lambda: score_snapshots(o.y, o.codebook, o.H, o.noise_var, seen.R_pred),
-        "score spectrum on the grid": lambda: grid_energy(grid, X),
+        "score spectrum on the coarse grid": lambda: grid_energy(grid, X),
         "peaks of one spectrum": lambda: peaks(energy, grid, left, search.separation),
         "stacked sensing H diag(c)": lambda: localiser.sensing(o),
         f"selection among {search.peaks}, with joint fits": select,
@@ -103,12 +108,20 @@ def _steps(case: Case) -> Works:
 
 def _wholes(case: Case) -> Works:
     count = case.scenes.truth.count
-    return {
+    search = case.localiser.search
+    coarse = dataclasses.replace(
+        case, localiser=Localiser(case.localiser.scenario, dataclasses.replace(search, grid=search.coarse))
+    )
+    works = {
         HYBRID: lambda: case.hybrid(count),
         NOMP: lambda: case.pursuit(count),
+        NOMP_COARSE: lambda: coarse.pursuit(count),
         HYBRID_BIC: lambda: case.hybrid(None),
         NOMP_BIC: lambda: case.pursuit(None),
     }
+    if bool(case.network.order.fitted):
+        works[HYBRID_LEARNT] = case.hybrid_learnt
+    return works
 
 
 def _slow(case: Case) -> Works:
