@@ -41,6 +41,7 @@ COMMON: dict[str, object] = {
     "train.epochs": 4,
     "train.fresh": True,
     "train.patience": 4,
+    "order.scenes": 0,
     "evaluate.k_rules": ["known"],
     "evaluate.methods": ["R_blend_refined", "R_pred_refined", "slots_plain", "nomp_refined"],
 }

@@ -189,15 +189,13 @@ class HybridNetwork(nn.Module):
         """
         planes, rows, columns = self.grid.shape
         batch, elem, snap = x.shape
-        x = sample_covariance(x).factor.permute(1, 2, 0).reshape(elem, snap * batch)
-        field = self.projection @ torch.cat([x.real, x.imag])
-        energy = snap * field.view(2, -1, snap, batch).square().sum(0, dtype=torch.float32)
-        mean = energy.mean(1)
-        logs = (
-            mean.clamp_min(1e-4).log(),
-            (energy + 1e-3).log().mean(1),
-            energy.square().mean(1).clamp_min(1e-6).log() / 2,
-        )
+        x = sample_covariance(x).factor.permute(1, 2, 0).reshape(elem, snap * batch) * snap**0.5
+        real, imaginary = (self.projection @ torch.cat([x.real, x.imag])).view(2, -1, snap, batch)
+        energy = torch.addcmul(real * real, imaginary, imaginary)  # in half precision where the product was
+        mean = energy.mean(1).float()
+        geometric = (energy + 1e-3).log_().mean(1).float()
+        square = (energy * energy).mean(1).float()
+        logs = (mean.clamp_min(1e-4).log(), geometric, square.clamp_min(1e-6).log() / 2)
         maps = torch.stack([mean / 10, *(each / 2 for each in logs)])
         maps = maps.view(4 * planes, rows, columns, batch).permute(3, 0, 1, 2)
         snr = observation.y.abs().square().mean((-2, -1)) / observation.noise_var
