@@ -1,1 +1,1 @@
-"""The six stages: one module each, typed sections and paths in, files and metrics out."""
+"""The seven stages: one module each, typed sections and paths in, files and metrics out."""

@@ -13,6 +13,7 @@ from risloc.params import ParamError, as_mapping, param
 from risloc.scene import Scenario
 from risloc.shards import ShardReader, batches
 from stages.calibration import calibration
+from stages.covariances import covariance_quality, covariance_scores
 from stages.drawing import Subject, save
 from stages.figures import draw
 from stages.labels import chosen
@@ -141,6 +142,7 @@ def _score_all(
             for result in run_methods(scenes, localiser, seen, untrained, evaluate.k_rules, evaluate.methods):
                 collected.add_result(scenes, bounds, result)
             collected.add_orders(model_orders(localiser, seen))
+            collected.add_covariances(covariance_scores(seen, scenes))
             advance(len(scenes))
     return collected
 
@@ -166,6 +168,7 @@ def _tables(collected: Collection, evaluate: EvaluateConfig, seed: int) -> Table
         "resolution": resolution(scenes, methods, table),
         "k_accuracy": k_accuracy(scenes, methods, collected.orders, table),
         "calibration": calibration(scenes, methods, table),
+        "covariances": covariance_quality(scenes, collected.covariances, table),
         "time": times,
         "ablation": ablation(by_snr, times, table),
     }

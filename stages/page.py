@@ -31,7 +31,7 @@ Facts = dict[str, dict[str, object]]
 _CellOf = Callable[[Row], tuple[str, str, str]]
 _Line = tuple[Method, list[tuple[str, str, str]]]
 _NEAR = ((1.0, "at"), (2.0, "near"), (5.0, "off"), (math.inf, "far"))
-_COMPLETE = ("by_snr", "by_k", "by_cell", "paired")
+_COMPLETE = ("by_snr", "by_k", "by_cell", "paired", "covariances")
 _STEPS = {
     "refined": "With likelihood refinement",
     "stochastic": "And fitted once more by the stochastic likelihood",

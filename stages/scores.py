@@ -55,11 +55,8 @@ class Collection:
 
     def __init__(self, scenario: Scenario, cutoffs: Sequence[float]) -> None:
         self.scenario, self.cutoffs = scenario, cutoffs
-        self._scenes, self._methods, self._orders = (
-            Scores(),
-            defaultdict[str, Scores](Scores),
-            defaultdict[str, Scores](Scores),
-        )
+        self._scenes = Scores()
+        self._methods, self._orders, self._covariances = (defaultdict[str, Scores](Scores) for _ in range(3))
         self.times: dict[str, list[tuple[int, float]]] = defaultdict(list)
 
     def add_scenes(self, scenes: Scenes, bounds: Bounds) -> None:
@@ -86,6 +83,11 @@ class Collection:
         for name, order in orders.items():
             self._orders[name].add(count=order)
 
+    def add_covariances(self, scores: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Scores of covariances themselves for that batch, [B] each."""
+        for name, own in scores.items():
+            self._covariances[name].add(**own)
+
     @property
     def scenes(self) -> Columns:
         """The columns of the scenes."""
@@ -95,6 +97,11 @@ class Collection:
     def methods(self) -> dict[str, Columns]:
         """The columns of each method."""
         return {name: scores.columns() for name, scores in self._methods.items()}
+
+    @property
+    def covariances(self) -> dict[str, Columns]:
+        """The columns of each covariance."""
+        return {name: scores.columns() for name, scores in self._covariances.items()}
 
     @property
     def orders(self) -> dict[str, Columns]:

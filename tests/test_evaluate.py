@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from oracle import elements, steering
 
 from risloc.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from risloc.covariance import CovarianceConfig
@@ -22,8 +23,10 @@ from risloc.scene import Scenario
 from risloc.shards import ShardConfig, ShardError
 from risloc.simulation import simulate as draw
 from stages import evaluate, shard, simulate
+from stages.covariances import covariance_scores
 from stages.figures import FIGURES
 from stages.labels import method_of
+from stages.methods import Seen
 from stages.report import ConsoleReporter
 from stages.scores import score_bound
 from stages.spectrum_figure import telling_scene
@@ -149,7 +152,8 @@ def test_the_page_and_the_tables_hold_the_same_numbers(result):
     tables = json.loads((out / "report" / "tables.json").read_text())
     text = (out / "report" / "page.html").read_text()
     words = set(re.split(r"[\s\[\],<>]+", text))
-    for name in ("by_snr", "by_k", "by_cell", "paired", "resolution", "k_accuracy", "calibration", "time", "ablation"):
+    names = ("by_snr", "by_k", "by_cell", "paired", "resolution", "k_accuracy", "calibration", "time", "ablation")
+    for name in (*names, "covariances"):
         own = rows(out / "report" / f"{name}.csv")
         assert len(tables[name]) == len(own) > 0
         for ours, theirs in zip(own, tables[name], strict=True):
@@ -162,6 +166,33 @@ def test_the_page_and_the_tables_hold_the_same_numbers(result):
                 assert set(value.split()) <= words
     for fact in ("sha256 of the weights", "network.channels", "min_separation_uv"):
         assert fact in text
+
+
+def test_covariances_are_scored_as_dense_matrices_are(world, small_scenario):
+    """NMSE and the overlap of the K leading eigenvectors, by eigh of N x N matrices in double precision."""
+    network, _ = load_checkpoint(world / "checkpoint")
+    scenes = draw(small_scenario, seed=2, split="test", start=0, stop=9, count=[0, 1, 2, 3] * 2 + [0])
+    with torch.inference_mode():
+        seen = Seen.by(network, scenes)
+        found = covariance_scores(seen, scenes)
+    xy = elements(small_scenario.n_h, small_scenario.n_v, small_scenario.wavelength)
+    for name, R in (("R_pred", seen.prediction.R_pred), ("R_blend", seen.R_blend), ("R_samp", seen.R_samp)):
+        dense = (R.factor @ R.factor.mH).numpy().astype(complex)
+        for b, count in enumerate(scenes.truth.count.tolist()):
+            if count == 0:
+                assert all(found[name][score][b].isnan() for score in ("nmse", "overlap"))
+                continue
+            A = np.stack(
+                [steering(xy, small_scenario.wavelength, *p) for p in scenes.truth.location[b, :count].tolist()], 1
+            )
+            true = A @ np.diag(scenes.truth.power[b, :count].double().numpy()) @ A.conj().T
+            true *= len(true) / np.trace(true).real
+            nmse = np.linalg.norm(dense[b] - true) ** 2 / np.linalg.norm(true) ** 2
+            U, Q = np.linalg.eigh(dense[b])[1][:, -count:], np.linalg.qr(A)[0]
+            assert float(found[name]["nmse"][b]) == pytest.approx(nmse, rel=1e-3)
+            assert float(found[name]["overlap"][b]) == pytest.approx(
+                np.linalg.norm(U.conj().T @ Q) ** 2 / count, abs=2e-3
+            )
 
 
 def test_the_oracle_is_exact(result):

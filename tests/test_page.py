@@ -3,10 +3,12 @@ import csv
 import math
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 from answers import collection
 
 from stages.calibration import calibration
+from stages.covariances import covariance_quality
 from stages.drawing import Subject, png, save
 from stages.figures import FIGURES, draw
 from stages.labels import method_of
@@ -61,6 +63,10 @@ class Page(HTMLParser):
             self.table[-1][-1] += data
 
 
+def made_up(scenes):
+    return {name: np.linspace(0, 1, len(scenes["count"])) for name in ("nmse", "overlap")}
+
+
 @pytest.fixture(scope="module")
 def tables(small_scenario):
     collected = collection(small_scenario)
@@ -74,6 +80,7 @@ def tables(small_scenario):
         "resolution": resolution(scenes, methods, TABLE),
         "k_accuracy": k_accuracy(scenes, methods, collected.orders, TABLE),
         "calibration": calibration(scenes, methods, TABLE),
+        "covariances": covariance_quality(scenes, {"R_pred": made_up(scenes)}, TABLE),
         "time": times,
         "ablation": ablation(by_snr, times, TABLE),
     }
@@ -117,7 +124,7 @@ def test_every_figure_is_in_it_with_words(text, figures):
 
 def test_every_table_is_in_it_with_the_numbers_of_the_csv(text, tables, tmp_path):
     there = Page(text).tables
-    places = {name: f"table-{name}" for name in ("by_snr", "by_k", "by_cell", "paired")}
+    places = {name: f"table-{name}" for name in ("by_snr", "by_k", "by_cell", "paired", "covariances")}
     places |= {name: f"numbers-{name}" for name in ("resolution", "k_accuracy", "calibration", "time", "ablation")}
     assert places.keys() == tables.keys()
     for name, place in places.items():

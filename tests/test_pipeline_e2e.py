@@ -58,6 +58,7 @@ SMALL = {
     "hpo.val_scenes": 16,
     "train.epochs": 2,
     "train.val_scenes": 32,
+    "order.scenes": 64,
 }
 
 
@@ -116,7 +117,7 @@ def _ran(output: str) -> list[str]:
     return re.findall(r"Running stage '(\w+)'", output)
 
 
-def test_repro_runs_the_six_stages(clone: Clone) -> None:
+def test_repro_runs_the_seven_stages(clone: Clone) -> None:
     output = clone.run("dvc", "repro")
     assert _ran(output) == list(STAGES)
     for name in PATHS.values():
