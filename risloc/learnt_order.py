@@ -23,12 +23,15 @@ from risloc.likelihood import Sensing
 from risloc.localise import Localiser
 from risloc.metrics import gospa
 from risloc.network import HybridNetwork, OrderHead, Prediction
+from risloc.order import bic
 from risloc.scene import Scenes
 from risloc.selection import OrderRule, SelectionPath, bic_order
 
 __all__ = ["OrderExamples", "fit_order_head", "learnt_order", "order_examples", "order_features"]
 
 _EPOCHS, _BATCH, _RATE, _DECAY, _JITTER = 30, 128, 5e-3, 0.1, 0.05
+_SHARP = 0.1  # differences of cost that count
+_NATS = 4.0  # how far from BIC's threshold its verdict fades
 
 
 def learnt_order(network: HybridNetwork, prediction: Prediction) -> OrderRule:
@@ -57,8 +60,9 @@ def order_features(
     """What the rule looks at, the same for y and c y, H and c H.
 
     Of each order: log of the residual over its expectation under noise; log of the decrease of the negative
-    log-likelihood; the network's presence at the places found, least and mean (logits); the weakest source over the
-    strongest, and over the noise (log powers times the mean row energy of G). And the presences of the network's slots.
+    log-likelihood; by how much that exceeds what BIC asks for, squashed; the network's least presence at the places found
+    (logit); the weakest source over the strongest, and over the noise (log powers times the mean row energy of G). And the
+    presences of the network's slots.
     """
     batch, orders = path.cost.shape
     samples, src = sensing.y[0].numel(), path.polar.shape[2]
@@ -72,17 +76,18 @@ def order_features(
     free = samples - at * sensing.y.shape[1]
     residual = (path.cost.gather(1, at) / (noise_var * free.clamp_min(1))).clamp_min(1e-6).log()
     value = path.value.gather(1, at)
-    decrease = functional.pad((value[:, :-1] - value[:, 1:]).clamp_min(0), (1, 0)).log1p()
+    decrease = functional.pad((value[:, :-1] - value[:, 1:]).clamp_min(0), (1, 0))
+    price = bic(torch.zeros(()), sum(sensing.domain.free) + 1, samples) / 2
+    evidence = ((decrease - price) / _NATS).tanh()
 
     presence = network.presence_at(prediction, polar.flatten(1, 2)).view(batch, orders, src).logit(eps=1e-4)
     least = presence.masked_fill(~here, math.inf).amin(2).masked_fill(at == 0, 0)
-    mean = (presence * here).sum(2) / at.clamp_min(1)
 
     row_energy = sensing.G.abs().square().sum(-1).mean(1)[:, None]
     level = (power.to(row_energy.dtype) * (row_energy / noise_var)[..., None]).clamp_min(1e-6).log()
     weakest = level.masked_fill(~here, math.inf).amin(2).masked_fill(at == 0, 0)
     strongest = level.masked_fill(~here, -math.inf).amax(2).masked_fill(at == 0, 0)
-    features = [residual, decrease, least, mean, weakest - strongest, weakest]
+    features = [residual, decrease.log1p(), evidence, least, weakest - strongest, weakest]
     slots = prediction.presence.logit(eps=1e-4)
     return torch.cat([each.to(slots.dtype) for each in features] + [slots], dim=1)
 
@@ -136,8 +141,10 @@ def order_examples(network: HybridNetwork, localiser: Localiser, scenes: Scenes,
 def fit_order_head(
     head: OrderHead, features: Float[Tensor, "scene feature"], cost: Float[Tensor, "scene order"], seed: int
 ) -> None:
-    """Fit the head so that the order drawn from its probabilities has the least mean cost, exactly: sum_k p_k cost_k.
+    """Fit the head to the orders of low cost: its probabilities to softmax(-cost / 0.1), by cross entropy.
 
+    Orders of nearly the same cost share the probability, so that nothing is learnt from a tie. (The mean cost itself,
+    sum_k p_k cost_k, has a gradient that dies with p_k: an order that is rare at first would never be chosen.)
     cost : of answering with each order's fit; here GOSPA over its cut-off.
 
     Raises
@@ -155,9 +162,9 @@ def fit_order_head(
         steps = list(_batches(len(features), draw))
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _RATE, total_steps=len(steps))
         for rows in steps:
-            probability = head(features[rows], jitter=_JITTER).softmax(1)
+            wanted = (-cost[rows] / _SHARP).softmax(1)
             optimizer.zero_grad(set_to_none=True)
-            torch.autograd.backward((probability * cost[rows]).sum(1).mean())
+            torch.autograd.backward(functional.cross_entropy(head(features[rows], jitter=_JITTER), wanted))
             optimizer.step()
             schedule.step()
 

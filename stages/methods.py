@@ -26,7 +26,11 @@ from risloc.steering import steering_matrix
 __all__ = ["K_RULES", "METHODS", "Result", "Seen", "model_orders", "run_methods"]
 
 K_RULES = ("known", "bic", "bic_noise", "learnt")
-REFITTED = ("R_blend_refined", "nomp_refined", "R_true_refined")  # also shown with the stochastic likelihood's fit
+REFITTED = (
+    "R_blend_refined",
+    "nomp_refined",
+    "R_true_refined",
+)  # also shown with the stochastic likelihood's fit, K known or by BIC
 PRESENT = 0.5  # a slot whose presence is above this holds a source
 T = TypeVar("T")
 
@@ -160,7 +164,7 @@ class _Batch:
         for found, suffix in zip(answers, rules, strict=True):
             own = before + seconds / len(answers)
             yield Result(f"{name}{suffix}", Located(found.polar, found.present), own, found)
-            if name in REFITTED and self.gaussian:
+            if name in REFITTED and self.gaussian and suffix in ("", "_bic"):
                 again, more = _timed(partial(self.localiser.efficient, self.sensing, found))
                 label = name.replace("refined", "stochastic")
                 yield Result(f"{label}{suffix}", Located(again.polar, again.present), own + more, again)

@@ -260,7 +260,7 @@ def test_the_learnt_rule_needs_a_fitted_head_and_then_answers(world, small_scena
     run(tmp_path, small_scenario, tmp_path, config)
     found = {(r["method"], r["count"]): r for r in rows(tmp_path / "report" / "by_cell.csv")}
     learnt = {name.removesuffix("_learnt") for name, _ in found if name.endswith("_learnt")}
-    assert learnt == {"R_blend_refined", "R_blend_stochastic", "R_blend_plain", "nomp_refined", "nomp_stochastic"}
+    assert learnt == {"R_blend_refined", "R_blend_plain", "nomp_refined"}
     assert {name for name, _ in found if name.endswith("_bic_noise")} > {"back_projection_refined_bic_noise"}
     for (name, count), row in found.items():
         if name in ("R_blend_refined_learnt", "nomp_refined_learnt"):
