@@ -11,7 +11,7 @@ from prefect.logging import get_run_logger
 
 from pipeline import signals
 from pipeline.env import COPY, PARENT, ROOT
-from pipeline.layout import paths_of
+from pipeline.layout import clear_outs, paths_of
 from pipeline.sections import sections_of, stage_function, typed_sections
 from pipeline.tracking import stage_run
 
@@ -46,11 +46,12 @@ def run_stage(stage: str, params: Mapping[str, Any], into: Path | None) -> None:
     """
     typed_sections(stage, params)
     used = {name: params[name] for name in sections_of(stage_function(stage))}
+    paths = paths_of(stage, COPY, ROOT, into)
+    if into is not None:
+        clear_outs(stage, paths)
     with prefect.tags(*_tags()):
         flow: Callable[..., Any] = stage_flow(stage)
-        state: State[None] = flow(
-            sections=used, paths=paths_of(stage, COPY, ROOT, into), params=dict(params), return_state=True
-        )
+        state: State[None] = flow(sections=used, paths=paths, params=dict(params), return_state=True)
     if not state.is_completed():
         cause = state.result(raise_on_failure=False)
         raise StageError(f"{stage} failed: {type(cause).__name__}: {cause}")

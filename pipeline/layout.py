@@ -1,9 +1,11 @@
 """The one table of the pipeline: its stages in order, and where each path parameter lies."""
 
+import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["PATHS", "STAGES", "StageFiles", "paths_of"]
+__all__ = ["PATHS", "STAGES", "StageFiles", "clear_outs", "paths_of"]
 
 PATHS = {
     "raw": "data/raw",
@@ -56,3 +58,12 @@ def paths_of(stage: str, here: Path, root: Path, into: Path | None = None) -> di
     if files.state:
         paths["state"] = (into or root) / ".state" / stage
     return paths
+
+
+def clear_outs(stage: str, paths: Mapping[str, Path]) -> None:
+    """Remove what an earlier run of `stage` wrote there, as DVC does in the workspace: nothing of it stays among the new."""
+    for name in STAGES[stage].outs:
+        if paths[name].is_dir():
+            shutil.rmtree(paths[name])
+        else:
+            paths[name].unlink(missing_ok=True)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline.layout import STAGES, paths_of
+from pipeline.layout import STAGES, clear_outs, paths_of
 from pipeline.presets import write_preset
 from pipeline.sections import override, typed_sections, with_preset
 from risloc.params import ParamError, read_yaml
@@ -265,3 +265,22 @@ def test_prefect_yaml_deploys_the_driver(repository: Path) -> None:
     for deployment in described["deployments"]:
         assert deployment["entrypoint"] == "pipeline/driver.py:pipeline"
         assert set(deployment["parameters"]) <= set(pipeline.parameters.properties)
+
+
+def test_what_an_earlier_run_wrote_is_removed_and_what_it_read_stays(tmp_path: Path) -> None:
+    """make study with fewer scenes than before left the blocks of the first among those of the second."""
+    for stage in STAGES:
+        paths = paths_of(stage, tmp_path / "here", tmp_path / "root", tmp_path / "into")
+        for name, path in paths.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if name == "best":
+                path.write_text("old")
+            elif path.suffix != ".json":
+                path.mkdir(parents=True, exist_ok=True)
+                (path / "old").write_text("old")
+        clear_outs(stage, paths)
+        clear_outs(stage, paths)  # nothing there: nothing to do
+        for name in STAGES[stage].outs:
+            assert not paths[name].exists()
+        for name in (*STAGES[stage].deps, *(["state"] if STAGES[stage].state else [])):
+            assert paths[name].exists()
