@@ -164,13 +164,13 @@ def test_metrics_and_plots_are_there(clone: Clone) -> None:
 
 
 @pytest.mark.parametrize("module", ["music", "crb"])
-def test_an_edit_of_the_search_or_the_bound_is_evaluates_alone(clone: Clone, module: str) -> None:
+def test_an_edit_of_the_search_or_the_bound_trains_nothing(clone: Clone, module: str) -> None:
     path = clone.root / "risloc" / f"{module}.py"
     before = path.read_text(encoding="utf-8")
     path.write_text(before + "\n# edited\n", encoding="utf-8")
     changed = re.findall(r"^(\w+):$", clone.run("dvc", "status"), re.MULTILINE)
     path.write_text(before, encoding="utf-8")
-    assert changed == ["evaluate"]
+    assert sorted(changed) == ["evaluate", "order"]
 
 
 def test_a_wrong_parameter_stops_the_first_stage(clone: Clone) -> None:
