@@ -62,19 +62,12 @@ class Case:
         """Plain MUSIC on R_samp with Newton refinement, K known."""
         return self.localiser.music(self.R_samp(), self.scenes.truth.count)
 
-    def hybrid(self, count: Count | None) -> Estimates:
-        """Network, candidates, selection and joint fit; a count of None: BIC finds K."""
+    def hybrid(self, count: Count | None, *, learnt: bool = False) -> Estimates:
+        """Network, candidates, selection and joint fit; a count of None: BIC finds K, or `learnt`: the network's own rule."""
         o = self.scenes.observation
         seen, _, R_blend = self.network.blend(o)
         candidates = self.localiser.hybrid_candidates(o, seen.R_pred, R_blend, seen.polar)
-        return self.localiser.select(self.localiser.sensing(o), candidates, [count])[0]
-
-    def hybrid_learnt(self) -> Estimates:
-        """The same with the network's own K rule."""
-        o = self.scenes.observation
-        seen, _, R_blend = self.network.blend(o)
-        candidates = self.localiser.hybrid_candidates(o, seen.R_pred, R_blend, seen.polar)
-        rule = learnt_order(self.network, seen)
+        rule = learnt_order(self.network, seen) if learnt else count
         return self.localiser.select(self.localiser.sensing(o), candidates, [rule])[0]
 
     def pursuit(self, count: Count | None) -> Estimates:

@@ -120,7 +120,7 @@ def _wholes(case: Case) -> Works:
         NOMP_BIC: lambda: case.pursuit(None),
     }
     if bool(case.network.order.fitted):
-        works[HYBRID_LEARNT] = case.hybrid_learnt
+        works[HYBRID_LEARNT] = lambda: case.hybrid(None, learnt=True)
     return works
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import matplotlib
 import torch
 
+from pipeline.sections import override
 from risloc.checkpoint import SHIPPED, load_checkpoint, shipped_checkpoint
 from risloc.geometry import location_of, position_of
 from risloc.learnt_order import learnt_order
@@ -125,16 +126,9 @@ class Study:
 
 def changed(base: Scenario, changes: Mapping[str, Any]) -> Scenario:
     """The scenario with the values at these dotted paths; extra paths come on with their power."""
-    values = as_mapping(base)
-    for path, value in changes.items():
-        *parents, last = path.split(".")
-        place = values
-        for parent in parents:
-            place = place[parent]
-        place[last] = list(value) if isinstance(value, tuple) else value
-        if last == "multipath_db":
-            place["multipath_paths"] = 2
-    return build(Scenario, values, "scenario")
+    on = {"mismatch.multipath_paths": 2} if "mismatch.multipath_db" in changes else {}
+    plain = {path: list(value) if isinstance(value, tuple) else value for path, value in changes.items()}
+    return build(Scenario, override(as_mapping(base), plain | on), "scenario")
 
 
 def located(scenes: Scenes, localiser: Localiser, networks: Mapping[str, HybridNetwork]) -> Cell:

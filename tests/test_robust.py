@@ -9,7 +9,7 @@ import torch
 from oracle import elements, received, steering
 from scipy import stats
 from test_scene import same
-from test_simulation import draw, steering_of, variant
+from test_simulation import assert_snapshots_follow, draw, steering_of, variant
 
 from risloc.codebook import codes_of
 from risloc.simulation import SPLITS, source_covariance
@@ -50,14 +50,7 @@ def test_a_scene_with_extra_paths_is_its_formula(small_scenario, waveform):
     for row in range(6):
         k, H = int(scenes.truth.count[row]), scenes.observation.H[row].numpy()
         A = steering_of(s, scenes, row) + extra_waves(s, row)[:, :k]
-        for code, symbol, y in zip(
-            scenes.observation.codebook[row].numpy(),
-            scenes.truth.symbols[row, :k].numpy().T,
-            scenes.observation.y[row].numpy(),
-            strict=True,
-        ):
-            model = H @ np.diag(code) @ A @ symbol
-            np.testing.assert_allclose(y, model, atol=2e-4 * np.abs(model).max())
+        assert_snapshots_follow(scenes, row, A)
         power = received(H, codes[row], s.code_bits, A, P[row, :k, :k])
         snr_db = 10 * math.log10(power / float(scenes.observation.noise_var[row]))
         assert snr_db == pytest.approx(NOISELESS, abs=1e-3)
