@@ -21,9 +21,10 @@ def stage_function(stage: str) -> Callable[..., None]:
 
 
 def sections_of(run: Callable[..., None]) -> dict[str, type]:
-    """The sections that a stage asks for, each with its type: its parameters but the paths and the reporter."""
+    """The sections that a stage asks for, each with its type: its parameters but the paths, the reporter and the runner."""
     hints = typing.get_type_hints(run)
-    names = [name for name in inspect.signature(run).parameters if name != "report" and hints[name] is not Path]
+    others = ("report", "runner")
+    names = [name for name in inspect.signature(run).parameters if name not in others and hints[name] is not Path]
     return {name: hints[name] for name in names}
 
 
