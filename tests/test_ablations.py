@@ -101,9 +101,10 @@ def test_every_run_is_one_knob_of_parameters_that_there_are(params: dict[str, An
         assert changed["data"]["val"] >= 2 * changed["hpo"]["val_scenes"]
         assert changed["data"]["train"] >= changed["hpo"]["train_scenes"]
         knob = set(run.changes) - set(ablations.COMMON) - {"fit.replicate"}
-        architecture = {"grid.step_beams", "grid.planes"}
-        assert len(knob - architecture) + (architecture <= knob) >= (run.setting != BASE)
-        assert len(knob) <= 1 or architecture <= knob
+        if run.setting.startswith("coarse map"):
+            assert knob - {"network.passes"} == {"grid.step_beams", "grid.planes"}
+        else:
+            assert len(knob) == (run.setting != BASE)
         for path in knob:
             section, name = path.split(".")
             assert params[section][name] != run.changes[path], f"{run.setting} is what params.yaml has"
