@@ -59,8 +59,7 @@ SETTINGS: dict[str, dict[str, object]] = {
     "head = free": {"network.head": "free"},
     "curriculum = false": {"loss.curriculum": False},
     "passes = 1": {"network.passes": 1},
-    "coarse map": {"grid.step_beams": 0.5, "grid.planes": 4},
-    "coarse map, passes = 1": {"grid.step_beams": 0.5, "grid.planes": 4, "network.passes": 1},
+    "fine map": {"grid.step_beams": 0.36, "grid.planes": 6},
 }
 """The knob of each setting, and of the last ones the architecture. That of `BASE` is none."""
 

@@ -101,8 +101,8 @@ def test_every_run_is_one_knob_of_parameters_that_there_are(params: dict[str, An
         assert changed["data"]["val"] >= 2 * changed["hpo"]["val_scenes"]
         assert changed["data"]["train"] >= changed["hpo"]["train_scenes"]
         knob = set(run.changes) - set(ablations.COMMON) - {"fit.replicate"}
-        if run.setting.startswith("coarse map"):
-            assert knob - {"network.passes"} == {"grid.step_beams", "grid.planes"}
+        if run.setting == "fine map":
+            assert knob == {"grid.step_beams", "grid.planes"}
         else:
             assert len(knob) == (run.setting != BASE)
         for path in knob:
