@@ -25,7 +25,8 @@ from stages.report import ConsoleReporter
 params = override(read_yaml(Path("params.yaml")), {few})
 folder = Path({folder!r})
 stage_function("simulate")(
-    **typed_sections("simulate", params), raw=folder / "raw", metrics=folder / "m.json", report=ConsoleReporter()
+    **typed_sections("simulate", params), raw=folder / "raw", metrics=folder / "m.json", state=folder / "state",
+    report=ConsoleReporter(),
 )
 """
 SERVER = """

@@ -32,13 +32,13 @@ class StageFiles:
 
 
 STAGES = {
-    "simulate": StageFiles(deps=(), outs=("raw",)),
-    "shard": StageFiles(deps=("raw",), outs=("shard_dir",)),
+    "simulate": StageFiles(deps=(), outs=("raw",), state=True),
+    "shard": StageFiles(deps=("raw",), outs=("shard_dir",), state=True),
     "overfit": StageFiles(deps=("shard_dir",), outs=("overfit_report",)),
     "hpo": StageFiles(deps=("shard_dir", "overfit_report"), outs=("best", "trials"), state=True),
     "train": StageFiles(deps=("shard_dir", "best"), outs=("trained", "train_report"), state=True),
     "order": StageFiles(deps=("trained",), outs=("checkpoint",)),
-    "evaluate": StageFiles(deps=("shard_dir", "checkpoint"), outs=("evaluate_report",)),
+    "evaluate": StageFiles(deps=("shard_dir", "checkpoint"), outs=("evaluate_report",), state=True),
 }
 
 

@@ -1,29 +1,29 @@
 """Evaluate every method on the test scenes, beside the bound: tables, figures and a page that holds them all."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from risloc.checkpoint import SHIPPED, check_geometry, load_checkpoint, shipped_checkpoint
-from risloc.crb import prior_deviation
 from risloc.localise import Localiser, SearchConfig
-from risloc.network import HybridNetwork
 from risloc.params import ParamError, as_mapping, param
 from risloc.scene import Scenario
-from risloc.shards import ShardReader, batches
+from risloc.shards import ShardReader
 from stages.calibration import calibration
-from stages.covariances import covariance_quality, covariance_scores
+from stages.covariances import covariance_quality
 from stages.drawing import Subject, save
 from stages.figures import draw
+from stages.kept import kept, work_key
 from stages.labels import chosen
-from stages.methods import K_RULES, METHODS, Seen, model_orders, run_methods
+from stages.mapping import SERIAL, Runner
+from stages.methods import K_RULES, METHODS
 from stages.model_order import k_accuracy
 from stages.page import facts_of, page
 from stages.paired import paired
 from stages.report import Reporter, replacing, write_csv, write_json
 from stages.resolution import resolution
-from stages.scores import Collection, score_bound
+from stages.scores import Collection
+from stages.scoring import Scoring, score_all
 from stages.spectrum_figure import plot_spectrum, telling_scene
 from stages.tables import Row, Table, ablation, curves, flat_metrics, json_ready, number, tabulate, timing
 
@@ -79,12 +79,15 @@ def run(
     checkpoint: Path,
     evaluate_report: Path,
     metrics: Path,
+    state: Path,
     report: Reporter,
+    runner: Runner = SERIAL,
 ) -> None:
     """Locate the sources of every test scene by every method and write what came of it.
 
     Into `evaluate_report`: a CSV for each table, all of them as tables.json, by_snr as curves/, the figures as PNG, and
-    page.html, which holds tables and figures and needs no other file.
+    page.html, which holds tables and figures and needs no other file. All numbers but the times are the same whoever
+    runs it. The batches that an interrupted run has finished are not evaluated again.
 
     Raises
     ------
@@ -101,58 +104,45 @@ def run(
         )
     report.params({f"loss_used.{name}": value for name, value in trained.get("loss", {}).items()})
     check_geometry(network, scenario)
-    localiser = Localiser(scenario, search)
-    collected = _score_all(seed, reader, localiser, network, evaluate, report)
-    tables = _tables(collected, evaluate, seed)
-    evaluate_report.mkdir(parents=True, exist_ok=True)
-    _write_tables(tables, evaluate, evaluate_report)
-    subject = Subject(tables, evaluate.k_rules, evaluate.gospa_cutoffs[0])
-    figures = save(draw(subject), evaluate_report)
-    shown = telling_scene(collected.scenes["count"], collected.scenes["snr_db"])
-    figures["spectrum"] = evaluate_report / "spectrum.png"
-    plot_spectrum(reader.read(slice(shown, shown + 1)), localiser, network, figures["spectrum"])
-    with replacing(evaluate_report / "page.html") as temporary:
-        facts = facts_of(seed, reader, network, trained, folder, as_mapping(evaluate) | {"search": as_mapping(search)})
-        temporary.write_text(page(subject, figures, facts, evaluate.confidence), encoding="utf-8")
-    flat = flat_metrics(tables["by_snr"])
-    write_json(metrics, flat)
+    scoring = Scoring(
+        seed=seed,
+        scenario=scenario,
+        search=search,
+        shards=shard_dir / "test",
+        checkpoint=folder,
+        k_rules=evaluate.k_rules,
+        methods=evaluate.methods,
+        cutoffs=evaluate.gospa_cutoffs,
+        folder=state / _key(seed, search, evaluate, reader, folder),
+    )
+    with kept(scoring.folder, report.line):
+        collected = score_all(scoring, len(reader), evaluate.batch, report, runner)
+        tables = _tables(collected, evaluate, seed)
+        evaluate_report.mkdir(parents=True, exist_ok=True)
+        _write_tables(tables, evaluate, evaluate_report)
+        subject = Subject(tables, evaluate.k_rules, evaluate.gospa_cutoffs[0])
+        figures = save(draw(subject), evaluate_report)
+        shown = telling_scene(collected.scenes["count"], collected.scenes["snr_db"])
+        figures["spectrum"] = evaluate_report / "spectrum.png"
+        scene = reader.read(slice(shown, shown + 1))
+        plot_spectrum(scene, Localiser(scenario, search), network, figures["spectrum"])
+        with replacing(evaluate_report / "page.html") as temporary:
+            settings = as_mapping(evaluate) | {"search": as_mapping(search)}
+            facts = facts_of(seed, reader, network, trained, folder, settings)
+            temporary.write_text(page(subject, figures, facts, evaluate.confidence), encoding="utf-8")
+        flat = flat_metrics(tables["by_snr"])
+        write_json(metrics, flat)
     report.metrics({key: value for key, value in flat.items() if value is not None})
     report.metrics({f"ms_per_scene/{row['method']}": number(row, "ms_per_scene") for row in tables["time"]})
     report.artifact(evaluate_report)
     _say(tables["by_snr"], evaluate.k_rules[0], report)
 
 
-def _score_all(
-    seed: int,
-    reader: ShardReader,
-    localiser: Localiser,
-    network: HybridNetwork,
-    evaluate: EvaluateConfig,
-    report: Reporter,
-) -> Collection:
-    """Batch by batch: what is kept of a scene is a row of numbers for each method."""
-    untrained = _untrained(network, seed)
-    prior = prior_deviation(localiser.domain)
-    collected = Collection(reader.scenario, evaluate.gospa_cutoffs)
-    with torch.inference_mode(), report.progress(len(reader), "scenes") as advance:
-        for scenes in batches(reader, evaluate.batch):
-            bounds = score_bound(scenes, localiser, prior, reader.scenario.waveform)
-            collected.add_scenes(scenes, bounds)
-            seen = Seen.by(network, scenes)
-            for result in run_methods(scenes, localiser, seen, untrained, evaluate.k_rules, evaluate.methods):
-                collected.add_result(scenes, bounds, result)
-            collected.add_orders(model_orders(localiser, seen))
-            collected.add_covariances(covariance_scores(seen, scenes))
-            advance(len(scenes))
-    return collected
-
-
-def _untrained(network: HybridNetwork, seed: int) -> HybridNetwork:
-    """The same architecture with weights as they are before training, on a stream of its own."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed + 1)
-        fresh = HybridNetwork(network.scenario, network.grid_config, network.covariance_config, network.config)
-    return fresh.eval()
+def _key(seed: int, search: SearchConfig, evaluate: EvaluateConfig, reader: ShardReader, checkpoint: Path) -> str:
+    """The name of the scores of these scenes by this network; what comes after the scores may change."""
+    files = sorted(path for path in checkpoint.iterdir() if path.suffix in (".json", ".safetensors"))
+    network = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
+    return work_key("stages.scoring", seed, as_mapping(search), as_mapping(evaluate), reader.checksum, network)
 
 
 def _tables(collected: Collection, evaluate: EvaluateConfig, seed: int) -> Tables:

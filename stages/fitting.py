@@ -1,8 +1,5 @@
 """One fit as every stage runs it: seeded network, epochs with their log line and table row, figure; what it depends on."""
 
-import ast
-import hashlib
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +15,7 @@ from risloc.loss import WEIGHTS, LossConfig
 from risloc.network import HybridNetwork, NetworkConfig
 from risloc.scene import Scenario, Scenes
 from risloc.training import FirstStep, Trainer, Validation, validate
+from stages.kept import source_digest, sources
 from stages.report import Reporter
 
 matplotlib.use("Agg")
@@ -130,24 +128,6 @@ def report_weights(loss: LossConfig, report: Reporter) -> None:
     for name in loss.unsupervised:
         report.line(f"WARNING: {name} is 0: this run trains without it, as an ablation. Nothing gates on it.")
         report.tag(f"ablation.{name}", "0")
-
-
-def sources(module: str) -> dict[str, str]:
-    """The source of an imported module and of all of risloc and stages that it imports, by module name."""
-    found: dict[str, str] = {}
-    waiting = {module}
-    while waiting:
-        name = waiting.pop()
-        found[name] = Path(str(sys.modules[name].__file__)).read_text(encoding="utf-8")
-        nodes = [node for node in ast.walk(ast.parse(found[name])) if isinstance(node, ast.ImportFrom)]
-        named = {str(node.module) for node in nodes if str(node.module).startswith(("risloc.", "stages."))}
-        waiting |= named - set(found)
-    return dict(sorted(found.items()))
-
-
-def source_digest(module: str) -> str:
-    """A hash of `sources`: work kept from an interrupted run is only gone on with by the code that began it."""
-    return hashlib.sha256("\0".join(sources(module).values()).encode()).hexdigest()[:16]
 
 
 def plot_losses(curves: Mapping[str, Sequence[Row]], path: Path) -> None:

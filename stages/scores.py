@@ -21,6 +21,8 @@ from stages.tables import Columns
 
 __all__ = ["Bounds", "Collection", "Scores", "score", "score_bound"]
 
+_TIMES, _EVERY = "times", "every"
+
 
 @dataclass(frozen=True)
 class Bounds:
@@ -43,7 +45,11 @@ class Scores:
 
     def add(self, **columns: Tensor) -> None:
         """Append a batch; the first axis of every column runs over its scenes."""
-        self._parts.append({name: value.detach().cpu().numpy() for name, value in columns.items()})
+        self.extend({name: value.detach().cpu().numpy() for name, value in columns.items()})
+
+    def extend(self, columns: Columns) -> None:
+        """Append what `columns` gave elsewhere."""
+        self._parts.append(columns)
 
     def columns(self) -> Columns:
         """All scenes so far."""
@@ -55,15 +61,46 @@ class Collection:
 
     def __init__(self, scenario: Scenario, cutoffs: Sequence[float]) -> None:
         self.scenario, self.cutoffs = scenario, cutoffs
-        self._scenes = Scores()
-        self._methods, self._orders, self._covariances = (defaultdict[str, Scores](Scores) for _ in range(3))
+        kinds = (defaultdict[str, Scores](Scores) for _ in range(4))
+        self._scenes, self._methods, self._orders, self._covariances = kinds
         self.times: dict[str, list[tuple[int, float]]] = defaultdict(list)
+
+    def arrays(self) -> Columns:
+        """Everything as arrays, under names such as methods/nomp_refined/position: what `extend` takes."""
+        found = {
+            f"{kind}/{name}/{column}": values
+            for kind, group in self._groups().items()
+            for name, scores in group.items()
+            for column, values in scores.columns().items()
+        }
+        return found | {f"{_TIMES}/{name}": np.array(each) for name, each in self.times.items()}
+
+    def extend(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Append all that another collection of the same scenario and cut-offs has seen."""
+        groups = self._groups()
+        columns: defaultdict[tuple[str, str], Columns] = defaultdict(dict)
+        for path, values in arrays.items():
+            kind, name, *column = path.split("/")
+            if kind == _TIMES:
+                self.times[name] += [(int(scenes), float(seconds)) for scenes, seconds in values]
+            else:
+                columns[kind, name][column[0]] = values
+        for (kind, name), own in columns.items():
+            groups[kind][name].extend(own)
+
+    def _groups(self) -> dict[str, dict[str, Scores]]:
+        return {
+            "scenes": self._scenes,
+            "methods": self._methods,
+            "orders": self._orders,
+            "covariances": self._covariances,
+        }
 
     def add_scenes(self, scenes: Scenes, bounds: Bounds) -> None:
         """What is known of a batch before anyone looks at it."""
         t = scenes.truth
         separation, _ = closest_pair(beams_of(_true_polar(scenes), self.scenario), t.present)
-        self._scenes.add(
+        self._scenes[_EVERY].add(
             snr_db=t.snr_db,
             count=t.count,
             root_crb=bounds.position,
@@ -91,7 +128,7 @@ class Collection:
     @property
     def scenes(self) -> Columns:
         """The columns of the scenes."""
-        return self._scenes.columns()
+        return self._scenes[_EVERY].columns()
 
     @property
     def methods(self) -> dict[str, Columns]:

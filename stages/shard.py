@@ -2,20 +2,57 @@
 
 import hashlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import h5py
 import numpy as np
 
+from risloc.params import as_mapping
 from risloc.records import Arrays
 from risloc.scene import Scenario
 from risloc.shard_writer import write_shard
 from risloc.shards import ShardConfig
 from risloc.validation import SceneError, validate
-from stages.report import Reporter, write_json
+from stages.kept import kept, publish, work_key
+from stages.mapping import SERIAL, Runner
+from stages.one_thread import one_thread
+from stages.report import Reporter, replacing, write_json
 from stages.simulate import block_paths, load_block, manifest
 
-__all__ = ["run"]
+__all__ = ["pack", "run"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all shards have in common. block : scenes in a raw block.  folder : takes `shards`, and each one's `known`."""
+
+    seed: int
+    scenario: Scenario
+    shards: ShardConfig
+    raw: Path
+    block: int
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One shard: scenes start..stop-1 of a split."""
+
+    job: Job
+    split: str
+    number: int
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What is known of a shard. hashes : eight bytes for each scene, as one unsigned number."""
+
+    checksum: str
+    hashes: np.ndarray
 
 
 def run(
@@ -26,90 +63,131 @@ def run(
     raw: Path,
     shard_dir: Path,
     metrics: Path,
+    state: Path,
     report: Reporter,
+    runner: Runner = SERIAL,
 ) -> None:
     """Write shard_dir/<split>/<number>.h5: all of them, or, after any error, none.
 
-    Memory is bounded by a shard and eight bytes a scene (the hashes that show that no scene is there twice).
+    Memory is bounded by a shard for each worker and eight bytes a scene (the hashes that show that no scene is there
+    twice). The shards that an interrupted run has finished are not packed again while the raw blocks are the same files.
+
+    Raises
+    ------
+    ValueError, risloc.validation.SceneError
+        Raw scenes that are not whole, of another scenario or seed, or not what they should be.
     """
-    sizes = manifest(raw, scenario, seed)
-    building = shard_dir.with_name(f".{shard_dir.name}.part")
-    shutil.rmtree(building, ignore_errors=True)
-    seen: set[bytes] = set()
-    results: dict[str, object] = {}
-    try:
-        for split, size in sizes.items():
-            (building / split).mkdir(parents=True)
-            running, start = hashlib.blake2b(digest_size=16), 0
-            with report.progress(size, f"{split} scenes") as advance:
-                blocks = _blocks(raw, split, scenario, seen)
-                for number, arrays in enumerate(_regrouped(blocks, shards.scenes_per_shard)):
-                    path = building / split / f"{number:05d}.h5"
-                    checksum = write_shard(
-                        path, scenario, arrays, seed=seed, split=split, start=start, chunk=shards.chunk
-                    )
-                    running.update(checksum.encode())
-                    start += len(arrays["y"])
-                    advance(len(arrays["y"]))
-            if start != size:
-                raise ValueError(f"{raw / split}: expected {size} scenes, got {start}; run `dvc repro simulate`")
-            results[split] = _summary(building / split, scenario, size, running.hexdigest())
-        shutil.rmtree(shard_dir, ignore_errors=True)
-        building.replace(shard_dir)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
+    sizes, block = manifest(raw, scenario, seed)
+    key = work_key(__name__, seed, as_mapping(scenario), as_mapping(shards), _identity(raw, sizes))
+    job = Job(seed, scenario, shards, raw, block, state / key)
+    with kept(job.folder, report.line):
+        try:
+            packed = _pack_all(job, sizes, report, runner)
+            _require_no_scene_twice(packed, block)
+        except ValueError:
+            shutil.rmtree(job.folder)  # of no use any more: other blocks are other work
+            raise
+        results = {split: _summary(job.folder / "shards" / split, scenario, packed[split]) for split in sizes}
+        publish(job.folder / "shards", shard_dir)
     write_json(metrics, results)
     for split, summary in results.items():
         report.line(f"{split}: {summary}")
 
 
-def _blocks(raw: Path, split: str, scenario: Scenario, seen: set[bytes]) -> Iterator[Arrays]:
-    """The validated blocks of a split; `seen` gathers the hash of every scene of every split."""
-    start = 0
-    for path in block_paths(raw, split):
-        arrays = load_block(path)
-        where = f"{path.parent.name}/{path.name}"
-        validate(arrays, scenario, where, start)
-        for row, y in enumerate(arrays["y"]):
-            key = hashlib.blake2b(y.tobytes(), digest_size=8).digest()
-            if key in seen:
-                raise SceneError(
-                    f"{where}: scene {start + row} of {split} is there twice, in this split or another; "
-                    "the splits must be disjoint, run `dvc repro simulate`"
-                )
-            seen.add(key)
-        start += len(arrays["y"])
-        yield arrays
+def pack(piece: Piece) -> Packed:
+    """Write one shard, if it is not there yet; what is known of it."""
+    job, name = piece.job, f"{piece.split}/{piece.number:05d}"
+    shard, known = job.folder / "shards" / f"{name}.h5", job.folder / "known" / f"{name}.npy"
+    if shard.is_file() and known.is_file():
+        with h5py.File(shard) as file:
+            return Packed(str(file.attrs["checksum"]), np.load(known, allow_pickle=False))
+    with one_thread():
+        arrays = _scenes(piece)
+        for path in (shard, known):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        checksum = write_shard(
+            shard,
+            job.scenario,
+            arrays,
+            seed=job.seed,
+            split=piece.split,
+            start=piece.start,
+            chunk=job.shards.chunk,
+        )
+    hashes = b"".join(hashlib.blake2b(y.tobytes(), digest_size=8).digest() for y in arrays["y"])
+    packed = Packed(checksum, np.frombuffer(hashes, np.uint64))
+    with replacing(known) as temporary, temporary.open("wb") as file:
+        np.save(file, packed.hashes, allow_pickle=False)
+    return packed
 
 
-def _regrouped(blocks: Iterator[Arrays], size: int) -> Iterator[Arrays]:
-    """The same scenes in groups of `size`, the last one perhaps smaller."""
-    waiting: list[Arrays] = []
-    have = 0
-    for block in blocks:
-        waiting.append(block)
-        have += len(block["y"])
-        while have >= size:
-            joined = _joined(waiting)
-            yield {name: array[:size] for name, array in joined.items()}
-            waiting = [{name: array[size:] for name, array in joined.items()}]
-            have -= size
-    if have:
-        yield _joined(waiting)
+def _identity(raw: Path, splits: Mapping[str, int]) -> list[tuple[str, int, int]]:
+    """Name, size and time of change of every block: another file is another input."""
+    found = [(path, path.stat()) for split in splits for path in block_paths(raw, split)]
+    return [(f"{path.parent.name}/{path.name}", stat.st_size, stat.st_mtime_ns) for path, stat in found]
 
 
-def _joined(parts: list[Arrays]) -> Arrays:
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+def _pack_all(job: Job, sizes: Mapping[str, int], report: Reporter, runner: Runner) -> dict[str, list[Packed]]:
+    """Every shard of every split."""
+    each = job.shards.scenes_per_shard
+    pieces = [
+        Piece(job, split, number, start, min(start + each, size))
+        for split, size in sizes.items()
+        for number, start in enumerate(range(0, size, each))
+    ]
+    packed: dict[str, list[Packed]] = {split: [] for split in sizes}
+    with report.progress(sum(sizes.values()), "scenes") as advance:
+        for piece, own in zip(pieces, runner.map(pack, pieces), strict=True):
+            packed[piece.split].append(own)
+            advance(piece.stop - piece.start)
+    return packed
 
 
-def _summary(folder: Path, scenario: Scenario, scenes: int, checksum: str) -> dict[str, object]:
-    stored = sum(path.stat().st_size for path in folder.iterdir())
+def _scenes(piece: Piece) -> Arrays:
+    """The validated scenes of a shard, from the blocks that hold them."""
+    job, parts = piece.job, []
+    for number in range(piece.start // job.block, -(-piece.stop // job.block)):
+        where, first = f"{piece.split}/{number:05d}.npz", number * job.block
+        arrays = load_block(job.raw / where)
+        validate(arrays, job.scenario, where, first)
+        here = slice(max(piece.start - first, 0), piece.stop - first)
+        parts.append({name: array[here] for name, array in arrays.items()})
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    if len(joined["y"]) != piece.stop - piece.start:
+        raise ValueError(
+            f"{job.raw / piece.split}: expected {piece.stop - piece.start} scenes from {piece.start} on, got "
+            f"{len(joined['y'])}; run `dvc repro simulate`"
+        )
+    return joined
+
+
+def _require_no_scene_twice(packed: Mapping[str, Sequence[Packed]], block: int) -> None:
+    """SceneError, naming the first scene that was there before, in its own split or in one before it."""
+    hashes = {split: np.concatenate([shard.hashes for shard in shards]) for split, shards in packed.items()}
+    every = np.concatenate(list(hashes.values()))
+    order = np.argsort(every, kind="stable")
+    again = order[1:][every[order[1:]] == every[order[:-1]]]
+    if not len(again):
+        return
+    scene = int(again.min())
+    for split, own in hashes.items():
+        if scene < len(own):
+            raise SceneError(
+                f"{split}/{scene // block:05d}.npz: scene {scene} of {split} is there twice, in this split or another; "
+                "the splits must be disjoint, run `dvc repro simulate`"
+            )
+        scene -= len(own)
+
+
+def _summary(folder: Path, scenario: Scenario, packed: Sequence[Packed]) -> dict[str, object]:
+    scenes = sum(len(shard.hashes) for shard in packed)
+    stored = sum(path.stat().st_size for path in folder.glob("*.h5"))
     channel = 8 * scenario.antennas * scenario.size
     covariance = 8 * scenario.size**2
     return {
         "scenes": scenes,
-        "shards": len(list(folder.iterdir())),
+        "shards": len(packed),
         "bytes_per_scene": stored // scenes,
         "times_smaller_than_covariances": round(covariance / (stored / scenes - channel), 2),
-        "checksum": checksum,
+        "checksum": hashlib.blake2b("".join(shard.checksum for shard in packed).encode(), digest_size=16).hexdigest(),
     }

@@ -15,12 +15,16 @@ from risloc.params import ParamError, as_mapping, param
 from risloc.records import Arrays, arrays_of, digest
 from risloc.scene import Scenario, Scenes
 from risloc.simulation import simulate
+from stages.kept import kept, publish, work_key
+from stages.mapping import SERIAL, Runner
+from stages.one_thread import one_thread
 from stages.report import Reporter, replacing, write_json
 
-__all__ = ["DataConfig", "block_paths", "load_block", "manifest", "run"]
+__all__ = ["DataConfig", "block_paths", "draw_stretch", "load_block", "manifest", "run"]
 
 _MANIFEST = "manifest.json"
-_RANK_SCENES = 256
+_RANK_SCENES = 256  # of a split, whose effective ranks are averaged
+_STRETCH_SCENES = 8192
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,44 +42,91 @@ class DataConfig:
             raise ParamError(f"test_snr_db: expected one or more values, each once, got {list(self.test_snr_db)}")
 
 
-def run(*, seed: int, scenario: Scenario, data: DataConfig, raw: Path, metrics: Path, report: Reporter) -> None:
+@dataclass(frozen=True)
+class Job:
+    """What all blocks have in common. folder : the blocks in `raw`, what is known of each in `known`."""
+
+    seed: int
+    scenario: Scenario
+    data: DataConfig
+    folder: Path
+
+    @property
+    def cells(self) -> list[tuple[float, int]]:
+        """The (SNR, K) of the test split, in its order."""
+        low, high = self.scenario.K_span
+        return [(snr, k) for snr in self.data.test_snr_db for k in range(low, high + 1)]
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The number of scenes of each split."""
+        return {"train": self.data.train, "val": self.data.val, "test": self.data.test_per_cell * len(self.cells)}
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Neighbouring blocks of a split: `numbers` of them, drawn one after another."""
+
+    job: Job
+    split: str
+    numbers: range
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What is known of a block.
+
+    digests : 16 bytes a scene.  sources : in all its scenes.  ranks : the effective rank of H of those of its scenes that
+    are among the first of the split.
+    """
+
+    digests: np.ndarray
+    sources: int
+    ranks: np.ndarray
+
+
+def run(
+    *,
+    seed: int,
+    scenario: Scenario,
+    data: DataConfig,
+    raw: Path,
+    metrics: Path,
+    state: Path,
+    report: Reporter,
+    runner: Runner = SERIAL,
+) -> None:
     """Write raw/<split>/<block>.npz and, last of all, raw/manifest.json.
 
     The test split has test_per_cell scenes for each SNR and each K, cell by cell, K fastest. A scene is the same
-    whatever the block size. Memory is bounded by a block.
+    whatever the block size and whoever draws it. Memory is bounded by a block for each worker, and what is known of the
+    scenes. The blocks that an interrupted run has finished are not drawn again.
     """
     began = time.perf_counter()
-    cells = [(snr, k) for snr in data.test_snr_db for k in range(scenario.K_span[0], scenario.K_span[1] + 1)]
-    sizes = {"train": data.train, "val": data.val, "test": data.test_per_cell * len(cells)}
-    results: dict[str, object] = {}
-    with report.progress(sum(sizes.values()), "scenes") as advance:
-        for split, size in sizes.items():
-            running, sources, rank = hashlib.blake2b(digest_size=16), 0, 0.0
-            for number, start in enumerate(range(0, size, data.block)):
-                stop = min(start + data.block, size)
-                scenes = _draw(scenario, data, cells, seed, split, start, stop)
-                arrays = arrays_of(scenes, scenario.code_bits)
-                _write_block(raw / split / f"{number:05d}.npz", arrays)
-                digest(arrays, running)
-                sources += int(scenes.truth.count.sum())
-                rank = rank or float(effective_rank(scenes.observation.H[:_RANK_SCENES]).mean())
-                advance(stop - start)
-            summary = {"scenes": size, "mean_K": sources / size, "mean_effective_rank": round(rank, 4)}
-            results[split] = {**summary, "hash": running.hexdigest()}
-            report.line(f"{split}: {size} scenes, mean K {sources / size:.2f}, effective rank of H {rank:.2f}")
-    contents = {"scenario": as_mapping(scenario), "seed": seed, "block": data.block, "scenes": sizes}
+    key = work_key(__name__, seed, as_mapping(scenario), as_mapping(data))
+    job = Job(seed, scenario, data, state / key)
+    with kept(job.folder, report.line):
+        results = _draw_all(job, report, runner)
+        publish(job.folder / "raw", raw)
+    contents = {"scenario": as_mapping(scenario), "seed": seed, "block": data.block, "scenes": job.sizes}
     write_json(raw / _MANIFEST, contents)
     write_json(metrics, results)
-    report.metrics({"simulate/scenes_per_second": sum(sizes.values()) / (time.perf_counter() - began)})
+    report.metrics({"simulate/scenes_per_second": sum(job.sizes.values()) / (time.perf_counter() - began)})
 
 
-def manifest(raw: Path, scenario: Scenario, seed: int) -> dict[str, int]:
-    """The number of scenes of each split under `raw`.
+def draw_stretch(stretch: Stretch) -> list[Drawn]:
+    """Draw those blocks that are not there yet; what is known of all of them."""
+    with one_thread():
+        return [_draw_block(stretch.job, stretch.split, number) for number in stretch.numbers]
+
+
+def manifest(raw: Path, scenario: Scenario, seed: int) -> tuple[dict[str, int], int]:
+    """The number of scenes of each split under `raw`, and of scenes in a block.
 
     Raises
     ------
     ValueError
-        No manifest (simulate did not finish), or one of another scenario or seed.
+        No manifest (simulate did not finish), one of another scenario or seed, or blocks that are not those it tells of.
     """
     path = raw / _MANIFEST
     if not path.is_file():
@@ -83,12 +134,20 @@ def manifest(raw: Path, scenario: Scenario, seed: int) -> dict[str, int]:
     contents = json.loads(path.read_text(encoding="utf-8"))
     if contents["scenario"] != as_mapping(scenario) or contents["seed"] != seed:
         raise ValueError(f"{path}: the raw scenes are of another scenario or seed; run `dvc repro simulate`")
-    return {split: int(size) for split, size in contents["scenes"].items()}
+    block = int(contents["block"])
+    for split, size in contents["scenes"].items():
+        expected, there = -(-size // block), [path.name for path in block_paths(raw, split)]
+        if there != [f"{number:05d}.npz" for number in range(expected)]:
+            raise ValueError(
+                f"{raw / split}: expected the {expected} blocks 00000.npz, 00001.npz, ..., got {len(there)}: "
+                f"{', '.join(there[:3])}, ...; run `dvc repro simulate`"
+            )
+    return contents["scenes"], block
 
 
-def block_paths(raw: Path, split: str) -> Iterator[Path]:
+def block_paths(raw: Path, split: str) -> list[Path]:
     """The blocks of a split, in order."""
-    yield from sorted((raw / split).glob("*.npz"))
+    return sorted((raw / split).glob("*.npz"))
 
 
 def load_block(path: Path) -> Arrays:
@@ -100,22 +159,67 @@ def load_block(path: Path) -> Arrays:
         raise ValueError(f"{path}: damaged block ({error}); delete it and run `dvc repro simulate`") from error
 
 
-def _draw(
-    scenario: Scenario,
-    data: DataConfig,
-    cells: list[tuple[float, int]],
-    seed: int,
-    split: str,
-    start: int,
-    stop: int,
-) -> Scenes:
+def _draw_all(job: Job, report: Reporter, runner: Runner) -> dict[str, object]:
+    """Every block of every split; the metrics."""
+    stretches = [stretch for split in job.sizes for stretch in _stretches(job, split)]
+    drawn: dict[str, list[Drawn]] = {split: [] for split in job.sizes}
+    with report.progress(sum(job.sizes.values()), "scenes") as advance:
+        for stretch, blocks in zip(stretches, runner.map(draw_stretch, stretches), strict=True):
+            drawn[stretch.split] += blocks
+            advance(sum(len(block.digests) for block in blocks))
+    results: dict[str, object] = {}
+    for split, size in job.sizes.items():
+        blocks = drawn[split]
+        mean_K = sum(block.sources for block in blocks) / size
+        rank = float(np.concatenate([block.ranks for block in blocks]).mean())
+        running = hashlib.blake2b(b"".join(block.digests.tobytes() for block in blocks), digest_size=16)
+        results[split] = {
+            "scenes": size,
+            "mean_K": mean_K,
+            "mean_effective_rank": round(rank, 4),
+            "hash": running.hexdigest(),
+        }
+        report.line(f"{split}: {size} scenes, mean K {mean_K:.2f}, effective rank of H {rank:.2f}")
+    return results
+
+
+def _stretches(job: Job, split: str) -> Iterator[Stretch]:
+    """The blocks of a split in pieces of work that take a second or two each: handing one out costs a few hundredths."""
+    blocks = -(-job.sizes[split] // job.data.block)
+    together = max(1, _STRETCH_SCENES // job.data.block)
+    for first in range(0, blocks, together):
+        yield Stretch(job, split, range(first, min(first + together, blocks)))
+
+
+def _draw_block(job: Job, split: str, number: int) -> Drawn:
+    name = f"{split}/{number:05d}.npz"
+    block, known = job.folder / "raw" / name, job.folder / "known" / name
+    if block.is_file() and known.is_file():
+        with np.load(known, allow_pickle=False) as file:
+            return Drawn(file["digests"], int(file["sources"]), file["ranks"])
+    start = number * job.data.block
+    scenes = _draw(job, split, start, min(start + job.data.block, job.sizes[split]))
+    arrays = arrays_of(scenes, job.scenario.code_bits)
+    digests = [digest({name: array[row] for name, array in arrays.items()}).digest() for row in range(len(scenes))]
+    drawn = Drawn(
+        digests=np.frombuffer(b"".join(digests), np.uint8).reshape(len(scenes), -1),
+        sources=int(scenes.truth.count.sum()),
+        ranks=effective_rank(scenes.observation.H[: max(0, _RANK_SCENES - start)]).numpy(),
+    )
+    _write_arrays(block, arrays)
+    _write_arrays(known, {"digests": drawn.digests, "sources": np.array(drawn.sources), "ranks": drawn.ranks})
+    return drawn
+
+
+def _draw(job: Job, split: str, start: int, stop: int) -> Scenes:
     if split != "test":
-        return simulate(scenario, seed=seed, split=split, start=start, stop=stop)
-    here = [cells[index // data.test_per_cell] for index in range(start, stop)]
+        return simulate(job.scenario, seed=job.seed, split=split, start=start, stop=stop)
+    cells = job.cells
+    here = [cells[index // job.data.test_per_cell] for index in range(start, stop)]
     snr_db, count = ([cell[i] for cell in here] for i in (0, 1))
-    return simulate(scenario, seed=seed, split=split, start=start, stop=stop, snr_db=snr_db, count=count)
+    return simulate(job.scenario, seed=job.seed, split=split, start=start, stop=stop, snr_db=snr_db, count=count)
 
 
-def _write_block(path: Path, arrays: Arrays) -> None:
+def _write_arrays(path: Path, arrays: Arrays) -> None:
     with replacing(path) as temporary, temporary.open("wb") as file:
         np.savez(file, allow_pickle=False, **arrays)

@@ -13,8 +13,9 @@ SEED = 3
 def make_shards(folder: Path, scenario: Scenario, *, train: int = 48, val: int = 32) -> Path:
     """folder/shards with the splits train, val and test."""
     data = simulate.DataConfig(train=train, val=val, test_per_cell=2, test_snr_db=(10.0,), block=16)
-    raw, shards, metrics, report = folder / "raw", folder / "shards", folder / "metrics.json", ConsoleReporter()
-    simulate.run(seed=SEED, scenario=scenario, data=data, raw=raw, metrics=metrics, report=report)
-    config = ShardConfig(scenes_per_shard=32, chunk=8)
-    shard.run(seed=SEED, scenario=scenario, shards=config, raw=raw, shard_dir=shards, metrics=metrics, report=report)
+    raw, shards = folder / "raw", folder / "shards"
+    common = {"seed": SEED, "scenario": scenario, "raw": raw, "report": ConsoleReporter()}
+    common |= {"metrics": folder / "metrics.json", "state": folder / "state"}
+    simulate.run(**common, data=data)
+    shard.run(**common, shards=ShardConfig(scenes_per_shard=32, chunk=8), shard_dir=shards)
     return shards

@@ -61,7 +61,15 @@ def make(scenario, root):
     """Test scenes as shards, two for each SNR and K, and an untrained checkpoint."""
     report = ConsoleReporter()
     data = simulate.DataConfig(train=1, val=1, test_per_cell=2, test_snr_db=(10.0, 30.0), block=8)
-    simulate.run(seed=3, scenario=scenario, data=data, raw=root / "raw", metrics=root / "simulate.json", report=report)
+    simulate.run(
+        seed=3,
+        scenario=scenario,
+        data=data,
+        raw=root / "raw",
+        metrics=root / "simulate.json",
+        state=root / "state",
+        report=report,
+    )
     packed = ShardConfig(scenes_per_shard=8, chunk=4)
     shard.run(
         seed=3,
@@ -70,6 +78,7 @@ def make(scenario, root):
         raw=root / "raw",
         shard_dir=root / "shards",
         metrics=root / "shard.json",
+        state=root / "state",
         report=report,
     )
     torch.manual_seed(0)
@@ -87,6 +96,7 @@ def run(world, scenario, out, config=CONFIG):
         checkpoint=world / "checkpoint",
         evaluate_report=out / "report",
         metrics=out / "evaluate.json",
+        state=out / "state",
         report=report,
     )
     return report
@@ -285,6 +295,7 @@ def test_a_checkpoint_of_another_geometry_is_refused(world, small_scenario, tmp_
             checkpoint=tmp_path / "nowhere",
             evaluate_report=tmp_path,
             metrics=tmp_path / "m.json",
+            state=tmp_path / "state",
             report=ConsoleReporter(),
         )
 

@@ -30,7 +30,13 @@ def world(small_scenario):
 def prepare(path, world):
     config = build(simulate.DataConfig, DATA, "data")
     simulate.run(
-        seed=9, scenario=world, data=config, raw=path / "raw", metrics=path / "m.json", report=ConsoleReporter()
+        seed=9,
+        scenario=world,
+        data=config,
+        raw=path / "raw",
+        metrics=path / "m.json",
+        state=path / "state",
+        report=ConsoleReporter(),
     )
     return path
 
@@ -43,6 +49,7 @@ def pack(path, world, config=CONFIG, seed=9):
         raw=path / "raw",
         shard_dir=path / "shards",
         metrics=path / "shard.json",
+        state=path / "state",
         report=ConsoleReporter(),
     )
 
@@ -160,7 +167,7 @@ def test_a_scene_of_one_split_in_another_is_found(raw, world):
 
 def test_a_missing_block_is_noticed(raw, world):
     (raw / "raw" / "train" / "00003.npz").unlink()
-    with pytest.raises(ValueError, match="expected 50 scenes, got 48; run `dvc repro simulate`"):
+    with pytest.raises(ValueError, match=r"expected the 4 blocks .*, got 3: 00000\.npz, .*; run `dvc repro simulate`"):
         pack(raw, world)
 
 
@@ -202,14 +209,16 @@ def test_a_full_disk_is_a_clear_error_that_leaves_no_shards(raw, world):
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
         shard.run(seed=9, scenario=build(Scenario, json.loads(sys.argv[2]), "scenario"), raw=root / "raw",
                   shards=ShardConfig(scenes_per_shard=24, chunk=8), shard_dir=root / "shards",
-                  metrics=root / "shard.json", report=ConsoleReporter())
+                  metrics=root / "shard.json", state=root / "state", report=ConsoleReporter())
     """)
     command = [sys.executable, "-c", code, str(raw), json.dumps(as_mapping(world))]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 1
     assert "File too large" in done.stderr
     assert "Free some space" in done.stderr
-    assert sorted(path.name for path in raw.iterdir()) == ["m.json", "raw"]
+    assert not (raw / "shards").exists()
+    assert not (raw / "shard.json").exists()
+    assert not list(raw.rglob("*.part"))
 
 
 def test_five_times_the_scenes_take_no_more_memory(small_scenario, tmp_path):
@@ -226,9 +235,10 @@ def test_five_times_the_scenes_take_no_more_memory(small_scenario, tmp_path):
         root, scenario = Path(sys.argv[1]), build(Scenario, json.loads(sys.argv[2]), "scenario")
         data = simulate.DataConfig(train=int(sys.argv[3]), val=8, test_per_cell=1, test_snr_db=(0.0,), block=64)
         report = ConsoleReporter()
-        simulate.run(seed=9, scenario=scenario, data=data, raw=root / "raw", metrics=root / "m", report=report)
+        simulate.run(seed=9, scenario=scenario, data=data, raw=root / "raw", metrics=root / "m", state=root / "state",
+                     report=report)
         shard.run(seed=9, scenario=scenario, raw=root / "raw", shards=ShardConfig(scenes_per_shard=64, chunk=16),
-                  shard_dir=root / "shards", metrics=root / "m", report=report)
+                  shard_dir=root / "shards", metrics=root / "m", state=root / "state", report=report)
         assert sum(len(batch) for batch in batches(ShardReader(root / "shards/train"), 32, seed=1)) == data.train
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
     """)

@@ -24,7 +24,15 @@ def world(small_scenario) -> Scenario:
 def run(path, scenario, **changes):
     config = build(simulate.DataConfig, {**DATA, **changes}, "data")
     report = ConsoleReporter()
-    simulate.run(seed=9, scenario=scenario, data=config, raw=path / "raw", metrics=path / "m.json", report=report)
+    simulate.run(
+        seed=9,
+        scenario=scenario,
+        data=config,
+        raw=path / "raw",
+        metrics=path / "m.json",
+        state=path / "state",
+        report=report,
+    )
     return report
 
 
@@ -48,7 +56,7 @@ def test_blocks_hold_the_scenes_of_their_split(raw, world):
 
 
 def test_a_block_needs_no_pickle_and_has_the_layout(raw, world):
-    path = next(simulate.block_paths(raw / "raw", "val"))
+    path = simulate.block_paths(raw / "raw", "val")[0]
     with np.load(path, allow_pickle=False) as file:
         assert {name: (file[name].dtype, file[name].shape[1:]) for name in file.files} == layout(world)
 
@@ -87,7 +95,7 @@ def test_the_speed_is_reported(world, tmp_path):
 
 
 def test_the_manifest_is_that_of_this_scenario_and_seed(raw, world):
-    assert simulate.manifest(raw / "raw", world, 9) == {"train": 50, "val": 20, "test": 18}
+    assert simulate.manifest(raw / "raw", world, 9) == ({"train": 50, "val": 20, "test": 18}, 16)
     with pytest.raises(ValueError, match="of another scenario or seed; run `dvc repro simulate`"):
         simulate.manifest(raw / "raw", world, 10)
     with pytest.raises(ValueError, match="another scenario"):

@@ -1,0 +1,132 @@
+"""Every method on every test scene, a batch at a time: each finished batch is a file of plain arrays until the end."""
+
+import threading
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from risloc.checkpoint import load_checkpoint
+from risloc.crb import prior_deviation
+from risloc.localise import Localiser, SearchConfig
+from risloc.network import HybridNetwork
+from risloc.scene import Scenario, Scenes
+from risloc.shards import ShardReader
+from stages.covariances import covariance_scores
+from stages.mapping import Runner
+from stages.methods import Seen, model_orders, run_methods
+from stages.one_thread import one_thread
+from stages.report import Reporter, replacing
+from stages.scores import Collection, score_bound
+
+__all__ = ["Batch", "Scoring", "score_all", "score_batch"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scoring:
+    """What all batches have in common.
+
+    seed : of the untrained network.  shards : the folder of the test split.  folder : takes a file for each batch; its name
+    stands for all that the scores depend on, the contents of the other paths included.
+    """
+
+    seed: int
+    scenario: Scenario
+    search: SearchConfig
+    shards: Path
+    checkpoint: Path
+    k_rules: tuple[str, ...]
+    methods: tuple[str, ...]
+    cutoffs: tuple[float, ...]
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Scenes start..stop-1."""
+
+    scoring: Scoring
+    number: int
+    start: int
+    stop: int
+
+    @property
+    def file(self) -> Path:
+        """Where its scores are when it is finished."""
+        return self.scoring.folder / f"{self.number:05d}.npz"
+
+
+def score_all(scoring: Scoring, scenes: int, size: int, report: Reporter, runner: Runner) -> Collection:
+    """All scores, in the order of the scenes: `scenes` of them in batches of `size`."""
+    batches = [
+        Batch(scoring, number, start, min(start + size, scenes)) for number, start in enumerate(range(0, scenes, size))
+    ]
+    with report.progress(scenes, "scenes") as advance:
+        for done in runner.map(score_batch, batches):
+            advance(done)
+    collected = Collection(scoring.scenario, scoring.cutoffs)
+    for batch in batches:
+        with np.load(batch.file, allow_pickle=False) as file:
+            collected.extend(file)
+    return collected
+
+
+def score_batch(batch: Batch) -> int:
+    """Score a batch, if that is not done yet; the number of its scenes."""
+    if not batch.file.is_file():
+        with one_thread(), torch.inference_mode():
+            collected = _Bench.of(batch.scoring).score(batch)
+        with replacing(batch.file) as temporary, temporary.open("wb") as file:
+            np.savez(file, allow_pickle=False, **collected.arrays())
+    return batch.stop - batch.start
+
+
+class _Bench:
+    """What a process scores batches with, made once; its threads share it."""
+
+    def __init__(self, scoring: Scoring) -> None:
+        self.scoring = scoring
+        self.reading = threading.Lock()
+        self.reader = ShardReader(scoring.shards, scoring.scenario)
+        self.localiser = Localiser(scoring.scenario, scoring.search)
+        self.network, _ = load_checkpoint(scoring.checkpoint)
+        self.untrained = _untrained(self.network, scoring.seed)
+        self.prior = prior_deviation(self.localiser.domain)
+
+    @classmethod
+    def of(cls, scoring: Scoring) -> "_Bench":
+        """The one of this process."""
+        with _MAKING:
+            return _bench(scoring)
+
+    def score(self, batch: Batch) -> Collection:
+        """What is kept of a scene is a row of numbers for each method."""
+        scoring, scenes = self.scoring, self.read(batch)
+        collected = Collection(scoring.scenario, scoring.cutoffs)
+        bounds = score_bound(scenes, self.localiser, self.prior, scoring.scenario.waveform)
+        collected.add_scenes(scenes, bounds)
+        seen = Seen.by(self.network, scenes)
+        for result in run_methods(scenes, self.localiser, seen, self.untrained, scoring.k_rules, scoring.methods):
+            collected.add_result(scenes, bounds, result)
+        collected.add_orders(model_orders(self.localiser, seen))
+        collected.add_covariances(covariance_scores(seen, scenes))
+        return collected
+
+    def read(self, batch: Batch) -> Scenes:
+        """The scenes of a batch; one thread reads at a time."""
+        with self.reading:
+            return self.reader.read(slice(batch.start, batch.stop))
+
+
+_MAKING = threading.Lock()
+_bench = lru_cache(maxsize=1)(_Bench)
+
+
+def _untrained(network: HybridNetwork, seed: int) -> HybridNetwork:
+    """The same architecture with weights as they are before training, on a stream of its own."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed + 1)
+        fresh = HybridNetwork(network.scenario, network.grid_config, network.covariance_config, network.config)
+    return fresh.eval()
