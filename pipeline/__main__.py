@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from pipeline import signals
-from pipeline.env import COPY
+from pipeline.env import COPY, SettingError
 from pipeline.layout import STAGES
 from risloc.params import ParamError, read_yaml
 
@@ -24,6 +24,9 @@ def main(arguments: list[str]) -> int:
             print(write_preset(options.name, COPY / "params.yaml"))
         else:
             return _run(options.command, options.into, options.preset, options.set)
+    except SettingError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
     except ParamError as error:
         sys.stderr.write(f"params.yaml: {error}\n")
         return 1
@@ -31,11 +34,13 @@ def main(arguments: list[str]) -> int:
 
 
 def _run(stage: str, into: Path | None, named: str | None, changes: list[tuple[str, Any]]) -> int:
+    from pipeline.runner_setting import runner_setting
     from pipeline.sections import override, typed_sections, with_preset
 
     params = read_yaml(COPY / "params.yaml")
     params = override(params if named is None else with_preset(params, named), dict(changes))
     typed_sections(stage, params)  # a wrong parameter shows before the seconds that prefect and mlflow take to load
+    runner_setting()
     from pipeline.flows import StageError, run_stage
 
     try:

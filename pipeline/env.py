@@ -11,7 +11,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["COPY", "PARENT", "ROOT", "STATE", "child_environment", "lock"]
+from risloc.params import ParamError
+
+__all__ = ["COPY", "PARENT", "ROOT", "STATE", "SettingError", "child_environment", "lock"]
 
 COPY = Path(__file__).resolve().parents[1]
 ROOT = Path(os.environ.get("DVC_ROOT") or COPY).resolve()
@@ -29,6 +31,10 @@ for _name, _value in {
     "MPLBACKEND": "Agg",
 }.items():
     os.environ.setdefault(_name, _value)
+
+
+class SettingError(ParamError):
+    """An environment variable that sets how, and never what, is computed has a value that cannot be."""
 
 
 @contextlib.contextmanager

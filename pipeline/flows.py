@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ from prefect.logging import get_run_logger
 from pipeline import signals
 from pipeline.env import COPY, PARENT, ROOT
 from pipeline.layout import clear_outs, paths_of
-from pipeline.sections import sections_of, stage_function, typed_sections
+from pipeline.runner_setting import runner_setting
+from pipeline.runners import open_runner
+from pipeline.sections import maps, sections_of, stage_function, typed_sections
 from pipeline.tracking import stage_run
 
 __all__ = ["StageError", "run_stage", "stage_flow"]
@@ -23,8 +26,13 @@ def stage_flow(stage: str) -> Flow[..., None]:
 
     def work(sections: dict[str, Any], paths: dict[str, Path], params: dict[str, Any]) -> None:
         signals.install()  # again: prefect has just installed its own
+        run = partial(stage_function(stage), **typed_sections(stage, params), **paths)
         with stage_run(stage, params, get_run_logger().info) as report:
-            stage_function(stage)(**typed_sections(stage, params), **paths, report=report)
+            if not maps(stage):
+                run(report=report)
+                return
+            with open_runner(runner_setting()) as runner:
+                run(report=report, runner=runner)
 
     work.__doc__ = stage_function(stage).__doc__
     return prefect.flow(name=stage, flow_run_name=_run_name(stage), validate_parameters=False)(work)

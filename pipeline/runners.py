@@ -1,0 +1,217 @@
+"""Mapped work as Prefect tasks: on threads, on processes of this host, or on a Dask cluster.
+
+An item is a task of the stage's flow, with retries where another try may help. A window of a few items a worker is under
+way at a time, so that memory is bounded and results come while the rest still waits.
+"""
+
+import contextlib
+import errno
+import multiprocessing
+import os
+import signal
+import socket
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor
+from functools import lru_cache, partial
+from itertools import islice
+from typing import Any, TypeVar
+
+import prefect
+from prefect import State, Task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import TaskRun
+from prefect.context import FlowRunContext
+from prefect.futures import PrefectWrappedFuture
+from prefect.logging import get_run_logger
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTaskRunner
+
+from pipeline.runner_setting import RUNNER, RunnerSetting
+from stages.kept import source_digest
+from stages.mapping import SERIAL, Runner
+
+__all__ = ["TaskMapper", "open_runner"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_Call = Callable[[], Any]
+_Future = PrefectWrappedFuture[Any, Any]
+_Submitted = tuple[_Call, _Future]
+
+_WINDOW = 4
+"""Items under way for each worker: enough that none waits while the oldest result is still to come."""
+_LOSSES = 3
+"""Pools of processes that may break while one result is waited for."""
+_PATIENCE = 30
+"""Seconds in which a Dask scheduler must answer."""
+_MISTAKES = (
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+    AssertionError,
+    ImportError,
+    RuntimeError,
+)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
+
+
+@contextlib.contextmanager
+def open_runner(setting: RunnerSetting) -> Iterator[Runner]:
+    """The runner that was asked for, within a flow; what it started has ended when the block has.
+
+    Raises
+    ------
+    ConnectionError
+        No Dask scheduler at the address, or one without a worker.
+    """
+    if setting.kind == "serial":
+        yield SERIAL
+        return
+    context = FlowRunContext.get()
+    assert context is not None, "mapped work is tasks of a flow: open the runner within one"
+    server = temporary_settings({PREFECT_API_URL: str(context.client.api_url)})  # the one that this process has started
+    with server, context.model_copy(update={"flow": _FLOW}), contextlib.closing(_mapper(setting)) as mapper:
+        yield mapper
+
+
+class TaskMapper:
+    """A `Runner` on one of Prefect's task runners, which `start` makes ready."""
+
+    def __init__(self, start: Callable[[], TaskRunner[Any]], workers: int, *, hosts: bool = False) -> None:
+        self.workers, self.hosts = workers, hosts
+        self._start = start
+        self._tasks = start().__enter__()
+
+    def map(self, work: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
+        """As `Runner` says. A process or a host that is lost costs what it was doing, which is then done again."""
+        digest = source_digest(work.__module__) if self.hosts else None
+        task: Task[Any, Any] = Task(
+            _call,
+            name=work.__name__,
+            retries=2,
+            retry_delay_seconds=[1, 10],
+            retry_condition_fn=_may_pass,
+            cache_policy=NO_CACHE,
+            persist_result=False,
+        )
+        submit = partial(self._submit, task, work.__module__, digest)
+        calls = (partial(work, item) for item in items)
+        under_way: deque[_Submitted] = deque()
+        try:
+            while True:
+                for call in islice(calls, _WINDOW * self.workers - len(under_way)):
+                    under_way.append((call, submit(call)))
+                if not under_way:
+                    return
+                yield self._result(under_way, submit)
+        finally:
+            for _, future in under_way:
+                future.wrapped_future.cancel()
+
+    def close(self) -> None:
+        """Wait for what has begun, and end the workers."""
+        self._tasks.__exit__(None, None, None)
+
+    def _submit(self, task: Task[Any, Any], module: str, digest: str | None, call: _Call) -> _Future:
+        return self._tasks.submit(task, {"call": call, "module": module, "digest": digest})
+
+    def _result(self, under_way: deque[_Submitted], submit: Callable[[_Call], _Future]) -> Any:
+        """The oldest result. Where its worker has died, all that was under way in that pool begins anew."""
+        for _ in range(_LOSSES):
+            try:
+                result = under_way[0][1].result()
+            except BrokenExecutor:
+                get_run_logger().warning("A worker process has died; its work begins anew")
+                self._restart()
+                again = [(call, submit(call) if _is_lost(future) else future) for call, future in under_way]
+                under_way.clear()
+                under_way.extend(again)
+                continue
+            under_way.popleft()
+            return result
+        raise ChildProcessError(
+            f"{_LOSSES} worker processes have died on the same piece of work, perhaps for want of memory; "
+            "take fewer workers, or smaller pieces (evaluate.batch, data.block, shards.scenes_per_shard)"
+        )
+
+    def _restart(self) -> None:
+        self._tasks.__exit__(None, None, None)
+        self._tasks = self._start().__enter__()
+
+
+def _mapper(setting: RunnerSetting) -> TaskMapper:
+    if setting.workers is None:
+        return _on_cluster(str(setting.address))
+    workers = setting.workers
+    if setting.kind == "threads":
+        return TaskMapper(partial(ThreadPoolTaskRunner, workers), workers)
+    if setting.kind == "processes":
+        return TaskMapper(partial(ProcessPoolTaskRunner, workers, initializer=_begin_process), workers)
+    from prefect_dask.task_runners import DaskTaskRunner
+
+    local = {"n_workers": workers, "threads_per_worker": 1, "host": "127.0.0.1", "dashboard_address": None}
+    return TaskMapper(partial(DaskTaskRunner, cluster_kwargs=local), workers)
+
+
+def _on_cluster(address: str) -> TaskMapper:
+    """A worker for each thread that the scheduler's workers have by now."""
+    from distributed import Client
+    from prefect_dask.task_runners import DaskTaskRunner
+
+    try:
+        with Client(address, timeout=_PATIENCE, set_as_default=False) as client:  # type: ignore[no-untyped-call]
+            client.wait_for_workers(1, timeout=_PATIENCE)
+            workers = sum(client.nthreads().values())
+    except (OSError, TimeoutError) as error:
+        raise ConnectionError(
+            f"{RUNNER}: expected a Dask scheduler with a worker at {address}, found none within {_PATIENCE} s; start "
+            "`dask scheduler`, and `dask worker` in this tree"
+        ) from error
+    return TaskMapper(partial(DaskTaskRunner, address=address), workers, hosts=True)
+
+
+def _call(call: _Call, module: str, digest: str | None) -> Any:
+    """The body of a task, in whatever process runs it. digest : of the sources of `module`, None where they are the same."""
+    if digest is not None and _digest_here(module) != digest:
+        raise ValueError(
+            f"{module}: the worker on {socket.gethostname()} (process {os.getpid()}) has other code than this run; start "
+            "`dask worker` anew in a tree with this code"
+        )
+    return call()
+
+
+def _stage() -> None:
+    """Stands for the stage's flow in workers, which then need not load what the flow works with."""
+
+
+_FLOW = prefect.Flow(_stage, name="stage")
+_digest_here = lru_cache(maxsize=None)(source_digest)
+
+
+def _may_pass(task: Task[Any, Any], run: TaskRun, state: State[Any]) -> bool:
+    """Whether another try may help: not where the work itself is at fault, nor where there is no room to write."""
+    error = state.result(raise_on_failure=False)
+    return not isinstance(error, _MISTAKES) and not (isinstance(error, OSError) and error.errno in _FULL)
+
+
+def _is_lost(future: _Future) -> bool:
+    """What went wrong in the work itself is a state, not an exception of the future."""
+    return future.wrapped_future.exception() is not None
+
+
+def _begin_process() -> None:
+    """Ctrl-C is for the process that started this one; when that is gone, for whatever reason, so is this one."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, name="end-with-parent", daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "only a process that multiprocessing has started"
+    parent.join()
+    os._exit(1)
