@@ -6,6 +6,7 @@ way at a time, so that memory is bounded and results come while the rest still w
 
 import contextlib
 import errno
+import logging
 import multiprocessing
 import os
 import signal
@@ -13,7 +14,7 @@ import socket
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import BrokenExecutor
+from concurrent.futures import BrokenExecutor, Future
 from functools import lru_cache, partial
 from itertools import islice
 from typing import Any, TypeVar
@@ -110,8 +111,7 @@ class TaskMapper:
                     return
                 yield self._result(under_way, submit)
         finally:
-            for _, future in under_way:
-                future.wrapped_future.cancel()
+            _abandon([future.wrapped_future for _, future in under_way])
 
     def close(self) -> None:
         """Wait for what has begun, and end the workers."""
@@ -154,6 +154,7 @@ def _mapper(setting: RunnerSetting) -> TaskMapper:
         return TaskMapper(partial(ProcessPoolTaskRunner, workers, initializer=_begin_process), workers)
     from prefect_dask.task_runners import DaskTaskRunner
 
+    logging.getLogger("distributed").setLevel(logging.WARNING)
     local = {"n_workers": workers, "threads_per_worker": 1, "host": "127.0.0.1", "dashboard_address": None}
     return TaskMapper(partial(DaskTaskRunner, cluster_kwargs=local), workers)
 
@@ -202,6 +203,17 @@ def _may_pass(task: Task[Any, Any], run: TaskRun, state: State[Any]) -> bool:
 def _is_lost(future: _Future) -> bool:
     """What went wrong in the work itself is a state, not an exception of the future."""
     return future.wrapped_future.exception() is not None
+
+
+def _abandon(futures: Sequence[Any]) -> None:
+    """What has not begun is taken back, and what has is waited for: nothing writes any more when this returns.
+
+    A scheduler does not say what has begun, so there all of the window is waited for.
+    """
+    begun = [future for future in futures if not (isinstance(future, Future) and future.cancel())]
+    for future in begun:
+        with contextlib.suppress(Exception):
+            future.result()
 
 
 def _begin_process() -> None:

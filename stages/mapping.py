@@ -24,7 +24,8 @@ class Runner(Protocol):
     def map(self, work: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
         """`work` of each item, in their order. `work` is a module's function, and it, item and result can be pickled.
 
-        An exception of `work` is raised where its result would have come, and what has not begun then does not begin.
+        An exception of `work` is raised where its result would have come, when what has begun by then has ended; what
+        has not begun does not begin.
         """
 
 

@@ -7,6 +7,8 @@ SCENARIO is its JSON; the results of the i-th setting lie in FOLDER/i. pytest im
 
 import dataclasses
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from risloc.covariance import CovarianceConfig
 from risloc.grid import GridConfig
 from risloc.localise import SearchConfig
 from risloc.network import HybridNetwork, NetworkConfig
-from risloc.params import build, read_yaml
+from risloc.params import as_mapping, build, read_yaml
 from risloc.scene import Scenario
 from risloc.shards import ShardConfig
 from stages import evaluate, shard, simulate
@@ -104,10 +106,25 @@ def run_all(folder: Path, scenario: Scenario, runner: Runner = SERIAL) -> None:
 
 def results(folder: Path) -> dict[str, bytes]:
     """Every file that does not depend on the clock, by its path."""
-    names = [*(p.relative_to(folder) for kind in ("raw", "shards") for p in (folder / kind).rglob("*") if p.is_file())]
-    names += [Path(f"{name}.json") for name in ("simulate", "shard", "evaluate")]
-    names += [p.relative_to(folder) for p in (folder / "report").glob("*.csv") if p.stem not in ("time", "ablation")]
-    return {str(name): (folder / name).read_bytes() for name in sorted(names)}
+    made = [path for kind in ("raw", "shards") for path in (folder / kind).rglob("*") if path.is_file()]
+    made += [folder / f"{name}.json" for name in ("simulate", "shard", "evaluate")]
+    made += [path for path in (folder / "report").glob("*.csv") if path.stem not in ("time", "ablation")]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(made) if path.exists()}
+
+
+def differing(expected: Path, found: Path) -> list[str]:
+    """The results that are not the same, byte for byte, in both folders."""
+    one, other = results(expected), results(found)
+    return sorted(name for name in {*one, *other} if one.get(name) != other.get(name))
+
+
+def run_script(folder: Path, scenario: Scenario, *settings: str, **environment: str) -> None:
+    """This file as a process of its own, which must end well."""
+    words = [sys.executable, __file__, str(folder), json.dumps(as_mapping(scenario)), *settings]
+    root = str(Path(__file__).parents[1])
+    inherited = os.environ | {"PYTHONPATH": root, "PREFECT_HOME": str(folder / "prefect")}
+    done = subprocess.run(words, env=inherited | environment, capture_output=True, text=True, timeout=500, check=False)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
 
 
 def _main(folder: Path, scenario: Scenario, settings: list[str]) -> None:
