@@ -20,7 +20,7 @@ from stages.mapping import SERIAL, Runner
 from stages.one_thread import one_thread
 from stages.report import Reporter, replacing, write_json
 
-__all__ = ["DataConfig", "block_paths", "draw_stretch", "load_block", "manifest", "run"]
+__all__ = ["DataConfig", "Job", "Stretch", "block_paths", "draw_stretch", "load_block", "manifest", "run", "stretches"]
 
 _MANIFEST = "manifest.json"
 _RANK_SCENES = 256  # of a split, whose effective ranks are averaged
@@ -161,11 +161,11 @@ def load_block(path: Path) -> Arrays:
 
 def _draw_all(job: Job, report: Reporter, runner: Runner) -> dict[str, object]:
     """Every block of every split; the metrics."""
-    stretches = [stretch for split in job.sizes for stretch in _stretches(job, split)]
+    pieces = [piece for split in job.sizes for piece in stretches(job, split)]
     drawn: dict[str, list[Drawn]] = {split: [] for split in job.sizes}
     with report.progress(sum(job.sizes.values()), "scenes") as advance:
-        for stretch, blocks in zip(stretches, runner.map(draw_stretch, stretches), strict=True):
-            drawn[stretch.split] += blocks
+        for piece, blocks in zip(pieces, runner.map(draw_stretch, pieces), strict=True):
+            drawn[piece.split] += blocks
             advance(sum(len(block.digests) for block in blocks))
     results: dict[str, object] = {}
     for split, size in job.sizes.items():
@@ -183,7 +183,7 @@ def _draw_all(job: Job, report: Reporter, runner: Runner) -> dict[str, object]:
     return results
 
 
-def _stretches(job: Job, split: str) -> Iterator[Stretch]:
+def stretches(job: Job, split: str) -> Iterator[Stretch]:
     """The blocks of a split in pieces of work that take a second or two each: handing one out costs a few hundredths."""
     blocks = -(-job.sizes[split] // job.data.block)
     together = max(1, _STRETCH_SCENES // job.data.block)
