@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from pipeline import signals
+from pipeline import signals, torchrun
 from pipeline.env import COPY, SettingError
 from pipeline.layout import STAGES
 from risloc.params import ParamError, read_yaml
@@ -23,7 +23,7 @@ def main(arguments: list[str]) -> int:
 
             print(write_preset(options.name, COPY / "params.yaml"))
         else:
-            return _run(options.command, options.into, options.preset, options.set)
+            return _run(arguments, options.command, options.into, options.preset, options.set)
     except SettingError as error:
         sys.stderr.write(f"{error}\n")
         return 1
@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _run(stage: str, into: Path | None, named: str | None, changes: list[tuple[str, Any]]) -> int:
+def _run(arguments: list[str], stage: str, into: Path | None, named: str | None, changes: list[tuple[str, Any]]) -> int:
     from pipeline.runner_setting import runner_setting
     from pipeline.sections import override, typed_sections, with_preset
 
@@ -41,13 +41,20 @@ def _run(stage: str, into: Path | None, named: str | None, changes: list[tuple[s
     params = override(params if named is None else with_preset(params, named), dict(changes))
     typed_sections(stage, params)  # a wrong parameter shows before the seconds that prefect and mlflow take to load
     runner_setting()
-    from pipeline.flows import StageError, run_stage
+    count = torchrun.processes(stage)
+    if count > 1:
+        return torchrun.launch(count, arguments)
+    with torchrun.joined():
+        if torchrun.rank() > 0:
+            torchrun.follow(stage, params, into)
+            return 0
+        from pipeline.flows import StageError, run_stage
 
-    try:
-        run_stage(stage, params, into)
-    except StageError as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
+        try:
+            run_stage(stage, params, into)
+        except StageError as error:
+            sys.stderr.write(f"{error}\n")
+            return 1
     return 0
 
 

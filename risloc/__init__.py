@@ -24,6 +24,7 @@ _SUBMODULES = (
             "network",
             "newton",
             "order",
+            "parallel",
             "params",
         }
     )

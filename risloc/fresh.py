@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from risloc.ahead import ahead
+from risloc.parallel import share
 from risloc.scene import Scenario, Scenes
 from risloc.simulation import simulate
 
@@ -12,12 +13,21 @@ __all__ = ["fresh_batches"]
 
 
 def fresh_batches(
-    scenario: Scenario, batch_size: int, *, seed: int, split: str, start: int, stop: int, order: int | None = None
+    scenario: Scenario,
+    batch_size: int,
+    *,
+    seed: int,
+    split: str,
+    start: int,
+    stop: int,
+    order: int | None = None,
+    part: tuple[int, int] = (0, 1),
 ) -> Iterator[Scenes]:
     """Scenes start..stop-1 of a split, as `risloc.simulation.simulate` has them, in batches; the next one is drawn ahead.
 
     order : None draws in order. Otherwise the batches, the scenes in each as they were, come in an order drawn from
     (order, start).
+    part : (i, n) draws of each batch the i-th of n shares alone, which is empty where the batch has too few scenes.
 
     Raises
     ------
@@ -29,5 +39,10 @@ def fresh_batches(
     firsts = np.arange(start, stop, batch_size)
     if order is not None:
         np.random.default_rng([order, start]).shuffle(firsts)
-    cuts = ((int(first), min(int(first) + batch_size, stop)) for first in firsts)
-    return ahead(simulate(scenario, seed=seed, split=split, start=low, stop=high) for low, high in cuts)
+
+    def draw(first: int) -> Scenes:
+        own = share(min(batch_size, stop - first), *part)
+        low, high = first + own.start, first + own.stop
+        return simulate(scenario, seed=seed, split=split, start=low, stop=max(high, low + 1))[: high - low]
+
+    return ahead(draw(int(first)) for first in firsts)

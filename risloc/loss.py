@@ -28,13 +28,17 @@ from risloc.scene import Observation, Scenes, Truth
 from risloc.steering import steering_matrix
 
 __all__ = [
+    "TERMS",
     "WEIGHTS",
     "LossConfig",
     "LossTerms",
     "LossWeights",
     "TermError",
+    "Whole",
     "check_gradients",
+    "gradient_norms",
     "loss_terms",
+    "nmse",
     "true_steering",
 ]
 
@@ -80,6 +84,7 @@ class LossWeights:
 
 
 WEIGHTS = tuple(field.name for field in dataclasses.fields(LossWeights))
+TERMS = tuple(LossWeights(**dict.fromkeys(WEIGHTS, 1.0)).effective())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,10 +138,24 @@ class TermError(ValueError):
     """A term of the loss that is to be trained on teaches nothing."""
 
 
-def check_gradients(terms: LossTerms, weights: LossWeights, output: MapOutput, *, sources: bool = True) -> None:
+def gradient_norms(terms: LossTerms, weights: LossWeights, output: MapOutput) -> dict[str, float]:
+    """1-norm of each weighted term's gradient at the network's output; a term that carries no gradient is left out."""
+    leaves = [output.heat, output.polar, output.log_power, output.spread, output.features]
+    norms = {}
+    for name, weight in weights.effective().items():
+        if weight > 0 and terms.values[name].requires_grad:
+            gradients = torch.autograd.grad(terms.values[name], leaves, retain_graph=True, allow_unused=True)
+            norms[name] = float(sum(float(g.abs().sum()) for g in gradients if g is not None))
+    return norms
+
+
+def check_gradients(
+    values: Mapping[str, float], norms: Mapping[str, float], weights: LossWeights, *, sources: bool = True
+) -> None:
     """The guard of every run's first step: each weighted term must reach the network's output.
 
-    sources : whether any scene of the batch has a source; without one only presence has something to teach.
+    values : of the terms.  norms : what `gradient_norms` says of them, summed over the parts of the step.
+    sources : whether any scene of the step has a source; without one only presence has something to teach.
 
     Raises
     ------
@@ -144,21 +163,25 @@ def check_gradients(terms: LossTerms, weights: LossWeights, output: MapOutput, *
         Names the first term of non-zero weight whose gradient is zero, missing, or not finite. A hinge already at 0
         has nothing left to teach and is exempt.
     """
-    leaves = [output.heat, output.polar, output.log_power, output.spread, output.features]
     for name, weight in weights.effective().items():
-        value = terms.values[name]
-        hinge_is_met = name == "loss_gap" and float(value.detach()) == 0
+        hinge_is_met = name == "loss_gap" and values[name] == 0
         if weight == 0 or hinge_is_met or (not sources and name not in ("loss_K", "loss_nll")):
             continue
-        if not value.requires_grad:
+        if name not in norms:
             raise TermError(f"{name}: weight {weight:.4g} but it carries no gradient; nothing would be learnt from it")
-        gradients = torch.autograd.grad(value, leaves, retain_graph=True, allow_unused=True)
-        norm = sum(float(g.abs().sum()) for g in gradients if g is not None)
-        if not math.isfinite(norm) or norm == 0:
+        if not math.isfinite(norms[name]) or norms[name] == 0:
             raise TermError(
-                f"{name}: weight {weight:.4g} but its gradient at the network's output is {norm:.4g}; expected a finite, "
-                f"non-zero one. Mend the term, or set its weight to 0 in params.yaml to train without it"
+                f"{name}: weight {weight:.4g} but its gradient at the network's output is {norms[name]:.4g}; expected a "
+                f"finite, non-zero one. Mend the term, or set its weight to 0 in params.yaml to train without it"
             )
+
+
+@dataclass(frozen=True)
+class Whole:
+    """The step that a batch is a part of: how many scenes it has in all, and how many of them with sources."""
+
+    scenes: int
+    sourced: int
 
 
 def loss_terms(
@@ -168,10 +191,12 @@ def loss_terms(
     array: Array,
     grid: PolarGrid,
     config: LossConfig,
+    whole: Whole | None = None,
 ) -> LossTerms:
     """Every term for a batch of scenes; pure, the weights do not enter.
 
     R_blend has the last pass's R_pred; the terms on R_pred, geometry and presence are means over all passes.
+    whole : None, or what the batch is a part of: the terms of the parts then add up to those of the whole.
     """
     truth = scenes.truth
     polar, A = true_steering(array, truth)
@@ -182,16 +207,25 @@ def loss_terms(
     passes = (prediction, *prediction.earlier)
     angle, range_ = zip(*(_geometry(each.output, grid, polar, truth.present) for each in passes), strict=True)
     nll = _excess(prediction.R_pred, R_true, scenes.observation) if config.lam_nll > 0 else cross.new_zeros(1)
+    presence = (_presence(each.output, grid, polar, truth.present) for each in passes)
+
+    def mean(values: Float[Tensor, " batch"]) -> Tensor:
+        count = some.sum().clamp_min(1) if whole is None else max(whole.sourced, 1)
+        return torch.where(some, values, 0.0).sum() / count
+
+    def mean_of_all(values: Tensor) -> Tensor:
+        return values.mean() if whole is None else values.sum() / whole.scenes
+
     return LossTerms(
         {
-            "loss_nmse": _mean(_nmse(R_blend, R_true), some),
-            "loss_nmse_pred": _over_passes(_mean(_nmse(each.R_pred, R_true), some) for each in passes),
-            "loss_cross": _mean(cross, some),
-            "loss_gap": _mean(functional.relu(config.gap_margin - (2 * energy - 1)), some),
-            "loss_ang": _over_passes(_mean(each, some) for each in angle),
-            "loss_rng": _over_passes(_mean(each, some) for each in range_),
-            "loss_K": _over_passes(_presence(each.output, grid, polar, truth.present).mean() for each in passes),
-            "loss_nll": nll.mean(),
+            "loss_nmse": mean(nmse(R_blend, R_true)),
+            "loss_nmse_pred": _over_passes(mean(nmse(each.R_pred, R_true)) for each in passes),
+            "loss_cross": mean(cross),
+            "loss_gap": mean(functional.relu(config.gap_margin - (2 * energy - 1))),
+            "loss_ang": _over_passes(mean(each) for each in angle),
+            "loss_rng": _over_passes(mean(each) for each in range_),
+            "loss_K": _over_passes(mean_of_all(each) for each in presence),
+            "loss_nll": mean_of_all(nll),
         }
     )
 
@@ -200,6 +234,14 @@ def true_steering(array: Array, truth: Truth) -> tuple[Float[Tensor, "batch src 
     """(u, v, w) of the sources and their steering matrix; the columns of absent sources are zero."""
     polar = polar_of(truth.location.masked_fill(~truth.present[..., None], 1.0))
     return polar, steering_matrix(array, polar) * truth.present[:, None, :]
+
+
+def nmse(R: FactoredCovariance, R_true: FactoredCovariance, white: float = 0.0) -> Float[Tensor, " batch"]:
+    """|R + white I - R_true|^2 / |R_true|^2, squared Frobenius norms; I never stands as a matrix."""
+    distance = R.squared_distance(R_true)
+    if white:
+        distance = distance + (white**2 * R.factor.shape[-2] + 2 * white * (R.trace - R_true.trace))
+    return distance / R_true.inner(R_true).clamp_min(1e-6)
 
 
 def negative_log_likelihood(R_pred: FactoredCovariance, observation: Observation) -> Float[Tensor, " batch"]:
@@ -220,10 +262,6 @@ def _excess(
 ) -> Float[Tensor, " batch"]:
     """The negative log-likelihood of R_pred less that of R_true: about 0 is all that can be reached."""
     return negative_log_likelihood(R_pred, observation) - negative_log_likelihood(R_true, observation)
-
-
-def _nmse(R: FactoredCovariance, R_true: FactoredCovariance) -> Float[Tensor, " batch"]:
-    return R.squared_distance(R_true) / R_true.inner(R_true).clamp_min(1e-6)
 
 
 def _subspace_energies(R_blend: FactoredCovariance, Q: Complex[Tensor, "batch elem src"]) -> tuple[Tensor, Tensor]:
@@ -275,7 +313,3 @@ def _steps(grid: PolarGrid, device: torch.device) -> Float[Tensor, " 3"]:
 def _over_passes(values: Iterable[Tensor]) -> Tensor:
     """The mean over a network's passes: each must find the sources, and the covariance of its slots."""
     return torch.stack(list(values)).mean()
-
-
-def _mean(values: Float[Tensor, " batch"], keep: Bool[Tensor, " batch"]) -> Tensor:
-    return torch.where(keep, values, 0.0).sum() / keep.sum().clamp_min(1)

@@ -2,13 +2,16 @@
 
     forward -> backward -> unscale -> clip -> finite check -> optimizer.step -> scaler.update -> scheduler.step
 
+A step may be computed in parts, one after the other (`fit.accumulate`) and side by side (a `Group` of processes). The
+terms of the parts add up to those of the step, so that the same step is taken, to rounding.
+
 The network runs in mixed precision where its configuration and the device allow; the losses run in full precision.
 """
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +26,22 @@ from risloc.covariance import FactoredCovariance, true_covariance
 from risloc.device import half_precision
 from risloc.geometry import location_of, position_of
 from risloc.loss import (
+    TERMS,
     WEIGHTS,
     LossConfig,
     LossTerms,
     LossWeights,
     TermError,
+    Whole,
     check_gradients,
+    gradient_norms,
     loss_terms,
+    nmse,
     true_steering,
 )
 from risloc.metrics import gospa
 from risloc.network import HybridNetwork, Prediction
+from risloc.parallel import ALONE, Group, share
 from risloc.params import param
 from risloc.scene import Scenes, Truth
 
@@ -56,6 +64,7 @@ class FitConfig:
     """The `fit` section of params.yaml: how every network is fitted, whatever the stage."""
 
     batch_size: int = param("scenes a step", ge=1)
+    accumulate: int = param("parts that a step is computed in, one after the other: less memory, the same step", ge=1)
     learning_rate: float = param("peak learning rate of AdamW", gt=0.0)
     weight_decay: float = param("decoupled weight decay", ge=0.0)
     warmup: float = param("fraction of all steps in which the learning rate rises", ge=0.0, lt=1.0)
@@ -78,6 +87,8 @@ class Trainer:
     """A network, its averaged copy, and the optimizer between them.
 
     network : moved to `device`.  steps_per_epoch : fixes the schedules of learning rate and loss weights.
+    group : the processes that train this network together; each has a trainer of the same network, and what it knows
+    after a step (weights, averages, schedule, means, skipped steps) is the same in all.
     """
 
     def __init__(
@@ -89,6 +100,7 @@ class Trainer:
         epochs: int,
         steps_per_epoch: int,
         device: torch.device,
+        group: Group = ALONE,
     ) -> None:
         self.network = network.to(device)
         self.average = AveragedModel(self.network, avg_fn=_warm_average(fit.ema_decay))
@@ -98,7 +110,10 @@ class Trainer:
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, schedule)
         half = network.config.amp and half_precision(device) == torch.float16
         self.scaler = torch.amp.GradScaler(device.type, enabled=half)
-        self.epoch, self.skipped = 0, 0
+        self.epoch, self.skipped, self.group = 0, 0, group
+        if group.size > 1:
+            network.order.requires_grad_(False)  # fitted later: no gradient of it is to be waited for
+        self.part = group.replicated(_Part(self.network, loss))
 
     @property
     def averaged(self) -> HybridNetwork:
@@ -128,43 +143,75 @@ class Trainer:
     ) -> dict[str, float]:
         """One pass; returns the mean of every raw term, and advances the epoch. `on_step` gets each step's scenes.
 
+        batches : of each step this process's share, which may be empty; every rank has as many.
+
         Raises
         ------
         FloatingPointError
             The loss is not finite: names the terms.
         risloc.loss.TermError
             In the first step of an epoch, so of every run: a weighted term teaches nothing.
+        RuntimeError
+            Another process of the group has ended.
         """
         self.network.train()
         weights, sums, count = self.weights(), _Means(), 0
         for scenes in batches:
-            terms = self._step(scenes.to(self.device), weights, on_first if count == 0 else None)
-            sums.add(terms.values, len(scenes))
-            on_step(len(scenes))
+            terms, size = self._step(scenes, weights, on_first if count == 0 else None)
+            sums.add(terms, size)
+            on_step(size)
             count += 1
         if count == 0:
             raise ValueError("training: expected at least one batch an epoch, got none; lower batch_size or add scenes")
         self.epoch += 1
-        return sums.result()
+        return _total(self.group.gather(sums.result()))
 
-    def _step(self, scenes: Scenes, weights: LossWeights, on_first: Callable[[FirstStep], None] | None) -> LossTerms:
-        network = self.network
-        prediction, _, R_blend = network.blend(scenes.observation)
-        terms = loss_terms(prediction, R_blend, scenes, network.array, network.grid, self.loss)
+    def _step(
+        self, scenes: Scenes, weights: LossWeights, on_first: Callable[[FirstStep], None] | None
+    ) -> tuple[dict[str, Tensor], int]:
+        """One update; this process's share of each raw term, and the scenes of the whole step."""
+        parts = max(1, min(self.fit.accumulate, len(scenes)))
+        whole = self._whole(scenes.truth) if parts > 1 or self.group.size > 1 else None
+        scenes, said = scenes.to(self.device), _Said(first=on_first is not None)
+        self.optimizer.zero_grad(set_to_none=True)
+        for index in range(parts - 1):
+            with self.group.apart(self.part):
+                self._backward(scenes[share(len(scenes), index, parts)], whole, weights, said)
+        self._backward(scenes[share(len(scenes), parts - 1, parts)], whole, weights, said)
+        if faults := [fault for each in self.group.gather(said.faults) for fault in each]:
+            raise FloatingPointError(f"loss: expected a finite value, got {faults[0]}")
+        if on_first is not None:
+            on_first(self._first_step(said, weights))
+        self._update()
+        return said.terms, len(scenes) if whole is None else whole.scenes
+
+    def _whole(self, truth: Truth) -> Whole:
+        counts = self.group.gather((len(truth), int((truth.count > 0).sum())))
+        return Whole(sum(scenes for scenes, _ in counts), sum(sourced for _, sourced in counts))
+
+    def _backward(self, part: Scenes, whole: Whole | None, weights: LossWeights, said: "_Said") -> None:
+        """Add a part's gradients to the others'. `replicated` takes the mean over ranks, and the parts are to add up."""
+        terms, prediction, R_blend = self.part(part, whole)
         total = terms.total(weights)
         if not torch.isfinite(total):
             bad = [name for name, value in terms.values.items() if not torch.isfinite(value)]
-            raise FloatingPointError(
-                f"loss: expected a finite value, got {float(total.detach())} (terms: {', '.join(bad)})"
-            )
-        if on_first is not None:
-            check_gradients(terms, weights, prediction.output, sources=bool((scenes.truth.count > 0).any()))
-            first = {name: float(terms.values[name].detach()) for name in ("loss_nmse", "loss_nmse_pred")}
-            on_first(FirstStep(weights=weights, **first, R_blend_requires_grad=R_blend.factor.requires_grad))
-        self.optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(self.scaler.scale(total))
-        self._update()
-        return LossTerms({name: value.detach() for name, value in terms.values.items()})
+            said.faults.append(f"{float(total.detach())} (terms: {', '.join(bad)})")
+        if said.first and len(part):
+            said.norms.append(gradient_norms(terms, weights, prediction.output))
+            said.sources |= bool((part.truth.count > 0).any())
+            said.blended |= R_blend.factor.requires_grad
+        torch.autograd.backward(self.scaler.scale(total * self.group.size if self.group.size > 1 else total))
+        for name, value in terms.values.items():
+            said.terms[name] = said.terms[name] + value.detach() if name in said.terms else value.detach()
+
+    def _first_step(self, said: "_Said", weights: LossWeights) -> FirstStep:
+        """What all parts of all ranks say together, after the guard has seen it."""
+        values = _total(self.group.gather({name: float(value) for name, value in said.terms.items()}))
+        norms = _total(self.group.gather(_total(said.norms)))
+        sources, blended = (any(each) for each in zip(*self.group.gather((said.sources, said.blended)), strict=True))
+        check_gradients(values, norms, weights, sources=sources)
+        first = {name: values[name] for name in ("loss_nmse", "loss_nmse_pred")}
+        return FirstStep(weights=weights, **first, R_blend_requires_grad=blended)
 
     def _update(self) -> None:
         self.scaler.unscale_(self.optimizer)
@@ -225,6 +272,45 @@ class Trainer:
 _PARTS = ("network", "average", "optimizer")
 
 
+class _Part(nn.Module):
+    """A part of a step to its terms and what the network said: one call, as data-parallel training wants it."""
+
+    def __init__(self, network: HybridNetwork, loss: LossConfig) -> None:
+        super().__init__()
+        self.network, self.loss = network, loss
+
+    def forward(
+        self, scenes: Scenes, whole: Whole | None
+    ) -> tuple[LossTerms, Prediction | None, FactoredCovariance | None]:
+        """Without a scene, the terms are 0 and their gradients are, so that the other ranks do not wait for them."""
+        network = self.network
+        if len(scenes) == 0:
+            weights = [parameter for parameter in network.parameters() if parameter.requires_grad]
+            nothing = torch.stack([parameter.sum() for parameter in weights]).sum() * 0
+            return LossTerms(dict.fromkeys(TERMS, nothing)), None, None
+        prediction, _, R_blend = network.blend(scenes.observation)
+        terms = loss_terms(prediction, R_blend, scenes, network.array, network.grid, self.loss, whole)
+        return terms, prediction, R_blend
+
+
+@dataclass
+class _Said:
+    """What the parts of a step have said so far; what the guard looks at, in an epoch's first step alone."""
+
+    first: bool
+    terms: dict[str, Tensor] = field(default_factory=dict)
+    faults: list[str] = field(default_factory=list)
+    norms: list[dict[str, float]] = field(default_factory=list)
+    sources: bool = False
+    blended: bool = False
+
+
+def _total(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The sum over `parts` of each name's values."""
+    names = dict.fromkeys(name for part in parts for name in part)
+    return {name: sum(part[name] for part in parts if name in part) for name in names}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Validation:
     """What is known of a network on a set of scenes. Only `terms` names a loss; nothing here is scaled by a weight.
@@ -240,17 +326,24 @@ class Validation:
 
 
 @torch.no_grad()
-def validate(network: HybridNetwork, loss: LossConfig, batches: Iterable[Scenes], device: torch.device) -> Validation:
-    """Run `network` in evaluation mode over `batches`."""
+def validate(
+    network: HybridNetwork, loss: LossConfig, batches: Iterable[Scenes], device: torch.device, group: Group = ALONE
+) -> Validation:
+    """Run `network` in evaluation mode over `batches`, dealt out one by one where a group does it together."""
     network.eval()
-    sums, scores = _Means(), []
+    own = []
     for batch in batches:
         scenes = batch.to(device)
         prediction, R_samp, R_blend = network.blend(scenes.observation)
         terms = loss_terms(prediction, R_blend, scenes, network.array, network.grid, loss)
         silent = nmse_silent(network, R_samp, scenes.truth)
-        sums.add({**terms.values, "nmse_silent": silent}, len(scenes))
-        scores.append((subspace_distance(network, R_blend, scenes.truth) + slot_gospa(prediction, scenes.truth)).cpu())
+        score = subspace_distance(network, R_blend, scenes.truth) + slot_gospa(prediction, scenes.truth)
+        values = {name: value.cpu() for name, value in {**terms.values, "nmse_silent": silent}.items()}
+        own.append((values, score.cpu()))
+    sums, scores = _Means(), []
+    for values, score in group.in_turn(own):
+        sums.add(values, len(score))
+        scores.append(score)
     means = sums.result()
     return Validation(nmse_silent=means.pop("nmse_silent"), terms=means, score=torch.cat(scores))
 
@@ -272,12 +365,10 @@ def slot_gospa(prediction: Prediction, truth: Truth) -> Float[Tensor, " batch"]:
 
 def nmse_silent(network: HybridNetwork, R_samp: FactoredCovariance, truth: Truth) -> Float[Tensor, ""]:
     """The NMSE of (1 - beta) I + beta R_samp, a mean over scenes with sources; I never stands as a matrix."""
-    beta, n = network.beta, network.array.size
+    beta = network.beta
     R_true = true_covariance(true_steering(network.array, truth)[1], truth.power)
-    blended = FactoredCovariance(beta**0.5 * R_samp.factor)
-    white = (1 - beta) ** 2 * n + 2 * (1 - beta) * (blended.trace - R_true.trace)
-    nmse = (blended.squared_distance(R_true) + white) / R_true.inner(R_true).clamp_min(1e-6)
-    return nmse[truth.count > 0].mean() if bool((truth.count > 0).any()) else nmse.new_zeros(())
+    silent = nmse(FactoredCovariance(beta**0.5 * R_samp.factor), R_true, white=1 - beta)
+    return silent[truth.count > 0].mean() if bool((truth.count > 0).any()) else silent.new_zeros(())
 
 
 class _Means:

@@ -19,7 +19,7 @@ from risloc.training import FitConfig
 
 __all__ = ["Best", "Tunable", "apply", "knobs", "read_best", "write_best"]
 
-_NOT_TUNED = ("fit.replicate",)  # the best of several chances is no setting
+_NOT_TUNED = ("fit.replicate", "fit.accumulate")  # the best of several chances is no setting; parts change no result
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ class Best:
 
 
 def knobs(tunable: Tunable) -> tuple[str, ...]:
-    """Every dotted path that a search space may name: the numbers but the replicate, and for loss the weights."""
+    """Every dotted path that a search space may name: the numbers but replicate and accumulate, and for loss the weights."""
     plain = as_mapping(tunable)
     numbers = [
         f"{section}.{name}"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from risloc.covariance import true_covariance
-from risloc.loss import true_steering
+from risloc.loss import nmse, true_steering
 from risloc.metrics import median_interval
 from risloc.scene import Scenes
 from risloc.training import subspace_distance
@@ -26,9 +26,9 @@ def covariance_scores(seen: Seen, scenes: Scenes) -> dict[str, dict[str, Tensor]
     none = truth.count == 0
     found = {}
     for name, R in (("R_pred", seen.prediction.R_pred), ("R_blend", seen.R_blend), ("R_samp", seen.R_samp)):
-        nmse = R.squared_distance(R_true) / R_true.inner(R_true).clamp_min(1e-6)
+        error = nmse(R, R_true)
         overlap = 1 - subspace_distance(seen.network, R, truth)
-        found[name] = {"nmse": nmse.masked_fill(none, math.nan), "overlap": overlap.masked_fill(none, math.nan)}
+        found[name] = {"nmse": error.masked_fill(none, math.nan), "overlap": overlap.masked_fill(none, math.nan)}
     return found
 
 

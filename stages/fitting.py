@@ -37,7 +37,10 @@ Row = dict[str, float]
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """Where a fit takes its scenes: `train(epoch)`, `scenes` of them in that epoch's order, and `validation()`."""
+    """Where a fit takes its scenes: `train(epoch)`, `scenes` of them in that epoch's order, and `validation()`.
+
+    Of several processes that fit together, each takes its share of every training batch, and its turn of the others.
+    """
 
     train: Callable[[int], Iterator[Scenes]]
     validation: Callable[[], Iterator[Scenes]]
@@ -107,7 +110,7 @@ def fit_epoch(trainer: Trainer, data: Data, log: Log) -> Validation:
         train = trainer.train_epoch(batches, on_first=first, on_step=advance)
     took = time.perf_counter() - began
     pace = {"scenes_per_second": data.scenes / took, "loader_wait": batches.seconds / took}
-    validation = validate(trainer.averaged, trainer.loss, data.validation(), trainer.device)
+    validation = validate(trainer.averaged, trainer.loss, data.validation(), trainer.device, trainer.group)
     row: Row = {"epoch": trainer.epoch}
     for split, terms in (("train", train), ("val", validation.terms)):
         weighted = {name: weight * terms[name] for name, weight in weights.effective().items()}

@@ -1,4 +1,8 @@
-"""Train the network with what tuning chose, and keep the averaged weights of the epoch with the best physical score."""
+"""Train the network with what tuning chose, and keep the averaged weights of the epoch with the best physical score.
+
+Processes that have joined a group of torch.distributed train it together, with the result of one to rounding. They read
+the same inputs and the same state; rank 0 alone writes. An interrupted run is gone on with by any number of them.
+"""
 
 import hashlib
 import json
@@ -15,6 +19,7 @@ from risloc.fresh import fresh_batches
 from risloc.grid import GridConfig
 from risloc.loss import WEIGHTS, LossConfig
 from risloc.network import HybridNetwork, NetworkConfig, TensorNetwork
+from risloc.parallel import Group, joined, share
 from risloc.params import as_mapping, param
 from risloc.scene import Scenario, Scenes
 from risloc.shards import ShardReader, batches
@@ -65,21 +70,37 @@ def run(
     state: Path,
     report: Reporter,
 ) -> None:
-    """Train to the end, to `patience`, or on from where an interrupted run of the same inputs stopped."""
+    """Train to the end, to `patience`, or on from where an interrupted run of the same inputs stopped.
+
+    Raises
+    ------
+    risloc.params.ParamError
+        `best` is not what tuning writes.
+    risloc.shards.ShardError
+        The shards are missing, damaged, or not of this scenario.
+    ValueError
+        The processes that train together do not read the same inputs and the same state.
+    """
+    group = joined()
     scenes, held = (ShardReader(shard_dir / split, scenario) for split in ("train", "val"))
     default = Tunable(covariance=covariance, network=network, loss=loss, fit=fit)
     chosen = read_best(best)
     tuned = apply(default, chosen)
     _report_tuned(default, chosen, tuned, report)
     report.tag("data_checksum", scenes.checksum)
+    if group.size > 1:
+        report.line(f"Rank 0 of {group.size} processes that train together")
+        report.tag("processes", str(group.size))
     own = replicate_seed(seed, tuned.fit.replicate)
     net = build_network(own, scenario, tuned.covariance, grid, tuned.network)
     size = tuned.fit.batch_size
     steps = -(-len(scenes) // size)
-    trainer = Trainer(net, tuned.loss, tuned.fit, epochs=train.epochs, steps_per_epoch=steps, device=best_device())
+    trainer = Trainer(
+        net, tuned.loss, tuned.fit, epochs=train.epochs, steps_per_epoch=steps, device=best_device(), group=group
+    )
     data = Data(
-        train=lambda epoch: _scenes_of(epoch, scenes, tuned.fit, own, fresh=train.fresh),
-        validation=lambda: batches(held, size, limit=train.val_scenes),
+        train=lambda epoch: _scenes_of(epoch, scenes, tuned.fit, own, group, fresh=train.fresh),
+        validation=lambda: batches(held, size, limit=train.val_scenes, worker=(group.rank, group.size)),
         scenes=len(scenes),
     )
     parts = [seed, as_mapping(scenario), as_mapping(grid), as_mapping(tuned), as_mapping(train)]
@@ -87,6 +108,8 @@ def run(
         json.dumps([*parts, scenes.checksum, held.checksum, source_digest(__name__)], sort_keys=True).encode()
     ).hexdigest()[:16]
     log, best_score, best_epoch = _train(trainer, data, train, state / key, report)
+    if not group.first:
+        return
     network_best, _ = load_checkpoint(state / key / "best")
     extra = {
         "seed": seed,
@@ -103,13 +126,16 @@ def run(
     shutil.rmtree(state / key)
 
 
-def _scenes_of(epoch: int, shards: ShardReader, fit: FitConfig, seed: int, *, fresh: bool) -> Iterator[Scenes]:
-    """The batches of an epoch: the scenes of the shards, or fresh ones, which go on in the stream that they came from.
+def _scenes_of(
+    epoch: int, shards: ShardReader, fit: FitConfig, seed: int, group: Group, *, fresh: bool
+) -> Iterator[Scenes]:
+    """This rank's share of the batches of an epoch: the scenes of the shards, or fresh ones, which go on in their stream.
 
     seed : of their order. Fresh scenes have none in replicate 0: they come as they are drawn.
     """
     if not fresh:
-        return batches(shards, fit.batch_size, seed=seed, epoch=epoch)
+        whole = batches(shards, fit.batch_size, seed=seed, epoch=epoch)
+        return (batch[share(len(batch), group.rank, group.size)] for batch in whole)
     return fresh_batches(
         shards.scenario,
         fit.batch_size,
@@ -118,6 +144,7 @@ def _scenes_of(epoch: int, shards: ShardReader, fit: FitConfig, seed: int, *, fr
         start=epoch * len(shards),
         stop=(epoch + 1) * len(shards),
         order=seed if fit.replicate else None,
+        part=(group.rank, group.size),
     )
 
 
@@ -132,15 +159,28 @@ def _train(trainer: Trainer, data: Data, train: TrainConfig, folder: Path, repor
         best_score, best_epoch = kept["best_score"], kept["best_epoch"]
         report.line(f"Going on after epoch {trainer.epoch} of an interrupted run")
         report.tag("resumed_after_epoch", str(trainer.epoch))
+    _check_alike(trainer, folder)
     while trainer.epoch < train.epochs and trainer.epoch - best_epoch < train.patience:
         score = float(fit_epoch(trainer, data, log).score.mean())
         if score < best_score:
             best_score, best_epoch = score, trainer.epoch
-            save_checkpoint(folder / "best", trainer.averaged, {"epoch": best_epoch, "score": best_score})
+            if trainer.group.first:
+                save_checkpoint(folder / "best", trainer.averaged, {"epoch": best_epoch, "score": best_score})
         kept = {"lines": log.lines, "rows": log.rows, "best_score": best_score, "best_epoch": best_epoch}
-        trainer.save(resume, kept)
+        if trainer.group.first:
+            trainer.save(resume, kept)
     log.line(f"Best physical score {best_score:.4f} at epoch {best_epoch} of {trainer.epoch}")
     return log, best_score, best_epoch
+
+
+def _check_alike(trainer: Trainer, folder: Path) -> None:
+    """ValueError unless all ranks are about to train the same thing from the same epoch on."""
+    states = trainer.group.gather((folder.name, trainer.epoch))
+    if len(set(states)) > 1:
+        raise ValueError(
+            f"ranks: expected the same inputs and state in all, got (fingerprint of the inputs, epoch) {states} of ranks "
+            f"0..{len(states) - 1}; let every host see one data/shards, models/best.yaml and .state"
+        )
 
 
 def _report_tuned(default: Tunable, chosen: Best, tuned: Tunable, report: Reporter) -> None:

@@ -6,8 +6,8 @@ import torch
 
 from risloc.covariance import CovarianceConfig
 from risloc.grid import GridConfig
-from risloc.loss import LossConfig
-from risloc.network import HybridNetwork, NetworkConfig
+from risloc.loss import LossConfig, LossTerms, LossWeights, check_gradients, gradient_norms
+from risloc.network import HybridNetwork, MapOutput, NetworkConfig
 from risloc.scene import Scenario, Scenes
 from risloc.simulation import simulate
 from risloc.training import FitConfig
@@ -17,6 +17,7 @@ COVARIANCE = CovarianceConfig(beta=0.3)
 NETWORK = NetworkConfig(head="manifold", channels=16, blocks=1, passes=2, amp=False)
 FIT = FitConfig(
     batch_size=16,
+    accumulate=1,
     learning_rate=3e-3,
     weight_decay=0.0,
     warmup=0.1,
@@ -46,3 +47,9 @@ def network(scenario: Scenario, seed: int = 0, **changes: object) -> HybridNetwo
 
 def scenes(scenario: Scenario, n: int = 16, split: str = "train", **changes: object) -> Scenes:
     return simulate(scenario, seed=5, split=split, start=0, stop=n, **changes)  # type: ignore[arg-type]
+
+
+def guard(terms: LossTerms, weights: LossWeights, output: MapOutput, *, sources: bool = True) -> None:
+    """The first step's guard, of a step in one part."""
+    values = {name: float(value.detach()) for name, value in terms.values.items()}
+    check_gradients(values, gradient_norms(terms, weights, output), weights, sources=sources)

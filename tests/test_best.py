@@ -33,10 +33,11 @@ def test_every_knob_arrives_where_it_points(path: str) -> None:
         assert getattr(getattr(tuned, s), n) == getattr(getattr(DEFAULT, s), n), other
 
 
-def test_the_replicate_is_no_knob() -> None:
-    assert "fit.replicate" not in knobs(DEFAULT)
-    with pytest.raises(ParamError, match=r"fit\.replicate: no such knob"):
-        apply(DEFAULT, Best.from_knobs("trial-1", {"fit.replicate": 3}))
+@pytest.mark.parametrize("name", ["replicate", "accumulate"])
+def test_what_is_no_setting_is_no_knob(name: str) -> None:
+    assert f"fit.{name}" not in knobs(DEFAULT)
+    with pytest.raises(ParamError, match=rf"fit\.{name}: no such knob"):
+        apply(DEFAULT, Best.from_knobs("trial-1", {f"fit.{name}": 3}))
 
 
 def test_what_a_person_sets_always_changes_what_is_trained() -> None:

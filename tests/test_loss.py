@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from learning import LOSS, network, scenes
+from learning import LOSS, guard, network, scenes
 
 from risloc.covariance import FactoredCovariance
 from risloc.loss import (
@@ -15,7 +15,6 @@ from risloc.loss import (
     LossTerms,
     LossWeights,
     TermError,
-    check_gradients,
     loss_terms,
     negative_log_likelihood,
 )
@@ -188,35 +187,35 @@ def test_factors_scale_every_weight_and_none_may_be_dropped() -> None:
 def test_a_term_without_gradient_is_named(small_scenario: Scenario) -> None:
     net, batch, prediction, R_blend, terms = terms_of(small_scenario)
     weights = ALL.weights_at(0, 1)
-    check_gradients(terms, weights, prediction.output)
+    guard(terms, weights, prediction.output)
     for name in terms.values:
         dead = LossTerms({**terms.values, name: terms.values[name].detach()})
         with pytest.raises(TermError, match=name):
-            check_gradients(dead, weights, prediction.output)
+            guard(dead, weights, prediction.output)
         zero = LossTerms({**terms.values, name: terms.values[name] * 0 + 1})
         with pytest.raises(TermError, match=f"{name}.*is 0"):
-            check_gradients(zero, weights, prediction.output)
+            guard(zero, weights, prediction.output)
         endless = LossTerms({**terms.values, name: terms.values[name] * math.inf})
         with pytest.raises(TermError, match=name):
-            check_gradients(endless, weights, prediction.output)
+            guard(endless, weights, prediction.output)
 
 
 def test_a_weight_of_zero_and_a_hinge_at_zero_are_exempt(small_scenario: Scenario) -> None:
     _, _, prediction, _, terms = terms_of(small_scenario)
     dead = LossTerms({**terms.values, "loss_ang": terms.values["loss_ang"].detach()})
-    check_gradients(dead, dataclasses.replace(ALL.weights_at(0, 1), lam_ang=0.0), prediction.output)
+    guard(dead, dataclasses.replace(ALL.weights_at(0, 1), lam_ang=0.0), prediction.output)
     met = LossTerms({**terms.values, "loss_gap": terms.values["loss_gap"] * 0})
-    check_gradients(met, ALL.weights_at(0, 1), prediction.output)
+    guard(met, ALL.weights_at(0, 1), prediction.output)
 
 
 def test_a_first_batch_without_sources_is_no_fault(small_scenario: Scenario) -> None:
     _, _, prediction, _, terms = terms_of(small_scenario, LOSS, count=0)
-    check_gradients(terms, LOSS.weights_at(0, 1), prediction.output, sources=False)
+    guard(terms, LOSS.weights_at(0, 1), prediction.output, sources=False)
     with pytest.raises(TermError, match="loss_nmse"):
-        check_gradients(terms, LOSS.weights_at(0, 1), prediction.output)
+        guard(terms, LOSS.weights_at(0, 1), prediction.output)
     silent = LossTerms({**terms.values, "loss_K": terms.values["loss_K"].detach()})
     with pytest.raises(TermError, match="loss_K"):
-        check_gradients(silent, LOSS.weights_at(0, 1), prediction.output, sources=False)
+        guard(silent, LOSS.weights_at(0, 1), prediction.output, sources=False)
 
 
 def test_weights_of_zero_leave_a_total_that_can_be_differentiated(small_scenario: Scenario) -> None:

@@ -5,12 +5,12 @@ import math
 
 import pytest
 import torch
-from learning import LOSS, network
+from learning import LOSS, guard, network
 
 from risloc.geometry import polar_of
 from risloc.grid import GridConfig
 from risloc.localise import Localiser, SearchConfig
-from risloc.loss import check_gradients, loss_terms
+from risloc.loss import loss_terms
 from risloc.metrics import match
 from risloc.params import build
 from risloc.preset_files import preset, preset_names
@@ -52,7 +52,7 @@ def test_every_term_of_the_loss_is_finite_and_teaches(preset_scenario: Scenario,
     prediction, _, R_blend = net.blend(scenes.observation)
     terms = loss_terms(prediction, R_blend, scenes, net.array, net.grid, ALL)
     weights = ALL.weights_at(0, 1)
-    check_gradients(terms, weights, prediction.output)
+    guard(terms, weights, prediction.output)
     terms.total(weights).backward()
     assert all(math.isfinite(float(value.detach())) for value in terms.values.values())
     for name, parameter in net.named_parameters():
