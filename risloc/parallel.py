@@ -60,7 +60,7 @@ class Group:
 
     def replicated(self, module: nn.Module) -> nn.Module:
         """`module` with the mean of all ranks' gradients after every backward, but in `apart`."""
-        return module if self.size == 1 else DistributedDataParallel(module, broadcast_buffers=False)
+        return module if self.size == 1 else DistributedDataParallel(module, forward_sync_buffers=False)
 
     @staticmethod
     def apart(module: nn.Module) -> AbstractContextManager[None]:

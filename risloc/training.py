@@ -285,8 +285,8 @@ class _Part(nn.Module):
         """Without a scene, the terms are 0 and their gradients are, so that the other ranks do not wait for them."""
         network = self.network
         if len(scenes) == 0:
-            weights = [parameter for parameter in network.parameters() if parameter.requires_grad]
-            nothing = torch.stack([parameter.sum() for parameter in weights]).sum() * 0
+            zeros = [(weight * 0).sum() for weight in network.parameters() if weight.requires_grad]
+            nothing = torch.stack(zeros).sum()
             return LossTerms(dict.fromkeys(TERMS, nothing)), None, None
         prediction, _, R_blend = network.blend(scenes.observation)
         terms = loss_terms(prediction, R_blend, scenes, network.array, network.grid, self.loss, whole)

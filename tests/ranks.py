@@ -1,0 +1,60 @@
+"""What the ranks of tests/test_parallel.py run under torchrun: `ranks.py FOLDER [FAULT]` trains on FOLDER/shards.
+
+Each rank writes which scenes it was given and the averaged weights it ends with; FAULT befalls the last rank.
+"""
+
+import json
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from learning_train import train_there
+
+from risloc.loss import LossTerms, loss_terms
+from risloc.parallel import joined
+from risloc.scene import Scenes
+from risloc.training import Trainer
+from stages.report import ConsoleReporter
+
+FAULTY_EPOCH = 1
+
+
+def main(folder: Path, fault: str | None, fresh: bool) -> None:
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo")
+    group = joined()
+    last = group.rank == group.size - 1
+    given: list[list[list[float]]] = []
+    train_epoch, trainers = Trainer.train_epoch, []
+
+    def watched(trainer: Trainer, batches: Iterable[Scenes], **rest: Any) -> dict[str, float]:
+        if last and fault == "error" and trainer.epoch == FAULTY_EPOCH:
+            raise OSError("no space left on this rank")
+        shares = list(batches)
+        given.append([share.observation.noise_var.tolist() for share in shares])
+        trainers.append(trainer)
+        return train_epoch(trainer, shares, **rest)
+
+    def poisoned(*args: Any) -> LossTerms:
+        terms = loss_terms(*args)
+        return LossTerms({**terms.values, "loss_rng": terms.values["loss_rng"] * torch.nan})
+
+    Trainer.train_epoch = watched  # type: ignore[method-assign]
+    if last and fault == "poison":
+        import risloc.training
+
+        risloc.training.loss_terms = poisoned  # type: ignore[assignment]
+    train_there(folder, ConsoleReporter(f"rank {group.rank}: "), fresh=fresh)
+    own = {"given": given, "skipped": trainers[-1].skipped, "checksum": _checksum(trainers[-1])}
+    (folder / f"rank-{group.rank}.json").write_text(json.dumps(own))
+    torch.distributed.destroy_process_group()
+
+
+def _checksum(trainer: Trainer) -> float:
+    return float(torch.cat([p.detach().double().flatten() for p in trainer.averaged.parameters()]).square().sum())
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2] if sys.argv[2] != "none" else None, sys.argv[3] == "fresh")
