@@ -1,7 +1,12 @@
 """One small training through the real stage, wherever it runs: alone, or as one of several ranks."""
 
+import csv
 import dataclasses
+import os
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 from learning import COVARIANCE, FIT, GRID, LOSS, NETWORK
 from learning_data import SEED
@@ -12,7 +17,6 @@ from stages import train
 from stages.best import Best, write_best
 from stages.report import ConsoleReporter
 
-TRAIN = train.TrainConfig(epochs=3, fresh=False, patience=3, val_scenes=40)
 SMALL = {
     "preset": "small",
     "n_h": 4,
@@ -31,23 +35,49 @@ def small() -> Scenario:
     return dataclasses.replace(build(Scenario, params["scenario"], "scenario"), **SMALL)
 
 
-def train_there(folder: Path, report: ConsoleReporter, *, fresh: bool = False, accumulate: int = 1) -> None:
-    """Train on folder/shards into `folder`."""
-    write_best(folder / "best.yaml", Best.default())
+def sections(*, fresh: bool, epochs: int) -> dict[str, Any]:
+    """The sections of params.yaml that the small training takes."""
+    return {
+        "seed": SEED,
+        "scenario": small(),
+        "covariance": COVARIANCE,
+        "grid": GRID,
+        "network": NETWORK,
+        "loss": dataclasses.replace(LOSS, lam_nll=0.1),
+        "fit": FIT,
+        "train": train.TrainConfig(epochs=epochs, fresh=fresh, patience=epochs, val_scenes=40),
+    }
+
+
+def train_there(folder: Path, report: ConsoleReporter, *, fresh: bool, epochs: int) -> None:
+    """Train on the shards in `folder`, laid out as the repository is, into it."""
+    write_best(folder / "models" / "best.yaml", Best.default())
     train.run(
-        seed=SEED,
-        scenario=small(),
-        covariance=COVARIANCE,
-        grid=GRID,
-        network=NETWORK,
-        loss=dataclasses.replace(LOSS, lam_nll=0.1),
-        fit=dataclasses.replace(FIT, accumulate=accumulate),
-        train=dataclasses.replace(TRAIN, fresh=fresh),
-        shard_dir=folder / "shards",
-        best=folder / "best.yaml",
-        trained=folder / "network",
-        train_report=folder / "report",
-        metrics=folder / "metrics.json",
-        state=folder / "state",
+        **sections(fresh=fresh, epochs=epochs),
+        shard_dir=folder / "data" / "shards",
+        best=folder / "models" / "best.yaml",
+        trained=folder / "models" / "network",
+        train_report=folder / "reports" / "train",
+        metrics=folder / "metrics" / "train.json",
+        state=folder / ".state" / "train",
         report=report,
+    )
+
+
+def losses(folder: Path) -> list[dict[str, float]]:
+    """What a training in `folder` wrote of each epoch."""
+    with (folder / "reports" / "train" / "losses.csv").open(encoding="utf-8") as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+
+def torchrun(folder: Path, size: int, fault: str, *, fresh: bool, epochs: int) -> subprocess.CompletedProcess[str]:
+    """`train_there` in `size` ranks, see tests/ranks.py."""
+    here = Path(__file__).parent
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={size}"]
+    return subprocess.run(
+        [*command, str(here / "ranks.py"), str(folder), fault, str(int(fresh)), str(epochs)],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(here.parent), str(here)]), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
     )

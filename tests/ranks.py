@@ -1,6 +1,7 @@
-"""What the ranks of tests/test_parallel.py run under torchrun: `ranks.py FOLDER [FAULT]` trains on FOLDER/shards.
+"""What the ranks of tests/test_parallel.py run under torchrun: `ranks.py FOLDER FAULT FRESH EPOCHS`.
 
-Each rank writes which scenes it was given and the averaged weights it ends with; FAULT befalls the last rank.
+Each rank writes which scenes it was given and the averaged weights it ends with; FAULT (error, poison, none) befalls the
+last rank.
 """
 
 import json
@@ -21,7 +22,7 @@ from stages.report import ConsoleReporter
 FAULTY_EPOCH = 1
 
 
-def main(folder: Path, fault: str | None, fresh: bool) -> None:
+def main(folder: Path, fault: str, fresh: bool, epochs: int) -> None:
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo")
     group = joined()
@@ -46,7 +47,7 @@ def main(folder: Path, fault: str | None, fresh: bool) -> None:
         import risloc.training
 
         risloc.training.loss_terms = poisoned  # type: ignore[assignment]
-    train_there(folder, ConsoleReporter(f"rank {group.rank}: "), fresh=fresh)
+    train_there(folder, ConsoleReporter(f"rank {group.rank}: "), fresh=fresh, epochs=epochs)
     own = {"given": given, "skipped": trainers[-1].skipped, "checksum": _checksum(trainers[-1])}
     (folder / f"rank-{group.rank}.json").write_text(json.dumps(own))
     torch.distributed.destroy_process_group()
@@ -57,4 +58,4 @@ def _checksum(trainer: Trainer) -> float:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2] if sys.argv[2] != "none" else None, sys.argv[3] == "fresh")
+    main(Path(sys.argv[1]), sys.argv[2], bool(int(sys.argv[3])), int(sys.argv[4]))
