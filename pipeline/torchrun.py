@@ -62,11 +62,12 @@ def processes(stage: str) -> int:
 
 def launch(count: int, arguments: Sequence[str]) -> int:
     """`python -m pipeline ARGUMENTS` as `count` ranks under torchrun, to their end; the exit code."""
+    import torch
     from torch.distributed import run
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // count)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, torch.get_num_threads() // count)))
     command = ["--standalone", f"--nproc-per-node={count}", "--max-restarts=0", f"--shutdown-timeout={_GRACE_SECONDS}"]
     for restarts in range(_RESTARTS + 1):
         try:

@@ -1,7 +1,7 @@
 """What the ranks of tests/test_parallel.py run under torchrun: `ranks.py FOLDER FAULT FRESH EPOCHS`.
 
-Each rank writes which scenes it was given and the averaged weights it ends with; FAULT (error, poison, none) befalls the
-last rank.
+Each rank writes which scenes it was given and the averaged weights it ends with; FAULT (error, poison, stray, none)
+befalls the last rank.
 """
 
 import json
@@ -47,7 +47,8 @@ def main(folder: Path, fault: str, fresh: bool, epochs: int) -> None:
         import risloc.training
 
         risloc.training.loss_terms = poisoned  # type: ignore[assignment]
-    train_there(folder, ConsoleReporter(f"rank {group.rank}: "), fresh=fresh, epochs=epochs)
+    asked = epochs + (last and fault == "stray")
+    train_there(folder, ConsoleReporter(f"rank {group.rank}: "), fresh=fresh, epochs=asked)
     own = {"given": given, "skipped": trainers[-1].skipped, "checksum": _checksum(trainers[-1])}
     (folder / f"rank-{group.rank}.json").write_text(json.dumps(own))
     torch.distributed.destroy_process_group()

@@ -112,7 +112,7 @@ def asked() -> dict[str, object]:
 @pytest.mark.e2e
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # within mlflow and what it stands on
 def test_ranks_that_are_killed_or_stopped_lose_nothing(repository: Path, tmp_path: Path) -> None:
-    """Rank 1 by kill -9, then the launcher by SIGTERM; one process ends what two began."""
+    """Rank 0, which speaks and writes, by kill -9, then the launcher by SIGTERM; one process ends what two began."""
     folder, undisturbed = tmp_path / "into", tmp_path / "undisturbed"
     for each in (folder, undisturbed):
         (each / "data").mkdir(parents=True)
@@ -120,12 +120,12 @@ def test_ranks_that_are_killed_or_stopped_lose_nothing(repository: Path, tmp_pat
         write_best(each / "models" / "best.yaml", Best.default())
     training = Training(repository, folder)
     training.wait_for(2)
-    first = training.rank(0), training.rank(1)
-    first[1].kill()
+    first = [training.rank(0), training.rank(1), *training.rank(0).children(recursive=True)]
+    first[0].kill()
     assert 0.1 * EPOCHS < training.epoch() < 0.9 * EPOCHS
     killed_at = training.epoch()
     training.wait_for(killed_at + 2)
-    assert "rank 1 was killed; all start again from the last checkpoint" in training.words.read_text()
+    assert "rank 0 was killed; all start again from the last checkpoint" in training.words.read_text()
     assert "Going on after epoch" in training.words.read_text()
     running = training.process.children(recursive=True)
     assert len(running) >= 2
@@ -151,7 +151,44 @@ def test_ranks_that_are_killed_or_stopped_lose_nothing(repository: Path, tmp_pat
     client = MlflowClient()
     runs = client.search_runs([client.get_experiment_by_name("risloc").experiment_id], order_by=["start_time"])
     mine = [run for run in runs if run.data.params.get("scenario.preset") == "small"]
-    assert [run.info.status for run in mine][-1] == "KILLED"
-    assert len(mine) == 2
+    assert [run.info.status for run in mine] == ["KILLED", "KILLED"]
     assert mine[-1].data.tags["resumed_after_epoch"] == str(killed_at)
     assert mine[-1].data.tags["processes"] == "2"
+
+
+def test_an_error_of_a_rank_s_own_is_not_tried_again(repository: Path) -> None:
+    """The same error would come again: each rank says it once, and no rank is started anew."""
+    code = "import sys; from pipeline.torchrun import launch; sys.exit(launch(2, ['train', '--set=loss.lam_cov=-1']))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=repository, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert 1 <= done.stderr.count("params.yaml: loss.lam_cov: expected a value >= 0.0, got -1") <= 2
+    assert "start again" not in done.stderr
+
+
+LONELY = """
+import os, sys, time
+from pathlib import Path
+from pipeline import signals
+from pipeline.torchrun import joined
+signals.install()
+with joined():
+    Path(sys.argv[1], os.environ["RANK"]).write_text(str(os.getpid()))
+    time.sleep(60)
+"""
+
+
+def test_ranks_end_when_their_launcher_is_killed(repository: Path, tmp_path: Path) -> None:
+    script = tmp_path / "lonely.py"
+    script.write_text(LONELY)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    environment = os.environ | {"PYTHONPATH": str(repository), "OMP_NUM_THREADS": "1"}
+    launcher = psutil.Popen([*command, str(script), str(tmp_path)], env=environment, stderr=subprocess.DEVNULL)
+    while not all((tmp_path / rank).exists() and (tmp_path / rank).read_text() for rank in "01"):
+        assert launcher.poll() is None
+        time.sleep(0.05)
+    ranks = launcher.children()
+    assert len(ranks) == 2
+    launcher.kill()
+    launcher.wait()
+    _, alive = psutil.wait_procs(ranks, timeout=20)
+    assert not alive
