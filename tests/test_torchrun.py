@@ -35,7 +35,7 @@ def test_the_command_line_says_that_it_is_of_the_environment(repository: Path) -
     environment = os.environ | {PROCESSES: "two"}
     done = subprocess.run(command, cwd=repository, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr.startswith(f"environment: {PROCESSES}: expected a whole number >= 1, got 'two'")
+    assert done.stderr.startswith(f"{PROCESSES}: expected a whole number >= 1, got 'two'")
     assert done.stderr.count("\n") == 1
 
 
