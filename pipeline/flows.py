@@ -1,8 +1,9 @@
 """One Prefect flow a stage: parameters and paths in, the stage's work, everything it reports into MLflow."""
 
+import contextlib
+import inspect
 import os
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from pipeline.env import COPY, PARENT, ROOT
 from pipeline.layout import clear_outs, paths_of
 from pipeline.runner_setting import runner_setting
 from pipeline.runners import open_runner
-from pipeline.sections import maps, sections_of, stage_function, typed_sections
+from pipeline.sections import sections_of, stage_function, typed_sections
+from pipeline.storage import study_storage
 from pipeline.tracking import stage_run
 
 __all__ = ["StageError", "run_stage", "stage_flow"]
@@ -26,13 +28,9 @@ def stage_flow(stage: str) -> Flow[..., None]:
 
     def work(sections: dict[str, Any], paths: dict[str, Path], params: dict[str, Any]) -> None:
         signals.install()  # again: prefect has just installed its own
-        run = partial(stage_function(stage), **typed_sections(stage, params), **paths)
         with stage_run(stage, params, get_run_logger().info) as report:
-            if not maps(stage):
-                run(report=report)
-                return
-            with open_runner(runner_setting()) as runner:
-                run(report=report, runner=runner)
+            with _execution(stage) as how:
+                stage_function(stage)(**typed_sections(stage, params), **paths, **how, report=report)
 
     work.__doc__ = stage_function(stage).__doc__
     return prefect.flow(name=stage, flow_run_name=_run_name(stage), validate_parameters=False)(work)
@@ -53,6 +51,7 @@ def run_stage(stage: str, params: Mapping[str, Any], into: Path | None) -> None:
         The stage failed.
     """
     typed_sections(stage, params)
+    study_storage()
     used = {name: params[name] for name in sections_of(stage_function(stage))}
     paths = paths_of(stage, COPY, ROOT, into)
     if into is not None:
@@ -63,6 +62,18 @@ def run_stage(stage: str, params: Mapping[str, Any], into: Path | None) -> None:
     if not state.is_completed():
         cause = state.result(raise_on_failure=False)
         raise StageError(f"{stage} failed: {type(cause).__name__}: {cause}")
+
+
+@contextlib.contextmanager
+def _execution(stage: str) -> Iterator[dict[str, Any]]:
+    """How the stage is executed, as far as it asks: no result depends on it, and no flow's record may hold it."""
+    asked = inspect.signature(stage_function(stage)).parameters
+    with contextlib.ExitStack() as opened:
+        known: dict[str, Callable[[], Any]] = {
+            "runner": lambda: opened.enter_context(open_runner(runner_setting())),
+            "storage": study_storage,
+        }
+        yield {name: setting() for name, setting in known.items() if name in asked}
 
 
 def _run_name(stage: str) -> str:

@@ -26,9 +26,9 @@ def maps(stage: str) -> bool:
 
 
 def sections_of(run: Callable[..., None]) -> dict[str, type]:
-    """The sections that a stage asks for, each with its type: its parameters but the paths, the reporter and the runner."""
+    """The sections that a stage asks for, each with its type: its parameters but the paths and how it is executed."""
     hints = typing.get_type_hints(run)
-    others = ("report", "runner")
+    others = ("report", "runner", "storage")
     names = [name for name in inspect.signature(run).parameters if name not in others and hints[name] is not Path]
     return {name: hints[name] for name in names}
 

@@ -1,40 +1,39 @@
 """Tune learning rate, width, beta and a factor on each loss weight, by a physical score that no weight scales.
 
-The study lies in a journal under the state folder, keyed by everything that changes the objective, so that a killed
-search goes on where it was and more trials add to those there are. The winner must beat params.yaml's own values on
-held-out scenes beyond doubt, else those stay.
+The study is keyed by everything that changes the objective, so that a killed search goes on where it was and more trials
+add to those there are; any number of workers may share it (`stages.study`). The winner must beat params.yaml's own
+values on held-out scenes beyond doubt, else those stay.
 """
 
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+import uuid
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import optuna
 import torch
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
-from optuna.trial import FrozenTrial, Trial, TrialState
-from torch import Tensor
+from optuna.distributions import FloatDistribution
 
-from risloc.checkpoint import load_checkpoint, save_checkpoint
 from risloc.covariance import CovarianceConfig
 from risloc.device import best_device
 from risloc.grid import GridConfig
 from risloc.loss import LossConfig, TermError
-from risloc.network import NetworkConfig
+from risloc.network import HybridNetwork, NetworkConfig
 from risloc.params import ParamError, as_mapping, param
-from risloc.scene import Scenario
+from risloc.scene import Scenario, Scenes
 from risloc.shards import ShardReader, batches
 from risloc.training import FitConfig, Trainer, validate
 from stages.best import Best, Tunable, apply, knobs, write_best
 from stages.fitting import Data, Log, build_network, fit_epoch, replicate_seed, report_weights, source_digest
+from stages.mapping import Runner
 from stages.report import Reporter, write_csv, write_json
+from stages.study import Claim, Outcome, Plan, TakenOverError, open_study
+from stages.study_home import StudyError
 
-__all__ = ["HpoConfig", "Knob", "run"]
+__all__ = ["HpoConfig", "Knob", "Search", "Worker", "join", "run"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +48,10 @@ class Knob:
     def __post_init__(self) -> None:
         if not self.low < self.high or (self.log and self.low <= 0) or (self.log and self.step > 0):
             raise ParamError(f"expected low < high, and 0 < low and step 0 with log, got {as_mapping(self)}")
+
+    def distribution(self) -> FloatDistribution:
+        """As the sampler sees it."""
+        return FloatDistribution(self.low, self.high, log=self.log, step=self.step or None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,19 +86,31 @@ def run(
     metrics: Path,
     state: Path,
     report: Reporter,
+    runner: Runner,
+    storage: str | None,
 ) -> None:
-    """Search, decide on held-out scenes, and write best.yaml, the table of trials and its figure."""
+    """Search, decide on held-out scenes, and write best.yaml, the table of trials and its figure.
+
+    storage : URL of a PostgreSQL for the study; None: a journal under `state`, for the workers of one host.
+    """
     del overfit_report  # a dependency only: nothing is tuned before the check has passed
     default = Tunable(covariance=covariance, network=network, loss=loss, fit=fit)
     if unknown := [path for path in hpo.space if path not in knobs(default)]:
         raise ParamError(f"hpo.space.{unknown[0]}: no such knob; expected one of {', '.join(knobs(default))}")
+    if runner.hosts and storage is None:
+        raise ParamError(
+            "the study: expected a database, for the workers are on several hosts, got the journal of one; name a "
+            "PostgreSQL (RISLOC_STUDY=postgresql://USER:PASSWORD@HOST/NAME) or take workers of this host"
+        )
     report_weights(loss, report)
-    search = Search(seed, scenario, grid, default, hpo, shard_dir, state, report)
-    chosen = (
-        search.decide(search.explore()) if hpo.trials else Decision(best=Best.default(), difference=0.0, margin=0.0)
+    train, val = (ShardReader(shard_dir / split, scenario) for split in ("train", "val"))
+    search = Search(
+        seed=seed, scenario=scenario, grid=grid, default=default, hpo=hpo, train=train, val=val, report=report
     )
+    outcomes = search.explore(runner, state, storage) if hpo.trials else []
+    chosen = search.decide(outcomes)
     write_best(best, chosen.best)
-    search.write_trials(trials)
+    search.write_trials(outcomes, trials)
     report.line(f"best.yaml: {chosen.best.chosen}")
     report.tag("chosen", chosen.best.chosen)
     report.metrics({"hpo/difference": chosen.difference, "hpo/margin": chosen.margin})
@@ -113,117 +128,106 @@ class Decision:
     margin: float
 
 
+@dataclass(frozen=True, kw_only=True)
 class Search:
-    """A study over one set of data and parameters."""
+    """One set of data and parameters, and what is tried on it."""
 
-    def __init__(
-        self,
-        seed: int,
-        scenario: Scenario,
-        grid: GridConfig,
-        default: Tunable,
-        hpo: HpoConfig,
-        shard_dir: Path,
-        state: Path,
-        report: Reporter,
-    ) -> None:
-        self.seed, self.scenario, self.grid, self.default, self.hpo = seed, scenario, grid, default, hpo
-        self.report = report
-        self.train, self.val = (ShardReader(shard_dir / split, scenario) for split in ("train", "val"))
-        if len(self.val) < 2 * hpo.val_scenes or len(self.train) < hpo.train_scenes:
+    seed: int
+    scenario: Scenario
+    grid: GridConfig
+    default: Tunable
+    hpo: HpoConfig
+    train: ShardReader
+    val: ShardReader
+    report: Reporter
+
+    def __post_init__(self) -> None:
+        if len(self.val) < 2 * self.hpo.val_scenes or len(self.train) < self.hpo.train_scenes:
             raise ParamError(
-                f"hpo.val_scenes, hpo.train_scenes: expected at most {len(self.val) // 2} and {len(self.train)} "
-                f"(half of val, and train), got {hpo.val_scenes} and {hpo.train_scenes}; lower them or draw more scenes"
+                f"hpo.val_scenes, hpo.train_scenes: expected at most {len(self.val) // 2} and {len(self.train)} (half "
+                f"of val, and train), got {self.hpo.val_scenes} and {self.hpo.train_scenes}; lower them or draw more "
+                "scenes"
             )
-        self.state = state / self._key()
-        self.study: optuna.Study | None = None
 
-    def explore(self) -> FrozenTrial:
-        """Run the trials that are still missing; returns the best. Trial 0 is params.yaml as it stands."""
-        self.state.mkdir(parents=True, exist_ok=True)
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        storage = JournalStorage(JournalFileBackend(str(self.state / "study.log")))
-        self.study = optuna.create_study(
-            storage=storage,
-            study_name="hpo",
-            load_if_exists=True,
-            pruner=optuna.pruners.MedianPruner(n_startup_trials=self.hpo.startup - 1, n_warmup_steps=0),
+    def explore(self, runner: Runner, state: Path, storage: str | None) -> list[Outcome]:
+        """Have the workers run the trials that are still missing; all of them. Trial 0 is params.yaml as it stands."""
+        plan = self.plan(state, storage)
+        threads = None if runner.hosts else max(1, torch.get_num_threads() // runner.workers)
+        workers = min(runner.workers, self.hpo.trials)
+        sum(runner.map(join, [Worker(search=self, plan=plan, threads=threads)] * workers))
+        with open_study(plan) as study:
+            outcomes = study.outcomes()
+        if outcomes[0].state != "COMPLETE":
+            raise StudyError(
+                "trial 0, params.yaml as it stands: its workers died each time, so nothing can be compared with it; see "
+                "what ended them (memory?) and start the stage again"
+            )
+        return outcomes
+
+    def plan(self, state: Path, storage: str | None) -> Plan:
+        """Where the study lies, and what its workers agree on."""
+        key = self._key()
+        return Plan(
+            name=f"hpo-{key}",
+            trials=self.hpo.trials,
+            space={path: knob.distribution() for path, knob in self.hpo.space.items()},
+            seed=self.seed,
+            startup=self.hpo.startup,
+            run=uuid.uuid4().hex,
+            folder=state / key,
+            database=storage,
         )
-        for trial in self.study.get_trials(states=(TrialState.RUNNING,)):
-            self.study.tell(trial.number, state=TrialState.FAIL)
-        while (done := self._finished(self.study)) < self.hpo.trials:
-            self._trial(self.study, done)
-        return self.study.best_trial
 
-    def decide(self, trial: FrozenTrial) -> Decision:
+    def decide(self, outcomes: Sequence[Outcome]) -> Decision:
         """The best trial, if on held-out scenes its score is lower than the default's beyond the confidence margin."""
-        if trial.user_attrs["default"]:
-            self.report.line("The default was the best trial: it stays.")
+        complete = [outcome for outcome in outcomes if outcome.score is not None and outcome.state == "COMPLETE"]
+        best = min(complete, key=lambda outcome: (outcome.score, outcome.place), default=None)
+        if best is None or best.place == 0:
+            self.report.line(
+                "The default stays: " + ("there was no trial." if best is None else "it was the best trial.")
+            )
             return Decision(best=Best.default(), difference=0.0, margin=0.0)
-        assert self.study is not None
-        first = next(
-            t for t in self.study.get_trials() if t.user_attrs.get("default") and t.state == TrialState.COMPLETE
-        )
-        difference = (self._held_out(trial) - self._held_out(first)).double()
+        difference = torch.tensor(best.held_out).double() - torch.tensor(complete[0].held_out).double()
         quantile = torch.special.ndtri(torch.tensor(self.hpo.confidence))
         mean, margin = float(difference.mean()), float(quantile * difference.std() / math.sqrt(len(difference)))
         better = mean + margin < 0
         self.report.line(
-            f"Held-out scenes: trial-{trial.number} less default {mean:+.4f} +- {margin:.4f} "
+            f"Held-out scenes: trial-{best.place} less default {mean:+.4f} +- {margin:.4f} "
             f"({'it is used' if better else 'not beyond doubt: the default stays'})"
         )
-        best = Best.from_knobs(f"trial-{trial.number}", trial.params) if better else Best.default()
-        return Decision(best=best, difference=mean, margin=margin)
+        chosen = Best.from_knobs(f"trial-{best.place}", best.params) if better else Best.default()
+        return Decision(best=chosen, difference=mean, margin=margin)
 
-    def write_trials(self, folder: Path) -> None:
+    def write_trials(self, outcomes: Sequence[Outcome], folder: Path) -> None:
         """trials.csv: one row a trial, with every knob and its score."""
         folder.mkdir(parents=True, exist_ok=True)
         rows: list[dict[str, Any]] = []
-        for trial in self.study.get_trials() if self.study is not None else []:
-            knob_values = {path: trial.params.get(path, math.nan) for path in self.hpo.space}
-            score = math.nan if trial.value is None else trial.value
-            rows.append({"trial": trial.number, "state": trial.state.name, "score": score, **knob_values})
+        for outcome in outcomes:
+            knob_values = {path: outcome.params.get(path, math.nan) for path in self.hpo.space}
+            score = math.nan if outcome.score is None else outcome.score
+            rows.append({"trial": outcome.place, "state": outcome.state, "score": score, **knob_values})
         header = {"trial": 0, "state": "", "score": math.nan, **dict.fromkeys(self.hpo.space, math.nan)}
         write_csv(folder / "trials.csv", rows or [{**header, "state": "NONE"}])
 
-    @staticmethod
-    def _finished(study: optuna.Study) -> int:
-        broken = [t for t in study.get_trials(states=(TrialState.FAIL,)) if "error" in t.user_attrs]
-        return len(study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED))) + len(broken)
-
-    def _trial(self, study: optuna.Study, done: int) -> None:
-        study.sampler = optuna.samplers.TPESampler(seed=self.seed + done, n_startup_trials=self.hpo.startup)
-        trial = study.ask()
-        is_default = done == 0
-        best = Best.default() if is_default else Best.from_knobs(f"trial-{trial.number}", self._suggest(trial))
-        trial.set_user_attr("default", is_default)
-        with self.report.child(f"trial-{trial.number}") as child:
+    def attempt(self, claim: Claim) -> None:
+        """Fit what was claimed, and tell how it ended."""
+        name = f"trial-{claim.place}"
+        best = Best.from_knobs(name, claim.params) if claim.place else Best.default()
+        with self.report.child(name) as child:
             try:
-                score = self._score(study, trial, apply(self.default, best), child)
+                ended = self._score(claim, apply(self.default, best), child)
             except (FloatingPointError, TermError) as error:
-                if not is_default:
-                    trial.set_user_attr("error", str(error))
-                study.tell(trial, state=TrialState.FAIL)
                 child.tag("error", str(error))
-                self.report.line(f"Trial {trial.number}: failed ({error})")
-                if is_default:  # nothing to compare with, and train would fail alike
+                self.report.line(f"Trial {claim.place}: failed ({error})")
+                if claim.place == 0:  # nothing to compare with, and train would fail alike
                     raise
+                claim.fail(str(error))
                 return
-        state = TrialState.PRUNED if score is None else TrialState.COMPLETE
-        study.tell(trial, score, state=state)
-        shown = "pruned" if score is None else f"score {score:.4f}"
-        self.report.line(
-            f"Trial {done + 1}/{self.hpo.trials}: {shown}  {dict(trial.params) or 'params.yaml as it stands'}"
-        )
+        shown = claim.params or "params.yaml as it stands"
+        self.report.line(f"Trial {claim.place + 1}/{self.hpo.trials}: {ended}  {shown}")
 
-    def _suggest(self, trial: Trial) -> Mapping[str, float]:
-        return {
-            path: trial.suggest_float(path, knob.low, knob.high, log=knob.log, step=knob.step or None)
-            for path, knob in self.hpo.space.items()
-        }
-
-    def _score(self, study: optuna.Study, trial: Trial, tuned: Tunable, report: Reporter) -> float | None:
-        """The mean physical score after the last epoch, or None for a pruned trial."""
+    def _score(self, claim: Claim, tuned: Tunable, report: Reporter) -> str:
+        """Tell the mean physical score after each epoch, and at the end the held-out scenes'; how the trial ended."""
         size, own = tuned.fit.batch_size, replicate_seed(self.seed, tuned.fit.replicate)
         net = build_network(own, self.scenario, tuned.covariance, self.grid, tuned.network)
         steps = -(-self.hpo.train_scenes // size)
@@ -235,23 +239,21 @@ class Search:
             validation=lambda: batches(self.val, size, limit=self.hpo.val_scenes),
             scenes=self.hpo.train_scenes,
         )
-        report.params({"trial": trial.number, **{f"tuned.{k}": v for k, v in _flat(tuned).items()}})
+        report.params({"trial": claim.place, **{f"tuned.{k}": v for k, v in _flat(tuned).items()}})
         log, score = Log(report), math.inf
         for epoch in range(self.hpo.epochs):
             score = float(fit_epoch(trainer, data, log).score.mean())
-            trial.report(score, epoch)
-            if not trial.user_attrs["default"] and trial.should_prune():
-                return None
-        save_checkpoint(self.state / f"trial-{trial.number}", trainer.averaged, {"score": score})
-        return score
+            if claim.report(score, epoch) and claim.place:
+                claim.prune(score)
+                return "pruned"
+        claim.complete(score, self._held_out(trainer.averaged, trainer.device))
+        return f"score {score:.4f}"
 
-    def _held_out(self, trial: FrozenTrial) -> Tensor:
-        network, _ = load_checkpoint(self.state / f"trial-{trial.number}")
-        device = best_device()
+    def _held_out(self, network: HybridNetwork, device: torch.device) -> list[float]:
         held_out = self.val.read(slice(self.hpo.val_scenes, 2 * self.hpo.val_scenes))
         size = self.default.fit.batch_size
-        cuts = (held_out[i : i + size] for i in range(0, len(held_out), size))
-        return validate(network.to(device), self.default.loss, cuts, device).score
+        cuts: Iterator[Scenes] = (held_out[i : i + size] for i in range(0, len(held_out), size))
+        return validate(network, self.default.loss, cuts, device).score.tolist()
 
     def _key(self) -> str:
         objective = as_mapping(self.hpo)
@@ -266,6 +268,33 @@ class Search:
             "source": source_digest(__name__),
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Worker:
+    """One of those that share a search. threads : that its fits compute with; None: as its process is set up."""
+
+    search: Search
+    plan: Plan
+    threads: int | None
+
+
+def join(worker: Worker) -> int:
+    """Run trials of the study until all are finished, whoever ran them; how many were finished here."""
+    before, done = torch.get_num_threads(), 0
+    torch.set_num_threads(worker.threads or before)
+    try:
+        with open_study(worker.plan) as study:
+            while (claim := study.claim()) is not None:
+                try:
+                    with claim:
+                        worker.search.attempt(claim)
+                    done += 1
+                except TakenOverError as error:
+                    worker.search.report.line(f"Trial {claim.place}: {error}")
+    finally:
+        torch.set_num_threads(before)
+    return done
 
 
 def _flat(tuned: Tunable) -> dict[str, object]:
