@@ -1,0 +1,94 @@
+"""A small search on real shards, and what kills one of its workers in the middle of a trial."""
+
+import dataclasses
+import os
+import signal
+import time
+from pathlib import Path
+
+from learning import COVARIANCE, FIT, GRID, LOSS, NETWORK
+from learning_data import SEED
+
+from risloc.scene import Scenario
+from risloc.shards import ShardReader
+from stages import hpo
+from stages.best import Tunable
+from stages.hpo import HpoConfig, Knob
+from stages.mapping import Runner
+from stages.report import ConsoleReporter
+from stages.study import Plan, open_study
+
+__all__ = ["RESULTS", "SEARCH", "kill_a_worker", "plan_of", "run_search"]
+
+RESULTS = ("trials/trials.csv", "best.yaml", "metrics.json")
+SLOW_START = dataclasses.replace(FIT, learning_rate=1e-4)  # so that a trial beats it
+SEARCH = HpoConfig(
+    trials=6,
+    startup=7,  # all at random, and none pruned: what a place finds is the same in any order
+    epochs=4,
+    train_scenes=48,
+    val_scenes=16,
+    confidence=0.9,
+    space={
+        "fit.learning_rate": Knob(low=2e-3, high=1e-2, log=True, step=0.0),
+        "network.channels": Knob(low=8, high=16, log=False, step=8.0),
+    },
+)
+
+
+def run_search(
+    scenario: Scenario, shard_dir: Path, path: Path, runner: Runner, storage: str | None = None
+) -> ConsoleReporter:
+    """`stages.hpo` with its results in `path`."""
+    report = ConsoleReporter()
+    hpo.run(
+        seed=SEED,
+        scenario=scenario,
+        covariance=COVARIANCE,
+        grid=GRID,
+        network=NETWORK,
+        loss=LOSS,
+        fit=SLOW_START,
+        hpo=SEARCH,
+        shard_dir=shard_dir,
+        overfit_report=path,
+        best=path / "best.yaml",
+        trials=path / "trials",
+        metrics=path / "metrics.json",
+        state=path / "state",
+        report=report,
+        runner=runner,
+        storage=storage,
+    )
+    return report
+
+
+def plan_of(scenario: Scenario, shard_dir: Path, path: Path, storage: str | None = None) -> Plan:
+    """Where the study of `run_search` with the same arguments lies."""
+    train, val = (ShardReader(shard_dir / split, scenario) for split in ("train", "val"))
+    default = Tunable(covariance=COVARIANCE, network=NETWORK, loss=LOSS, fit=SLOW_START)
+    search = hpo.Search(
+        seed=SEED,
+        scenario=scenario,
+        grid=GRID,
+        default=default,
+        hpo=SEARCH,
+        train=train,
+        val=val,
+        report=ConsoleReporter(),
+    )
+    return search.plan(path / "state", storage)
+
+
+def kill_a_worker(plan: Plan) -> tuple[int, float]:
+    """Kill -9 the worker of a trial beyond the first that has some of its epochs done; its place and the share done."""
+    ended = time.monotonic() + 120
+    with open_study(plan) as study:
+        while time.monotonic() < ended:
+            for trial in study.study.get_trials(deepcopy=False):
+                done = len(trial.intermediate_values)
+                if trial.state.name == "RUNNING" and trial.user_attrs["place"] > 0 and 0 < done < SEARCH.epochs:
+                    os.kill(trial.user_attrs["worker"]["pid"], signal.SIGKILL)
+                    return trial.user_attrs["place"], done / SEARCH.epochs
+            time.sleep(0.01)
+    raise TimeoutError("no worker was found in the middle of a trial")

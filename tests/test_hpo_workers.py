@@ -1,0 +1,52 @@
+"""Two real processes share a search: they find what one finds, also when one of them is killed."""
+
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+from learning_data import make_shards
+from runners import Processes
+from searches import RESULTS, SEARCH, kill_a_worker, plan_of, run_search
+
+from risloc.scene import Scenario
+from stages.mapping import SERIAL
+from stages.study import open_study
+
+
+@pytest.fixture(scope="module")
+def easy(small_scenario: Scenario) -> Scenario:
+    return replace(small_scenario, K_span=(1, 2), K_MAX=2, snr_db_span=(15.0, 20.0))
+
+
+@pytest.fixture(scope="module")
+def shard_dir(easy: Scenario, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_shards(tmp_path_factory.mktemp("workers"), easy)
+
+
+@pytest.fixture(scope="module")
+def alone(easy: Scenario, shard_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("alone")
+    run_search(easy, shard_dir, path, SERIAL)
+    assert yaml.safe_load((path / "best.yaml").read_text())["chosen"] != "default"
+    return path
+
+
+def test_a_killed_worker_s_trial_is_run_again_and_the_search_ends_the_same(
+    easy: Scenario, shard_dir: Path, alone: Path, tmp_path: Path
+) -> None:
+    plan = plan_of(easy, shard_dir, tmp_path)
+    with ThreadPoolExecutor(1) as side:
+        killed = side.submit(kill_a_worker, plan)
+        run_search(easy, shard_dir, tmp_path, Processes(2))
+        place, share = killed.result()
+    assert 0.1 <= share <= 0.9
+    for name in RESULTS:
+        assert (tmp_path / name).read_bytes() == (alone / name).read_bytes(), name
+    with open_study(plan) as study:
+        trials = study.study.get_trials()
+    assert Counter(trial.state.name for trial in trials) == {"COMPLETE": SEARCH.trials, "FAIL": 1}
+    assert [trial.user_attrs["place"] for trial in trials if trial.state.name == "FAIL"] == [place]
+    assert len({trial.user_attrs["worker"]["pid"] for trial in trials}) > 1
