@@ -18,10 +18,10 @@ READY := $(VENV)/.ready-$(KEY)
 TORCH := $(shell sed -n '/^torch==/p' constraints.txt)
 LOCAL_SERVER := http://127.0.0.1:4200/api
 
-.PHONY: help setup repro test lint ui server worker deploy study peers ablations ship robustness preset ci
+.PHONY: help setup repro test test-scale lint ui server worker deploy study peers ablations ship robustness preset ci
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
 
 setup: $(READY) ## .venv with the pinned stack (TORCH_INDEX=URL takes torch from there: a CUDA build)
 
@@ -41,7 +41,15 @@ repro: setup ## the whole pipeline, as far as anything is due (dvc repro)
 
 test: setup ## the tests
 	@echo "== pytest"
-	pytest -m "not slow"
+	pytest -m "not slow and not scale"
+
+test-scale: setup ## the tests with a real PostgreSQL and Dask (root installs postgresql where it is missing)
+	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || { \
+	  test "$$(id -u)" = 0 || { echo "no PostgreSQL here: install Debian's package postgresql, or run this as root" >&2; exit 1; }; \
+	  echo "== apt-get install postgresql"; \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends postgresql; }
+	@echo "== pytest -m scale"
+	pytest -m scale
 
 lint: setup ## style and types
 	@echo "== ruff, mypy"

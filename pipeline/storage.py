@@ -30,7 +30,7 @@ def study_storage() -> str | None:
         return None
     try:
         url = make_url(text)
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         raise SettingError(f"{_EXPECTED}; got something that is no URL") from None
     if url.drivername not in _POSTGRESQL:
         raise SettingError(

@@ -31,7 +31,7 @@ from stages.fitting import Data, Log, build_network, fit_epoch, replicate_seed, 
 from stages.mapping import Runner
 from stages.report import Reporter, write_csv, write_json
 from stages.study import Claim, Outcome, Plan, TakenOverError, open_study
-from stages.study_home import StudyError
+from stages.study_home import StudyError, check_database
 
 __all__ = ["HpoConfig", "Knob", "Search", "Worker", "join", "run"]
 
@@ -151,6 +151,8 @@ class Search:
 
     def explore(self, runner: Runner, state: Path, storage: str | None) -> list[Outcome]:
         """Have the workers run the trials that are still missing; all of them. Trial 0 is params.yaml as it stands."""
+        if storage is not None:
+            check_database(storage)
         plan = self.plan(state, storage)
         threads = None if runner.hosts else max(1, torch.get_num_threads() // runner.workers)
         workers = min(runner.workers, self.hpo.trials)

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import ParamSpec, Protocol, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 import optuna
 import psutil
@@ -22,14 +22,15 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal._file import BaseJournalFileLock
 from optuna.trial import TrialState
-from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 
-__all__ = ["GRACE", "HEARTBEAT", "Home", "StudyError", "home_of", "patient"]
+__all__ = ["GRACE", "HEARTBEAT", "Home", "StudyError", "check_database", "home_of", "patient"]
 
 HEARTBEAT = 5  # s between two signs of life in a database
 GRACE = 30  # s without one, and the worker counts as dead
 _OUTAGE = 120.0  # s for which a database that is out of reach is asked again
 _CLOCK = 2.0  # s by which a process's start may seem to move when the clock is set
+_ENGINE: dict[str, Any] = {"pool_pre_ping": True, "connect_args": {"connect_timeout": 10}}
 _UNREACHABLE = (OperationalError, InterfaceError)
 
 P = ParamSpec("P")
@@ -58,6 +59,20 @@ class Home(Protocol):
 
     def alive(self, trial_id: int) -> AbstractContextManager[None]:
         """Signs of life as long as the block runs."""
+
+
+def check_database(url: str) -> None:
+    """StudyError, with the driver's reason, for a database that does not let us in: before anybody waits for it."""
+    engine = sqlalchemy.create_engine(url, **_ENGINE)
+    try:
+        with engine.connect():
+            pass
+    except DBAPIError as error:
+        raise StudyError(
+            f"the study's database does not let us in: {str(error.orig).strip()}; start it, or mend RISLOC_STUDY"
+        ) from None
+    finally:
+        engine.dispose()
 
 
 def patient(work: Callable[P, R]) -> Callable[P, R]:
@@ -161,10 +176,11 @@ class _Database:
     """A PostgreSQL; a worker is dead if it has given no sign of life for a while."""
 
     def __init__(self, url: str) -> None:
-        options = {"pool_pre_ping": True, "connect_args": {"connect_timeout": 10}}
-        self.locks = sqlalchemy.create_engine(url, **options)
+        self.locks = sqlalchemy.create_engine(url, **_ENGINE)
         with self.exclusive("tables"), _unwarned():  # two that make the tables at once: one would die
-            self.storage = RDBStorage(url, engine_kwargs=options, heartbeat_interval=HEARTBEAT, grace_period=GRACE)
+            self.storage = RDBStorage(
+                url, engine_kwargs=dict(_ENGINE), heartbeat_interval=HEARTBEAT, grace_period=GRACE
+            )
 
     @contextlib.contextmanager
     def exclusive(self, name: str) -> Iterator[None]:

@@ -156,12 +156,12 @@ def _documents(repository: Path) -> list[Path]:
 
 def test_every_make_target_that_is_named_exists(repository: Path) -> None:
     makefile = (repository / "Makefile").read_text(encoding="utf-8")
-    targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
     phony = set(re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)[1].split())
     assert targets == phony
     for document in [*_documents(repository), repository / "params.yaml", repository / "prefect.yaml"]:
-        named = set(re.findall(r"`make ([a-z]+)", document.read_text(encoding="utf-8")))
-        named |= set(re.findall(r"^make ([a-z]+)", document.read_text(encoding="utf-8"), re.MULTILINE))
+        named = set(re.findall(r"`make ([a-z-]+)", document.read_text(encoding="utf-8")))
+        named |= set(re.findall(r"^make ([a-z-]+)", document.read_text(encoding="utf-8"), re.MULTILINE))
         assert named <= targets, f"{document.name} names {sorted(named - targets)}"
 
 
