@@ -1,5 +1,6 @@
 """One fit as every stage runs it: seeded network, epochs with their log line and table row, figure; what it depends on."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -33,6 +34,7 @@ __all__ = [
 ]
 
 Row = dict[str, float]
+_SEEDED = threading.Lock()  # torch's own generator belongs to the process
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,8 +87,8 @@ class Log:
 def build_network(
     seed: int, scenario: Scenario, covariance: CovarianceConfig, grid: GridConfig, network: NetworkConfig
 ) -> HybridNetwork:
-    """The network with initial weights that depend on the seed alone."""
-    with torch.random.fork_rng(devices=[]):
+    """The network with initial weights that depend on the seed alone, also where other threads build theirs."""
+    with _SEEDED, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return HybridNetwork(scenario, grid, covariance, network)
 

@@ -10,7 +10,8 @@ import json
 import math
 import uuid
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -283,17 +284,20 @@ class Worker:
 
 def join(worker: Worker) -> int:
     """Run trials of the study until all are finished, whoever ran them; how many were finished here."""
-    before, done = torch.get_num_threads(), 0
+    before, done, search = torch.get_num_threads(), 0, worker.search
+    search = replace(
+        search, train=copy(search.train), val=copy(search.val)
+    )  # files that no other thread opens and closes
     torch.set_num_threads(worker.threads or before)
     try:
         with open_study(worker.plan) as study:
             while (claim := study.claim()) is not None:
                 try:
                     with claim:
-                        worker.search.attempt(claim)
+                        search.attempt(claim)
                     done += 1
                 except TakenOverError as error:
-                    worker.search.report.line(f"Trial {claim.place}: {error}")
+                    search.report.line(f"Trial {claim.place}: {error}")
     finally:
         torch.set_num_threads(before)
     return done

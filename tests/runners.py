@@ -1,4 +1,4 @@
-"""A runner that shares no line with the pipeline's: a process for each item, begun again if it is killed."""
+"""Runners that share no line with the pipeline's: threads, or a process for each item, begun again if it is killed."""
 
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +24,15 @@ class Processes:
         """`work` of each item, in their order."""
         with ThreadPoolExecutor(self.workers) as pool:
             yield from pool.map(lambda item: _in_a_process(work, item), items)
+
+
+class Threads(Processes):
+    """`workers` threads of this process."""
+
+    def map(self, work: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
+        """`work` of each item, in their order."""
+        with ThreadPoolExecutor(self.workers) as pool:
+            yield from pool.map(work, items)
 
 
 def _in_a_process(work: Callable[[T], R], item: T) -> R:

@@ -37,9 +37,14 @@ SEARCH = HpoConfig(
 
 
 def run_search(
-    scenario: Scenario, shard_dir: Path, path: Path, runner: Runner, storage: str | None = None
+    scenario: Scenario,
+    shard_dir: Path,
+    path: Path,
+    runner: Runner,
+    storage: str | None = None,
+    state: Path | None = None,
 ) -> ConsoleReporter:
-    """`stages.hpo` with its results in `path`."""
+    """`stages.hpo` with its results in `path`, and its state too where no other place is named."""
     report = ConsoleReporter()
     hpo.run(
         seed=SEED,
@@ -55,7 +60,7 @@ def run_search(
         best=path / "best.yaml",
         trials=path / "trials",
         metrics=path / "metrics.json",
-        state=path / "state",
+        state=state or path / "state",
         report=report,
         runner=runner,
         storage=storage,

@@ -4,11 +4,12 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from learning_data import make_shards
-from runners import Processes
+from runners import Processes, Threads
 from searches import RESULTS, SEARCH, kill_a_worker, plan_of, run_search
 
 from risloc.scene import Scenario
@@ -50,3 +51,25 @@ def test_a_killed_worker_s_trial_is_run_again_and_the_search_ends_the_same(
     assert Counter(trial.state.name for trial in trials) == {"COMPLETE": SEARCH.trials, "FAIL": 1}
     assert [trial.user_attrs["place"] for trial in trials if trial.state.name == "FAIL"] == [place]
     assert len({trial.user_attrs["worker"]["pid"] for trial in trials}) > 1
+
+
+def test_threads_find_what_one_worker_finds(easy: Scenario, shard_dir: Path, alone: Path, tmp_path: Path) -> None:
+    run_search(easy, shard_dir, tmp_path, Threads(2))
+    for name in RESULTS:
+        assert (tmp_path / name).read_bytes() == (alone / name).read_bytes(), name
+
+
+def test_two_runs_of_the_stage_at_once_share_the_work(
+    easy: Scenario, shard_dir: Path, alone: Path, tmp_path: Path
+) -> None:
+    both = [(easy, shard_dir, tmp_path / name, SERIAL, None, tmp_path / "state") for name in ("a", "b")]
+    list(Processes(2).map(_search, both))
+    for name in RESULTS:
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
+        assert (tmp_path / "a" / name).read_bytes() == (alone / name).read_bytes(), name
+    with open_study(plan_of(easy, shard_dir, tmp_path)) as study:
+        assert [trial.state.name for trial in study.study.get_trials()] == ["COMPLETE"] * SEARCH.trials
+
+
+def _search(case: tuple[Any, ...]) -> None:
+    run_search(*case)
