@@ -27,7 +27,7 @@ __all__ = ["Claim", "Outcome", "Plan", "SharedStudy", "TakenOverError", "open_st
 
 _RETRIES = 2  # of a trial whose worker died, in one search
 _ASKS = 100  # proposals of the sampler before a repeated one is run all the same
-_SECONDS_BETWEEN_LOOKS = 0.5
+_SECONDS_BETWEEN_LOOKS = 1.0
 _LIVE = (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED)
 
 
