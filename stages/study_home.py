@@ -68,9 +68,8 @@ def check_database(url: str) -> None:
         with engine.connect():
             pass
     except DBAPIError as error:
-        raise StudyError(
-            f"the study's database does not let us in: {str(error.orig).strip()}; start it, or mend RISLOC_STUDY"
-        ) from None
+        why = " ".join(str(error.orig).split())
+        raise StudyError(f"the study's database does not let us in: {why}; start it, or mend RISLOC_STUDY") from None
     finally:
         engine.dispose()
 
