@@ -28,9 +28,8 @@ def stage_flow(stage: str) -> Flow[..., None]:
 
     def work(sections: dict[str, Any], paths: dict[str, Path], params: dict[str, Any]) -> None:
         signals.install()  # again: prefect has just installed its own
-        with stage_run(stage, params, get_run_logger().info) as report:
-            with _execution(stage) as how:
-                stage_function(stage)(**typed_sections(stage, params), **paths, **how, report=report)
+        with stage_run(stage, params, get_run_logger().info) as report, _execution(stage) as how:
+            stage_function(stage)(**typed_sections(stage, params), **paths, **how, report=report)
 
     work.__doc__ = stage_function(stage).__doc__
     return prefect.flow(name=stage, flow_run_name=_run_name(stage), validate_parameters=False)(work)

@@ -12,17 +12,12 @@ from pipeline.layout import STAGES
 from risloc.params import ParamError, build
 from risloc.preset_files import preset
 
-__all__ = ["maps", "override", "sections_of", "stage_function", "typed_sections", "with_preset"]
+__all__ = ["override", "sections_of", "stage_function", "typed_sections", "with_preset"]
 
 
 def stage_function(stage: str) -> Callable[..., None]:
     """The `run` of `stages/<stage>.py`."""
     return importlib.import_module(f"stages.{stage}").run
-
-
-def maps(stage: str) -> bool:
-    """Whether the stage has work that a runner may spread."""
-    return "runner" in inspect.signature(stage_function(stage)).parameters
 
 
 def sections_of(run: Callable[..., None]) -> dict[str, type]:

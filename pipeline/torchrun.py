@@ -56,7 +56,9 @@ def processes(stage: str) -> int:
     import torch
 
     if torch.cuda.is_available() and torch.cuda.device_count() < wanted:
-        raise SettingError(f"{PROCESSES}: expected at most one a CUDA device ({torch.cuda.device_count()}), got {wanted}")
+        raise SettingError(
+            f"{PROCESSES}: expected at most one a CUDA device ({torch.cuda.device_count()}), got {wanted}"
+        )
     return wanted
 
 
