@@ -35,7 +35,8 @@ __all__ = ["PROCESSES", "Silent", "follow", "joined", "launch", "processes", "ra
 PROCESSES = "RISLOC_PROCESSES"
 _DISTRIBUTED = "train"
 _RESTARTS = 3
-_GRACE_SECONDS = 5
+_GRACE_SECONDS = 5.0
+_SHUTDOWN_SECONDS = 10  # until torchrun kills a rank that it has told to stop: longer than pipeline.signals takes
 
 
 def processes(stage: str) -> int:
@@ -70,7 +71,12 @@ def launch(count: int, arguments: Sequence[str]) -> int:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, torch.get_num_threads() // count)))
-    command = ["--standalone", f"--nproc-per-node={count}", "--max-restarts=0", f"--shutdown-timeout={_GRACE_SECONDS}"]
+    command = [
+        "--standalone",
+        f"--nproc-per-node={count}",
+        "--max-restarts=0",
+        f"--shutdown-timeout={_SHUTDOWN_SECONDS}",
+    ]
     for restarts in range(_RESTARTS + 1):
         try:
             run.main([*command, "-m", "pipeline", *arguments])

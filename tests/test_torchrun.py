@@ -132,7 +132,7 @@ def test_ranks_that_are_killed_or_stopped_lose_nothing(repository: Path, tmp_pat
     began = time.monotonic()
     training.process.terminate()
     assert training.process.wait(30) == 130
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 15
     psutil.wait_procs(running, timeout=5)
     assert not [p for p in (*first, *running) if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
     stopped_at = training.epoch()
