@@ -87,7 +87,7 @@ def plan_of(scenario: Scenario, shard_dir: Path, path: Path, storage: str | None
 
 def kill_a_worker(plan: Plan) -> tuple[int, float]:
     """Kill -9 the worker of a trial beyond the first that has some of its epochs done; its place and the share done."""
-    ended = time.monotonic() + 120
+    ended = time.monotonic() + 300
     with open_study(plan) as study:
         while time.monotonic() < ended:
             for trial in study.study.get_trials(deepcopy=False):
