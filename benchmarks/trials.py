@@ -23,6 +23,7 @@ from risloc.params import read_yaml
 from risloc.shards import ShardReader
 from stages import hpo, shard, simulate
 from stages.best import Tunable
+from stages.mapping import SERIAL
 from stages.report import ConsoleReporter
 from stages.study import open_study
 
@@ -75,9 +76,15 @@ def _params(trials: int, changes: dict[str, Any]) -> dict[str, Any]:
 def _draw(params: dict[str, Any], folder: Path) -> None:
     """The scenes of the searches, in `folder`/shards."""
     raw, metrics, report = folder / "raw", folder / "metrics.json", ConsoleReporter()
-    simulate.run(**typed_sections("simulate", params), raw=raw, metrics=metrics, report=report)
-    shards = folder / "shards"
-    shard.run(**typed_sections("shard", params), raw=raw, shard_dir=shards, metrics=metrics, report=report)
+    common: dict[str, Any] = {
+        "raw": raw,
+        "metrics": metrics,
+        "state": folder / "state",
+        "report": report,
+        "runner": SERIAL,
+    }
+    simulate.run(**typed_sections("simulate", params), **common)
+    shard.run(**typed_sections("shard", params), **common, shard_dir=folder / "shards")
 
 
 def _hours(params: dict[str, Any], folder: Path, workers: int) -> float:

@@ -1,14 +1,23 @@
-"""A small search on real shards, and what kills one of its workers in the middle of a trial."""
+"""A small search on real shards, and what kills one of its workers in the middle of a trial.
+
+    python tests/searches.py FOLDER SHARDS SCENARIO      on the runner of RISLOC_RUNNER, its study where RISLOC_STUDY says
+
+SCENARIO is its JSON.
+"""
 
 import dataclasses
+import json
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 
+import torch
 from learning import COVARIANCE, FIT, GRID, LOSS, NETWORK
 from learning_data import SEED
 
+from risloc.params import build
 from risloc.scene import Scenario
 from risloc.shards import ShardReader
 from stages import hpo
@@ -97,3 +106,23 @@ def kill_a_worker(plan: Plan) -> tuple[int, float]:
                     return trial.user_attrs["place"], done / SEARCH.epochs
             time.sleep(0.01)
     raise TimeoutError("no worker was found in the middle of a trial")
+
+
+def _main(folder: Path, shard_dir: Path, scenario: Scenario) -> None:
+    import prefect
+
+    from pipeline.runner_setting import runner_setting
+    from pipeline.runners import open_runner
+    from pipeline.storage import study_storage
+
+    @prefect.flow
+    def search() -> None:
+        with open_runner(runner_setting()) as runner:
+            run_search(scenario, shard_dir, folder, runner, study_storage())
+
+    search()
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    _main(Path(sys.argv[1]), Path(sys.argv[2]), build(Scenario, json.loads(sys.argv[3]), "scenario"))

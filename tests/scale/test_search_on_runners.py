@@ -1,0 +1,136 @@
+"""A search on the pipeline's own runners, a worker killed in the middle: processes and a journal, Dask and PostgreSQL."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from learning_data import make_shards
+from searches import RESULTS, SEARCH, kill_a_worker, plan_of, run_search
+
+from pipeline.storage import study_storage
+from risloc.params import as_mapping
+from risloc.scene import Scenario
+from stages.mapping import SERIAL
+from stages.study import Plan, open_study
+
+pytestmark = pytest.mark.scale
+
+
+@pytest.fixture(scope="module")
+def easy(small_scenario: Scenario) -> Scenario:
+    return dataclasses.replace(small_scenario, K_span=(1, 2), K_MAX=2, snr_db_span=(15.0, 20.0))
+
+
+@pytest.fixture(scope="module")
+def shard_dir(easy: Scenario, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_shards(tmp_path_factory.mktemp("runners"), easy)
+
+
+@pytest.fixture(scope="module")
+def alone(easy: Scenario, shard_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The search as one process runs it, on a journal."""
+    path = tmp_path_factory.mktemp("alone")
+    run_search(easy, shard_dir, path, SERIAL)
+    return path
+
+
+@pytest.fixture
+def dask(repository: Path, tmp_path: Path) -> Iterator[str]:
+    """The address of a scheduler with two workers, all processes of their own."""
+    where = tmp_path / "scheduler.json"
+    common = {
+        "cwd": repository,
+        "env": _environment(repository),
+        "stdout": subprocess.DEVNULL,
+        "stderr": subprocess.DEVNULL,
+    }
+    cli = [sys.executable, "-m", "dask"]
+    scheduler = [
+        *cli,
+        "scheduler",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        "0",
+        "--no-dashboard",
+        "--scheduler-file",
+        str(where),
+    ]
+    worker = [*cli, "worker", "--host", "127.0.0.1", "--nworkers", "2", "--nthreads", "1", "--no-dashboard"]
+    worker += ["--scheduler-file", str(where), "--local-directory", str(tmp_path)]
+    with contextlib.ExitStack() as open_:
+        for command in (scheduler, worker):
+            process = open_.enter_context(subprocess.Popen(command, **common))  # type: ignore[call-overload]
+            open_.callback(process.terminate)
+            while not (where.exists() and where.stat().st_size):
+                assert process.poll() is None
+                time.sleep(0.1)
+        yield json.loads(where.read_text())["address"]
+
+
+def test_processes_and_a_journal(
+    repository: Path, easy: Scenario, shard_dir: Path, alone: Path, tmp_path: Path
+) -> None:
+    _disturb(repository, easy, shard_dir, alone, tmp_path, {"RISLOC_RUNNER": "processes:2"}, None)
+
+
+def test_dask_and_a_database(
+    repository: Path,
+    easy: Scenario,
+    shard_dir: Path,
+    alone: Path,
+    tmp_path: Path,
+    dask: str,
+    database: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = {"RISLOC_RUNNER": f"dask:{dask}", "RISLOC_STUDY": database}
+    monkeypatch.setenv("RISLOC_STUDY", database)
+    said = _disturb(repository, easy, shard_dir, alone, tmp_path, settings, study_storage())
+    assert database.split(":")[2].split("@")[0] not in said
+
+
+def _disturb(
+    repository: Path,
+    easy: Scenario,
+    shard_dir: Path,
+    alone: Path,
+    path: Path,
+    settings: dict[str, str],
+    storage: str | None,
+) -> str:
+    """The search in a process of its own, one of its workers killed; it ends as if nothing had been. What it said."""
+    plan = plan_of(easy, shard_dir, path, storage)
+    command = [sys.executable, "tests/searches.py", str(path), str(shard_dir), json.dumps(as_mapping(easy))]
+    log = path / "log.txt"
+    with log.open("w") as out:
+        search = subprocess.Popen(
+            command, cwd=repository, env=_environment(repository) | settings, stdout=out, stderr=out, text=True
+        )
+        place, share = kill_a_worker(plan)
+        assert search.wait(300) == 0, log.read_text()
+    assert 0.1 <= share <= 0.9
+    for name in RESULTS:
+        assert (path / name).read_bytes() == (alone / name).read_bytes(), name
+    trials = _trials(plan)
+    assert Counter(state for _, state in trials)["COMPLETE"] == SEARCH.trials
+    assert (place, "FAIL") in trials
+    return log.read_text()
+
+
+def _trials(plan: Plan) -> list[tuple[int, str]]:
+    with open_study(plan) as study:
+        return [(trial.user_attrs["place"], trial.state.name) for trial in study.study.get_trials()]
+
+
+def _environment(repository: Path) -> dict[str, str]:
+    path = os.pathsep.join(map(str, (repository, repository / "tests")))
+    return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
