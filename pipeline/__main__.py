@@ -1,4 +1,4 @@
-"""`python -m pipeline STAGE` runs one stage; `python -m pipeline preset NAME` writes a preset into params.yaml."""
+"""`python -m pipeline STAGE` runs one stage; `preset NAME` writes a preset into params.yaml; `outbox` sends what waits."""
 
 import argparse
 import sys
@@ -22,6 +22,8 @@ def main(arguments: list[str]) -> int:
             from pipeline.presets import write_preset
 
             print(write_preset(options.name, COPY / "params.yaml"))
+        elif options.command == "outbox":
+            return _deliver()
         else:
             return _run(arguments, options.command, options.into, options.preset, options.set)
     except SettingError as error:
@@ -58,6 +60,19 @@ def _run(arguments: list[str], stage: str, into: Path | None, named: str | None,
     return 0
 
 
+def _deliver() -> int:
+    from pipeline.outbox import ServerAwayError, deliver_all
+    from pipeline.server import reach
+
+    try:
+        left = deliver_all(reach(), print)
+    except ServerAwayError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    print(f"{left} reports still wait for MLflow" if left else "nothing waits for MLflow")
+    return 1 if left else 0
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m pipeline", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="STAGE")
@@ -68,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--set", type=_change, action="append", default=[], metavar="section.key=value")
     command = commands.add_parser("preset", help="write a preset's values into params.yaml")
     command.add_argument("name")
+    commands.add_parser("outbox", help="send MLflow the reports that an outage held up")
     return parser
 
 

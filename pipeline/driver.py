@@ -1,31 +1,35 @@
-"""The driver flow: what the deployments run. It starts `dvc`, which decides what is due; the stages are flows of their own."""
+"""The flows that the deployments run. They start `dvc`, which decides what is due; the stages are flows of their own."""
 
-import json
-import os
-import re
-import signal
-import subprocess
-import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Sequence
 from typing import Any
+from uuid import UUID
 
 import prefect
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun
+from prefect.deployments import run_deployment
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
+from prefect.states import Cancelling
 
-from pipeline.env import PARENT, ROOT, child_environment, lock
+from pipeline.artifacts import link, rows_of, table
+from pipeline.calls import call_dvc, dvc_command, execution, metrics_of, same_work
+from pipeline.env import lock
 from pipeline.layout import STAGES
-from pipeline.sections import override, typed_sections
-from risloc.params import ParamError, read_yaml
+from risloc.params import ParamError
 
-__all__ = ["pipeline"]
+__all__ = ["pipeline", "sweep"]
 
-_GRACE_SECONDS = 20.0
+ABLATION = "pipeline/ablation"
+_SECONDS_BETWEEN_LOOKS = 2.0
+_HEADLINES = ("position_error_median/R_blend_refined/", "gospa/R_blend_refined_bic/")
+"""Metrics of the stage evaluate that a sweep's table shows, by how their names begin."""
 
 
 def _flow_run_name() -> str:
     given = flow_run.parameters
-    return str(given.get("name") or ("experiment" if given.get("experiment") else "repro"))
+    return str(given.get("name") or ("experiment" if given.get("experiment") else given.get("target") or "repro"))
 
 
 @prefect.flow(name="pipeline", flow_run_name=_flow_run_name)
@@ -34,6 +38,9 @@ def pipeline(
     set_params: dict[str, Any] | None = None,
     name: str | None = None,
     experiment: bool = False,
+    runner: str | None = None,
+    study: str | None = None,
+    processes: int | None = None,
 ) -> None:
     """Bring the pipeline up to date, or run an experiment beside it.
 
@@ -41,78 +48,111 @@ def pipeline(
     set_params : dotted parameters and their values, such as {"loss.lam_cov": 0.5}; needs `experiment`.
     name : the experiment's name; None lets DVC choose.
     experiment : False: `dvc repro` in the workspace, one at a time. True: `dvc exp run --temp`, which leaves the
-        workspace as it is, any number at once.
+        workspace as it is, any number at once; of two that would do the same, the second waits and takes the results.
+    runner, study, processes : how the stages run, see `calls.execution`; None leaves it to the worker's environment.
 
     Raises
     ------
     ParamError
         An argument that cannot work, before anything runs.
-    RuntimeError
+    DvcError
         dvc failed; its lines are in this flow's log.
     """
     command = dvc_command(target, set_params or {}, name, experiment)
-    if experiment:
-        _run(command)
-    else:
-        with lock("workspace"):
-            _run(command)
-
-
-def dvc_command(target: str | None, set_params: Mapping[str, Any], name: str | None, experiment: bool) -> list[str]:
-    """The dvc call for these arguments, after they have been checked against params.yaml; see `pipeline`."""
-    if "DVC_STAGE" in os.environ:
-        raise ParamError(
-            "the driver flow runs dvc, so no DVC stage may run the driver; call `python -m pipeline STAGE`"
-        )
-    if target is not None and target not in STAGES:
-        raise ParamError(f"target: expected one of {', '.join(STAGES)}, got {target!r}")
-    if set_params and not experiment:
-        raise ParamError("set_params: needs experiment=true; a plain run takes params.yaml as it stands")
-    if name is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
-        raise ParamError(f"name: expected letters, digits, - and _, got {name!r}")
-    _check(set_params)
-    command = ["exp", "run", "--temp"] if experiment else ["repro"]
-    command += ["--name", name] if experiment and name else []
-    for key, value in set_params.items():
-        command += ["--set-param", f"{key}={json.dumps(value)}"]
-    return command + ([target] if target else [])
-
-
-def _check(set_params: Mapping[str, Any]) -> None:
-    params = override(read_yaml(ROOT / "params.yaml"), set_params)
-    typed_sections("evaluate", params)
-
-
-def _run(command: list[str]) -> None:
-    """Run dvc in a process group of its own, its lines into the flow's log; end the whole group when cancelled."""
+    environment = execution(runner, study, processes)
     log = get_run_logger()
-    log.info("dvc %s", " ".join(command))
-    child = subprocess.Popen(
-        [sys.executable, "-m", "dvc", *command],
-        cwd=ROOT,
-        env=child_environment(**{PARENT: str(flow_run.id)}),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        assert child.stdout is not None
-        for text in child.stdout:
-            log.info(text.rstrip())
-        code = child.wait()
-    except BaseException:
-        _end(child)
-        raise
-    if code:
-        raise RuntimeError(f"dvc {' '.join(command)} ended with code {code}; its last lines above say why")
+    key = f"experiment-{same_work(target, set_params or {})}" if experiment else "workspace"
+    with lock(key, lambda: log.info("waiting for another run of the same")):
+        ran = call_dvc(command, environment)
+    if experiment and ran is None:
+        return
+    stage = target or list(STAGES)[-1]
+    if values := metrics_of(ran, stage):
+        table("results", rows_of(values), f"{stage}: metrics of {ran or 'the workspace'}")
 
 
-def _end(child: "subprocess.Popen[str]") -> None:
-    """Ctrl-C to dvc and the stage it runs, so that both clean up; then the hard way."""
-    for number in (signal.SIGINT, signal.SIGKILL):
+@prefect.flow(name="pipeline", flow_run_name="sweep")
+def sweep(
+    sets: list[dict[str, Any]],
+    side_by_side: int = 2,
+    target: str | None = None,
+    runner: str | None = None,
+    study: str | None = None,
+    processes: int | None = None,
+) -> None:
+    """Run an experiment for each of a list of parameter sets, as runs of the ablation deployment.
+
+    sets : each {"set_params": {...}} and, if it is to be called something, "name".
+    side_by_side : of them at once; workers must be there to take them.
+    target, runner, study, processes : of each, see `pipeline`.
+
+    Raises
+    ------
+    ParamError
+        An argument of any of them that cannot work, before anything runs.
+    RuntimeError
+        At the end, naming those that failed; one that fails stops no other.
+    """
+    wanted = experiments(sets, str(flow_run.id)[:8])
+    for one in wanted:
+        dvc_command(target, one["set_params"], one["name"], experiment=True)
+    if side_by_side < 1:
+        raise ParamError(f"side_by_side: expected at least 1, got {side_by_side}")
+    execution(runner, study, processes)
+    same = {"experiment": True, "target": target, "runner": runner, "study": study, "processes": processes}
+    ended = _fan_out([one | same for one in wanted], side_by_side)
+    rows = []
+    for one in wanted:
+        values = metrics_of(one["name"], target or list(STAGES)[-1])
+        shown = {key: value for key, value in values.items() if target or key.startswith(_HEADLINES)}
+        rows.append({"name": one["name"], **one["set_params"], "state": ended[one["name"]], **shown})
+    table("sweep", rows, "the experiments of this sweep; dvc exp show has them too")
+    if failed := [f"{name} ({state})" for name, state in ended.items() if state != "Completed"]:
+        raise RuntimeError(f"{len(failed)} of {len(wanted)} did not complete: {', '.join(failed)}")
+
+
+def experiments(sets: Sequence[dict[str, Any]], prefix: str) -> list[dict[str, Any]]:
+    """The parameter sets of a sweep, each with a name of its own; ParamError for one that is not {name?, set_params}."""
+    if not sets:
+        raise ParamError('sets: expected at least one, such as [{"name": "half", "set_params": {"loss.lam_cov": 0.5}}]')
+    wanted = []
+    for index, one in enumerate(sets):
+        if not isinstance(one, dict) or not {"set_params"} <= set(one) <= {"name", "set_params"}:
+            raise ParamError(f"sets[{index}]: expected set_params and perhaps a name, got {one!r}")
+        if not isinstance(one["set_params"], dict):
+            raise ParamError(f"sets[{index}].set_params: expected a mapping, got {one['set_params']!r}")
+        wanted.append({"name": one.get("name") or f"sweep-{prefix}-{index}", "set_params": one["set_params"]})
+    names = [str(one["name"]) for one in wanted]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise ParamError(f"sets: each needs a name of its own, got twice: {', '.join(sorted(twice))}")
+    return wanted
+
+
+def _fan_out(wanted: list[dict[str, Any]], side_by_side: int) -> dict[str, str]:
+    """Run the ablation deployment for each of `wanted`, `side_by_side` at once; the last state of each, by name.
+
+    When this flow is cancelled, so are those under way.
+    """
+    waiting, active, ended = list(wanted), dict[str, UUID](), dict[str, str]()
+    log = get_run_logger()
+    with get_client(sync_client=True) as client:
         try:
-            os.killpg(child.pid, number)
-            child.wait(_GRACE_SECONDS)
-        except (ProcessLookupError, subprocess.TimeoutExpired):
-            continue
+            while waiting or active:
+                while waiting and len(active) < side_by_side:
+                    one = waiting.pop(0)
+                    run = run_deployment(ABLATION, parameters=one, flow_run_name=one["name"], timeout=0)
+                    assert isinstance(run, FlowRun)
+                    active[one["name"]] = run.id
+                    link(f"run-{one['name']}", f"/runs/flow-run/{run.id}", one["name"], "an experiment of this sweep")
+                time.sleep(_SECONDS_BETWEEN_LOOKS)
+                for name, run_id in list(active.items()):
+                    state = client.read_flow_run(run_id).state
+                    if state is not None and state.is_final():
+                        ended[name] = str(state.name)
+                        log.info("%s: %s, %d of %d ended", name, state.name, len(ended), len(wanted))
+                        del active[name]
+        except BaseException:
+            for run_id in active.values():
+                client.set_flow_run_state(run_id, Cancelling(), force=True)
+            raise
+    return {one["name"]: ended[one["name"]] for one in wanted}

@@ -8,7 +8,7 @@ import contextlib
 import fcntl
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from risloc.params import ParamError
@@ -27,6 +27,8 @@ for _name, _value in {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "MLFLOW_TRACKING_URI": f"sqlite:///{ROOT / 'mlflow.db'}",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",  # seconds; an outage must not hold up the work, see pipeline/outbox.py
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL": "5",  # seconds; the default of 10 says nothing of a short stage
     "MPLBACKEND": "Agg",
 }.items():
@@ -38,13 +40,23 @@ class SettingError(ParamError):
 
 
 @contextlib.contextmanager
-def lock(name: str) -> Iterator[None]:
-    """Hold the file lock `name` of this repository; wait until it is free. The kernel frees it if the process dies."""
+def lock(name: str, on_wait: Callable[[], object] | None = None) -> Iterator[bool]:
+    """Hold the file lock `name` of this repository; whether it had to be waited for.
+
+    on_wait : called before a wait. The kernel frees the lock if the process dies.
+    """
     path = STATE / "locks" / f"{name}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        waited = False
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waited = True
+            if on_wait is not None:
+                on_wait()
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield waited
 
 
 def child_environment(**extra: str) -> dict[str, str]:

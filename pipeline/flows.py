@@ -1,8 +1,11 @@
 """One Prefect flow a stage: parameters and paths in, the stage's work, everything it reports into MLflow."""
 
 import contextlib
+import hashlib
 import inspect
+import json
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,15 +15,16 @@ from prefect import Flow, State
 from prefect.logging import get_run_logger
 
 from pipeline import signals
-from pipeline.env import COPY, PARENT, ROOT
+from pipeline.artifacts import rows_of, table
+from pipeline.env import COPY, PARENT, ROOT, lock
 from pipeline.layout import clear_outs, paths_of
 from pipeline.runner_setting import runner_setting
 from pipeline.runners import open_runner
 from pipeline.sections import sections_of, stage_function, typed_sections
 from pipeline.storage import study_storage
-from pipeline.tracking import stage_run
+from pipeline.tracking import dependency_checksums, stage_run
 
-__all__ = ["StageError", "run_stage", "stage_flow"]
+__all__ = ["DONE_ELSEWHERE", "StageError", "run_stage", "stage_flow"]
 
 
 def stage_flow(stage: str) -> Flow[..., None]:
@@ -30,9 +34,17 @@ def stage_flow(stage: str) -> Flow[..., None]:
         signals.install()  # again: prefect has just installed its own
         with stage_run(stage, params, get_run_logger().info) as report, _execution(stage) as how:
             stage_function(stage)(**typed_sections(stage, params), **paths, **how, report=report)
+        table(
+            "metrics",
+            rows_of(json.loads(paths["metrics"].read_text(encoding="utf-8"))),
+            f"{stage}: {paths['metrics'].name}",
+        )
 
     work.__doc__ = stage_function(stage).__doc__
     return prefect.flow(name=stage, flow_run_name=_run_name(stage), validate_parameters=False)(work)
+
+
+DONE_ELSEWHERE = "another run has just done the same; dvc takes it from its run cache when it is called again"
 
 
 class StageError(RuntimeError):
@@ -55,7 +67,7 @@ def run_stage(stage: str, params: Mapping[str, Any], into: Path | None) -> None:
     paths = paths_of(stage, COPY, ROOT, into)
     if into is not None:
         clear_outs(stage, paths)
-    with prefect.tags(*_tags()):
+    with prefect.tags(*_tags()), _alone(stage, used, paths):
         flow: Callable[..., Any] = stage_flow(stage)
         state: State[None] = flow(sections=used, paths=paths, params=dict(params), return_state=True)
     if not state.is_completed():
@@ -73,6 +85,26 @@ def _execution(stage: str) -> Iterator[dict[str, Any]]:
             "storage": study_storage,
         }
         yield {name: setting() for name, setting in known.items() if name in asked}
+
+
+@contextlib.contextmanager
+def _alone(stage: str, sections: Mapping[str, Any], paths: Mapping[str, Path]) -> Iterator[None]:
+    """One at a time of those that would go on with the same resumable work: same stage, parameters, inputs and place.
+
+    Raises
+    ------
+    StageError
+        Another was at it, and the driver flow waits for this one: it calls dvc again, which finds the other's results.
+    """
+    if "state" not in paths:
+        yield
+        return
+    key = json.dumps([str(paths["state"]), sections, dependency_checksums(stage)], sort_keys=True)
+    name = f"{stage}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+    with lock(name, lambda: sys.stderr.write(f"{stage}: waiting for another run of the same\n")) as waited:
+        if waited and PARENT in os.environ:
+            raise StageError(f"{stage}: {DONE_ELSEWHERE}")
+        yield
 
 
 def _run_name(stage: str) -> str:

@@ -4,38 +4,50 @@ import contextlib
 import os
 import socket
 import subprocess
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-import mlflow
 import psutil
 import torch
 import yaml
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param
+from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+from mlflow.tracking.context.registry import resolve_tags
+from prefect.exceptions import MissingContextError
+from prefect.logging import get_logger, get_run_logger
 from torch import Tensor
 
-from pipeline.env import COPY, ROOT, lock
-from pipeline.portable import log_portable_model
+from pipeline.artifacts import Progress, link
+from pipeline.env import COPY, lock
+from pipeline.outbox import Address, Outbox, deliver_all, now
+from pipeline.portable import PortableModel
+from pipeline.server import EXPERIMENT, experiment_of, is_file, page_of, reach, starting
 from pipeline.signals import on_stop
 from risloc.params import flatten
 from stages.report import Reporter, shown_progress
 
-__all__ = ["EXPERIMENT", "MlflowReporter", "stage_run"]
-
-EXPERIMENT = "risloc"
+__all__ = ["EXPERIMENT", "MlflowReporter", "dependency_checksums", "stage_run"]
 
 
 class MlflowReporter:
-    """A `Reporter` that writes to the MLflow run `run_id`; lines also go to `say`."""
+    """A `Reporter` that writes to one MLflow run, by way of its outbox; lines also go to `say`.
 
-    def __init__(self, run_id: str, say: Callable[[str], None]) -> None:
-        self.run_id = run_id
+    It can be pickled, and then writes to the same run from another process; its lines go to that process's log.
+    """
+
+    def __init__(
+        self, address: Address, say: Callable[[str], None], client: MlflowClient, progress: Progress | None = None
+    ) -> None:
+        self.outbox = Outbox(address, say, client)
         self.say = say
-        self.client = MlflowClient()
+        self.shown = progress or Progress()
+
+    @property
+    def run_id(self) -> str | None:
+        """The run's id; None for one begun while the server was away, as long as it is."""
+        return self.outbox.address.run_id
 
     def line(self, text: str) -> None:
         """One line of the log."""
@@ -43,85 +55,133 @@ class MlflowReporter:
 
     def params(self, values: Mapping[str, object]) -> None:
         """Parameters with dotted keys; a second, different value of a key is an error of MLflow's."""
-        self.client.log_batch(self.run_id, params=[Param(key, str(value)) for key, value in values.items()])
+        self.outbox.send({"kind": "batch", "params": [(key, str(value)) for key, value in values.items()]})
 
     def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
         """Numbers at `step`, in one request."""
-        now = int(time.time() * 1000)
-        self.client.log_batch(
-            self.run_id, metrics=[Metric(key, float(value), now, step or 0) for key, value in values.items()]
+        time = now()
+        self.outbox.send(
+            {"kind": "batch", "metrics": [(key, float(value), time, step or 0) for key, value in values.items()]}
         )
 
     def tag(self, key: str, value: str) -> None:
         """A short fact to search runs by."""
-        self.client.set_tag(self.run_id, key, value)
+        self.outbox.send({"kind": "batch", "tags": [(key, value)]})
 
     def artifact(self, path: Path) -> None:
         """Keep a file, or a folder under its own name; FileNotFoundError where nothing is there."""
-        if path.is_dir():
-            self.client.log_artifacts(self.run_id, str(path), artifact_path=path.name)
-        elif path.is_file():
-            self.client.log_artifact(self.run_id, str(path))
-        else:
+        if not path.exists():
             raise FileNotFoundError(f"artifact {path}: expected a file or a folder; write it before it is reported")
+        self.outbox.send({"kind": "file", "path": str(path.resolve())})
 
     def model(self, network: torch.nn.Module, example: tuple[Tensor, ...]) -> None:
-        """A torch.export'ed copy with its signature."""
-        log_portable_model(self.run_id, network, example)
+        """A torch.export'ed copy with its signature; sent later, it is a file of the run and not a model of MLflow's."""
+        portable = PortableModel(network, example)
+        if not self.outbox.attempt(portable.log):
+            folder = self.outbox.room() / "model"
+            portable.save(folder)
+            self.outbox.keep({"kind": "file", "path": str(folder)})
 
     @contextlib.contextmanager
     def child(self, name: str) -> Iterator[Reporter]:
         """A nested run."""
-        parent = self.client.get_run(self.run_id)
-        tags = {"mlflow.parentRunId": self.run_id, **_process_tags()}
-        run = self.client.create_run(parent.info.experiment_id, run_name=name, tags=tags)
-        run_id = run.info.run_id
-        with _ended(self.client, run_id, lambda status: self.client.set_terminated(run_id, status)):
-            yield MlflowReporter(run_id, lambda text: self.say(f"{name}: {text}"))
+        mine = self.outbox.address
+        tags = {"mlflow.parentRunId": str(mine.run_id), **_process_tags()}
+        address = Address.to_create(mine.experiment, name, tags)
+
+        def create(run_id: str) -> None:
+            nonlocal address
+            address = address.known(self.outbox.client)
+
+        self.outbox.attempt(create)
+        reporter = MlflowReporter(address, lambda text: self.say(f"{name}: {text}"), self.outbox.client, self.shown)
+        with _ended(reporter):
+            yield reporter
 
     def progress(self, total: int, what: str) -> AbstractContextManager[Callable[[int], None]]:
-        """A bar on a terminal, plain lines elsewhere."""
-        return shown_progress(total, what, self.line)
+        """A bar on a terminal, plain lines elsewhere; and in a flow, its progress artifact."""
+        return self.shown.moving(shown_progress(total, what, self.line), total, what)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"address": self.outbox.address, "uri": self.outbox.client.tracking_uri, "host": socket.gethostname()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        uri = state["uri"]
+        if is_file(uri) and state["host"] != socket.gethostname():
+            raise RuntimeError(
+                f"MLFLOW_TRACKING_URI: {uri} is a file on {state['host']}, and this is {socket.gethostname()}; work on "
+                "several hosts needs a tracking server: set it to http://HOST:PORT"
+            )
+        self.__init__(state["address"], _log_line, MlflowClient(uri))  # type: ignore[misc]
+
+
+def _log_line(text: str) -> None:
+    """A line into the log of the flow or task that runs here, or else into the process's."""
+    try:
+        get_run_logger().info(text)
+    except MissingContextError:
+        get_logger("risloc").info(text)
 
 
 @contextlib.contextmanager
 def stage_run(stage: str, params: Mapping[str, Any], say: Callable[[str], None]) -> Iterator[MlflowReporter]:
     """The MLflow run of one execution of `stage`: its parameters, and the tags that tie it to git, DVC and the data.
 
-    It ends as FINISHED, as FAILED when the block raises, and as KILLED when a signal stops the process.
+    It ends as FINISHED, as FAILED when the block raises, and as KILLED when a signal stops the process. Once it has
+    begun, an outage of the server costs no more than the system metrics of that time.
+
+    Raises
+    ------
+    ServerAwayError
+        The server is away at the start, when nothing is lost by waiting for it.
     """
-    client = MlflowClient()
-    with lock("mlflow"):  # two processes must not create the tables at once
-        experiment = _experiment(client)
+    client = reach()
+    with lock("mlflow"), starting():
+        experiment = experiment_of(client)
         _bury_the_dead(client, experiment)
-    run = mlflow.start_run(experiment_id=experiment, run_name=stage, log_system_metrics=True)
-    run_id = run.info.run_id
-    reporter = MlflowReporter(run_id, say)
-    with _ended(client, run_id, mlflow.end_run):
+        tags = resolve_tags({**_origin_tags(stage), **_process_tags()})
+        run = client.create_run(experiment, run_name=stage, tags=tags)
+    deliver_all(client, say)
+    address = Address(key=run.info.run_id, experiment=experiment, run_id=run.info.run_id)
+    with _ended(MlflowReporter(address, say, client)) as reporter, _system_metrics(reporter):
+        link("mlflow", page_of(experiment, run.info.run_id), f"MLflow: {stage}", "parameters, metrics, files, model")
         reporter.params(flatten(params))
-        for key, value in {**_origin_tags(stage), **_process_tags()}.items():
-            reporter.tag(key, value)
         yield reporter
+        reporter.shown.close()
+    if reporter.outbox.outages and not reporter.outbox.waiting:
+        deliver_all(client, say)  # of its nested runs
 
 
 @contextlib.contextmanager
-def _ended(client: MlflowClient, run_id: str, end: Callable[[str], object]) -> Iterator[None]:
-    """End a run by `end(status)`, according to how the block ends."""
-    with on_stop(lambda: client.set_terminated(run_id, "KILLED")):
+def _ended(reporter: MlflowReporter) -> Iterator[MlflowReporter]:
+    """End the run of `reporter` according to how the block ends."""
+
+    def end(status: str) -> None:
+        reporter.outbox.send({"kind": "end", "status": status, "time": now()})
+
+    with on_stop(lambda: end("KILLED")):
         try:
-            yield
+            yield reporter
         except BaseException:
             end("FAILED")
+            reporter.outbox.close()
             raise
         end("FINISHED")
+        reporter.outbox.close()
 
 
-def _experiment(client: MlflowClient) -> str:
-    found = client.get_experiment_by_name(EXPERIMENT)
-    if found is not None:
-        return found.experiment_id
-    local = mlflow.get_tracking_uri().startswith("sqlite:")
-    return client.create_experiment(EXPERIMENT, artifact_location=(ROOT / "mlartifacts").as_uri() if local else None)
+@contextlib.contextmanager
+def _system_metrics(reporter: MlflowReporter) -> Iterator[None]:
+    """CPU, memory, disk, network and GPU of the run; MLflow's monitor ends at the first outage."""
+    uri = reporter.outbox.client.tracking_uri
+    monitor = SystemMetricsMonitor(reporter.run_id, tracking_uri=uri)  # type: ignore[no-untyped-call]
+    monitor.start()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        monitor.finish()  # type: ignore[no-untyped-call]
+        if reporter.outbox.outages:
+            reporter.line("MLflow was away for a while: the system metrics (system/...) from then on are not recorded")
 
 
 def _bury_the_dead(client: MlflowClient, experiment: str) -> None:
@@ -151,11 +211,11 @@ def _origin_tags(stage: str) -> dict[str, str]:
         if key in os.environ:
             tags[key.lower()] = os.environ[key]
     if "DVC_STAGE" in os.environ:  # only then is dvc.lock true of what the stage reads
-        tags |= _dependency_checksums(stage)
+        tags |= dependency_checksums(stage)
     return tags
 
 
-def _dependency_checksums(stage: str) -> dict[str, str]:
+def dependency_checksums(stage: str) -> dict[str, str]:
     """md5 of each DVC output that `stage` depends on, from the lock that DVC has just brought up to date."""
     described = yaml.safe_load((COPY / "dvc.yaml").read_text(encoding="utf-8"))["stages"][stage]
     path = COPY / "dvc.lock"

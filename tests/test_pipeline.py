@@ -144,7 +144,7 @@ def test_the_command_line_takes_a_preset(repository: Path, tmp_path: Path, argum
 
 
 def test_driver_checks_before_it_runs_anything(monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipeline.driver import dvc_command
+    from pipeline.calls import dvc_command
 
     assert dvc_command(None, {}, None, False) == ["repro"]
     assert dvc_command("train", {"loss.lam_cov": 0.5, "scenario.K_span": [1, 2]}, "half", True) == [
@@ -258,13 +258,66 @@ def test_writers_write_whole_files_or_none(tmp_path: Path) -> None:
 
 
 def test_prefect_yaml_deploys_the_driver(repository: Path) -> None:
-    from pipeline.driver import pipeline
+    from pipeline import driver
+    from pipeline.calls import dvc_command, execution
 
     described = yaml.safe_load((repository / "prefect.yaml").read_text(encoding="utf-8"))
-    assert {d["name"] for d in described["deployments"]} == {"end-to-end", "ablation"}
-    for deployment in described["deployments"]:
-        assert deployment["entrypoint"] == "pipeline/driver.py:pipeline"
-        assert set(deployment["parameters"]) <= set(pipeline.parameters.properties)
+    deployed = {d["name"]: d for d in described["deployments"]}
+    assert set(deployed) == {"end-to-end", "stage", "hpo", "ablation", "sweep"}
+    assert driver.ABLATION == "pipeline/ablation"
+    for deployment in deployed.values():
+        file, flow = deployment["entrypoint"].split(":")
+        assert file == "pipeline/driver.py"
+        assert set(deployment["parameters"]) <= set(getattr(driver, flow).parameters.properties)
+        assert getattr(driver, flow).name == "pipeline"
+    assert dvc_command(deployed["stage"]["parameters"]["target"], {}, None, False) == ["repro", "shard"]
+    assert execution(deployed["hpo"]["parameters"]["runner"], None, None) == {"RISLOC_RUNNER": "processes:2"}
+
+
+def test_how_stages_run_is_checked_before_anything_runs() -> None:
+    from pipeline.calls import execution
+
+    assert execution(None, None, None) == {}
+    study = "postgresql+psycopg://me@db/studies"
+    for runner in ("serial", "threads:2", "processes:16", "dask:4", "dask:tcp://10.0.0.1:8786"):
+        assert execution(runner, study, 2) == {
+            **{"RISLOC_RUNNER": runner, "RISLOC_STUDY": study, "RISLOC_PROCESSES": "2"},
+        }
+    for arguments, message in (
+        (("process:2", None, None), r"runner: expected serial, .*got 'process:2'"),
+        (("threads:0", None, None), r"runner: expected"),
+        ((None, "study.db", None), r"study: expected a database URL"),
+        ((None, None, 0), r"processes: expected at least 1, got 0"),
+    ):
+        with pytest.raises(ParamError, match=message):
+            execution(*arguments)
+
+
+def test_a_sweep_is_checked_set_by_set_and_names_what_has_no_name() -> None:
+    from pipeline.driver import experiments
+
+    half = {"set_params": {"loss.lam_cov": 0.5}}
+    assert experiments([half, half | {"name": "again"}], "ab") == [
+        half | {"name": "sweep-ab-0"},
+        half | {"name": "again"},
+    ]
+    for sets, message in (
+        ([], "sets: expected at least one"),
+        ([half, {"loss.lam_cov": 0.5}], r"sets\[1\]: expected set_params and perhaps a name"),
+        ([{"set_params": [1]}], r"sets\[0\].set_params: expected a mapping, got \[1\]"),
+        ([half | {"name": "a"}, half | {"name": "a"}], "name of its own, got twice: a"),
+    ):
+        with pytest.raises(ParamError, match=message):
+            experiments(sets, "ab")
+
+
+def test_equal_experiments_are_the_same_work_and_others_are_not() -> None:
+    from pipeline.calls import same_work
+
+    params = read_yaml(Path(__file__).parents[1] / "params.yaml")
+    as_it_stands = same_work(None, {})
+    assert same_work(None, {"loss.lam_cov": params["loss"]["lam_cov"]}) == as_it_stands
+    assert len({as_it_stands, same_work(None, {"loss.lam_cov": 0.123}), same_work("train", {})}) == 3
 
 
 def test_what_an_earlier_run_wrote_is_removed_and_what_it_read_stays(tmp_path: Path) -> None:

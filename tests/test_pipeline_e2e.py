@@ -3,20 +3,24 @@
 The tests share one clone and build on each other's results, in order.
 """
 
+import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+from urllib.request import Request, urlopen
 
+import psutil
 import pytest
 import yaml
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from servers import free_port
 
 from pipeline.layout import PATHS, STAGES
 from pipeline.sections import override
@@ -187,9 +191,7 @@ def test_a_wrong_parameter_stops_the_first_stage(clone: Clone) -> None:
 @pytest.fixture(scope="module")
 def server(clone: Clone) -> Iterator[None]:
     """A Prefect server and a worker; the clone's commands use them from then on."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+    port = str(free_port())
     serve = ["prefect", "server", "start", "--host", "127.0.0.1", "--port", port]
     processes = [_start(clone, serve)]
     clone.environment["PREFECT_API_URL"] = f"http://127.0.0.1:{port}/api"
@@ -228,14 +230,144 @@ def _wait_for(clone: Clone, command: list[str]) -> None:
 
 
 @pytest.mark.usefixtures("server")
-def test_an_ablation_runs_beside_the_workspace_and_only_what_is_due(clone: Clone) -> None:
-    deployment = ["prefect", "deployment", "run", "pipeline/ablation", "--watch"]
-    clone.run(*deployment, "-p", "name=half", "-p", 'set_params={"loss.lam_cov": 0.5}')
+def test_a_sweep_runs_experiments_side_by_side_and_only_what_is_due(clone: Clone) -> None:
+    """Two that go well beside one that fails the overfit check, and stops no other."""
+    sets = [
+        {"name": "half", "set_params": {"loss.lam_cov": 0.5}},
+        {"name": "gate", "set_params": {"overfit.excellent": 1.0e-9, "overfit.epochs": 1}},
+        {"name": "known", "set_params": {"evaluate.k_rules": ["known"]}},
+    ]
+    before = clone.log()
+    clone.run("prefect", "deployment", "run", "pipeline/sweep", "--watch", "-p", f"sets={json.dumps(sets)}", code=1)
+    assert "1 of 3 did not complete: gate (Failed)" in clone.log()[len(before) :]
     assert clone.run("git", "status", "--porcelain") == "", "the workspace is as it was"
-    ran = clone.runs("tags.dvc_exp_name = 'half'")
-    assert sorted(run.data.tags["stage"] for run in ran) == sorted(["overfit", "hpo", "train", "order", "evaluate"])
-    assert {run.data.params["loss.lam_cov"] for run in ran} == {"0.5"}
-    assert "half" in clone.run("dvc", "exp", "show", "--only-changed", "--md")
+    stages = {name: sorted(_stages_of(clone, name)) for name in ("half", "gate", "known")}
+    assert stages == {
+        "half": sorted(["overfit", "hpo", "train", "order", "evaluate"]),
+        "gate": ["overfit"],
+        "known": ["evaluate"],
+    }
+    assert {run.data.params["loss.lam_cov"] for run in clone.runs("tags.dvc_exp_name = 'half'")} == {"0.5"}
+    assert {"half", "known"} <= _experiments(clone)
+
+
+@pytest.mark.usefixtures("server")
+def test_prefect_shows_progress_tables_and_the_way_to_mlflow(clone: Clone) -> None:
+    (train,) = clone.runs("tags.dvc_exp_name = 'half' and tags.stage = 'train'")
+    kinds = {"train-mlflow": "markdown", "train-metrics": "table", "train-progress": "progress"}
+    shown = {key: _artifact(clone, key) for key in (*kinds, "pipeline-sweep")}
+    assert {key: shown[key]["type"] for key in kinds} == kinds
+    page = f"http://127.0.0.1:5000/#/experiments/{train.info.experiment_id}/runs/{train.info.run_id}"
+    assert page in shown["train-mlflow"]["data"]
+    assert "kept_epoch" in shown["train-metrics"]["data"]
+    assert shown["train-progress"]["data"] == 100.0
+    rows = {row["name"]: row for row in json.loads(shown["pipeline-sweep"]["data"])}
+    assert {name: row["state"] for name, row in rows.items()} == {
+        **{"half": "Completed", "gate": "Failed", "known": "Completed"}
+    }
+    assert rows["half"]["loss.lam_cov"] == 0.5
+    assert any(key.startswith("position_error_median/R_blend_refined/") for key in rows["half"])
+
+
+@pytest.mark.usefixtures("server")
+def test_of_two_equal_experiments_at_once_the_second_takes_the_results(clone: Clone) -> None:
+    """The lock that the workspace's runs take too, and DVC's run cache."""
+    equal = json.dumps({"evaluate.k_rules": ["bic"]})
+    ids = [_begin(clone, "ablation", "-p", f"name=twin-{twin}", "-p", f"set_params={equal}") for twin in "ab"]
+    assert [_end_state(clone, run_id)["name"] for run_id in ids] == ["Completed", "Completed"]
+    assert sorted(_stages_of(clone, "twin-a") + _stages_of(clone, "twin-b")) == ["evaluate"]
+    assert {"twin-a", "twin-b"} <= _experiments(clone)
+
+
+@pytest.mark.usefixtures("server")
+def test_a_cancelled_training_stops_within_seconds_and_goes_on_later(clone: Clone) -> None:
+    epochs = 60
+    quick = {"hpo.trials": 0, "overfit.epochs": 1, "overfit.gate": False}
+    given = json.dumps(quick | {"train.epochs": epochs, "train.patience": epochs})
+    arguments = ["-p", "name=long", "-p", "target=train", "-p", f"set_params={given}"]
+    run_id = _begin(clone, "ablation", *arguments)
+    began = time.monotonic()
+    while not 0.2 * epochs < _epochs_of(clone, "long"):
+        assert time.monotonic() - began < 300, clone.log()[-4000:]
+        time.sleep(0.5)
+    cancelled = time.monotonic()
+    clone.run("prefect", "flow-run", "cancel", run_id)
+    while _processes_of(clone):
+        assert time.monotonic() - cancelled < 60, _processes_of(clone)
+        time.sleep(0.2)
+    took = time.monotonic() - cancelled
+    print(f"from cancel to stopped: {took:.1f} s")
+    assert took < 30, "the worker asks every ten seconds whether something was cancelled"
+    assert 0.1 * epochs < _epochs_of(clone, "long") < 0.9 * epochs
+    assert _end_state(clone, run_id)["name"] == "Cancelled"
+    (train,) = clone.runs("tags.dvc_exp_name = 'long' and tags.stage = 'train'")
+    assert train.info.status == "KILLED"
+    assert _end_state(clone, _begin(clone, "ablation", *arguments))["name"] == "Completed"
+    train, _ = clone.runs("tags.dvc_exp_name = 'long' and tags.stage = 'train'")
+    assert int(train.data.tags["resumed_after_epoch"]) > 0.1 * epochs
+    assert train.info.status == "FINISHED"
+
+
+def _begin(clone: Clone, deployment: str, *arguments: str) -> str:
+    """Start a run; its id."""
+    return re.search(
+        r"UUID: ([0-9a-f-]{36})", clone.run("prefect", "deployment", "run", f"pipeline/{deployment}", *arguments)
+    )[1]
+
+
+def _api(clone: Clone, path: str, body: dict[str, Any] | None = None) -> Any:
+    url = f"{clone.environment['PREFECT_API_URL']}/{path}"
+    data = None if body is None else json.dumps(body).encode()
+    with urlopen(Request(url, data, {"Content-Type": "application/json"}), timeout=30) as answer:
+        return json.load(answer)
+
+
+def _end_state(clone: Clone, run_id: str) -> dict[str, Any]:
+    for _ in range(600):
+        state = _api(clone, f"flow_runs/{run_id}")["state"]
+        if state["type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED"):
+            return state
+        time.sleep(0.5)
+    pytest.fail(f"{run_id} never ended:\n{clone.log()[-4000:]}")
+
+
+def _artifact(clone: Clone, key: str) -> dict[str, Any]:
+    """The newest artifact of that key."""
+    wanted = {"artifacts": {"key": {"any_": [key]}}, "sort": "UPDATED_DESC", "limit": 1}
+    found = _api(clone, "artifacts/filter", wanted)
+    assert found, f"no artifact {key}"
+    return found[0]
+
+
+def _stages_of(clone: Clone, experiment: str) -> list[str]:
+    """The stages that ran for an experiment, as MLflow has them."""
+    return [
+        run.data.tags["stage"] for run in clone.runs(f"tags.dvc_exp_name = '{experiment}'") if "stage" in run.data.tags
+    ]
+
+
+def _experiments(clone: Clone) -> set[str]:
+    return set(re.findall(r"[\w-]+", clone.run("dvc", "exp", "show", "--only-changed", "--md")))
+
+
+def _epochs_of(clone: Clone, experiment: str) -> int:
+    """Epochs that its training has reported."""
+    runs = clone.runs(f"tags.dvc_exp_name = '{experiment}' and tags.stage = 'train'")
+    if not runs:
+        return 0
+    client = MlflowClient(f"sqlite:///{clone.root / 'mlflow.db'}")
+    return len(client.get_metric_history(runs[0].info.run_id, "val/score"))
+
+
+def _processes_of(clone: Clone) -> list[str]:
+    """The dvc and stage processes of the clone that live."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "environ"]):
+        command = " ".join(process.info["cmdline"] or [])
+        mine = (process.info["environ"] or {}).get("PREFECT_HOME") == clone.environment["PREFECT_HOME"]
+        if mine and (" -m dvc " in command or " -m pipeline " in command):
+            found.append(command)
+    return found
 
 
 @pytest.mark.usefixtures("server")

@@ -2,7 +2,9 @@
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from multiprocessing import Pipe
 from pathlib import Path
 
 import mlflow
@@ -13,6 +15,8 @@ from mlflow.entities import Run
 from torch import Tensor
 
 from pipeline import tracking
+from pipeline.outbox import ServerAwayError
+from pipeline.server import _artifact_location, page_of, reach
 from pipeline.tracking import EXPERIMENT, stage_run
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # within mlflow and what it stands on
@@ -38,7 +42,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def store(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MlflowClient]:
-    monkeypatch.setattr(tracking, "ROOT", root)
+    monkeypatch.setattr("pipeline.server.ROOT", root)
     monkeypatch.setattr("pipeline.env.STATE", root / ".state")
     mlflow.set_tracking_uri(f"sqlite:///{root / 'mlflow.db'}")
     yield MlflowClient()
@@ -117,3 +121,48 @@ def test_a_failure_is_recorded_and_a_dead_run_is_buried(store: MlflowClient) -> 
     with stage_run("evaluate", PARAMS, print):
         statuses = {name: run.info.status for name, run in _runs(store).items()}
     assert (statuses["dead"], statuses["elsewhere"], statuses["alive"]) == ("KILLED", "RUNNING", "RUNNING")
+
+
+def test_a_reporter_goes_on_in_another_process(store: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    with stage_run("train", PARAMS, print) as report:
+        there, here = Pipe()
+        there.send(report)
+        again = here.recv()
+        again.metrics({"score": 0.25})
+        again.line("from elsewhere")
+        with again.child("trial-7") as trial:
+            trial.metrics({"score": 0.125})
+    runs = _runs(store)
+    assert runs["train"].data.metrics["score"] == 0.25
+    assert runs["trial-7"].data.tags["mlflow.parentRunId"] == runs["train"].info.run_id
+    there.send(report)
+    monkeypatch.setattr("socket.gethostname", lambda: "another")
+    with pytest.raises(RuntimeError, match=r"sqlite:.* is a file on .*, and this is another; .* tracking server"):
+        here.recv()
+
+
+@pytest.mark.parametrize("uri", ["http://127.0.0.1:9", "postgresql+psycopg://user:secret@127.0.0.1:9/mlflow"])
+def test_a_run_does_not_start_without_its_server(uri: str) -> None:
+    mlflow.set_tracking_uri(uri)
+    began = time.monotonic()
+    with pytest.raises(ServerAwayError, match=r"nothing answers at \S+127.0.0.1:9.*refused.*start the") as raised:
+        reach()
+    assert "secret" not in str(raised.value)
+    assert time.monotonic() - began < 5
+
+
+def test_artifacts_of_a_bare_database_need_a_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    uri = "postgresql+psycopg://user:secret@127.0.0.1:9/mlflow"
+    assert _artifact_location("http://127.0.0.1:5000") is None
+    with pytest.raises(RuntimeError, match=r"MLFLOW_ARTIFACTS: postgresql\+psycopg://127.0.0.1:9/mlflow is a database"):
+        _artifact_location(uri)
+    monkeypatch.setenv("MLFLOW_ARTIFACTS", "s3://bucket/risloc")
+    assert _artifact_location(uri) == "s3://bucket/risloc"
+
+
+def test_a_run_s_page_is_on_the_server_or_where_the_file_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert page_of("1", "ab") == "http://127.0.0.1:5000/#/experiments/1/runs/ab"
+    monkeypatch.setenv("MLFLOW_UI_URL", "http://shown/")
+    assert page_of("1", "ab") == "http://shown/#/experiments/1/runs/ab"
+    mlflow.set_tracking_uri("http://tracking:5000/")
+    assert page_of("1", "ab") == "http://tracking:5000/#/experiments/1/runs/ab"

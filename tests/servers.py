@@ -1,0 +1,66 @@
+"""Real servers on loopback, for the time of a test."""
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+__all__ = ["MlflowServer", "free_port", "mlflow_server"]
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+class MlflowServer:
+    """An MLflow server that can be killed and started again on the same store."""
+
+    def __init__(self, folder: Path, store: str | None = None) -> None:
+        self.folder, self.port = folder, free_port()
+        self.uri = f"http://127.0.0.1:{self.port}"
+        self.store = store or f"sqlite:///{folder / 'server.db'}"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
+        command += ["--workers", "1", "--backend-store-uri", self.store]
+        command += ["--artifacts-destination", str(self.folder / "artifacts")]
+        quiet = {"DO_NOT_TRACK": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        with (self.folder / "server.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                command, env=os.environ | quiet, cwd=self.folder, stdout=log, stderr=log, start_new_session=True
+            )
+        for _ in range(600):
+            with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.uri}/health", timeout=5):
+                return
+            assert self._process.poll() is None, (self.folder / "server.log").read_text()[-4000:]
+            time.sleep(0.1)
+        raise TimeoutError((self.folder / "server.log").read_text()[-4000:])
+
+    def kill(self) -> None:
+        """kill -9 of the server and its workers."""
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, 9)
+            self._process.wait()
+            self._process = None
+
+
+@contextlib.contextmanager
+def mlflow_server(folder: Path, store: str | None = None) -> Iterator[MlflowServer]:
+    """A server that runs, and is gone afterwards."""
+    server = MlflowServer(folder, store)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.kill()
