@@ -6,12 +6,15 @@ import inspect
 import json
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import httpx
 import prefect
 from prefect import Flow, State
+from prefect.exceptions import PrefectException
 from prefect.logging import get_run_logger
 
 from pipeline import signals
@@ -27,8 +30,8 @@ from pipeline.tracking import dependency_checksums, stage_run
 __all__ = ["DONE_ELSEWHERE", "StageError", "run_stage", "stage_flow"]
 
 
-def stage_flow(stage: str) -> Flow[..., None]:
-    """The flow that runs `stage` once; its parameters are the sections of params.yaml that the stage uses."""
+def stage_flow(stage: str, on_done: Callable[[], object]) -> Flow[..., None]:
+    """The flow that runs `stage` once, and `on_done` after it; its parameters are the sections that the stage uses."""
 
     def work(sections: dict[str, Any], paths: dict[str, Path], params: dict[str, Any]) -> None:
         signals.install()  # again: prefect has just installed its own
@@ -67,9 +70,16 @@ def run_stage(stage: str, params: Mapping[str, Any], into: Path | None) -> None:
     paths = paths_of(stage, COPY, ROOT, into)
     if into is not None:
         clear_outs(stage, paths)
+    done = threading.Event()
     with prefect.tags(*_tags()), _alone(stage, used, paths):
-        flow: Callable[..., Any] = stage_flow(stage)
-        state: State[None] = flow(sections=used, paths=paths, params=dict(params), return_state=True)
+        flow: Callable[..., Any] = stage_flow(stage, done.set)
+        try:
+            state: State[None] = flow(sections=used, paths=paths, params=dict(params), return_state=True)
+        except (httpx.HTTPError, PrefectException) as error:
+            if not done.is_set():
+                raise StageError(f"{stage}: Prefect's server went away: {error}") from error
+            sys.stderr.write(f"{stage} is done; Prefect's server went away and was not told: {error}\n")
+            return
     if not state.is_completed():
         cause = state.result(raise_on_failure=False)
         raise StageError(f"{stage} failed: {type(cause).__name__}: {cause}")

@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -318,6 +319,57 @@ def test_equal_experiments_are_the_same_work_and_others_are_not() -> None:
     as_it_stands = same_work(None, {})
     assert same_work(None, {"loss.lam_cov": params["loss"]["lam_cov"]}) == as_it_stands
     assert len({as_it_stands, same_work(None, {"loss.lam_cov": 0.123}), same_work("train", {})}) == 3
+
+
+def test_only_what_passes_by_itself_is_tried_again() -> None:
+    from prefect.states import Failed
+
+    from pipeline.calls import DvcError, PassingDvcError, call_dvc
+
+    again = {
+        kind: call_dvc.retry_condition_fn(call_dvc, None, Failed(data=kind("dvc repro ended with code 255")))
+        for kind in (DvcError, PassingDvcError)
+    }
+    assert again == {DvcError: False, PassingDvcError: True}
+    assert call_dvc.retries == 3
+
+
+def test_of_two_at_the_same_resumable_work_one_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Under the driver the second ends, and dvc takes the results from its run cache; alone, it does the work then."""
+    from pipeline.env import PARENT
+    from pipeline.flows import StageError, _alone
+
+    monkeypatch.setattr("pipeline.env.STATE", tmp_path)
+    held = threading.Event()
+
+    def hold() -> None:
+        with _alone("train", {"seed": 1}, {"state": tmp_path / "train"}):
+            held.set()
+            while "waiting for another run" not in "".join(said):
+                said.append(capsys.readouterr().err)
+                time.sleep(0.01)
+
+    for parent in (None, "a-flow-run"):
+        said: list[str] = []
+        holder = threading.Thread(target=hold)
+        holder.start()
+        assert held.wait(10)
+        with _alone("train", {"seed": 2}, {"state": tmp_path / "train"}):
+            pass  # other work does not wait
+        if parent is None:
+            with _alone("train", {"seed": 1}, {"state": tmp_path / "train"}):
+                pass
+        else:
+            monkeypatch.setenv(PARENT, parent)
+            twin = _alone("train", {"seed": 1}, {"state": tmp_path / "train"})
+            with pytest.raises(StageError, match="another run has just done the same"), twin:
+                pytest.fail("the twin did the work again")
+        holder.join(10)
+        held.clear()
+    with _alone("shard", {}, {}):
+        pass  # a stage without resumable work waits for none
 
 
 def test_what_an_earlier_run_wrote_is_removed_and_what_it_read_stays(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 The tests share one clone and build on each other's results, in order.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -20,7 +21,7 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from servers import free_port
+from servers import free_port, mlflow_server
 
 from pipeline.layout import PATHS, STAGES
 from pipeline.sections import override
@@ -64,6 +65,9 @@ SMALL = {
     "train.val_scenes": 32,
     "order.scenes": 64,
 }
+
+
+LONG = {"train.epochs": 60, "train.patience": 60}  # long enough to be disturbed in the middle
 
 
 class Clone:
@@ -216,6 +220,15 @@ def _stop(process: "subprocess.Popen[bytes]") -> None:
         process.wait()
 
 
+def _kill(process: "subprocess.Popen[bytes]") -> None:
+    """kill -9 of a process and of all that it has started."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for child in psutil.Process(process.pid).children(recursive=True):
+            child.kill()
+    process.kill()
+    process.wait()
+
+
 def _start(clone: Clone, command: list[str]) -> "subprocess.Popen[bytes]":
     with (clone.root.parent / "servers.log").open("ab") as log:
         return subprocess.Popen(command, cwd=clone.root, env=clone.environment, stdout=log, stderr=log)
@@ -281,10 +294,8 @@ def test_of_two_equal_experiments_at_once_the_second_takes_the_results(clone: Cl
 
 @pytest.mark.usefixtures("server")
 def test_a_cancelled_training_stops_within_seconds_and_goes_on_later(clone: Clone) -> None:
-    epochs = 60
-    quick = {"hpo.trials": 0, "overfit.epochs": 1, "overfit.gate": False}
-    given = json.dumps(quick | {"train.epochs": epochs, "train.patience": epochs})
-    arguments = ["-p", "name=long", "-p", "target=train", "-p", f"set_params={given}"]
+    epochs = LONG["train.epochs"]
+    arguments = ["-p", "name=long", "-p", "target=train", "-p", f"set_params={json.dumps(LONG)}"]
     run_id = _begin(clone, "ablation", *arguments)
     began = time.monotonic()
     while not 0.2 * epochs < _epochs_of(clone, "long"):
@@ -306,6 +317,56 @@ def test_a_cancelled_training_stops_within_seconds_and_goes_on_later(clone: Clon
     train, _ = clone.runs("tags.dvc_exp_name = 'long' and tags.stage = 'train'")
     assert int(train.data.tags["resumed_after_epoch"]) > 0.1 * epochs
     assert train.info.status == "FINISHED"
+
+
+@pytest.mark.usefixtures("server")
+def test_a_training_goes_on_without_its_servers_and_says_what_it_holds(clone: Clone, tmp_path: Path) -> None:
+    """kill -9 of MLflow's and of Prefect's server. The same training was cancelled before: the metrics are the same."""
+    epochs = LONG["train.epochs"]
+    changes = [word for key, value in LONG.items() for word in ("--set", f"{key}={value}")]
+    command = [sys.executable, "-m", "pipeline", "train", "--into", str(tmp_path / "into"), *changes]
+    with mlflow_server(tmp_path) as mlflow:
+        client, port = MlflowClient(mlflow.uri), str(free_port())
+        before = dict(clone.environment)
+        clone.environment["MLFLOW_TRACKING_URI"] = mlflow.uri
+        clone.environment["PREFECT_CLIENT_MAX_RETRIES"] = "1"  # not a minute of them when the training has ended
+        prefect = _start(clone, ["prefect", "server", "start", "--host", "127.0.0.1", "--port", port])
+        clone.environment["PREFECT_API_URL"] = f"http://127.0.0.1:{port}/api"
+        try:
+            _wait_for(clone, ["prefect", "work-pool", "ls"])
+            training = _start(clone, command)
+            while not 0.2 * epochs < _history(client):
+                assert training.poll() is None, clone.log()[-4000:]
+                time.sleep(0.2)
+            told = _history(client)
+            mlflow.kill()
+            _kill(prefect)
+            assert training.wait(300) == 0, clone.log()[-4000:]
+            assert 0.1 * epochs < told < 0.9 * epochs
+            assert "MLflow is still away. Kept in" in clone.log()
+            assert "train is done; Prefect's server went away and was not told" in clone.log()
+            assert "nothing answers at" in clone.run(sys.executable, "-m", "pipeline", "outbox", code=1)
+            mlflow.start()
+            assert "nothing waits for MLflow" in clone.run(sys.executable, "-m", "pipeline", "outbox")
+        finally:
+            _kill(prefect)
+            clone.environment.clear()
+            clone.environment.update(before)
+        assert _history(client) == epochs
+        (run,) = client.search_runs([client.get_experiment_by_name(EXPERIMENT).experiment_id])
+        assert run.info.status == "FINISHED"
+        assert {file.path for file in client.list_artifacts(run.info.run_id)} >= {"train", "network", "model"}
+    ref = clone.run("git", "for-each-ref", "--format=%(refname)", "refs/exps/*/*/long").strip()
+    expected = json.loads(clone.run("git", "show", f"{ref}:metrics/train.json"))
+    assert json.loads((tmp_path / "into" / "metrics" / "train.json").read_text()) == expected
+
+
+def _history(client: MlflowClient, which: str = "tags.host != ''") -> int:
+    """Epochs of the newest training that this server has heard of."""
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    wanted = f"{which} and tags.stage = 'train'"
+    runs = [] if experiment is None else client.search_runs([experiment.experiment_id], wanted)
+    return len(client.get_metric_history(runs[0].info.run_id, "val/score")) if runs else 0
 
 
 def _begin(clone: Clone, deployment: str, *arguments: str) -> str:
@@ -352,11 +413,7 @@ def _experiments(clone: Clone) -> set[str]:
 
 def _epochs_of(clone: Clone, experiment: str) -> int:
     """Epochs that its training has reported."""
-    runs = clone.runs(f"tags.dvc_exp_name = '{experiment}' and tags.stage = 'train'")
-    if not runs:
-        return 0
-    client = MlflowClient(f"sqlite:///{clone.root / 'mlflow.db'}")
-    return len(client.get_metric_history(runs[0].info.run_id, "val/score"))
+    return _history(MlflowClient(f"sqlite:///{clone.root / 'mlflow.db'}"), f"tags.dvc_exp_name = '{experiment}'")
 
 
 def _processes_of(clone: Clone) -> list[str]:
