@@ -73,8 +73,12 @@ class Address:
         if self.run_id is not None or self.created is None:
             return self
         found = client.search_runs([self.experiment], f"tags.{_LOCAL} = '{self.key}'", max_results=1)
-        run = found[0] if found else client.create_run(self.experiment, **self.created)
-        return replace(self, run_id=run.info.run_id)
+        return replace(self, run_id=found[0].info.run_id) if found else self.begun(client)
+
+    def begun(self, client: MlflowClient) -> "Address":
+        """This address with its run's id, after the run is created for the first time."""
+        assert self.created is not None
+        return replace(self, run_id=client.create_run(self.experiment, **self.created).info.run_id)
 
 
 class Outbox:
@@ -118,6 +122,7 @@ class Outbox:
         except ServerAwayError as error:
             self._postpone(error)
             return False
+        self._wait, self._next_try = _FIRST_WAIT, 0.0
         return True
 
     def _sent(self, report: Report) -> bool:

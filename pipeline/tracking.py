@@ -91,7 +91,7 @@ class MlflowReporter:
 
         def create(run_id: str) -> None:
             nonlocal address
-            address = address.known(self.outbox.client)
+            address = address.begun(self.outbox.client)
 
         self.outbox.attempt(create)
         reporter = MlflowReporter(address, lambda text: self.say(f"{name}: {text}"), self.outbox.client, self.shown)
