@@ -66,12 +66,12 @@ server: setup ## a Prefect server on http://127.0.0.1:4200
 	@echo "== prefect server: http://127.0.0.1:4200 (Ctrl-C ends it)"
 	prefect server start --host 127.0.0.1 --port 4200
 
-worker: setup ## a worker for the deployments (needs make server)
+worker: setup ## a worker for the deployments, or one more (needs make server)
 	@echo "== prefect worker of the pool local (Ctrl-C ends it)"
 	PREFECT_API_URL=$(LOCAL_SERVER) prefect work-pool create local --type process --overwrite
 	PREFECT_API_URL=$(LOCAL_SERVER) prefect worker start --pool local
 
-deploy: setup ## register pipeline/end-to-end and pipeline/ablation (needs make server)
+deploy: setup ## register the deployments of prefect.yaml (needs make server)
 	@echo "== prefect deploy"
 	PREFECT_API_URL=$(LOCAL_SERVER) prefect work-pool create local --type process --overwrite
 	PREFECT_API_URL=$(LOCAL_SERVER) prefect --no-prompt deploy --all

@@ -20,7 +20,7 @@ from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
 from pipeline.env import PARENT, ROOT, child_environment
-from pipeline.flows import DONE_ELSEWHERE
+from pipeline.flows import DONE_ELSEWHERE, NO_PREFECT
 from pipeline.layout import STAGES
 from pipeline.sections import override, typed_sections
 from risloc.params import ParamError, read_yaml
@@ -30,7 +30,10 @@ __all__ = ["DvcError", "PassingDvcError", "call_dvc", "dvc_command", "execution"
 _GRACE_SECONDS = 20.0
 _RETRY_SECONDS = [5.0, 20.0, 60.0]
 _LAST_LINES = 60
-_PASSING = ("is busy, it is being blocked by", "Unable to acquire lock", "nothing answers at", "Failed to reach API")
+_PASSING = (
+    *("is busy, it is being blocked by", "Unable to acquire lock"),  # dvc
+    *("nothing answers at", NO_PREFECT, DONE_ELSEWHERE),  # a stage
+)
 _RUNNER = r"serial|(threads|processes|dask):[1-9][0-9]*|dask:tcp://[\w.:\[\]-]+:[0-9]+"
 _STUDY = r"[a-z][a-z0-9+]*://\S+"
 
@@ -148,7 +151,7 @@ def call_dvc(command: list[str], environment: Mapping[str, str]) -> str | None:
         _end(child)
         raise
     if code:
-        passing = any(word in text for text in said[-_LAST_LINES:] for word in (*_PASSING, DONE_ELSEWHERE))
+        passing = any(word in text for text in said[-_LAST_LINES:] for word in _PASSING)
         kind = PassingDvcError if passing else DvcError
         raise kind(f"dvc {' '.join(command)} ended with code {code}; its last lines above say why")
     found = re.search(r"^Ran experiment\(s\): (\S+)", "".join(said), re.MULTILINE)

@@ -27,7 +27,7 @@ from pipeline.sections import sections_of, stage_function, typed_sections
 from pipeline.storage import study_storage
 from pipeline.tracking import dependency_checksums, stage_run
 
-__all__ = ["DONE_ELSEWHERE", "StageError", "run_stage", "stage_flow"]
+__all__ = ["DONE_ELSEWHERE", "NO_PREFECT", "StageError", "run_stage", "stage_flow"]
 
 
 def stage_flow(stage: str, on_done: Callable[[], object]) -> Flow[..., None]:
@@ -47,6 +47,7 @@ def stage_flow(stage: str, on_done: Callable[[], object]) -> Flow[..., None]:
     return prefect.flow(name=stage, flow_run_name=_run_name(stage), validate_parameters=False)(work)
 
 
+NO_PREFECT = "Prefect's server does not answer"
 DONE_ELSEWHERE = "another run has just done the same; dvc takes it from its run cache when it is called again"
 
 
@@ -75,9 +76,9 @@ def run_stage(stage: str, params: Mapping[str, Any], into: Path | None) -> None:
         flow: Callable[..., Any] = stage_flow(stage, done.set)
         try:
             state: State[None] = flow(sections=used, paths=paths, params=dict(params), return_state=True)
-        except (httpx.HTTPError, PrefectException) as error:
+        except (httpx.HTTPError, PrefectException, RuntimeError) as error:  # the stage's own are in the state
             if not done.is_set():
-                raise StageError(f"{stage}: Prefect's server went away: {error}") from error
+                raise StageError(f"{stage}: {NO_PREFECT}: {error}") from error
             sys.stderr.write(f"{stage} is done; Prefect's server went away and was not told: {error}\n")
             return
     if not state.is_completed():

@@ -1,6 +1,7 @@
 """The plumbing, part by part: sections, overrides, paths, presets, the reporters, the driver's command, signals."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -142,6 +143,15 @@ def test_the_command_line_takes_a_preset(repository: Path, tmp_path: Path, argum
     assert done.stderr.startswith(f"params.yaml: {message}")
     assert done.stderr.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_a_stage_says_that_prefect_does_not_answer(repository: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pipeline", "simulate", "--into", str(tmp_path)]
+    environment = os.environ | {"PREFECT_API_URL": "http://127.0.0.1:9/api"}
+    done = subprocess.run(command, cwd=repository, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("simulate: Prefect's server does not answer: Failed to reach API at http://127.0.0.1:9/api")
 
 
 def test_driver_checks_before_it_runs_anything(monkeypatch: pytest.MonkeyPatch) -> None:
