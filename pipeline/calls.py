@@ -110,7 +110,6 @@ def _may_pass(task: object, run: TaskRun, state: State[Any]) -> bool:
 
 @prefect.task(
     name="dvc",
-    task_run_name="dvc {command}",
     cache_policy=NO_CACHE,
     retries=len(_RETRY_SECONDS),
     retry_delay_seconds=_RETRY_SECONDS,

@@ -37,11 +37,9 @@ def stage_flow(stage: str, on_done: Callable[[], object]) -> Flow[..., None]:
         signals.install()  # again: prefect has just installed its own
         with stage_run(stage, params, get_run_logger().info) as report, _execution(stage) as how:
             stage_function(stage)(**typed_sections(stage, params), **paths, **how, report=report)
-        table(
-            "metrics",
-            rows_of(json.loads(paths["metrics"].read_text(encoding="utf-8"))),
-            f"{stage}: {paths['metrics'].name}",
-        )
+        on_done()
+        values = json.loads(paths["metrics"].read_text(encoding="utf-8"))
+        table("metrics", rows_of(values), f"{stage}: {paths['metrics'].name}")
 
     work.__doc__ = stage_function(stage).__doc__
     return prefect.flow(name=stage, flow_run_name=_run_name(stage), validate_parameters=False)(work)

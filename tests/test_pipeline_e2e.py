@@ -319,7 +319,6 @@ def test_a_cancelled_training_stops_within_seconds_and_goes_on_later(clone: Clon
     assert train.info.status == "FINISHED"
 
 
-@pytest.mark.usefixtures("server")
 def test_a_training_goes_on_without_its_servers_and_says_what_it_holds(clone: Clone, tmp_path: Path) -> None:
     """kill -9 of MLflow's and of Prefect's server. The same training was cancelled before: the metrics are the same."""
     epochs = LONG["train.epochs"]
