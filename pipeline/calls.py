@@ -18,11 +18,15 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
+from sqlalchemy import make_url
 
-from pipeline.env import PARENT, ROOT, child_environment
+from pipeline.env import PARENT, ROOT, SettingError, child_environment
 from pipeline.flows import DONE_ELSEWHERE, NO_PREFECT
 from pipeline.layout import STAGES
+from pipeline.runner_setting import RUNNER, runner_setting
 from pipeline.sections import override, typed_sections
+from pipeline.storage import STUDY, study_storage
+from pipeline.torchrun import PROCESSES
 from risloc.params import ParamError, read_yaml
 
 __all__ = ["DvcError", "PassingDvcError", "call_dvc", "dvc_command", "execution", "metrics_of", "same_work"]
@@ -34,8 +38,6 @@ _PASSING = (
     *("is busy, it is being blocked by", "Unable to acquire lock"),  # dvc
     *("nothing answers at", NO_PREFECT, DONE_ELSEWHERE),  # a stage
 )
-_RUNNER = r"serial|(threads|processes|dask):[1-9][0-9]*|dask:tcp://[\w.:\[\]-]+:[0-9]+"
-_STUDY = r"[a-z][a-z0-9+]*://\S+"
 
 
 class DvcError(RuntimeError):
@@ -47,22 +49,25 @@ class PassingDvcError(DvcError):
 
 
 def execution(runner: str | None, study: str | None, processes: int | None) -> dict[str, str]:
-    """The environment variables for how the stages run, which changes no result; ParamError for what cannot work.
+    """The environment variables for how the stages run, which changes no result; SettingError for what cannot work.
 
     runner : serial, threads:N, processes:N, dask:N or dask:tcp://HOST:PORT.
-    study : the URL of the database of the hyper-parameter study.
+    study : the URL of the database of the hyper-parameter study. It holds no password, for Prefect keeps and shows the
+        parameters of its flows: the worker's own environment (RISLOC_STUDY, or PostgreSQL's PGPASSFILE) has that.
     processes : ranks of a training.
     """
-    if runner is not None and not re.fullmatch(_RUNNER, runner):
-        raise ParamError(
-            f"runner: expected serial, threads:N, processes:N, dask:N or dask:tcp://HOST:PORT, got {runner!r}"
+    given = {RUNNER: runner, STUDY: study, PROCESSES: None if processes is None else str(processes)}
+    asked = {name: value for name, value in given.items() if value is not None}
+    runner_setting(os.environ | asked)
+    url = study_storage(asked)
+    if url is not None and make_url(url).password is not None:
+        raise SettingError(
+            f"{STUDY}: expected no password among the parameters of a flow, which Prefect shows; leave `study` out and set "
+            f"{STUDY} where the worker starts, or PGPASSFILE"
         )
-    if study is not None and not re.fullmatch(_STUDY, study):
-        raise ParamError("study: expected a database URL, such as postgresql+psycopg://USER@HOST/NAME")
     if processes is not None and processes < 1:
-        raise ParamError(f"processes: expected at least 1, got {processes}")
-    given = {"RISLOC_RUNNER": runner, "RISLOC_STUDY": study, "RISLOC_PROCESSES": processes}
-    return {name: str(value) for name, value in given.items() if value is not None}
+        raise SettingError(f"{PROCESSES}: expected a whole number >= 1, got {processes}")
+    return asked
 
 
 def dvc_command(target: str | None, set_params: Mapping[str, Any], name: str | None, experiment: bool) -> list[str]:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+from collections.abc import Mapping
 
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
@@ -17,7 +18,7 @@ _EXPECTED = f"{STUDY}: expected postgresql://USER:PASSWORD@HOST:PORT/DATABASE, o
 _POSTGRESQL = ("postgres", "postgresql", "postgresql+psycopg")
 
 
-def study_storage() -> str | None:
+def study_storage(environment: Mapping[str, str] = os.environ) -> str | None:
     """The database's URL with its driver, or None for the journal. No message holds the URL, for a password is in it.
 
     Raises
@@ -25,7 +26,7 @@ def study_storage() -> str | None:
     SettingError
         The variable does not name a PostgreSQL, or its driver is not installed.
     """
-    text = os.environ.get(STUDY, "")
+    text = environment.get(STUDY, "")
     if not text:
         return None
     try:

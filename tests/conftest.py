@@ -26,7 +26,8 @@ torch.set_num_threads(1)  # small tensors: a second thread only waits
 def _isolated(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """No test sees the caller's DVC run, servers or databases, nor leaves anything there."""
     home = tmp_path_factory.getbasetemp()
-    for name in [key for key in os.environ if key.startswith(("DVC_", "PREFECT_", "MLFLOW_", "OPTUNA_"))]:
+    foreign = ("DVC_", "PREFECT_", "MLFLOW_", "OPTUNA_", "RISLOC_", "WORLD_SIZE", "RANK", "LOCAL_RANK")
+    for name in [key for key in os.environ if key.startswith(foreign)]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("PREFECT_HOME", str(home / "prefect"))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{home / 'mlflow.db'}")

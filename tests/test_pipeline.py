@@ -290,15 +290,16 @@ def test_how_stages_run_is_checked_before_anything_runs() -> None:
 
     assert execution(None, None, None) == {}
     study = "postgresql+psycopg://me@db/studies"
-    for runner in ("serial", "threads:2", "processes:16", "dask:4", "dask:tcp://10.0.0.1:8786"):
+    for runner in ("serial", "threads:2", "processes:16", "dask:4", "dask:tcp://127.0.0.1:8786"):
         assert execution(runner, study, 2) == {
             **{"RISLOC_RUNNER": runner, "RISLOC_STUDY": study, "RISLOC_PROCESSES": "2"},
         }
     for arguments, message in (
-        (("process:2", None, None), r"runner: expected serial, .*got 'process:2'"),
-        (("threads:0", None, None), r"runner: expected"),
-        ((None, "study.db", None), r"study: expected a database URL"),
-        ((None, None, 0), r"processes: expected at least 1, got 0"),
+        (("process:2", None, None), r"RISLOC_RUNNER: expected serial, .*got 'process:2'"),
+        (("threads:0", None, None), r"RISLOC_RUNNER: expected"),
+        ((None, "study.db", None), r"RISLOC_STUDY: expected postgresql://"),
+        ((None, "postgresql://me:secret@db/studies", None), r"RISLOC_STUDY: expected no password .*PGPASSFILE"),
+        ((None, None, 0), r"RISLOC_PROCESSES: expected a whole number >= 1, got 0"),
     ):
         with pytest.raises(ParamError, match=message):
             execution(*arguments)
