@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import mlflow
 from mlflow import MlflowClient
 
-from pipeline.env import ROOT
+from pipeline.env import ROOT, lock
 from pipeline.outbox import ServerAwayError, answering
 
 __all__ = ["EXPERIMENT", "experiment_of", "is_file", "page_of", "reach", "starting"]
@@ -31,7 +31,8 @@ def reach() -> MlflowClient:
     with starting():
         if not is_file(uri):
             _connect(uri)
-        return MlflowClient(uri)
+        with lock("mlflow-tables"):  # the first client of a database makes its tables: two at once break them
+            return MlflowClient(uri)
 
 
 @contextlib.contextmanager

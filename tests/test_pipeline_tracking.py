@@ -1,5 +1,6 @@
 """What MLflow holds after a run: parameters, components, tags, files, the model; and how a run ends."""
 
+import os
 import subprocess
 import sys
 import time
@@ -166,3 +167,10 @@ def test_a_run_s_page_is_on_the_server_or_where_the_file_is_shown(monkeypatch: p
     assert page_of("1", "ab") == "http://shown/#/experiments/1/runs/ab"
     mlflow.set_tracking_uri("http://tracking:5000/")
     assert page_of("1", "ab") == "http://tracking:5000/#/experiments/1/runs/ab"
+
+
+def test_processes_that_use_a_new_store_at_once_all_find_it(repository: Path, tmp_path: Path) -> None:
+    environment = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path / 'new.db'}"}
+    command = [sys.executable, "-c", "from pipeline.server import reach; reach()"]
+    using = [subprocess.Popen(command, cwd=repository, env=environment) for _ in range(3)]
+    assert [each.wait() for each in using] == [0, 0, 0]
