@@ -25,7 +25,7 @@ from pipeline.env import STATE, child_environment
 from pipeline.layout import STAGES
 from pipeline.sections import override, typed_sections
 from risloc.params import read_yaml
-from stages.fitting import source_digest
+from stages.kept import source_digest
 from stages.report import replacing
 
 REPLICATES = 3

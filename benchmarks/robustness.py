@@ -30,7 +30,7 @@ from risloc.preset_files import preset
 from risloc.scene import Scenario, Scenes
 from risloc.selection import bic_noise_order
 from risloc.simulation import simulate
-from stages.fitting import source_digest
+from stages.kept import source_digest
 from stages.report import replacing
 
 matplotlib.use("Agg")

@@ -16,7 +16,6 @@ from risloc.loss import WEIGHTS, LossConfig
 from risloc.network import HybridNetwork, NetworkConfig
 from risloc.scene import Scenario, Scenes
 from risloc.training import FirstStep, Trainer, Validation, validate
-from stages.kept import source_digest, sources
 from stages.report import Reporter
 
 matplotlib.use("Agg")
@@ -29,8 +28,6 @@ __all__ = [
     "plot_losses",
     "replicate_seed",
     "report_weights",
-    "source_digest",
-    "sources",
 ]
 
 Row = dict[str, float]

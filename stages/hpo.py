@@ -5,8 +5,6 @@ add to those there are; any number of workers may share it (`stages.study`). The
 values on held-out scenes beyond doubt, else those stay.
 """
 
-import hashlib
-import json
 import math
 import uuid
 from collections.abc import Iterator, Sequence
@@ -28,7 +26,8 @@ from risloc.scene import Scenario, Scenes
 from risloc.shards import ShardReader, batches
 from risloc.training import FitConfig, Trainer, validate
 from stages.best import Best, Tunable, apply, knobs, write_best
-from stages.fitting import Data, Log, build_network, fit_epoch, replicate_seed, report_weights, source_digest
+from stages.fitting import Data, Log, build_network, fit_epoch, replicate_seed, report_weights
+from stages.kept import work_key
 from stages.mapping import Runner
 from stages.report import Reporter, write_csv, write_json
 from stages.study import Claim, Outcome, Plan, TakenOverError, open_study
@@ -268,9 +267,8 @@ class Search:
             "default": as_mapping(self.default),
             "hpo": objective,
             "data": [self.train.checksum, self.val.checksum],
-            "source": source_digest(__name__),
         }
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+        return work_key(__name__, parts)
 
 
 @dataclass(frozen=True, kw_only=True)

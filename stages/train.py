@@ -4,8 +4,6 @@ Processes that have joined a group of torch.distributed train it together, with 
 the same inputs and the same state; rank 0 alone writes. An interrupted run is gone on with by any number of them.
 """
 
-import hashlib
-import json
 import math
 import shutil
 from collections.abc import Iterator
@@ -33,8 +31,8 @@ from stages.fitting import (
     plot_losses,
     replicate_seed,
     report_weights,
-    source_digest,
 )
+from stages.kept import work_key
 from stages.report import Reporter, write_csv, write_json
 
 __all__ = ["TrainConfig", "run"]
@@ -104,9 +102,7 @@ def run(
         scenes=len(scenes),
     )
     parts = [seed, as_mapping(scenario), as_mapping(grid), as_mapping(tuned), as_mapping(train)]
-    key = hashlib.sha256(
-        json.dumps([*parts, scenes.checksum, held.checksum, source_digest(__name__)], sort_keys=True).encode()
-    ).hexdigest()[:16]
+    key = work_key(__name__, *parts, scenes.checksum, held.checksum)
     log, best_score, best_epoch = _train(trainer, data, train, state / key, report)
     if not group.first:
         return

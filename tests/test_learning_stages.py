@@ -24,9 +24,9 @@ from risloc.scene import Scenario, Scenes
 from risloc.shards import ShardReader
 from risloc.simulation import simulate
 from risloc.training import Trainer
-from stages import hpo, overfit, train
+from stages import hpo, kept, overfit, train
 from stages.best import Best, write_best
-from stages.fitting import Data, Log, build_network, fit_epoch, replicate_seed, sources
+from stages.fitting import Data, Log, build_network, fit_epoch, replicate_seed
 from stages.hpo import HpoConfig, Knob
 from stages.mapping import SERIAL, Serial
 from stages.overfit import GateError, OverfitConfig
@@ -127,7 +127,7 @@ def tags(report: ConsoleReporter) -> dict[str, str]:
 
 @pytest.mark.parametrize("stage", ["hpo", "train"])
 def test_the_source_that_counts_is_all_that_a_stage_imports(repository: Path, stage: str) -> None:
-    found = {Path(*name.split(".")).with_suffix(".py") for name in sources(f"stages.{stage}")}
+    found = {Path(*name.split(".")).with_suffix(".py") for name in kept.sources(f"stages.{stage}")}
     assert found == house.closure(repository, Path("stages") / f"{stage}.py")
 
 
@@ -281,7 +281,7 @@ class TestHpo:
         self, easy: Scenario, shard_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         run_hpo(easy, shard_dir, tmp_path, hpo=replace(HPO, trials=1))
-        monkeypatch.setattr(hpo, "source_digest", lambda module: "another")
+        monkeypatch.setattr(kept, "source_digest", lambda module: "another")
         report = run_hpo(easy, shard_dir, tmp_path, hpo=replace(HPO, trials=1))
         assert "Trial 1/1" in lines(report)
 
