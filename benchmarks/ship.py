@@ -26,10 +26,10 @@ PRESETS = {"default": "wide", "robust": "robust"}
 """What each is trained on."""
 
 TESTS: Mapping[str, tuple[str, dict[str, object]]] = {
-    "default": ("default", {"data.test_per_cell": 100, "data.test_snr_db": [0.0, 5.0, 10.0, 15.0, 20.0]}),
-    "robust": ("robust", {"data.test_per_cell": 84, "data.test_snr_db": [0.0, 10.0, 20.0, 30.0]}),
+    "default": ("default", {"data.test_per_cell": 200, "data.test_snr_db": [0.0, 5.0, 10.0, 15.0, 20.0]}),
+    "robust": ("robust", {"data.test_per_cell": 167, "data.test_snr_db": [0.0, 10.0, 20.0, 30.0]}),
 }
-"""The preset that each is tested on, and what differs there from params.yaml: 500 scenes an SNR."""
+"""The preset that each is tested on, and what differs there from params.yaml: 1000 scenes an SNR."""
 
 TRAINING: dict[str, object] = {
     "hpo.trials": 0,
