@@ -48,9 +48,10 @@ def write_shard(
     scenes = scenes_of(arrays, scenario.code_bits)
     stored = {name: arrays[name] for name in layout(scenario)} | {FACTOR: true_factor(scenario, scenes)}
     with h5py.File(path.name, "w", driver="core", backing_store=False, track_order=False) as file:
+        held = []  # HDF5 gives a dataset its room when its last handle is freed: all of them at one moment, not at Python's
         for name, array in stored.items():
             chunks = (min(chunk, len(array)), *array.shape[1:])
-            file.create_dataset(name, data=array, chunks=chunks, track_times=False)
+            held.append(file.create_dataset(name, data=array, chunks=chunks, track_times=False))
         file.attrs["schema"] = SCHEMA
         file.attrs["scenario"] = json.dumps(as_mapping(scenario), sort_keys=True)
         file.attrs["seed"], file.attrs["split"] = seed, split

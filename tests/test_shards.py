@@ -106,6 +106,20 @@ def test_a_second_writing_gives_the_same_bytes(folder, scenes, tmp_path):
         assert (tmp_path / path.name).read_bytes() == path.read_bytes()
 
 
+def test_the_bytes_do_not_depend_on_when_python_frees_a_dataset(folder, scenes, tmp_path, monkeypatch):
+    """HDF5 gives it its room when its last handle is gone: here none goes before the file does."""
+    held, create = [], h5py.File.create_dataset
+
+    def create_and_hold(file, *args, **kwargs):
+        held.append(create(file, *args, **kwargs))
+        return held[-1]
+
+    monkeypatch.setattr(h5py.File, "create_dataset", create_and_hold)
+    write_all(tmp_path, *scenes)
+    for path in sorted(folder.iterdir()):
+        assert (tmp_path / path.name).read_bytes() == path.read_bytes()
+
+
 def test_a_tenth_of_the_covariances(scenario, tmp_path):
     """At the default scenario, all datasets but H take under an eighth of N x N complex64 covariances."""
     arrays = arrays_of(simulate(scenario, seed=1, split="val", start=0, stop=128), scenario.code_bits)
