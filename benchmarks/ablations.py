@@ -24,9 +24,9 @@ from benchmarks.ablations_page import BASE, MEASURES, NOMP, page
 from pipeline.env import STATE, child_environment
 from pipeline.layout import STAGES
 from pipeline.sections import override, typed_sections
+from risloc.files import replacing
 from risloc.params import read_yaml
 from stages.kept import source_digest
-from stages.report import replacing
 
 REPLICATES = 3
 COMMON: dict[str, object] = {

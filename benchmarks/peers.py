@@ -13,8 +13,8 @@ from pathlib import Path
 
 from benchmarks.peers_page import page
 from benchmarks.stages_into import run_stages
+from risloc.files import replacing
 from risloc.params import read_yaml
-from stages.report import replacing
 from stages.tables import Row
 
 PRESET = "ula_coherent"

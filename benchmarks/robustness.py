@@ -20,6 +20,7 @@ import torch
 
 from pipeline.sections import override
 from risloc.checkpoint import SHIPPED, load_checkpoint, shipped_checkpoint
+from risloc.files import replacing
 from risloc.geometry import location_of, position_of
 from risloc.learnt_order import learnt_order
 from risloc.localise import Localiser, Rule, SearchConfig
@@ -31,7 +32,6 @@ from risloc.scene import Scenario, Scenes
 from risloc.selection import bic_noise_order
 from risloc.simulation import simulate
 from stages.kept import source_digest
-from stages.report import replacing
 
 matplotlib.use("Agg")
 

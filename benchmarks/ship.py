@@ -18,9 +18,9 @@ from typing import Any
 
 from benchmarks.stages_into import run_stages
 from risloc.checkpoint import SHIPPED, load_checkpoint
+from risloc.files import replacing
 from risloc.params import as_mapping
 from stages.labels import RULES, method_of
-from stages.report import replacing
 
 PRESETS = {"default": "wide", "robust": "robust"}
 """What each is trained on."""

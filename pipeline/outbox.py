@@ -8,6 +8,7 @@ answer was lost is simply sent again.
 import contextlib
 import hashlib
 import json
+import os
 import shutil
 import time
 import uuid
@@ -21,9 +22,11 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from requests import RequestException
+from sqlalchemy.exc import OperationalError
 
 from pipeline import env
-from stages.report import replacing
+from risloc.files import DiskFullError, full, writing
+from stages.report import write_text
 
 __all__ = ["Address", "Outbox", "ServerAwayError", "answering", "deliver_all", "now"]
 
@@ -39,15 +42,19 @@ class ServerAwayError(RuntimeError):
 
 @contextlib.contextmanager
 def answering() -> Iterator[None]:
-    """Raise ServerAwayError for what MLflow raises when its server is away; its other errors are left as they are."""
+    """Raise ServerAwayError for what MLflow raises when its server is away, or its disk full; other errors are left."""
     try:
         yield
-    except RequestException as error:
+    except (RequestException, OperationalError) as error:
         raise ServerAwayError(_first_line(error)) from error
     except MlflowException as error:
         if error.error_code in _AWAY:
             raise ServerAwayError(_first_line(error)) from error
         raise
+    except OSError as error:
+        if full(error) is None:
+            raise
+        raise ServerAwayError(_first_line(error)) from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,14 +108,25 @@ class Outbox:
         return self.waiting and time.monotonic() < self._next_try
 
     def send(self, report: Report) -> None:
-        """Send a report after those that wait, or keep it; of a report that is a file, a copy."""
+        """Send a report after those that wait, or keep it; of a report that is a file, a copy.
+
+        Raises
+        ------
+        risloc.files.DiskFullError
+            It can be neither sent nor kept. Those that wait still do.
+        """
         if self._sent(report):
             return
         if report["kind"] == "file":
             source = Path(report["path"])
-            place = self.room() / source.name
-            (shutil.copytree if source.is_dir() else shutil.copy2)(source, place)
-            report = report | {"path": str(place.relative_to(_folder()))}
+            room = self.room()
+            try:
+                with writing(room):
+                    (shutil.copytree if source.is_dir() else shutil.copy2)(source, room / source.name)
+            except DiskFullError:
+                shutil.rmtree(room)
+                raise
+            report = report | {"path": str((room / source.name).relative_to(_folder()))}
         self.keep(report)
 
     def attempt(self, call: Callable[[str], None]) -> bool:
@@ -137,9 +155,8 @@ class Outbox:
     def keep(self, report: Report) -> None:
         """Keep a report until the server is back."""
         with _locked(self.path):
-            head = [] if self.path.exists() else [_head(self.address, self.client)]
-            with self.path.open("a", encoding="utf-8") as file:
-                file.writelines(f"{line}\n" for line in [*head, json.dumps(report)])
+            head = [] if _lines(self.path) else [_head(self.address, self.client)]
+            _append(self.path, [*head, json.dumps(report)])
 
     def flush(self) -> bool:
         """Send what waits; whether nothing is left."""
@@ -196,7 +213,10 @@ def _deliver(path: Path, client: MlflowClient, say: Callable[[str], None]) -> in
     with _locked(path):
         if not path.exists():
             return 0
-        head, *lines = path.read_text(encoding="utf-8").splitlines()
+        head, *lines = _lines(path) or [""]
+        if not head:
+            path.unlink()
+            return 0
         described = json.loads(head)
         if described["server"] != _server(client):
             return 0
@@ -212,8 +232,8 @@ def _deliver(path: Path, client: MlflowClient, say: Callable[[str], None]) -> in
                     _put_aside(path, line, error, say)
                 done += 1
         except ServerAwayError:
-            with replacing(path) as temporary:
-                temporary.write_text("\n".join([_head(address, client), *lines[done:]]) + "\n", encoding="utf-8")
+            if done or address != Address(**described["address"]):
+                write_text(path, "\n".join([_head(address, client), *lines[done:]]) + "\n")
             raise
         path.unlink()
         shutil.rmtree(_folder() / address.key, ignore_errors=True)
@@ -222,8 +242,7 @@ def _deliver(path: Path, client: MlflowClient, say: Callable[[str], None]) -> in
 
 def _put_aside(path: Path, line: str, error: Exception, say: Callable[[str], None]) -> None:
     refused = path.with_suffix(".refused")
-    with refused.open("a", encoding="utf-8") as file:
-        file.write(f"{line}\n")
+    _append(refused, [line])
     say(f"MLflow refuses a report that had waited ({_first_line(error)}); it is put aside in {refused}")
 
 
@@ -267,8 +286,27 @@ def _server(client: MlflowClient) -> str:
 
 def _kept(path: Path) -> list[Report]:
     with _locked(path):
-        lines = path.read_text(encoding="utf-8").splitlines()[1:] if path.exists() else []
-    return [json.loads(line) for line in lines]
+        return [json.loads(line) for line in _lines(path)[1:]]
+
+
+def _lines(path: Path) -> list[str]:
+    """The whole lines of a file, if it is there: one that a writer has not finished is none."""
+    return path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
+
+
+def _append(path: Path, lines: list[str]) -> None:
+    """Add lines to a file, after its whole ones; DiskFullError, and they stay as they were."""
+    end = path.read_bytes().rfind(b"\n") + 1 if path.exists() else 0
+    try:
+        with writing(path), path.open("ab") as file:
+            file.truncate(end)
+            file.write("".join(f"{line}\n" for line in lines).encode())
+    except DiskFullError:
+        if end:
+            os.truncate(path, end)
+        else:
+            path.unlink(missing_ok=True)
+        raise
 
 
 def _contents(reports: list[Report]) -> str:

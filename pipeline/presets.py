@@ -6,10 +6,10 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from pipeline.env import COPY
+from risloc.files import replacing
 from risloc.params import build
 from risloc.preset_files import preset
 from risloc.scene import Scenario
-from stages.report import replacing
 
 __all__ = ["PRESETS", "write_preset"]
 

@@ -42,6 +42,11 @@ def starting() -> Iterator[None]:
         with answering():
             yield
     except ServerAwayError as error:
+        if is_file(mlflow.get_tracking_uri()):
+            raise ServerAwayError(
+                f"MLFLOW_TRACKING_URI: cannot record in {_shown(mlflow.get_tracking_uri())} ({error}); free some space "
+                "there, or name another store"
+            ) from error
         raise ServerAwayError(
             f"MLFLOW_TRACKING_URI: nothing answers at {_shown(mlflow.get_tracking_uri())} ({error}); start the "
             "tracking server, or unset the variable to record in mlflow.db of this repository"

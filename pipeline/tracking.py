@@ -25,6 +25,7 @@ from pipeline.outbox import Address, Outbox, deliver_all, now
 from pipeline.portable import PortableModel
 from pipeline.server import EXPERIMENT, experiment_of, is_file, page_of, reach, starting
 from pipeline.signals import on_stop
+from risloc.files import DiskFullError
 from risloc.params import flatten
 from stages.report import Reporter, shown_progress
 
@@ -163,8 +164,9 @@ def _ended(reporter: MlflowReporter) -> Iterator[MlflowReporter]:
         try:
             yield reporter
         except BaseException:
-            end("FAILED")
-            reporter.outbox.close()
+            with contextlib.suppress(DiskFullError):  # what ended the block is what is to be told
+                end("FAILED")
+                reporter.outbox.close()
             raise
         end("FINISHED")
         reporter.outbox.close()

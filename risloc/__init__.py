@@ -12,6 +12,7 @@ _SUBMODULES = (
     frozenset({"ahead", "channel", "checkpoint", "codebook", "coordinates", "covariance", "crb", "device"})
     | frozenset(
         {
+            "files",
             "fresh",
             "geometry",
             "grid",

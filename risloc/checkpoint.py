@@ -1,15 +1,15 @@
 """A checkpoint is a folder: model.safetensors and the config.json that rebuilds the network. Data only, loaded strictly."""
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from risloc.covariance import CovarianceConfig
+from risloc.files import write_bytes
 from risloc.grid import GridConfig
 from risloc.network import HybridNetwork, NetworkConfig
 from risloc.params import ParamError, as_mapping, build
@@ -39,11 +39,15 @@ class CheckpointError(ValueError):
 
 
 def save_checkpoint(folder: Path, network: HybridNetwork, extra: Mapping[str, Any]) -> None:
-    """Write the weights and their config; each file is whole or absent.
+    """Write the weights and their config; each file is whole or as it was.
 
     extra : what else travels with the weights (loss weights, data checksum, scores); must be JSON.
+
+    Raises
+    ------
+    risloc.files.DiskFullError
+        No room for one of them.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     config = {
         "schema_version": SCHEMA_VERSION,
         "scenario": as_mapping(network.scenario),
@@ -53,12 +57,8 @@ def save_checkpoint(folder: Path, network: HybridNetwork, extra: Mapping[str, An
         "extra": dict(extra),
     }
     weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
-    part = folder / "model.safetensors.part"
-    save_file(weights, part)
-    os.replace(part, folder / "model.safetensors")
-    part = folder / "config.json.part"
-    part.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    os.replace(part, folder / "config.json")
+    write_bytes(folder / "model.safetensors", save(weights))
+    write_bytes(folder / "config.json", (json.dumps(config, indent=2, sort_keys=True) + "\n").encode())
 
 
 def load_checkpoint(folder: Path) -> tuple[HybridNetwork, dict[str, Any]]:

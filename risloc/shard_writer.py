@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 
 from risloc.covariance import true_covariance
+from risloc.files import replacing
 from risloc.geometry import polar_of
 from risloc.params import as_mapping
 from risloc.records import layout, scenes_of
@@ -42,8 +43,8 @@ def write_shard(
 
     Raises
     ------
-    OSError
-        The file could not be written (a full disk, say); nothing is left of it.
+    risloc.files.DiskFullError
+        No room for the file; nothing is left of it.
     """
     scenes = scenes_of(arrays, scenario.code_bits)
     stored = {name: arrays[name] for name in layout(scenario)} | {FACTOR: true_factor(scenario, scenes)}
@@ -65,21 +66,10 @@ def write_shard(
 
 
 def _write_whole(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f"{path.name}.part")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise OSError(
-            error.errno,
-            f"{path}: {error.strerror} after {len(content)} bytes were to be written; nothing is left of it. "
-            "Free some space (or move data/) and run `dvc repro shard` again",
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)

@@ -18,12 +18,13 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from risloc.covariance import FactoredCovariance, true_covariance
 from risloc.device import half_precision
+from risloc.files import write_bytes
 from risloc.geometry import location_of, position_of
 from risloc.loss import (
     TERMS,
@@ -227,7 +228,13 @@ class Trainer:
         self.average.update_parameters(self.network)
 
     def save(self, path: Path, extra: Mapping[str, Any]) -> None:
-        """Everything needed to go on with the same result, and `extra` (JSON), as safetensors; whole or not at all."""
+        """Everything needed to go on with the same result, and `extra` (JSON), as safetensors; whole or not at all.
+
+        Raises
+        ------
+        risloc.files.DiskFullError
+            No room; what was there before is as it was.
+        """
         tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
         tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
         for index, slots in self.optimizer.state_dict()["state"].items():
@@ -238,13 +245,8 @@ class Trainer:
             "step": self.scheduler.last_epoch,
             "extra": dict(extra),
         }
-        part = path.with_suffix(".part")
-        save_file(
-            {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()},
-            part,
-            {"scalars": json.dumps(scalars)},
-        )
-        part.replace(path)
+        plain = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
+        write_bytes(path, save(plain, {"scalars": json.dumps(scalars)}))
 
     def load(self, path: Path) -> dict[str, Any]:
         """Go on from `save`; returns its `extra`."""

@@ -12,6 +12,7 @@ from pathlib import Path
 import yaml
 
 from risloc.covariance import CovarianceConfig
+from risloc.files import write_bytes
 from risloc.loss import WEIGHTS, LossConfig
 from risloc.network import NetworkConfig
 from risloc.params import ParamError, as_mapping, build, param, read_yaml
@@ -84,9 +85,8 @@ def apply(tunable: Tunable, best: Best) -> Tunable:
 
 
 def write_best(path: Path, best: Best) -> None:
-    """Write best.yaml."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(yaml.safe_dump(as_mapping(best), sort_keys=False), encoding="utf-8")
+    """Write best.yaml, whole or not at all."""
+    write_bytes(path, yaml.safe_dump(as_mapping(best), sort_keys=False).encode())
 
 
 def read_best(path: Path) -> Best:

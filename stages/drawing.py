@@ -18,6 +18,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
+from risloc.files import write_bytes
 from stages.labels import Method, chosen
 from stages.tables import Row, number
 
@@ -170,5 +171,5 @@ def save(figures: Mapping[str, Figure], folder: Path) -> dict[str, Path]:
     """Write each as ``name.png`` in the folder; the paths by name."""
     paths = {name: folder / f"{name}.png" for name in figures}
     for name, figure in figures.items():
-        paths[name].write_bytes(png(figure))
+        write_bytes(paths[name], png(figure))
     return paths

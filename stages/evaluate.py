@@ -20,7 +20,7 @@ from stages.methods import K_RULES, METHODS
 from stages.model_order import k_accuracy
 from stages.page import facts_of, page
 from stages.paired import paired
-from stages.report import Reporter, replacing, write_csv, write_json
+from stages.report import Reporter, write_csv, write_json, write_text
 from stages.resolution import resolution
 from stages.scores import Collection
 from stages.scoring import Scoring, score_all
@@ -126,10 +126,9 @@ def run(
         figures["spectrum"] = evaluate_report / "spectrum.png"
         scene = reader.read(slice(shown, shown + 1))
         plot_spectrum(scene, Localiser(scenario, search), network, figures["spectrum"])
-        with replacing(evaluate_report / "page.html") as temporary:
-            settings = as_mapping(evaluate) | {"search": as_mapping(search)}
-            facts = facts_of(seed, reader, network, trained, folder, settings)
-            temporary.write_text(page(subject, figures, facts, evaluate.confidence), encoding="utf-8")
+        settings = as_mapping(evaluate) | {"search": as_mapping(search)}
+        facts = facts_of(seed, reader, network, trained, folder, settings)
+        write_text(evaluate_report / "page.html", page(subject, figures, facts, evaluate.confidence))
         flat = flat_metrics(tables["by_snr"])
         write_json(metrics, flat)
     report.metrics({key: value for key, value in flat.items() if value is not None})

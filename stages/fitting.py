@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from risloc.covariance import CovarianceConfig
+from risloc.files import replacing
 from risloc.grid import GridConfig
 from risloc.loss import WEIGHTS, LossConfig
 from risloc.network import HybridNetwork, NetworkConfig
@@ -150,7 +151,8 @@ def plot_losses(curves: Mapping[str, Sequence[Row]], path: Path) -> None:
         axis.grid(True, alpha=0.3)
     axes[0].set_ylabel("weighted loss component")
     axes[0].legend(fontsize="small", ncols=2)
-    figure.savefig(path, dpi=110)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=110)
 
 
 # Okabe and Ito's colours, told apart by people with any colour vision.

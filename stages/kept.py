@@ -14,6 +14,8 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from risloc.files import writing
+
 __all__ = ["kept", "publish", "source_digest", "sources", "work_key"]
 
 
@@ -28,18 +30,23 @@ def kept(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
 
     It is removed when the block ends well. Whatever else ends the block, or the process, leaves it to the next run.
     say : gets a line where another process is at the same work, and this one waits.
+
+    Raises
+    ------
+    risloc.files.DiskFullError
+        No room for the work; its message names a file of it.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with _held(folder.with_name(f"{folder.name}.lock"), say):
+    with writing(folder), _held(folder.with_name(f"{folder.name}.lock"), say):
         folder.mkdir(exist_ok=True)
+        _sweep(folder)
         yield
         shutil.rmtree(folder)
 
 
 def publish(made: Path, target: Path) -> None:
     """Put the folder `made` in the place of `target`, at once; across file systems it is copied beside it first."""
-    for half_written in made.rglob("*.part"):
-        half_written.unlink(missing_ok=True)
+    _sweep(made)
     target.parent.mkdir(parents=True, exist_ok=True)
     beside = target.with_name(f".{target.name}.part")
     shutil.rmtree(beside, ignore_errors=True)
@@ -50,6 +57,12 @@ def publish(made: Path, target: Path) -> None:
         beside.replace(target)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what a writer that was killed had half written: it takes up room, and is nobody's."""
+    for half_written in folder.rglob("*.part"):
+        half_written.unlink(missing_ok=True)
 
 
 def sources(module: str) -> dict[str, str]:

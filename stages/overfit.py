@@ -18,7 +18,7 @@ from risloc.scene import Scenario, Scenes
 from risloc.shards import ShardReader
 from risloc.training import FitConfig, Trainer, Validation, validate
 from stages.fitting import Data, Log, Row, build_network, fit_epoch, plot_losses, replicate_seed, report_weights
-from stages.report import Reporter, write_csv, write_json
+from stages.report import Reporter, write_csv, write_json, write_text
 
 __all__ = ["GateError", "OverfitConfig", "Verdict", "judge", "run"]
 
@@ -170,8 +170,7 @@ def _fit(trainer: Trainer, schedule: str, fixed: Scenes, fresh: Scenes, overfit:
 def _write(
     verdicts: list[Verdict], curves: dict[str, list[Row]], log: Log, folder: Path, metrics: Path, report: Reporter
 ) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "log.txt").write_text("\n".join(log.lines) + "\n", encoding="utf-8")
+    write_text(folder / "log.txt", "\n".join(log.lines) + "\n")
     write_csv(folder / "losses.csv", [{"schedule": name, **row} for name, rows in curves.items() for row in rows])
     plot_losses(curves, folder / "losses.png")
     summary = {

@@ -3,7 +3,6 @@
 import contextlib
 import csv
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,7 +14,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-__all__ = ["ConsoleReporter", "Record", "Reporter", "replacing", "shown_progress", "write_csv", "write_json"]
+from risloc.files import replacing, write_bytes
+
+__all__ = ["ConsoleReporter", "Record", "Reporter", "shown_progress", "write_csv", "write_json", "write_text"]
 
 Record = tuple[str, object]
 _SECONDS_BETWEEN_LINES = 10.0
@@ -124,23 +125,14 @@ def shown_progress(total: int, what: str, line: Callable[[str], None]) -> Iterat
         line(f"{what}: {done} in {took:.1f} s ({done / took:.3g}/s)")
 
 
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` to write to; it takes the place of `path` only when the block ends well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+def write_text(path: Path, text: str) -> None:
+    """Write `text` as UTF-8, whole or not at all."""
+    write_bytes(path, text.encode())
 
 
 def write_json(path: Path, values: Mapping[str, object]) -> None:
     """Write `values` as JSON, whole or not at all; ValueError for NaN or infinity (JSON has none: write null)."""
-    text = json.dumps(values, indent=2, allow_nan=False) + "\n"
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_text(path, json.dumps(values, indent=2, allow_nan=False) + "\n")
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, object]]) -> None:

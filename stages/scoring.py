@@ -10,6 +10,7 @@ import torch
 
 from risloc.checkpoint import load_checkpoint
 from risloc.crb import prior_deviation
+from risloc.files import replacing
 from risloc.localise import Localiser, SearchConfig
 from risloc.network import HybridNetwork
 from risloc.scene import Scenario, Scenes
@@ -18,7 +19,7 @@ from stages.covariances import covariance_scores
 from stages.mapping import Runner
 from stages.methods import Seen, model_orders, run_methods
 from stages.one_thread import one_thread
-from stages.report import Reporter, replacing
+from stages.report import Reporter
 from stages.scores import Collection, score_bound
 
 __all__ = ["Batch", "Scoring", "score_all", "score_batch"]

@@ -9,6 +9,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from risloc.files import replacing
 from risloc.params import as_mapping
 from risloc.records import Arrays
 from risloc.scene import Scenario
@@ -18,7 +19,7 @@ from risloc.validation import SceneError, validate
 from stages.kept import kept, publish, work_key
 from stages.mapping import SERIAL, Runner
 from stages.one_thread import one_thread
-from stages.report import Reporter, replacing, write_json
+from stages.report import Reporter, write_json
 from stages.simulate import block_paths, load_block, manifest
 
 __all__ = ["pack", "run"]

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from risloc.channel import effective_rank
+from risloc.files import replacing
 from risloc.params import ParamError, as_mapping, param
 from risloc.records import Arrays, arrays_of, digest
 from risloc.scene import Scenario, Scenes
@@ -18,7 +19,7 @@ from risloc.simulation import simulate
 from stages.kept import kept, publish, work_key
 from stages.mapping import SERIAL, Runner
 from stages.one_thread import one_thread
-from stages.report import Reporter, replacing, write_json
+from stages.report import Reporter, write_json
 
 __all__ = ["DataConfig", "Job", "Stretch", "block_paths", "draw_stretch", "load_block", "manifest", "run", "stretches"]
 

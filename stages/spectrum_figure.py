@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
+from risloc.files import write_bytes
 from risloc.geometry import polar_of
 from risloc.localise import Localiser
 from risloc.network import HybridNetwork
@@ -51,7 +52,7 @@ def plot_spectrum(scene: Scenes, localiser: Localiser, network: HybridNetwork, p
     axes[0].legend(fontsize=8, loc="upper left")
     snr = float(scene.truth.snr_db[0])
     figure.suptitle(f"R_blend, K = {int(scene.truth.count[0])}, SNR {snr:g} dB", fontsize=10)
-    path.write_bytes(png(figure))
+    write_bytes(path, png(figure))
 
 
 def _slice(

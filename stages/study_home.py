@@ -24,6 +24,8 @@ from optuna.storages.journal._file import BaseJournalFileLock
 from optuna.trial import TrialState
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 
+from risloc.files import writing
+
 __all__ = ["GRACE", "HEARTBEAT", "Home", "StudyError", "check_database", "home_of", "patient"]
 
 HEARTBEAT = 5  # s between two signs of life in a database
@@ -117,7 +119,7 @@ class _Journal:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         journal = folder / "study.log"
-        self.storage = JournalStorage(JournalFileBackend(str(journal), _Append(journal)))
+        self.storage = JournalStorage(_JournalFile(journal))
 
     @contextlib.contextmanager
     def exclusive(self, name: str) -> Iterator[None]:
@@ -146,6 +148,19 @@ class _Journal:
     def alive(self, trial_id: int) -> AbstractContextManager[None]:
         """Nothing: the process itself is the sign of life."""
         return contextlib.nullcontext()
+
+
+class _JournalFile(JournalFileBackend):
+    """A journal that says where there is no room for it."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(str(path), _Append(path))
+        self.path = path
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Add entries; DiskFullError, and the next who writes cuts off what there is of them."""
+        with writing(self.path):
+            super().append_logs(logs)
 
 
 class _Append(BaseJournalFileLock):

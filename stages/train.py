@@ -33,7 +33,7 @@ from stages.fitting import (
     report_weights,
 )
 from stages.kept import work_key
-from stages.report import Reporter, write_csv, write_json
+from stages.report import Reporter, write_csv, write_json, write_text
 
 __all__ = ["TrainConfig", "run"]
 
@@ -191,8 +191,7 @@ def _report_tuned(default: Tunable, chosen: Best, tuned: Tunable, report: Report
 
 def _write(log: Log, best_score: float, best_epoch: int, folder: Path, metrics: Path, report: Reporter) -> None:
     """The log, the losses and the metrics: of the epoch that is kept, the score and every validation loss."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "log.txt").write_text("\n".join(log.lines) + "\n", encoding="utf-8")
+    write_text(folder / "log.txt", "\n".join(log.lines) + "\n")
     write_csv(folder / "losses.csv", log.rows)
     plot_losses({"training": log.rows}, folder / "losses.png")
     held = {k.replace("/", "_"): v for k, v in log.rows[best_epoch - 1].items() if k.startswith("val/loss")}

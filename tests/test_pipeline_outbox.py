@@ -130,3 +130,20 @@ def test_an_outbox_of_another_server_waits_for_it(root: Path, server: MlflowServ
     assert deliver_all(MlflowClient(), print) == 0
     kept = root / ".state" / "outbox" / "ab.jsonl"
     assert server.uri not in kept.read_text(), "a tracking URI may hold a password"
+
+
+def test_what_a_killed_writer_left_of_a_line_is_no_report(root: Path) -> None:
+    client, lines = MlflowClient(), []
+    experiment = client.get_experiment_by_name(EXPERIMENT).experiment_id
+    run_id = client.create_run(experiment).info.run_id
+    outbox = Outbox(Address(key=run_id, experiment=experiment, run_id=run_id), lines.append, client)
+    outbox.keep({"kind": "batch", "tags": [("one", "1")]})
+    whole = outbox.path.read_bytes()
+    outbox.path.write_bytes(whole + b'{"kind": "batch", "ta')
+    outbox.keep({"kind": "batch", "tags": [("two", "2")]})
+    assert outbox.path.read_bytes().startswith(whole + b'{"kind": "batch", "tags"')
+    outbox.path.write_bytes(outbox.path.read_bytes() + b'{"kind"')
+    (outbox.path.parent / "begun.jsonl").write_bytes(whole[:20])
+    assert deliver_all(client, lines.append) == 0
+    assert {"one": "1", "two": "2"}.items() <= client.get_run(run_id).data.tags.items()
+    assert not list(outbox.path.parent.glob("*.jsonl"))

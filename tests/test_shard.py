@@ -215,7 +215,7 @@ def test_a_full_disk_is_a_clear_error_that_leaves_no_shards(raw, world):
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 1
     assert "File too large" in done.stderr
-    assert "Free some space" in done.stderr
+    assert "free some space and start again" in done.stderr
     assert not (raw / "shards").exists()
     assert not (raw / "shard.json").exists()
     assert not list(raw.rglob("*.part"))

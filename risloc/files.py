@@ -1,0 +1,70 @@
+"""Files that are whole or not there, whatever ends their writing: an error, a kill, a full disk."""
+
+import contextlib
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+__all__ = ["DiskFullError", "full", "replacing", "write_bytes", "writing"]
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class DiskFullError(OSError):
+    """There was no room for a file: the message says for which, on what file system, and what to do."""
+
+    def __str__(self) -> str:
+        return str(self.strerror)
+
+
+def full(error: OSError) -> int | None:
+    """The number of an error that says that there was no room; None for any other."""
+    if isinstance(error, shutil.Error):  # of a folder: (source, target, words) for each file
+        words = str(error)
+        return next((number for number in _FULL if f"[Errno {number}]" in words), None)
+    return error.errno if error.errno in _FULL else None
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Raise DiskFullError, which names `path`, where the block finds no room; other errors are left as they are."""
+    try:
+        yield
+    except DiskFullError:
+        raise
+    except OSError as error:
+        number = full(error)
+        if number is None:
+            raise
+        where = next(place for place in path.absolute().parents if os.path.ismount(place))
+        raise DiskFullError(
+            number,
+            f"{path}: {os.strerror(number)} ({where}); free some space and start again, what was finished is kept",
+        ) from error
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` to write to; it takes the place of `path` only when the block ends well.
+
+    Raises
+    ------
+    DiskFullError
+        Nothing is left of what was written, and `path` is as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with writing(path):
+            yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write `content`, whole or not at all; see `replacing`."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)

@@ -1,0 +1,63 @@
+"""Files are whole or as they were, and a want of room is told with the file, the place and the remedy."""
+
+import errno
+import pickle
+import shutil
+from pathlib import Path
+
+import pytest
+
+from risloc.files import DiskFullError, replacing, write_bytes, writing
+
+
+def test_a_file_is_replaced_whole_and_its_folder_made(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "file"
+    write_bytes(path, b"one")
+    with pytest.raises(KeyboardInterrupt):
+        _interrupted(path, KeyboardInterrupt())
+    assert path.read_bytes() == b"one"
+    write_bytes(path, b"two")
+    assert path.read_bytes() == b"two"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def _interrupted(path: Path, error: BaseException) -> None:
+    with replacing(path) as temporary:
+        temporary.write_bytes(b"half of")
+        raise error
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_no_room_is_told_with_file_place_and_remedy(tmp_path: Path, number: int) -> None:
+    path = tmp_path / "file"
+    with pytest.raises(DiskFullError) as caught:
+        _interrupted(path, OSError(number, "no room"))
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "; free some space and start again, what was finished is kept" in str(caught.value)
+    assert caught.value.errno == number
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_innermost_file_is_the_one_that_is_named(tmp_path: Path) -> None:
+    named = pytest.raises(DiskFullError, match="inner: No space left on device")
+    with named, writing(tmp_path / "outer"), writing(tmp_path / "inner"):
+        raise OSError(errno.ENOSPC, "no room")
+
+
+def test_a_folder_that_cannot_be_copied_for_want_of_room_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DiskFullError, match="target: No space left on device"), writing(tmp_path / "target"):
+        raise shutil.Error([("a", "b", str(OSError(errno.ENOSPC, "No space left on device")))])
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EACCES, "no"), OSError("no number"), shutil.Error([("a", "b", "c")])])
+def test_other_errors_are_left_as_they_are(tmp_path: Path, error: OSError) -> None:
+    with pytest.raises(type(error)) as caught, writing(tmp_path):
+        raise error
+    assert caught.value is error
+
+
+def test_the_error_comes_whole_out_of_another_process(tmp_path: Path) -> None:
+    with pytest.raises(DiskFullError) as caught, writing(tmp_path / "file"):
+        raise OSError(errno.ENOSPC, "no room")
+    there = pickle.loads(pickle.dumps(caught.value))  # noqa: S301 - our own
+    assert (type(there), str(there), there.errno) == (DiskFullError, str(caught.value), errno.ENOSPC)
