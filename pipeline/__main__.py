@@ -46,18 +46,21 @@ def _run(arguments: list[str], stage: str, into: Path | None, named: str | None,
     count = torchrun.processes(stage)
     if count > 1:
         return torchrun.launch(count, arguments)
+    code, told = 0, True
     with torchrun.joined():
         if torchrun.rank() > 0:
             torchrun.follow(stage, params, into)
             return 0
-        from pipeline.flows import StageError, run_stage
+        from pipeline.flows import PrefectAwayError, StageError, run_stage
 
         try:
-            run_stage(stage, params, into)
+            told = run_stage(stage, params, into)
         except StageError as error:
             sys.stderr.write(f"{error}\n")
-            return 1
-    return 0
+            code, told = 1, not isinstance(error, PrefectAwayError)
+    if not told:  # at the exit, Prefect would try for 7 s with each event of each task to reach a server that is gone
+        signals.leave(code)
+    return code
 
 
 def _deliver() -> int:

@@ -27,7 +27,7 @@ from pipeline.sections import sections_of, stage_function, typed_sections
 from pipeline.storage import study_storage
 from pipeline.tracking import dependency_checksums, stage_run
 
-__all__ = ["DONE_ELSEWHERE", "NO_PREFECT", "StageError", "run_stage", "stage_flow"]
+__all__ = ["DONE_ELSEWHERE", "NO_PREFECT", "PrefectAwayError", "StageError", "run_stage", "stage_flow"]
 
 
 def stage_flow(stage: str, on_done: Callable[[], object]) -> Flow[..., None]:
@@ -53,8 +53,14 @@ class StageError(RuntimeError):
     """A stage ended with an exception, which stands in the flow's log; this says which and why in one line."""
 
 
-def run_stage(stage: str, params: Mapping[str, Any], into: Path | None) -> None:
-    """Run `stage` on `params` as a flow, results under `into` or else in place.
+class PrefectAwayError(StageError):
+    """Prefect's server does not answer, so that the stage did not begin or is not whole."""
+
+
+def run_stage(stage: str, params: Mapping[str, Any], into: Path | None) -> bool:
+    """Run `stage` on `params` as a flow, results under `into` or else in place; whether Prefect's server knows.
+
+    False where the server went away while the work went on to its end.
 
     Raises
     ------
@@ -76,12 +82,13 @@ def run_stage(stage: str, params: Mapping[str, Any], into: Path | None) -> None:
             state: State[None] = flow(sections=used, paths=paths, params=dict(params), return_state=True)
         except (httpx.HTTPError, PrefectException, RuntimeError) as error:  # the stage's own are in the state
             if not done.is_set():
-                raise StageError(f"{stage}: {NO_PREFECT}: {error}") from error
+                raise PrefectAwayError(f"{stage}: {NO_PREFECT}: {error}") from error
             sys.stderr.write(f"{stage} is done; Prefect's server went away and was not told: {error}\n")
-            return
+            return False
     if not state.is_completed():
         cause = state.result(raise_on_failure=False)
         raise StageError(f"{stage} failed: {type(cause).__name__}: {cause}")
+    return True
 
 
 @contextlib.contextmanager
