@@ -30,6 +30,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTaskRunner
 
 from pipeline.runner_setting import RUNNER, RunnerSetting
+from risloc.files import full
 from stages.kept import source_digest
 from stages.mapping import SERIAL, Runner
 
@@ -58,7 +59,7 @@ _MISTAKES = (
     ImportError,
     RuntimeError,
 )
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
+_CLOSED = (errno.EROFS, errno.EACCES)
 
 
 @contextlib.contextmanager
@@ -197,7 +198,8 @@ _digest_here = lru_cache(maxsize=None)(source_digest)
 def _may_pass(task: Task[Any, Any], run: TaskRun, state: State[Any]) -> bool:
     """Whether another try may help: not where the work itself is at fault, nor where there is no room to write."""
     error = state.result(raise_on_failure=False)
-    return not isinstance(error, _MISTAKES) and not (isinstance(error, OSError) and error.errno in _FULL)
+    no_room = isinstance(error, OSError) and (full(error) is not None or error.errno in _CLOSED)
+    return not isinstance(error, _MISTAKES) and not no_room
 
 
 def _is_lost(future: _Future) -> bool:

@@ -44,9 +44,7 @@ def leave(code: int) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError):
             stream.flush()
-    for child in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            child.terminate()
+    _end_children()
     os._exit(code)
 
 
@@ -61,7 +59,12 @@ def _stop(number: int, frame: FrameType | None) -> None:
             sys.stderr.write(f"stopped by {signal.Signals(number).name}\n")
         for call in reversed(_cleanup):
             call()
-        for child in psutil.Process().children(recursive=True):
-            child.terminate()
+        _end_children()
     finally:
         os._exit(EXIT_CODE)
+
+
+def _end_children() -> None:
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.terminate()

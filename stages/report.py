@@ -10,13 +10,23 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from risloc.files import replacing, write_bytes
 
-__all__ = ["ConsoleReporter", "Record", "Reporter", "shown_progress", "write_csv", "write_json", "write_text"]
+__all__ = [
+    "ConsoleReporter",
+    "Record",
+    "Reporter",
+    "shown_progress",
+    "write_arrays",
+    "write_csv",
+    "write_json",
+    "write_text",
+]
 
 Record = tuple[str, object]
 _SECONDS_BETWEEN_LINES = 10.0
@@ -133,6 +143,12 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, values: Mapping[str, object]) -> None:
     """Write `values` as JSON, whole or not at all; ValueError for NaN or infinity (JSON has none: write null)."""
     write_text(path, json.dumps(values, indent=2, allow_nan=False) + "\n")
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write `arrays` as an .npz of plain data, whole or not at all."""
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, object]]) -> None:

@@ -10,16 +10,15 @@ import torch
 
 from risloc.checkpoint import load_checkpoint
 from risloc.crb import prior_deviation
-from risloc.files import replacing
 from risloc.localise import Localiser, SearchConfig
-from risloc.network import HybridNetwork
 from risloc.scene import Scenario, Scenes
 from risloc.shards import ShardReader
 from stages.covariances import covariance_scores
+from stages.fitting import build_network
 from stages.mapping import Runner
 from stages.methods import Seen, model_orders, run_methods
 from stages.one_thread import one_thread
-from stages.report import Reporter
+from stages.report import Reporter, write_arrays
 from stages.scores import Collection, score_bound
 
 __all__ = ["Batch", "Scoring", "score_all", "score_batch"]
@@ -79,8 +78,7 @@ def score_batch(batch: Batch) -> int:
     if not batch.file.is_file():
         with one_thread(), torch.inference_mode():
             collected = _Bench.of(batch.scoring).score(batch)
-        with replacing(batch.file) as temporary, temporary.open("wb") as file:
-            np.savez(file, allow_pickle=False, **collected.arrays())
+        write_arrays(batch.file, collected.arrays())
     return batch.stop - batch.start
 
 
@@ -93,7 +91,9 @@ class _Bench:
         self.reader = ShardReader(scoring.shards, scoring.scenario)
         self.localiser = Localiser(scoring.scenario, scoring.search)
         self.network, _ = load_checkpoint(scoring.checkpoint)
-        self.untrained = _untrained(self.network, scoring.seed)
+        net = self.network
+        configs = (net.scenario, net.covariance_config, net.grid_config, net.config)
+        self.untrained = build_network(scoring.seed + 1, *configs).eval()  # on a stream of its own
         self.prior = prior_deviation(self.localiser.domain)
 
     @classmethod
@@ -123,11 +123,3 @@ class _Bench:
 
 _MAKING = threading.Lock()
 _bench = lru_cache(maxsize=1)(_Bench)
-
-
-def _untrained(network: HybridNetwork, seed: int) -> HybridNetwork:
-    """The same architecture with weights as they are before training, on a stream of its own."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed + 1)
-        fresh = HybridNetwork(network.scenario, network.grid_config, network.covariance_config, network.config)
-    return fresh.eval()

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 
 from risloc.channel import effective_rank
-from risloc.files import replacing
 from risloc.params import ParamError, as_mapping, param
 from risloc.records import Arrays, arrays_of, digest
 from risloc.scene import Scenario, Scenes
@@ -19,7 +18,7 @@ from risloc.simulation import simulate
 from stages.kept import kept, publish, work_key
 from stages.mapping import SERIAL, Runner
 from stages.one_thread import one_thread
-from stages.report import Reporter, write_json
+from stages.report import Reporter, write_arrays, write_json
 
 __all__ = ["DataConfig", "Job", "Stretch", "block_paths", "draw_stretch", "load_block", "manifest", "run", "stretches"]
 
@@ -207,8 +206,8 @@ def _draw_block(job: Job, split: str, number: int) -> Drawn:
         sources=int(scenes.truth.count.sum()),
         ranks=effective_rank(scenes.observation.H[: max(0, _RANK_SCENES - start)]).numpy(),
     )
-    _write_arrays(block, arrays)
-    _write_arrays(known, {"digests": drawn.digests, "sources": np.array(drawn.sources), "ranks": drawn.ranks})
+    write_arrays(block, arrays)
+    write_arrays(known, {"digests": drawn.digests, "sources": np.array(drawn.sources), "ranks": drawn.ranks})
     return drawn
 
 
@@ -219,8 +218,3 @@ def _draw(job: Job, split: str, start: int, stop: int) -> Scenes:
     here = [cells[index // job.data.test_per_cell] for index in range(start, stop)]
     snr_db, count = ([cell[i] for cell in here] for i in (0, 1))
     return simulate(job.scenario, seed=job.seed, split=split, start=start, stop=stop, snr_db=snr_db, count=count)
-
-
-def _write_arrays(path: Path, arrays: Arrays) -> None:
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, allow_pickle=False, **arrays)

@@ -21,6 +21,7 @@ from learning_train import sections, small, train_there
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from safetensors import SafetensorError, safe_open
+from small_stages import small_simulation
 
 from pipeline.outbox import ServerAwayError, deliver_all
 from pipeline.sections import override, typed_sections
@@ -41,19 +42,7 @@ pytestmark = [
 NAMESPACE = ["unshare", "--user", "--map-root-user", "--mount"]
 PLENTY = 1 << 28
 BLOCKS, EPOCHS = 40, 12
-SMALL = {
-    "scenario.n_h": 4,
-    "scenario.n_v": 4,
-    "scenario.antennas": 4,
-    "scenario.snapshots": 6,
-    "scenario.K_MAX": 3,
-    "scenario.K_span": [1, 3],
-    "scenario.distance_span_m": [0.3, 1.5],
-    "data.block": 64,
-    "data.val": 64,
-    "data.test_per_cell": 1,
-    "data.train": 64 * BLOCKS,
-}
+SMALL = small_simulation(BLOCKS)
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from small_stages import small_simulation
 
 from pipeline.sections import override, typed_sections
 from risloc.params import read_yaml
@@ -19,19 +20,7 @@ from stages.report import ConsoleReporter
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 BLOCKS = 600
-SMALL = {
-    "scenario.n_h": 4,
-    "scenario.n_v": 4,
-    "scenario.antennas": 4,
-    "scenario.snapshots": 6,
-    "scenario.K_MAX": 3,
-    "scenario.K_span": [1, 3],
-    "scenario.distance_span_m": [0.3, 1.5],
-    "data.block": 64,
-    "data.val": 64,
-    "data.test_per_cell": 1,
-    "data.train": 64 * BLOCKS,
-}
+SMALL = small_simulation(BLOCKS)
 
 
 class Run:
