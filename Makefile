@@ -7,6 +7,8 @@ PYTHON ?= python3
 # An index of torch builds, such as pytorch.org names for each CUDA version; empty: whatever pip is set up to use.
 TORCH_INDEX ?=
 NAME ?=
+# The processes of the tests; a file's tests run in one of them.
+SPREAD ?= -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 STUDY ?= study
 SCENES ?= 1000
 
@@ -41,7 +43,7 @@ repro: setup ## the whole pipeline, as far as anything is due (dvc repro)
 
 test: setup ## the tests
 	@echo "== pytest"
-	pytest -m "not slow and not scale"
+	pytest $(SPREAD) -m "not slow and not scale"
 
 test-scale: setup ## the tests with a real PostgreSQL and Dask (root installs postgresql where it is missing)
 	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || { \
@@ -49,7 +51,7 @@ test-scale: setup ## the tests with a real PostgreSQL and Dask (root installs po
 	  echo "== apt-get install postgresql"; \
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends postgresql; }
 	@echo "== pytest -m scale"
-	pytest -m scale
+	pytest $(SPREAD) -m scale
 
 lint: setup ## style and types
 	@echo "== ruff, mypy"

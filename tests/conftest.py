@@ -22,6 +22,12 @@ settings.load_profile("house")
 torch.set_num_threads(1)  # small tensors: a second thread only waits
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files that run whole programs come first: shared among processes, what is long must not come last."""
+    long = {item.path for item in items if item.get_closest_marker("e2e") or item.get_closest_marker("scale")}
+    items.sort(key=lambda item: item.path not in long)
+
+
 @pytest.fixture(autouse=True)
 def _isolated(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """No test sees the caller's DVC run, servers or databases, nor leaves anything there."""

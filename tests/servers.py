@@ -1,6 +1,7 @@
 """Real servers on loopback, for the time of a test."""
 
 import contextlib
+import json
 import os
 import socket
 import subprocess
@@ -10,7 +11,9 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["MlflowServer", "free_port", "mlflow_server"]
+import psutil
+
+__all__ = ["MlflowServer", "dask_cluster", "free_port", "mlflow_server"]
 
 
 def free_port() -> int:
@@ -64,3 +67,41 @@ def mlflow_server(folder: Path, store: str | None = None) -> Iterator[MlflowServ
         yield server
     finally:
         server.kill()
+
+
+@contextlib.contextmanager
+def dask_cluster(folder: Path, repository: Path, *, workers: int, threads: int) -> Iterator[tuple[str, psutil.Popen]]:
+    """A Dask scheduler and workers of so many threads, processes that a person could have started, in the repository.
+
+    Yields the scheduler's address and the process that keeps the workers, which are its children.
+    """
+    where = folder / "scheduler.json"
+    paths = os.pathsep.join(map(str, (repository, repository / "tests")))
+    environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
+    place = ["--host", "127.0.0.1", "--no-dashboard", "--scheduler-file", str(where)]
+    kept = ["--nworkers", str(workers), "--nthreads", str(threads), "--local-directory", str(folder)]
+    commands = [["scheduler", *place, "--port", "0", "--dashboard-address", "127.0.0.1:0"], ["worker", *place, *kept]]
+    processes: list[psutil.Popen] = []
+    log = folder / "dask.log"
+    with log.open("ab") as words:
+        try:
+            for command in commands:
+                line = [sys.executable, "-m", "dask", *command]
+                processes.append(psutil.Popen(line, cwd=repository, env=environment, stdout=words, stderr=words))
+                while not (where.exists() and where.stat().st_size):
+                    assert processes[-1].poll() is None, log.read_text()[-4000:]
+                    time.sleep(0.1)
+            yield json.loads(where.read_text())["address"], processes[-1]
+        finally:
+            for process in reversed(processes):
+                end(process)
+
+
+def end(process: psutil.Popen) -> None:
+    """SIGTERM, and kill -9 for it and for all that it has started, if they are still there after 15 s."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        everyone = [process, *process.children(recursive=True)]
+        process.terminate()
+        for slow in psutil.wait_procs(everyone, 15)[1]:
+            slow.kill()
+    process.wait()

@@ -192,9 +192,12 @@ def test_a_wrong_parameter_stops_the_first_stage(clone: Clone) -> None:
     assert clone.run("git", "status", "--porcelain") == ""
 
 
+WORKER = ["prefect", "worker", "start", "--pool", "local"]
+
+
 @pytest.fixture(scope="module")
-def server(clone: Clone) -> Iterator[None]:
-    """A Prefect server and a worker; the clone's commands use them from then on."""
+def server(clone: Clone) -> "Iterator[list[subprocess.Popen[bytes]]]":
+    """A Prefect server and a worker, the last of the processes; the clone's commands use them from then on."""
     port = str(free_port())
     serve = ["prefect", "server", "start", "--host", "127.0.0.1", "--port", port]
     processes = [_start(clone, serve)]
@@ -202,8 +205,8 @@ def server(clone: Clone) -> Iterator[None]:
     try:
         _wait_for(clone, ["prefect", "work-pool", "create", "local", "--type", "process"])
         clone.run("prefect", "--no-prompt", "deploy", "--all")
-        processes.append(_start(clone, ["prefect", "worker", "start", "--pool", "local"]))
-        yield
+        processes.append(_start(clone, WORKER))
+        yield processes
     finally:
         del clone.environment["PREFECT_API_URL"]
         for process in reversed(processes):
@@ -292,15 +295,14 @@ def test_of_two_equal_experiments_at_once_the_second_takes_the_results(clone: Cl
     assert {"twin-a", "twin-b"} <= _experiments(clone)
 
 
-@pytest.mark.usefixtures("server")
-def test_a_cancelled_training_stops_within_seconds_and_goes_on_later(clone: Clone) -> None:
+def test_a_training_that_is_cancelled_or_loses_its_worker_goes_on_later(
+    clone: Clone, server: "list[subprocess.Popen[bytes]]"
+) -> None:
+    """Cancelled first; then its worker is killed (-9) with all that it has started, as when a host dies."""
     epochs = LONG["train.epochs"]
     arguments = ["-p", "name=long", "-p", "target=train", "-p", f"set_params={json.dumps(LONG)}"]
     run_id = _begin(clone, "ablation", *arguments)
-    began = time.monotonic()
-    while not 0.2 * epochs < _epochs_of(clone, "long"):
-        assert time.monotonic() - began < 300, clone.log()[-4000:]
-        time.sleep(0.5)
+    _wait_for_epoch(clone, "long", 0.2 * epochs)
     cancelled = time.monotonic()
     clone.run("prefect", "flow-run", "cancel", run_id)
     while _processes_of(clone):
@@ -309,18 +311,28 @@ def test_a_cancelled_training_stops_within_seconds_and_goes_on_later(clone: Clon
     took = time.monotonic() - cancelled
     print(f"from cancel to stopped: {took:.1f} s")
     assert took < 30, "the worker asks every ten seconds whether something was cancelled"
-    assert 0.1 * epochs < _epochs_of(clone, "long") < 0.9 * epochs
+    stopped_at = _epoch_of(clone, "long")
+    assert 0.1 * epochs < stopped_at < 0.9 * epochs
     assert _end_state(clone, run_id)["name"] == "Cancelled"
     (train,) = clone.runs("tags.dvc_exp_name = 'long' and tags.stage = 'train'")
     assert train.info.status == "KILLED"
+
+    _begin(clone, "ablation", *arguments)
+    _wait_for_epoch(clone, "long", stopped_at + 0.1 * epochs)
+    _kill(server.pop())
+    killed_at = _epoch_of(clone, "long")
+    assert stopped_at < killed_at < 0.9 * epochs
+    assert _processes_of(clone) == []
+    server.append(_start(clone, WORKER))
     assert _end_state(clone, _begin(clone, "ablation", *arguments))["name"] == "Completed"
-    train, _ = clone.runs("tags.dvc_exp_name = 'long' and tags.stage = 'train'")
-    assert int(train.data.tags["resumed_after_epoch"]) > 0.1 * epochs
-    assert train.info.status == "FINISHED"
+    last, lost, _ = clone.runs("tags.dvc_exp_name = 'long' and tags.stage = 'train'")
+    assert stopped_at <= int(lost.data.tags["resumed_after_epoch"]) <= stopped_at + 1
+    assert killed_at <= int(last.data.tags["resumed_after_epoch"]) <= killed_at + 1
+    assert last.info.status == "FINISHED"
 
 
 def test_a_training_goes_on_without_its_servers_and_says_what_it_holds(clone: Clone, tmp_path: Path) -> None:
-    """kill -9 of MLflow's and of Prefect's server. The same training was cancelled before: the metrics are the same."""
+    """kill -9 of MLflow's and of Prefect's server. The same training was stopped twice before: the metrics are the same."""
     epochs = LONG["train.epochs"]
     changes = [word for key, value in LONG.items() for word in ("--set", f"{key}={value}")]
     command = [sys.executable, "-m", "pipeline", "train", "--into", str(tmp_path / "into"), *changes]
@@ -334,10 +346,10 @@ def test_a_training_goes_on_without_its_servers_and_says_what_it_holds(clone: Cl
         try:
             _wait_for(clone, ["prefect", "work-pool", "ls"])
             training = _start(clone, command)
-            while not 0.2 * epochs < _history(client):
+            while not 0.2 * epochs < len(_history(client)):
                 assert training.poll() is None, clone.log()[-4000:]
                 time.sleep(0.2)
-            told = _history(client)
+            told = len(_history(client))
             mlflow.kill()
             _kill(prefect)
             assert training.wait(300) == 0, clone.log()[-4000:]
@@ -351,7 +363,7 @@ def test_a_training_goes_on_without_its_servers_and_says_what_it_holds(clone: Cl
             _kill(prefect)
             clone.environment.clear()
             clone.environment.update(before)
-        assert _history(client) == epochs
+        assert _history(client) == list(range(1, epochs + 1))
         (run,) = client.search_runs([client.get_experiment_by_name(EXPERIMENT).experiment_id])
         assert run.info.status == "FINISHED"
         assert {file.path for file in client.list_artifacts(run.info.run_id)} >= {"train", "network", "model"}
@@ -360,12 +372,12 @@ def test_a_training_goes_on_without_its_servers_and_says_what_it_holds(clone: Cl
     assert json.loads((tmp_path / "into" / "metrics" / "train.json").read_text()) == expected
 
 
-def _history(client: MlflowClient, which: str = "tags.host != ''") -> int:
-    """Epochs of the newest training that this server has heard of."""
+def _history(client: MlflowClient, which: str = "tags.host != ''") -> list[int]:
+    """The epochs of the newest training that this server has heard of."""
     experiment = client.get_experiment_by_name(EXPERIMENT)
     wanted = f"{which} and tags.stage = 'train'"
     runs = [] if experiment is None else client.search_runs([experiment.experiment_id], wanted)
-    return len(client.get_metric_history(runs[0].info.run_id, "val/score")) if runs else 0
+    return [value.step for value in client.get_metric_history(runs[0].info.run_id, "val/score")] if runs else []
 
 
 def _begin(clone: Clone, deployment: str, *arguments: str) -> str:
@@ -410,9 +422,17 @@ def _experiments(clone: Clone) -> set[str]:
     return set(re.findall(r"[\w-]+", clone.run("dvc", "exp", "show", "--only-changed", "--md")))
 
 
-def _epochs_of(clone: Clone, experiment: str) -> int:
-    """Epochs that its training has reported."""
-    return _history(MlflowClient(f"sqlite:///{clone.root / 'mlflow.db'}"), f"tags.dvc_exp_name = '{experiment}'")
+def _epoch_of(clone: Clone, experiment: str) -> int:
+    """The epoch that its training has reported last."""
+    client = MlflowClient(f"sqlite:///{clone.root / 'mlflow.db'}")
+    return max(_history(client, f"tags.dvc_exp_name = '{experiment}'"), default=0)
+
+
+def _wait_for_epoch(clone: Clone, experiment: str, epoch: float) -> None:
+    began = time.monotonic()
+    while not epoch < _epoch_of(clone, experiment):
+        assert time.monotonic() - began < 300, clone.log()[-4000:]
+        time.sleep(0.5)
 
 
 def _processes_of(clone: Clone) -> list[str]:

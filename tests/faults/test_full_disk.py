@@ -18,10 +18,10 @@ import pytest
 from disks import Disk, can_mount, mounted
 from learning_data import make_shards
 from learning_train import sections, small, train_there
+from mapped_stages import small_simulation
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from safetensors import SafetensorError, safe_open
-from small_stages import small_simulation
 
 from pipeline.outbox import ServerAwayError, deliver_all
 from pipeline.sections import override, typed_sections

@@ -1,12 +1,10 @@
 """A search on the pipeline's own runners, a worker killed in the middle: processes and a journal, Dask and PostgreSQL."""
 
-import contextlib
 import dataclasses
 import json
 import os
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +12,7 @@ from pathlib import Path
 import pytest
 from learning_data import make_shards
 from searches import RESULTS, SEARCH, kill_a_worker, plan_of, run_search
+from servers import dask_cluster
 
 from pipeline.storage import study_storage
 from risloc.params import as_mapping
@@ -45,35 +44,8 @@ def alone(easy: Scenario, shard_dir: Path, tmp_path_factory: pytest.TempPathFact
 @pytest.fixture
 def dask(repository: Path, tmp_path: Path) -> Iterator[str]:
     """The address of a scheduler with two workers, all processes of their own."""
-    where = tmp_path / "scheduler.json"
-    common = {
-        "cwd": repository,
-        "env": _environment(repository),
-        "stdout": subprocess.DEVNULL,
-        "stderr": subprocess.DEVNULL,
-    }
-    cli = [sys.executable, "-m", "dask"]
-    scheduler = [
-        *cli,
-        "scheduler",
-        "--host",
-        "127.0.0.1",
-        "--port",
-        "0",
-        "--no-dashboard",
-        "--scheduler-file",
-        str(where),
-    ]
-    worker = [*cli, "worker", "--host", "127.0.0.1", "--nworkers", "2", "--nthreads", "1", "--no-dashboard"]
-    worker += ["--scheduler-file", str(where), "--local-directory", str(tmp_path)]
-    with contextlib.ExitStack() as open_:
-        for command in (scheduler, worker):
-            process = open_.enter_context(subprocess.Popen(command, **common))  # type: ignore[call-overload]
-            open_.callback(process.terminate)
-            while not (where.exists() and where.stat().st_size):
-                assert process.poll() is None
-                time.sleep(0.1)
-        yield json.loads(where.read_text())["address"]
+    with dask_cluster(tmp_path, repository, workers=2, threads=1) as (address, _):
+        yield address
 
 
 def test_processes_and_a_journal(
