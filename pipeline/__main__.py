@@ -1,4 +1,5 @@
-"""`python -m pipeline STAGE` runs one stage; `preset NAME` writes a preset into params.yaml; `outbox` sends what waits."""
+"""`python -m pipeline STAGE` runs one stage; `preset NAME` writes a preset into params.yaml; `outbox` sends what waits;
+`params-reference` prints docs/params.md."""
 
 import argparse
 import sys
@@ -24,6 +25,10 @@ def main(arguments: list[str]) -> int:
             print(write_preset(options.name, COPY / "params.yaml"))
         elif options.command == "outbox":
             return _deliver()
+        elif options.command == "params-reference":
+            from pipeline.reference import params_reference
+
+            sys.stdout.write(params_reference(read_yaml(COPY / "params.yaml")))
         else:
             return _run(arguments, options.command, options.into, options.preset, options.set)
     except SettingError as error:
@@ -87,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("preset", help="write a preset's values into params.yaml")
     command.add_argument("name")
     commands.add_parser("outbox", help="send MLflow the reports that an outage held up")
+    commands.add_parser("params-reference", help="print the reference of params.yaml, as docs/params.md holds it")
     return parser
 
 
