@@ -27,6 +27,7 @@ _SUBMODULES = (
             "order",
             "parallel",
             "params",
+            "plots",
         }
     )
     | frozenset({"preset_files", "records", "refine", "scene", "selection", "shard_writer", "shards", "simulation"})

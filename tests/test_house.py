@@ -16,6 +16,7 @@ from risloc.params import read_yaml
 
 SCIENCE = {"torch", "numpy", "h5py", "scipy", "yaml", "safetensors", "jaxtyping"}
 STAGE_WORK = SCIENCE | {"tqdm", "matplotlib", "jinja2", "optuna", "sqlalchemy", "psutil"}
+FIGURES = {Path("risloc/plots.py"): {"matplotlib"}}  # on top of the science: nothing in it imports them
 EXECUTION = ("report", "runner", "storage")  # parameters of a stage that change no result
 ORCHESTRATION = {"prefect", "mlflow", "dvc"}
 STANDARD = set(sys.stdlib_module_names)
@@ -32,8 +33,20 @@ def test_imports_go_down_only(repository: Path) -> None:
 @pytest.mark.parametrize(("layer", "allowed"), [("risloc", SCIENCE), ("stages", STAGE_WORK)])
 def test_each_layer_knows_only_its_libraries(repository: Path, layer: str, allowed: set[str]) -> None:
     for path in house.modules(repository, layer):
-        foreign = house.external_imports(repository, path) - STANDARD - allowed
+        foreign = house.external_imports(repository, path) - STANDARD - allowed - FIGURES.get(path, set())
         assert not foreign, f"{path} imports {sorted(foreign)}; {layer}/ may import {sorted(allowed)}"
+
+
+def test_the_science_imports_no_figures(repository: Path) -> None:
+    for path in house.modules(repository, "risloc"):
+        drawn = house.local_imports(repository, path) & set(FIGURES)
+        assert not drawn, f"{path} imports {sorted(map(str, drawn))}: figures stand on top of the science"
+
+
+def test_importing_figures_loads_no_matplotlib() -> None:
+    code = "import sys, risloc.plots; print('matplotlib' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
 
 
 def test_optuna_is_known_to_hpo_alone(repository: Path) -> None:
