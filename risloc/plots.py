@@ -70,6 +70,7 @@ def plot_scene(
             axis.plot(*_drawn(position_of(ends)), color=_VERMILION, linewidth=1.6)
     axis.set(xlabel="x [m]", ylabel="z [m], boresight", zlabel="y [m]")
     axis.set_aspect("equal")
+    axis.locator_params(nbins=5)
     axis.view_init(elev=22, azim=-62)
     axis.legend(fontsize=8, loc="upper left")
     return figure

@@ -1,0 +1,274 @@
+# %% [markdown]
+# # Tutorial: from snapshots to positions
+#
+# One scene of the default scenario from its snapshots to located sources, 200 such scenes beside the bound, and a small
+# network trained from nothing. Run it cell by cell from the repository's root in an editor that knows `# %%` cells, or
+# whole by `python -m benchmarks.tutorial`, which makes this page anew.
+#
+# Inside the library everything is in SI units and radians, and sources are searched in (u, v, w): the direction cosines
+# u = sin az cos el and v = sin el, and the inverse distance w = 1 / r, in which the phase of the wavefront is nearly linear.
+# [Concepts](concepts.md) explains the words, [the parameters](params.md) the numbers.
+
+# %%
+import dataclasses
+import os
+from pathlib import Path
+
+import torch
+
+from risloc import plots
+from risloc.checkpoint import load_checkpoint, shipped_checkpoint
+from risloc.covariance import CovarianceConfig, true_covariance
+from risloc.crb import stochastic_bound
+from risloc.fresh import fresh_batches
+from risloc.geometry import location_of
+from risloc.grid import GridConfig
+from risloc.localise import Localiser, SearchConfig
+from risloc.loss import LossConfig, nmse, true_steering
+from risloc.metrics import match
+from risloc.music import signal_subspace
+from risloc.network import HybridNetwork, NetworkConfig
+from risloc.params import build, read_yaml
+from risloc.scene import Scenario
+from risloc.simulation import simulate
+from risloc.spectrum import music_spectrum
+from risloc.steering import steering_matrix
+from risloc.training import FitConfig, Trainer, validate
+
+QUICK = "TUTORIAL_QUICK" in os.environ  # every step, at a size that shows nothing: for a test
+SCENES = 8 if QUICK else 200
+EPOCHS, EPOCH_SCENES = (2, 128) if QUICK else (10, 6400)
+params = read_yaml(Path("params.yaml"))
+
+# %% [markdown]
+# ## A scene
+#
+# A scene depends on the scenario and on (seed, split, index) alone: this one is the same on every machine. Three sources
+# at 10 dB; everything else is as drawn: places, powers, codes, channel, symbols, noise.
+
+# %%
+scenario = build(Scenario, params["scenario"], "scenario")
+array, domain = scenario.array(), scenario.domain()
+scene = simulate(scenario, seed=1, split="test", start=0, stop=1, snr_db=10.0, count=3)
+observation, truth = scene.observation, scene.truth
+true = truth.location[truth.present]
+
+print(f"{scenario.n_h} x {scenario.n_v} elements, wavelength {scenario.wavelength:.2f} m")
+print(
+    f"snapshots y {tuple(observation.y.shape)}, codes {tuple(observation.codebook.shape)}, H {tuple(observation.H.shape)}"
+)
+for k in range(3):
+    azimuth, elevation = true[k, :2].rad2deg().tolist()
+    print(
+        f"source {k + 1}: azimuth {azimuth:5.1f} deg, elevation {elevation:5.1f} deg, "
+        f"distance {true[k, 2]:.2f} m, power {truth.power[0, k]:.2f}"
+    )
+
+# %% [markdown]
+# The surface is 1.65 m wide, so that sources at 1 to 6 m are well inside its near field: the curvature of the wavefront
+# tells their distance.
+
+# %%
+plots.plot_scene(array, true)
+
+# %% [markdown]
+# In each of the 16 snapshots the surface applies another random code of three bits. The codes alone make 16 antennas see
+# more than 16 of the 144 dimensions.
+
+# %%
+plots.plot_codebook(observation.codebook[0], scenario.n_h, scenario.n_v)
+
+# %% [markdown]
+# ## Two covariances, and their blend
+#
+# The least-squares snapshots give R_samp. The shipped network looks at the same snapshots and predicts R_pred, whose
+# columns lie on the array manifold. MUSIC runs on R_blend = (1 - beta) R_pred + beta R_samp, and so that is what training
+# supervises. The error is |R - R_true|^2 / |R_true|^2; R_true knows the sources.
+
+# %%
+network, _ = load_checkpoint(shipped_checkpoint("default"))
+with torch.inference_mode():
+    prediction, R_samp, R_blend = network.blend(observation)
+true_polar, A = true_steering(array, truth)
+R_true = true_covariance(A, truth.power)
+
+for name, R in {"R_samp": R_samp, "R_pred": prediction.R_pred, "R_blend": R_blend}.items():
+    print(f"{name:7s}  rank <= {R.factor.shape[-1]:2d}   NMSE {float(nmse(R, R_true)):.3f}")
+
+# %% [markdown]
+# The MUSIC spectrum of R_samp, in two slices through the first source: over (u, v) at its distance, and over (u, 1/r) at its
+# elevation. The circles are the sources.
+
+
+# %%
+def show_music(R, title):
+    U = signal_subspace(R, 3, scenario.K_MAX)[0]
+
+    def spectrum(polar):
+        return music_spectrum(steering_matrix(array, polar), U)
+
+    return plots.plot_spectrum(spectrum, domain, true_polar[0, 0], location=true, title=title)
+
+
+show_music(R_samp, "MUSIC on R_samp")
+
+# %% [markdown]
+# The same of R_blend, with the network's part in it:
+
+# %%
+show_music(R_blend, "MUSIC on R_blend")
+
+# %% [markdown]
+# ## Locating
+#
+# Candidates come from the spectrum, from the network's slots, and from what the snapshots say against R_pred: more than
+# there are sources. A forward selection by likelihood, with a joint fit after each pick, decides which of them are real.
+# Nobody tells it that there are three sources: BIC does. Each estimate comes with its standard deviation, from the Fisher
+# information at the estimate; beside it the Cramér-Rao bound at the truth.
+
+# %%
+localiser = Localiser(scenario, build(SearchConfig, params["search"], "search"))
+
+
+def locate(network, observation, count):
+    """The hybrid: network, candidates, selection and joint fit; a count of None leaves K to BIC."""
+    prediction, _, R_blend = network.blend(observation)
+    candidates = localiser.hybrid_candidates(observation, prediction.R_pred, R_blend, prediction.polar)
+    return localiser.select(localiser.sensing(observation), candidates, [count])[0]
+
+
+def bound_of(scenes):
+    seen, behind = scenes.observation, scenes.truth
+    return stochastic_bound(
+        array, domain.free, seen.codebook, seen.H, behind.location, behind.power, seen.noise_var
+    ).position
+
+
+with torch.inference_mode():
+    found = locate(network, observation, None)
+matched = match(found.polar, found.present, true_polar, truth.present, 2.0)
+root_crb = bound_of(scene)
+
+print(f"{int(found.present.sum())} sources found, of {int(truth.count)}")
+for k in range(3):
+    slot = int(matched.estimate[0, k])
+    print(
+        f"source {k + 1}: error {matched.position[0, k]:.3f} m, reported deviation {found.position_std[0, slot]:.3f} m, "
+        f"root-CRB {root_crb[0, k]:.3f} m"
+    )
+
+# %% [markdown]
+# The bars are one standard deviation of the distance: range carries almost all of the error.
+
+# %%
+estimate = location_of(found.polar[found.present])
+plots.plot_scene(array, true, estimate=estimate, distance_std=found.distance_std[found.present])
+
+# %% [markdown]
+# ## Two hundred scenes, beside the bound
+#
+# One scene proves nothing. Here are 200 of three sources at 10 dB, K known to all. NOMP is the strong classical baseline:
+# the same likelihood, grid and fit, without a network. An efficient estimator has a median of error / root-CRB of about
+# 0.67, the median of one Gaussian, as nearly all of the error lies in one dimension.
+
+# %%
+many = simulate(scenario, seed=2, split="test", start=0, stop=SCENES, snr_db=10.0, count=3)
+counts, polar, bounds = many.truth.count, true_steering(array, many.truth)[0], bound_of(many)
+
+
+def report(name, located):
+    error = match(located.polar, located.present, polar, many.truth.present, 2.0).position
+    error, ratio = error[many.truth.present], (error / bounds)[many.truth.present]
+    print(
+        f"{name:24s} median error {error.median():.3f} m   / root-CRB {ratio.median():5.2f}   "
+        f"within 3 root-CRB {(ratio < 3).double().mean():.3f}"
+    )
+
+
+with torch.inference_mode():
+    _, samples, blends = network.blend(many.observation)
+    report("MUSIC on R_samp", localiser.music(samples, counts))
+    report("MUSIC on R_blend", localiser.music(blends, counts))
+    report("the hybrid", locate(network, many.observation, counts))
+    report("NOMP (no network)", localiser.pursuit(localiser.sensing(many.observation), many.observation, counts)[0])
+
+# %% [markdown]
+# ## Training a small network
+#
+# A fifth of the shipped network's size, one look at the snapshots, 10 epochs of 6400 scenes, none of which is seen twice.
+# The first step of every training says what it trains on: the weight of the main loss, the loss itself, and whether R_blend
+# carries a gradient. It stops if a weighted term has none.
+
+# %%
+small = dataclasses.replace(build(NetworkConfig, params["network"], "network"), channels=32, passes=1)
+torch.manual_seed(0)
+learner = HybridNetwork(
+    scenario,
+    build(GridConfig, params["grid"], "grid"),
+    build(CovarianceConfig, params["covariance"], "covariance"),
+    small,
+)
+fit, loss = build(FitConfig, params["fit"], "fit"), build(LossConfig, params["loss"], "loss")
+device = torch.device("cpu")
+trainer = Trainer(learner, loss, fit, epochs=EPOCHS, steps_per_epoch=EPOCH_SCENES // fit.batch_size, device=device)
+held = [simulate(scenario, seed=3, split="val", start=0, stop=64 if QUICK else 512)]
+print(f"{sum(weight.numel() for weight in learner.parameters()):,} parameters")
+
+
+def announce(first):
+    print(
+        f"first step: lam_cov={first.weights.lam_cov}, loss_nmse={first.loss_nmse:.3f}, "
+        f"R_blend carries a gradient: {first.R_blend_requires_grad}"
+    )
+
+
+untrained = validate(learner, loss, held, device).terms
+history = {name: [untrained[f"loss_{name}"]] for name in ("nmse", "nmse_pred", "ang", "rng", "K")}
+for epoch in range(EPOCHS):
+    scenes = fresh_batches(
+        scenario,
+        fit.batch_size,
+        seed=3,
+        split="train",
+        start=epoch * EPOCH_SCENES,
+        stop=(epoch + 1) * EPOCH_SCENES,
+    )
+    train = trainer.train_epoch(
+        scenes, on_first=announce if epoch == 0 else lambda first: None, on_step=lambda scenes: None
+    )
+    validation = validate(trainer.averaged, loss, held, device)
+    for name, values in history.items():
+        values.append(validation.terms[f"loss_{name}"])
+    print(
+        f"epoch {epoch + 1:2d}: NMSE of R_blend, train {train['loss_nmse']:.3f}, validation {history['nmse'][-1]:.3f}; "
+        f"physical score {float(validation.score.mean()):.3f}"
+    )
+
+# %% [markdown]
+# Every term by itself, on scenes it has not been trained on. What can be read at once is the NMSE of R_blend: a network that
+# said nothing, R_pred = I, would stay at the value below.
+
+# %%
+print(f"NMSE of R_blend if R_pred said nothing: {validation.nmse_silent:.3f}")
+plots.plot_curves(range(EPOCHS + 1), history, xlabel="epoch", ylabel="loss terms, validation")
+
+# %% [markdown]
+# After these few minutes the small network stands between no network at all and the shipped one, which has seen six times
+# as many scenes. The likelihood behind it forgives much.
+
+# %%
+with torch.inference_mode():
+    shipped = validate(network, loss, held, device).terms
+    print(
+        f"NMSE of R_blend: untrained {untrained['loss_nmse']:.3f}, now {history['nmse'][-1]:.3f}, shipped {shipped['loss_nmse']:.3f}"
+    )
+    report("hybrid, small network", locate(trainer.averaged, many.observation, counts))
+    report("hybrid, shipped", locate(network, many.observation, counts))
+
+# %% [markdown]
+# ## From here
+#
+# `make repro` runs the whole pipeline, with tuning, the overfit check and an evaluation of every method by SNR and K;
+# [Parameters](params.md) says what each number does and what runs again when it changes. [How far from the
+# bound](evaluation.md), [where the world is not the model](robustness.md) and [beside published work](peers.md) have the
+# figures; [Contributing](../CONTRIBUTING.md) says how to add an estimator or a loss term.
