@@ -20,7 +20,7 @@ READY := $(VENV)/.ready-$(KEY)
 TORCH := $(shell sed -n '/^torch==/p' constraints.txt)
 LOCAL_SERVER := http://127.0.0.1:4200/api
 
-.PHONY: help setup repro test test-scale lint ui server worker deploy study peers ablations ship robustness preset ci
+.PHONY: help setup repro test test-scale lint docs ui server worker deploy study peers ablations ship robustness preset ci
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -58,6 +58,11 @@ lint: setup ## style and types
 	ruff check
 	ruff format --check
 	mypy
+
+docs: setup ## the documentation, into site/ (warnings are errors, nothing is fetched)
+	@echo "== sphinx"
+	sphinx-build --quiet --fail-on-warning --keep-going -b html -c docs . site
+	@echo "   site/index.html"
 
 ui: setup ## MLflow on http://127.0.0.1:5000
 	@echo "== mlflow ui: http://127.0.0.1:5000 (Ctrl-C ends it)"

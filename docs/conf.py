@@ -1,0 +1,46 @@
+"""The site: README, guides, tutorial, parameters and the API, from the repository itself. `make docs` builds it.
+
+The source directory is the repository's root, so that a link between two pages is the same here and on a forge. Nothing is
+fetched while it is built. What the pages say of this installation is read from it: version, docstrings, signatures.
+"""
+
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE.parent), str(HERE)]
+
+import docstrings  # noqa: E402
+
+import risloc  # noqa: E402
+
+project = "risloc"
+author = "The risloc authors"
+copyright = "2026, the risloc authors"
+version = release = risloc.__version__
+
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.viewcode", "myst_parser"]
+root_doc = "docs/index"
+include_patterns = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/**.md", "risloc/shipped/*/card.md"]
+exclude_patterns = [".*", "data", "mlartifacts", "models", "peers", "reports", "ship", "site", "study"]
+myst_heading_anchors = 3
+highlight_language = "text"
+smartquotes = False
+
+autodoc_default_options = {"members": True, "member-order": "bysource"}
+autodoc_typehints_format = "short"
+python_use_unqualified_type_names = True
+python_maximum_signature_line_length = 100
+
+html_theme = "furo"
+html_title = f"risloc {release}"
+html_extra_path = ["landing"]
+html_theme_options = {
+    "light_css_variables": {"color-brand-primary": "#0072B2", "color-brand-content": "#0072B2"},
+    "dark_css_variables": {"color-brand-primary": "#56B4E9", "color-brand-content": "#56B4E9"},
+}
+
+
+def setup(app: object) -> None:
+    """Docstrings are written for people who read them in a terminal; `docstrings` makes them reStructuredText."""
+    app.connect("autodoc-process-docstring", docstrings.process)
