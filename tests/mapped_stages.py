@@ -89,7 +89,7 @@ def small_simulation(blocks: int) -> dict[str, object]:
     }
 
 
-_BLOCKS, _BATCHES = 600, 300
+_BLOCKS, _PACKED, _BATCHES = 600, 300, 120
 _SHARDS = {"shards.scenes_per_shard": 64, "shards.chunk": 16}
 _SCENES = small_simulation(4) | _SHARDS | {"data.test_snr_db": [10.0, 30.0], "data.test_per_cell": _BATCHES // 3}
 
@@ -105,11 +105,11 @@ SIMULATE = Work(
 SHARD = Work(
     stage="shard",
     run=shard.run,
-    pieces=_BLOCKS,
+    pieces=_PACKED,
     note="known/train/*.npy",
     file=lambda note: note.parents[2] / "shards/train" / f"{note.stem}.h5",
     made="data/shards/train",
-    changes=small_simulation(_BLOCKS) | _SHARDS,
+    changes=small_simulation(_PACKED) | _SHARDS,
 )
 EVALUATE = Work(
     stage="evaluate",
