@@ -3,14 +3,20 @@
 import ast
 from pathlib import Path
 
-__all__ = ["LAYERS", "closure", "external_imports", "local_imports", "modules", "signature"]
+__all__ = ["COMMAND", "LAYERS", "closure", "external_imports", "local_imports", "modules", "science", "signature"]
 
 LAYERS = ("risloc", "stages", "pipeline")
+COMMAND = Path("risloc/command")  # the command line: it stands on the science, and may print
 
 
 def modules(root: Path, *packages: str) -> list[Path]:
     """The source files of the packages, relative to `root`."""
     return sorted(path.relative_to(root) for name in packages for path in (root / name).rglob("*.py"))
+
+
+def science(root: Path) -> list[Path]:
+    """The modules of risloc without the command line and `python -m risloc`."""
+    return [p for p in modules(root, "risloc") if COMMAND not in p.parents and p.name != "__main__.py"]
 
 
 def _names(root: Path, path: Path) -> set[str]:

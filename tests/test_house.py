@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import house
 import pytest
@@ -19,6 +20,7 @@ STAGE_WORK = SCIENCE | {"tqdm", "matplotlib", "jinja2", "optuna", "sqlalchemy", 
 FIGURES = {Path("risloc/plots.py"): {"matplotlib"}}  # on top of the science: nothing in it imports them
 EXECUTION = ("report", "runner", "storage")  # parameters of a stage that change no result
 ORCHESTRATION = {"prefect", "mlflow", "dvc"}
+COMMAND_LINE = SCIENCE | {"click", "tqdm", "matplotlib"}
 STANDARD = set(sys.stdlib_module_names)
 DESCRIBED = yaml.safe_load((Path(__file__).parents[1] / "dvc.yaml").read_text(encoding="utf-8"))
 
@@ -30,15 +32,21 @@ def test_imports_go_down_only(repository: Path) -> None:
                 assert other.parts[0] in allowed, f"{path} imports {other}: layers import downwards only"
 
 
-@pytest.mark.parametrize(("layer", "allowed"), [("risloc", SCIENCE), ("stages", STAGE_WORK)])
-def test_each_layer_knows_only_its_libraries(repository: Path, layer: str, allowed: set[str]) -> None:
-    for path in house.modules(repository, layer):
-        foreign = house.external_imports(repository, path) - STANDARD - allowed - FIGURES.get(path, set())
-        assert not foreign, f"{path} imports {sorted(foreign)}; {layer}/ may import {sorted(allowed)}"
+def test_each_layer_knows_only_its_libraries(repository: Path) -> None:
+    command, stages = house.modules(repository, str(house.COMMAND)), house.modules(repository, "stages")
+    for paths, allowed in ((house.science(repository), SCIENCE), (command, COMMAND_LINE), (stages, STAGE_WORK)):
+        for path in paths:
+            foreign = house.external_imports(repository, path) - STANDARD - allowed - FIGURES.get(path, set())
+            assert not foreign, f"{path} imports {sorted(foreign)}; {path.parent}/ may import {sorted(allowed)}"
+
+
+def test_nothing_stands_on_the_command_line(repository: Path) -> None:
+    for path in [*house.science(repository), *house.modules(repository, "stages", "pipeline")]:
+        assert not any(house.COMMAND in other.parents for other in house.local_imports(repository, path)), path
 
 
 def test_the_science_imports_no_figures(repository: Path) -> None:
-    for path in house.modules(repository, "risloc"):
+    for path in house.science(repository):
         drawn = house.local_imports(repository, path) & set(FIGURES)
         assert not drawn, f"{path} imports {sorted(map(str, drawn))}: figures stand on top of the science"
 
@@ -60,7 +68,7 @@ def test_orchestration_stays_in_the_pipeline(repository: Path) -> None:
 
 
 def test_the_science_is_silent(repository: Path) -> None:
-    for path in house.modules(repository, "risloc"):
+    for path in house.science(repository):
         for node in ast.walk(ast.parse((repository / path).read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
                 assert node.func.id != "print", f"{path}:{node.lineno} prints; return it or raise"
@@ -88,9 +96,8 @@ def test_importing_one_module_drags_in_no_other() -> None:
 
 
 def test_risloc_names_all_its_modules_and_imports_them_when_asked(repository: Path) -> None:
-    assert set(risloc.__all__) == {"__version__"} | {path.stem for path in house.modules(repository, "risloc")} - {
-        "__init__"
-    }
+    modules = {path.stem for path in house.science(repository)} - {"__init__"}
+    assert {name for name in risloc.__all__ if isinstance(getattr(risloc, name), ModuleType)} == modules | {"command"}
     assert risloc.steering.__name__ == "risloc.steering"
     with pytest.raises(AttributeError, match="no attribute 'stearing'; it has ahead, channel, "):
         _ = risloc.stearing

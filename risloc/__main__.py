@@ -1,0 +1,5 @@
+"""`python -m risloc` is `risloc`."""
+
+from risloc.command.main import main
+
+main()

@@ -1,0 +1,160 @@
+"""`risloc inspect`: what is in a file of measurements, a shard, a folder of shards, or a checkpoint."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+import h5py
+import numpy as np
+
+from risloc.checkpoint import SHIPPED, load_checkpoint, shipped_checkpoint
+from risloc.command.words import CommandError
+from risloc.locating import LocateError, Locator
+from risloc.measurement_reader import MeasurementReader
+from risloc.measurements import FORMAT
+from risloc.params import as_mapping
+from risloc.shards import ShardReader, shard_checksum
+
+__all__ = ["inspect"]
+
+Facts = dict[str, Any]
+
+
+@click.command()
+@click.argument("what", metavar="FILE|FOLDER|NAME", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="As JSON, for scripts.")
+def inspect(what: Path, as_json: bool) -> None:
+    """Say what is in a measurement file, a shard, a folder of shards, or a checkpoint, and check it.
+
+    Every scene of a measurement file is read and checked; a shard is compared with its checksum.
+
+    \b
+    Examples:
+      risloc inspect room.h5
+      risloc inspect data/shards/test
+      risloc inspect models/checkpoint
+      risloc inspect default --json
+    """
+    facts = _facts(what)
+    if as_json:
+        click.echo(json.dumps(facts, indent=2, allow_nan=False))
+        return
+    width = max(len(name) for name in facts)
+    for name, value in facts.items():
+        click.echo(f"{name:<{width}}  {_line(value)}")
+
+
+def _facts(what: Path) -> Facts:
+    if str(what) in SHIPPED and not what.exists():
+        return _checkpoint(shipped_checkpoint(str(what)))
+    if what.is_dir():
+        if (what / "config.json").exists():
+            return _checkpoint(what)
+        return _shards(what)
+    if not what.exists():
+        raise CommandError(
+            f"{what}: expected a file, a folder or one of {', '.join(SHIPPED)}, there is none; mend the path"
+        )
+    if _is_shard(what):
+        return _shard(what)
+    return _measurements(what)
+
+
+def _is_shard(path: Path) -> bool:
+    """Whether it says that it is one; whatever is wrong with the file is for its reader to say."""
+    try:
+        with h5py.File(path, "r") as file:
+            return "format" not in file.attrs and {"schema", "scenario", "checksum"} <= set(file.attrs)
+    except (OSError, RuntimeError, ValueError):
+        return False
+
+
+def _measurements(path: Path) -> Facts:
+    with MeasurementReader(path) as reader:
+        facts: Facts = {
+            "kind": FORMAT,
+            "scenes": len(reader),
+            "snapshots L": reader.snapshots,
+            "antennas M": reader.antennas,
+            **as_mapping(reader.setup),
+            "noise_var": "given" if reader.has_noise else "not given: risloc locate estimates it",
+            "truth": f"up to {reader.sources} sources" if reader.sources else "none",
+        }
+        step = max(1, 2**25 // (16 * reader.antennas * max(reader.setup.size, reader.snapshots)))
+        for start in range(0, len(reader), step):
+            reader.read(slice(start, start + step))
+        facts["checked"] = "every scene is finite and as the layout says"
+        facts["fits"] = ", ".join(_fitting(reader)) or "no shipped network: use --method nomp"
+        return facts
+
+
+def _fitting(reader: MeasurementReader) -> list[str]:
+    fitting = []
+    for name in SHIPPED:
+        try:
+            Locator(reader.setup, reader.snapshots, reader.antennas, load_checkpoint(shipped_checkpoint(name))[0])
+            fitting.append(name)
+        except LocateError:
+            continue
+    return fitting
+
+
+def _shard(path: Path) -> Facts:
+    try:
+        with h5py.File(path, "r") as file:
+            facts = {name: _plain(value) for name, value in file.attrs.items()}
+            facts |= {f"data {name}": f"{data.dtype} {data.shape}" for name, data in file.items()}
+            found = shard_checksum(file)
+    except (OSError, RuntimeError, LookupError, AttributeError, TypeError, ValueError) as error:
+        raise CommandError(f"{path}: a damaged shard ({error}); run `dvc repro shard`") from None
+    if found != facts["checksum"]:
+        raise CommandError(f"{path}: its content does not match its checksum: it was changed or damaged; make it again")
+    return {"kind": "risloc shard"} | facts | {"checksum": f"{found} (matches the content)"}
+
+
+def _shards(folder: Path) -> Facts:
+    reader = ShardReader(folder)
+    try:
+        for start in range(0, len(reader), 512):
+            reader.read(slice(start, min(start + 512, len(reader))))
+        return {
+            "kind": "risloc shards",
+            "folder": str(folder),
+            "files": len(list(folder.glob("*.h5"))),
+            "scenes": len(reader),
+            "split": reader.split,
+            "seed": reader.seed,
+            "checksum": f"{reader.checksum} (every file matches its own)",
+            "scenario": as_mapping(reader.scenario),
+        }
+    finally:
+        reader.close()
+
+
+def _checkpoint(folder: Path) -> Facts:
+    network, extra = load_checkpoint(folder)
+    weights = sum(parameter.numel() for parameter in network.parameters())
+    return {
+        "kind": "risloc checkpoint",
+        "folder": str(folder),
+        "parameters": weights,
+        "learnt K rule": bool(network.order.fitted),
+        "beta": network.beta,
+        "network": as_mapping(network.config),
+        "grid": as_mapping(network.grid_config),
+        "scenario": as_mapping(network.scenario),
+        "extra": extra,
+    }
+
+
+def _line(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_line(each)}" for name, each in value.items())
+    return str(value)
+
+
+def _plain(value: Any) -> Any:
+    """What HDF5 gives as numpy, as Python."""
+    return value.item() if isinstance(value, np.generic) else str(value)

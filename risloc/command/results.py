@@ -1,0 +1,93 @@
+"""What was located, as rows: for the table on the terminal, CSV and JSON, all written as scenes come."""
+
+import csv
+import json
+import math
+from collections.abc import Mapping
+from typing import Any, TextIO
+
+import torch
+
+from risloc.locating import Found
+
+__all__ = ["COLUMNS", "CsvFile", "JsonFile", "Row", "rows_of", "table_head", "table_line"]
+
+Row = dict[str, Any]
+COLUMNS = (
+    *("scene", "source", "x_m", "y_m", "z_m", "x_std_m", "y_std_m", "z_std_m"),
+    *("azimuth_deg", "elevation_deg", "distance_m", "azimuth_std_deg", "elevation_std_deg", "distance_std_m"),
+    *("power", "resolved", "noise_var"),
+)
+"""Of the CSV, and the keys of a source in the JSON; a scene without a source has no row."""
+
+_SHOWN = (
+    *(("scene", 6, "d"), ("source", 6, "d"), ("x_m", 9, ".3f"), ("x_std_m", 7, ".3f"), ("y_m", 9, ".3f")),
+    *(("y_std_m", 7, ".3f"), ("z_m", 9, ".3f"), ("z_std_m", 7, ".3f"), ("power", 10, ".3g")),
+)
+_NAMES = {"x_m": "x [m]", "y_m": "y [m]", "z_m": "z [m]", "x_std_m": "+-", "y_std_m": "+-", "z_std_m": "+-"}
+
+
+def rows_of(found: Found, start: int) -> list[list[Row]]:
+    """The rows of each scene, the first of which has number `start`."""
+    degrees = torch.tensor([180 / math.pi, 180 / math.pi, 1.0], dtype=torch.float64)
+    numbers = torch.cat(
+        [found.position, found.position_std, found.location * degrees, found.location_std * degrees], dim=-1
+    ).tolist()
+    scenes = []
+    for i in range(len(found)):
+        rows = []
+        for k in torch.nonzero(found.present[i]).flatten().tolist():
+            tail = [float(found.power[i, k]), bool(found.resolved[i, k]), float(found.noise_var[i])]
+            rows.append(dict(zip(COLUMNS, [start + i, k + 1, *numbers[i][k], *tail], strict=True)))
+        scenes.append(rows)
+    return scenes
+
+
+def table_head() -> str:
+    """The table's first line."""
+    return " ".join(f"{_NAMES.get(name, name):>{width}}" for name, width, _ in _SHOWN)
+
+
+def table_line(row: Row) -> str:
+    """A source's line; one that is not resolved ends in a word."""
+    cells = " ".join(f"{row[name]:>{width}{how}}" for name, width, how in _SHOWN)
+    return cells if row["resolved"] else f"{cells}  not resolved"
+
+
+class CsvFile:
+    """One row a source."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        self._writer.writeheader()
+
+    def add(self, scenes: list[list[Row]]) -> None:
+        """The next scenes."""
+        for rows in scenes:
+            self._writer.writerows(rows)
+
+
+class JsonFile:
+    """{..., "scenes": [{"scene": 0, "noise_var": ..., "sources": [...]}, ...]}; a number that is not finite is null."""
+
+    def __init__(self, file: TextIO, head: Mapping[str, Any]) -> None:
+        self._file, self._between = file, "\n"
+        file.write(json.dumps(dict(head), allow_nan=False)[:-1] + ', "scenes": [')
+
+    def add(self, scenes: list[list[Row]], start: int, noise_var: list[float]) -> None:
+        """The next scenes, the first of which has number `start`."""
+        for i, (rows, noise) in enumerate(zip(scenes, noise_var, strict=True)):
+            sources = [
+                {name: _finite(row[name]) for name in COLUMNS if name not in ("scene", "noise_var")} for row in rows
+            ]
+            record = {"scene": start + i, "noise_var": noise, "sources": sources}
+            self._file.write(self._between + json.dumps(record, allow_nan=False))
+            self._between = ",\n"
+
+    def end(self) -> None:
+        """Close the brackets."""
+        self._file.write("\n]}\n")
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,312 @@
+"""Locate sources in measurements: with a trained network (the hybrid) or without (NOMP), sigma^2 given or estimated.
+
+Whatever units y and H come in, each scene is brought to unit mean squares first, which leaves every position unchanged, and
+powers are brought back.
+
+Axes: batch B, snap L, ant M, elem N, src K.
+"""
+
+import dataclasses
+import importlib.resources
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from risloc.checkpoint import SHIPPED, load_checkpoint, shipped_checkpoint
+from risloc.crb import bound_of
+from risloc.geometry import Array, location_of, position_of
+from risloc.learnt_order import learnt_order
+from risloc.likelihood import Sensing
+from risloc.localise import Localiser, Rule, SearchConfig
+from risloc.measurements import Measurements, Setup, setup_of
+from risloc.network import HybridNetwork, Prediction
+from risloc.params import ParamError, as_mapping, build, param, read_yaml
+from risloc.preset_files import preset
+from risloc.scene import Observation, Scenario
+from risloc.selection import Estimates, MatchingPursuit, SelectionPath, bic_noise_order, forward_selection
+from risloc.stochastic import information
+
+__all__ = ["RULES", "Found", "LocateError", "Locator", "MeasuredScenario", "default_search", "load_model", "locate"]
+
+RULES = ("bic", "bic_noise", "learnt")
+"""How K is found where it is not known."""
+
+_BYTES_AT_ONCE = 2**25  # of a batch's G
+_BATCH = 64
+_LOOKS = 2  # estimates of sigma^2, the second with the first one's ridge
+_TAKEN = 6.0  # complex samples beside a symbol a snapshot that a source takes which is not there
+
+
+class LocateError(ValueError):
+    """These measurements cannot be located in the way that was asked for; the message says why and what to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuredScenario(Scenario):
+    """A scenario whose elements stand at any spacing, not only half a wavelength."""
+
+    spacing_m: float = param("distance of neighbouring elements", unit="m", gt=0.0)
+
+    def array(self) -> Array:
+        """The surface's elements."""
+        names = [field.name for field in dataclasses.fields(Setup)]
+        return Setup(**{name: getattr(self, name) for name in names}).array()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """The sources found in B scenes; `present` says which slots hold one.
+
+    position : x, y, z [m].  location : azimuth [rad], elevation [rad], distance [m].  power : linear, in the units of
+    |y|^2 / |H|^2.  position_std, location_std : standard deviations from the Fisher information at the estimate, of a
+    model that is true; infinite where it is singular, NaN where no source is.  resolved : the fit converged and the range is
+    known better than its span knows it.  noise_var : sigma^2, as given or as estimated.  estimated : which of the two.
+    """
+
+    position: Float[Tensor, "batch src 3"]
+    position_std: Float[Tensor, "batch src 3"]
+    location: Float[Tensor, "batch src 3"]
+    location_std: Float[Tensor, "batch src 3"]
+    power: Float[Tensor, "batch src"]
+    present: Bool[Tensor, "batch src"]
+    resolved: Bool[Tensor, "batch src"]
+    noise_var: Float[Tensor, " batch"]
+    estimated: bool
+
+    def __len__(self) -> int:
+        return len(self.power)
+
+
+def default_search() -> SearchConfig:
+    """The search that comes with the package: the section `search` of the repository's params.yaml."""
+    with importlib.resources.as_file(importlib.resources.files("risloc") / "search.yaml") as path:
+        return build(SearchConfig, read_yaml(path), "search")
+
+
+def load_model(name: "str | Path") -> HybridNetwork:
+    """A network that comes with the package (`default`, `robust`), or one in a folder of one's own.
+
+    Raises
+    ------
+    risloc.checkpoint.CheckpointError
+        No such network, or one that is damaged.
+    """
+    return load_checkpoint(shipped_checkpoint(str(name)) if str(name) in SHIPPED else Path(name))[0]
+
+
+def locate(
+    measurements: Measurements, model: "HybridNetwork | str | Path | None" = "default", sources: "int | str" = "bic"
+) -> Found:
+    """The sources of all scenes at once; see `Locator`, which takes them part by part."""
+    network = load_model(model) if isinstance(model, str | Path) else model
+    _, snapshots, antennas = measurements.y.shape
+    locator = Locator(measurements.setup, snapshots, antennas, network, sources)
+    return locator.locate(measurements)
+
+
+class Locator:
+    """Locates the scenes of one setup, L and M.
+
+    network : the hybrid with it; None: NOMP (Newtonised orthogonal matching pursuit), which needs no training.
+    sources : K where it is known; else the rule that finds it, one of `RULES`.
+    most : the most sources to look for: a network's own K_MAX; 5 with NOMP unless it is said.
+    batch : scenes that are good to locate together.
+
+    Where the setup says no span, the network's holds, or with NOMP that of the preset `default`.
+
+    Raises
+    ------
+    LocateError
+        A network made for another array, carrier or region; a rule without the network it needs; more sources than K_MAX.
+    """
+
+    def __init__(
+        self,
+        setup: Setup,
+        snapshots: int,
+        antennas: int,
+        network: HybridNetwork | None = None,
+        sources: "int | str" = "bic",
+        most: int | None = None,
+    ) -> None:
+        if isinstance(sources, str) and sources not in RULES:
+            raise LocateError(f"sources: expected a number or one of {', '.join(RULES)}, got {sources!r}")
+        if sources == "learnt" and network is None:
+            raise LocateError("sources: the rule 'learnt' is a network's own: take a network with it, or 'bic'")
+        if network is not None:
+            _check_fits(network, setup)
+        known = sources if isinstance(sources, int) else 0
+        base = network.scenario if network is not None else build(Scenario, preset("default"), "default")
+        slots = base.K_MAX if network is not None or (most is None and known <= base.K_MAX) else max(most or 1, known)
+        if not 0 <= known <= slots or (network is not None and most not in (None, slots)):
+            raise LocateError(
+                f"sources: this network looks for at most {slots}, {known or most} were asked for: take NOMP (--method nomp; model=None)"
+            )
+        if slots > 2 * antennas * snapshots // (2 * snapshots + 4):
+            raise LocateError(
+                f"sources: {antennas} antennas and {snapshots} snapshots tell fewer than {slots} sources apart: take NOMP and look for fewer (--most)"
+            )
+        self.network, self.sources, self.slots = network, sources, slots
+        self.scenario = _scenario(base, setup, snapshots, antennas, slots)
+        self.localiser = _localiser(self.scenario)
+        self.batch = max(1, min(_BATCH, _BYTES_AT_ONCE // (8 * snapshots * antennas * setup.size)))
+
+    @torch.no_grad()
+    def locate(self, measurements: Measurements) -> Found:
+        """The sources of a batch of scenes.
+
+        Raises
+        ------
+        LocateError
+            No noise variance, and too few antennas to estimate it.
+        """
+        size_y, size_H = _size(measurements.y), _size(measurements.H)
+        y = (measurements.y.to(torch.complex128) / size_y[:, None, None]).to(torch.complex64)
+        H = (measurements.H.to(torch.complex128) / size_H[:, None, None]).to(torch.complex64)
+        blank = Observation(y=y, codebook=measurements.codebook, H=H, noise_var=torch.ones(len(y)))
+        given = measurements.noise_var
+        noise = self._estimated_noise(blank) if given is None else (given.double() / size_y.square()).float()
+        observation = dataclasses.replace(blank, noise_var=noise)
+        sensing = self.localiser.sensing(observation)
+        found = self._search(observation, sensing)
+        return self._result(sensing, found, (size_y / size_H).square(), noise * size_y.square(), given is None)
+
+    def _search(self, observation: Observation, sensing: Sensing) -> Estimates:
+        if self.network is None:
+            return self.localiser.pursuit(sensing, observation, self._rule(len(observation), None))[0]
+        prediction, _, R_blend = self.network.blend(observation)
+        candidates = self.localiser.hybrid_candidates(observation, prediction.R_pred, R_blend, prediction.polar)
+        return self.localiser.select(sensing, candidates, [self._rule(len(observation), prediction)])[0]
+
+    def _rule(self, batch: int, prediction: Prediction | None) -> Rule:
+        if isinstance(self.sources, int):
+            return torch.full((batch,), self.sources)
+        if self.sources == "learnt" and self.network is not None and prediction is not None:
+            return learnt_order(self.network, prediction)
+        return bic_noise_order if self.sources == "bic_noise" else None
+
+    def _estimated_noise(self, blank: Observation) -> Float[Tensor, " batch"]:
+        """sigma^2 from the residuals of NOMP on the coarse grid: the cost of the fit of K sources over what is free in it.
+
+        K known, L M - K (L + 3/2) is free. Unknown, the lower of two: that of the order of least BIC with sigma^2 unknown,
+        too high where it misses a weak source; and that of K_MAX sources, of which those that are not there take L + 6
+        each, as they had the best of all places (measured: .89 to 1.13 of the truth, median by K, at 0 to 20 dB).
+        """
+        batch, snap, ant = blank.y.shape
+        if snap * ant <= self.slots * (snap + _TAKEN):
+            raise LocateError(
+                f"noise_var: not given, and {ant} antennas with {snap} snapshots are too few to estimate it beside "
+                f"{self.slots} sources: write noise_var into the file, or look for fewer sources"
+            )
+        search = self.localiser.search
+        most = torch.full((batch,), self.slots)
+        noise = torch.full((batch,), 0.1)  # of a mean square of 1
+        for _ in range(_LOOKS):
+            observation = dataclasses.replace(blank, noise_var=noise)
+            sensing = self.localiser.sensing(observation)
+            source = MatchingPursuit(sensing, observation, self.localiser.coarse, search.pursuit_peaks)
+            between = search.steps_between
+            path = forward_selection(sensing, source, self.slots, least=most, seek=False, steps_between=between)
+            if isinstance(self.sources, int):
+                noise = _residual(path, torch.full_like(most, self.sources), snap * ant, snap + 1.5)
+            else:
+                likely = _residual(path, bic_noise_order(sensing, path), snap * ant, snap + 1.5)
+                noise = torch.minimum(likely, _residual(path, most, snap * ant, snap + _TAKEN))
+        return noise
+
+    def _result(self, sensing: Sensing, found: Estimates, scale: Tensor, noise_var: Tensor, estimated: bool) -> Found:
+        location = location_of(found.polar.double())
+        bound = bound_of(information(sensing, location, found.power), location, found.present, sensing.domain.free)
+        J = _position_jacobian(found.polar.double(), location)
+        V = bound.covariance
+        position_std = (J @ V @ J.mT).diagonal(dim1=-2, dim2=-1).clamp_min(0).sqrt()
+        spread = V.diagonal(dim1=-2, dim2=-1).clamp_min(0).sqrt()
+        location_std = torch.stack([spread[..., 0], spread[..., 1], bound.distance], dim=-1)
+        there = found.present[..., None]
+        return Found(
+            position=torch.where(there, position_of(location), torch.nan),
+            position_std=_told(position_std, there),
+            location=torch.where(there, location, torch.nan),
+            location_std=_told(location_std, there),
+            power=torch.where(found.present, found.power.double() * scale[:, None], 0.0),
+            present=found.present,
+            resolved=found.resolved,
+            noise_var=noise_var,
+            estimated=estimated,
+        )
+
+
+def _residual(path: SelectionPath, order: Tensor, samples: int, each: float) -> Float[Tensor, " batch"]:
+    """The cost at that order, or the highest that was reached, over the samples that `each` source leaves free."""
+    order = torch.minimum(order, path.reached)
+    cost = path.cost.gather(1, order[:, None])[:, 0]
+    return (cost / (samples - order * each)).clamp(1e-9, 1.0)
+
+
+def _localiser(scenario: Scenario) -> Localiser:
+    search = default_search()
+    least = scenario.K_MAX + search.score_peaks + 1
+    return Localiser(scenario, dataclasses.replace(search, peaks=max(search.peaks, least)))
+
+
+def _scenario(base: Scenario, setup: Setup, snapshots: int, antennas: int, slots: int) -> MeasuredScenario:
+    """What the localiser needs to know; how scenes would be drawn stays as the base has it, and is not looked at."""
+    given = {name: value for name, value in as_mapping(setup).items() if value is not None}
+    own = {"preset": "measured", "observation": "ris", "codebook": "random", "waveform": "independent"}
+    sizes = {
+        "snapshots": snapshots,
+        "antennas": antennas,
+        "K_MAX": slots,
+        "K_span": [0, slots],
+        "coherent_fraction": 0.0,
+    }
+    try:
+        return build(MeasuredScenario, as_mapping(base) | own | sizes | given, "measured")
+    except ParamError as error:
+        raise LocateError(str(error)) from None
+
+
+def _check_fits(network: HybridNetwork, setup: Setup) -> None:
+    """The network's array and carrier, and a region inside the one that it has learnt."""
+    made, remedy = setup_of(network.scenario), "take NOMP (--method nomp; model=None), or train a network for it"
+    if (made.n_h, made.n_v, made.reference) != (setup.n_h, setup.n_v, setup.reference):
+        raise LocateError(
+            f"network: made for {made.n_h} x {made.n_v} elements, reference {made.reference}, measured with "
+            f"{setup.n_h} x {setup.n_v}, {setup.reference}: {remedy}"
+        )
+    for name, tolerance in (("carrier_hz", 1e-3), ("spacing_m", 1e-2)):
+        ours, theirs = getattr(made, name), getattr(setup, name)
+        if abs(ours - theirs) > tolerance * ours:
+            raise LocateError(f"network: made for {name} = {ours:.6g}, measured with {theirs:.6g}: {remedy}")
+    for name in ("azimuth_span_deg", "elevation_span_deg", "distance_span_m"):
+        (low, high), asked = getattr(made, name), getattr(setup, name)
+        if asked is not None and (asked[0] < low or asked[1] > high):
+            raise LocateError(
+                f"network: has learnt {name} = [{low:g}, {high:g}], asked for [{asked[0]:g}, {asked[1]:g}]: {remedy}"
+            )
+
+
+def _size(x: Tensor) -> Float[Tensor, " batch"]:
+    """The root mean square of each scene, safe from overflow: the largest modulus is taken out first."""
+    largest = x.to(torch.complex128).abs().amax((1, 2))
+    return largest * (x.to(torch.complex128).abs() / largest[:, None, None]).square().mean((1, 2)).sqrt()
+
+
+def _position_jacobian(polar: Tensor, location: Tensor) -> Float[Tensor, "batch src 3 3"]:
+    """dp / d(azimuth, elevation, 1/r)."""
+
+    def place(coordinates: Tensor) -> Tensor:
+        return position_of(torch.stack([coordinates[0], coordinates[1], 1 / coordinates[2]]))
+
+    at = torch.cat([location[..., :2], polar[..., 2:]], dim=-1)
+    jacobian: Callable[[Tensor], Tensor] = torch.func.vmap(torch.func.jacrev(place))
+    return jacobian(at.flatten(0, 1)).view(*at.shape, 3)
+
+
+def _told(std: Tensor, there: Tensor) -> Tensor:
+    """Infinite where the information is singular (the product is NaN there), NaN without a source."""
+    return torch.where(there, torch.where(std.isnan(), torch.inf, std), torch.nan)

@@ -1,0 +1,200 @@
+"""Measurements: snapshots of one's own, and the HDF5 file that holds them. `risloc.measurement_reader` reads it.
+
+Attributes of the file:
+
+    format            "risloc measurements"
+    version           1
+    n_h, n_v          elements along x and y; the surface lies in the x-y plane, element n = ix + n_h iy
+    spacing_m         distance of neighbouring elements [m]
+    carrier_hz        [Hz]
+    reference         where the steering vectors' phase is 0: "centre" (without it: that) or "first" element
+    code_bits         of integer codes
+    azimuth_span_deg, elevation_span_deg, distance_span_m   where sources may lie, [lowest, highest] each; may be missing
+
+Datasets:
+
+    y                 complex [scene, snap, ant]       y_l = H diag(c_l) A s_l + n_l
+    H                 complex [scene, ant, elem], or [ant, elem] for all scenes
+    codes             integer [scene, snap, elem], or [snap, elem] for all scenes: c = exp(+j 2 pi code / 2^code_bits);
+                      or complex of the same shape: c itself, of modulus 1
+    noise_var         real [scene], or one number: sigma^2 = E|n|^2 of one antenna; missing: it is estimated
+    truth/location    real [scene, src, 3]: azimuth [rad], elevation [rad], distance [m]; the group may be missing
+    truth/power       real [scene, src], linear
+    truth/count       integer [scene]: the first `count` of the slots hold a source
+
+Axes: batch B (scene), snap L, ant M, elem N, src K.
+"""
+
+import dataclasses
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import torch
+from jaxtyping import Complex, Float, Int
+from torch import Tensor
+
+from risloc.codebook import codes_of
+from risloc.files import replacing
+from risloc.geometry import SPEED_OF_LIGHT, Array, planar_array
+from risloc.params import ParamError, param
+from risloc.scene import Scenario, Scenes
+
+__all__ = [
+    "FORMAT",
+    "MOST_ELEMENTS",
+    "VERSION",
+    "Measurements",
+    "Setup",
+    "Sources",
+    "measurements_of",
+    "setup_of",
+    "write_measurements",
+]
+
+FORMAT, VERSION = "risloc measurements", 1
+MOST_ELEMENTS = 1024
+MOST_SPACING = 0.6  # wavelengths: beyond, directions are ambiguous
+Span = tuple[float, float] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """What all scenes of a file share: the surface, the carrier, and where sources may lie (None: not said)."""
+
+    n_h: int = param("elements along x", ge=1, le=MOST_ELEMENTS)
+    n_v: int = param("elements along y", ge=1, le=MOST_ELEMENTS)
+    spacing_m: float = param("distance of neighbouring elements", unit="m", gt=0.0)
+    carrier_hz: float = param("carrier frequency", unit="Hz", ge=1e6, le=1e12)
+    reference: str = param("phase reference: the array's centre or its first element", choices=("centre", "first"))
+    azimuth_span_deg: Span = param("azimuth", unit="deg", gt=-90.0, lt=90.0)
+    elevation_span_deg: Span = param("elevation", unit="deg", gt=-90.0, lt=90.0)
+    distance_span_m: Span = param("distance", unit="m", ge=1e-3, le=1e6)
+
+    def __post_init__(self) -> None:
+        if self.size > MOST_ELEMENTS:
+            raise ParamError(f"n_h, n_v: expected at most {MOST_ELEMENTS} elements, got {self.n_h} x {self.n_v}")
+        if self.spacing_m > MOST_SPACING * self.wavelength:
+            raise ParamError(
+                f"spacing_m: expected at most {MOST_SPACING} wavelengths ({MOST_SPACING * self.wavelength:.4g} m at "
+                f"{self.carrier_hz:.4g} Hz), got {self.spacing_m:.4g}: directions would be ambiguous"
+            )
+        for name in ("azimuth_span_deg", "elevation_span_deg", "distance_span_m"):
+            span = getattr(self, name)
+            if span is not None and span[0] > span[1]:
+                raise ParamError(f"{name}: expected [lowest, highest], got {list(span)}; swap them")
+
+    @property
+    def size(self) -> int:
+        """The number of elements N."""
+        return self.n_h * self.n_v
+
+    @property
+    def wavelength(self) -> float:
+        """Metres."""
+        return SPEED_OF_LIGHT / self.carrier_hz
+
+    def array(self) -> Array:
+        """The surface's elements."""
+        lattice = planar_array(self.n_h, self.n_v, 2 * self.spacing_m, self.reference)
+        return Array(elements=lattice.elements, wavelength=self.wavelength)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sources:
+    """The truth, where it is known: `count` sources in the first slots.
+
+    location : azimuth [rad], elevation [rad], distance [m].  power : linear.
+    """
+
+    location: Float[Tensor, "batch src 3"]
+    power: Float[Tensor, "batch src"]
+    count: Int[Tensor, " batch"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurements:
+    """B measured scenes, y_l = H diag(c_l) A s_l + n_l, in any units that y, H and noise_var agree on.
+
+    codebook : c_l, of modulus 1.  noise_var : sigma^2; None: not known.  truth : None: not known.
+    """
+
+    setup: Setup
+    y: Complex[Tensor, "batch snap ant"]
+    codebook: Complex[Tensor, "batch snap elem"]
+    H: Complex[Tensor, "batch ant elem"]
+    noise_var: Float[Tensor, " batch"] | None
+    truth: Sources | None
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+
+def setup_of(scenario: Scenario) -> Setup:
+    """The setup that the scenario's scenes are measured with."""
+    names = ("n_h", "n_v", "carrier_hz", "reference", "azimuth_span_deg", "elevation_span_deg", "distance_span_m")
+    spacing = scenario.array().wavelength / 2
+    return Setup(spacing_m=spacing, **{name: getattr(scenario, name) for name in names})
+
+
+def measurements_of(scenario: Scenario, scenes: Scenes) -> Measurements:
+    """Simulated scenes as measurements, with their noise variance and their truth."""
+    o, truth = scenes.observation, scenes.truth
+    sources = Sources(location=truth.location, power=truth.power, count=truth.count)
+    return Measurements(
+        setup=setup_of(scenario), y=o.y, codebook=o.codebook, H=o.H, noise_var=o.noise_var, truth=sources
+    )
+
+
+def write_measurements(path: Path, scenes: int, parts: Iterable[Measurements], code_bits: int | None = None) -> None:
+    """Write `scenes` scenes, given in parts that follow one another, to a file that is whole or not there.
+
+    Memory holds one part at a time. All parts have the setup, shapes and fields of the first one.
+    code_bits : codes as integers of that many bits; None: as the complex phasors they are.
+
+    Raises
+    ------
+    ValueError
+        The parts hold no scene, or not `scenes` of them, or differ in their setup.
+    risloc.files.DiskFullError
+        No room for the file; nothing is left of it.
+    """
+    done, setup = 0, None
+    with replacing(path) as temporary, h5py.File(temporary, "w", track_order=False) as file:
+        for part in parts:
+            if setup is None:
+                setup = part.setup
+                _write_attributes(file, setup, code_bits)
+            if part.setup != setup or done + len(part) > scenes:
+                raise ValueError(f"parts: expected {scenes} scenes of one setup, got more, or another setup; mend them")
+            for name, array in _arrays(part, code_bits).items():
+                if name not in file:
+                    file.create_dataset(name, (scenes, *array.shape[1:]), array.dtype, track_times=False)
+                file[name][done : done + len(part)] = array
+            done += len(part)
+        if done != scenes or done == 0:
+            raise ValueError(f"parts: expected {scenes} scenes, at least 1, got {done}; mend `scenes` or the parts")
+
+
+def _write_attributes(file: h5py.File, setup: Setup, code_bits: int | None) -> None:
+    file.attrs["format"], file.attrs["version"] = FORMAT, VERSION
+    for field in dataclasses.fields(setup):
+        value: Any = getattr(setup, field.name)
+        if value is not None:
+            file.attrs[field.name] = value
+    if code_bits is not None:
+        file.attrs["code_bits"] = code_bits
+
+
+def _arrays(part: Measurements, code_bits: int | None) -> dict[str, np.ndarray]:
+    codes = part.codebook if code_bits is None else codes_of(part.codebook, code_bits)
+    tensors = {"y": part.y, "H": part.H, "codes": codes}
+    if part.noise_var is not None:
+        tensors["noise_var"] = part.noise_var
+    if part.truth is not None:
+        count = part.truth.count.to(torch.uint8)
+        tensors |= {"truth/location": part.truth.location, "truth/power": part.truth.power, "truth/count": count}
+    return {name: tensor.detach().cpu().resolve_conj().contiguous().numpy() for name, tensor in tensors.items()}

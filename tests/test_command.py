@@ -1,0 +1,257 @@
+"""The command line: what it writes, what it says of bad input, its exit codes, and the wheel that carries it."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+import venv
+from pathlib import Path
+
+import h5py
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from risloc.checkpoint import shipped_checkpoint
+from risloc.command.main import cli, run
+from risloc.command.results import COLUMNS
+from risloc.command.words import EXIT_CODES
+from risloc.records import arrays_of
+from risloc.scene import Scenario
+from risloc.shard_writer import write_shard
+from risloc.simulation import simulate
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(scope="module")
+def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("room") / "room.h5"
+    assert run(["simulate", str(path), "--scenes", "3", "--snr", "20", "--sources", "2"]) == 0
+    return path
+
+
+def test_locate_writes_the_same_sources_everywhere(room: Path, tmp_path: Path, capsys: Capture) -> None:
+    outputs = [tmp_path / name for name in ("a.csv", "a.json", "a.png")]
+    options = [text for path in outputs for text in (f"--{path.suffix[1:]}", str(path))]
+    assert run(["locate", str(room), *options]) == 0
+    said = capsys.readouterr().out
+    rows = list(csv.DictReader(outputs[0].read_text(encoding="utf-8").splitlines()))
+    record = json.loads(outputs[1].read_text(encoding="utf-8"))
+    assert tuple(rows[0]) == COLUMNS
+    assert len(rows) == 6
+    assert [len(scene["sources"]) for scene in record["scenes"]] == [2, 2, 2]
+    assert record["noise"] == "given"
+    flat = [source for scene in record["scenes"] for source in scene["sources"]]
+    for row, source in zip(rows, flat, strict=True):
+        assert float(row["x_m"]) == source["x_m"]
+        assert f"{source['z_m']:.3f}" in said
+    assert outputs[2].read_bytes().startswith(b"\x89PNG")
+    assert "6 sources in 3 scenes, 0 not resolved" in said
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", "a.json", "a.png"]
+
+
+def test_more_scenes_begin_with_the_same_ones(room: Path, tmp_path: Path) -> None:
+    assert run(["simulate", str(tmp_path / "m.h5"), "--scenes", "300", "--snr", "20", "--sources", "2"]) == 0
+    with h5py.File(tmp_path / "m.h5") as many, h5py.File(room) as few:
+        assert (many["y"][:3] == few["y"][:]).all()
+        assert len(many["y"]) == 300
+
+
+def test_nomp_with_nothing_known(tmp_path: Path, capsys: Capture) -> None:
+    path = str(tmp_path / "m.h5")
+    assert (
+        run(["simulate", path, "--scenes", "2", "--snr", "20", "--sources", "1", "--no-noise-var", "--no-truth"]) == 0
+    )
+    assert run(["locate", path, "--method", "nomp", "--most", "3", "--distance", "0.5", "8", "--show", "1"]) == 0
+    said = capsys.readouterr().out
+    assert "nomp, K by bic, noise estimated" in said
+    assert "2 sources in 2 scenes, 0 not resolved; the table shows the first 1 scenes" in said
+
+
+def test_inspect_names_what_it_sees(room: Path, tmp_path: Path, small_scenario: Scenario, capsys: Capture) -> None:
+    scenes = simulate(small_scenario, seed=1, split="test", start=0, stop=4)
+    arrays = arrays_of(scenes, small_scenario.code_bits)
+    write_shard(tmp_path / "0.h5", small_scenario, arrays, seed=1, split="test", start=0, chunk=2)
+    kinds = {
+        str(room): "risloc measurements", str(tmp_path): "risloc shards", str(tmp_path / "0.h5"): "risloc shard",
+        "default": "risloc checkpoint", str(shipped_checkpoint("robust")): "risloc checkpoint",
+    }  # fmt: skip
+    for what, kind in kinds.items():
+        assert run(["inspect", what, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["kind"] == kind
+        assert run(["inspect", what]) == 0
+        assert kind in capsys.readouterr().out
+    with h5py.File(tmp_path / "0.h5", "a") as file:
+        file["power"][0] = 7.0
+    assert run(["inspect", str(tmp_path / "0.h5")]) == 1
+    assert "does not match its checksum" in capsys.readouterr().err
+
+
+def test_doctor_locates_a_source(capsys: Capture) -> None:
+    assert run(["doctor", "--json"]) == 0
+    findings = {each["name"]: each["good"] for each in json.loads(capsys.readouterr().out)}
+    assert findings["locating"] is True
+    assert findings["click"] is True
+
+
+BAD: dict[str, tuple[list[str], int, str]] = {
+    "no file": (["locate", "nothing.h5"], 1, "nothing.h5: expected a file of measurements, there is none"),
+    "no checkpoint": (["locate", "{room}", "--checkpoint", "nowhere"], 1, "nowhere/config.json: no such file"),
+    "too many": (["locate", "{room}", "--sources", "9"], 1, "this network looks for at most 5, 9 were asked for"),
+    "span": (["locate", "{room}", "--distance", "4", "1"], 1, r"distance_span_m: expected [lowest, highest]"),
+    "beyond": (["locate", "{room}", "--distance", "1", "99"], 1, "network: has learnt distance_span_m"),
+    "NaN": (["locate", "{room}", "--distance", "nan", "9"], 1, "expected a finite number"),
+    "no room": (["locate", "{room}", "--csv", "/proc/none/a.csv"], 3, "No such file or directory"),
+    "no command": (["find"], 2, "No such command 'find'"),
+    "no option": (["locate", "{room}", "--speed"], 2, "No such option"),
+    "twice": (["locate", "{room}", "--csv", "a", "--json", "a"], 2, "expected different files"),
+    "onto itself": (["locate", "{room}", "--csv", "{room}"], 2, "expected different files"),
+    "learnt": (["locate", "{room}", "--method", "nomp", "--k-rule", "learnt"], 2, "expected --method hybrid"),
+    "most": (["locate", "{room}", "--most", "3"], 2, "expected --method nomp"),
+    "preset": (["simulate", "a.h5", "--preset", "moon"], 2, "'moon' is not one of"),
+    "sources": (["simulate", "a.h5", "--sources", "9"], 1, "count: expected integers in 0..K_MAX = 5"),
+    "inspect": (["inspect", "nothing"], 1, "expected a file, a folder or one of default, robust"),
+    "params": (["simulate", "a.h5", "--params", "nothing.yaml"], 3, "nothing.yaml"),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_bad_input_is_one_line_and_a_code(
+    what: str, room: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments, code, words = BAD[what]
+    before = room.read_bytes()
+    monkeypatch.chdir(tmp_path)
+    assert run([text.format(room=room) for text in arguments]) == code
+    said = capsys.readouterr().err
+    assert words in said
+    assert len(said.strip().splitlines()) == (1 if code != 2 else 4)  # usage, where help is, a blank line, the error
+    assert list(tmp_path.iterdir()) == []
+    assert room.read_bytes() == before
+
+
+def test_a_scene_that_is_spoilt_leaves_no_output(room: Path, tmp_path: Path, capsys: Capture) -> None:
+    path = tmp_path / "spoilt.h5"
+    path.write_bytes(room.read_bytes())
+    with h5py.File(path, "a") as file:
+        file["y"][2, 0, 0] = float("nan")
+    assert run(["locate", str(path), "--csv", str(tmp_path / "a.csv")]) == 1
+    assert "y: scene 2: expected finite numbers" in capsys.readouterr().err
+    assert [each.name for each in tmp_path.iterdir()] == ["spoilt.h5"]
+
+
+@pytest.mark.parametrize("command", ["locate", "simulate", "inspect", "doctor"])
+def test_every_command_s_help_teaches_by_examples_that_parse(command: str, capsys: Capture) -> None:
+    assert run([command, "--help"]) == 0
+    said = capsys.readouterr().out
+    examples = [
+        line.split("   ")[0].split() for line in map(str.strip, said.splitlines()) if line.startswith("risloc ")
+    ]
+    assert examples
+    for words in examples:
+        context = cli.commands[words[1]].make_context(words[1], words[2:])
+        assert context.command.name == command
+
+
+def test_help_and_the_page_list_the_exit_codes(repository: Path, capsys: Capture) -> None:
+    assert run(["--help"]) == 0
+    said = capsys.readouterr().out
+    page = (repository / "docs" / "command_line.md").read_text(encoding="utf-8")
+    for code, words in EXIT_CODES.items():
+        assert words.split(";")[0][:40] in said
+        assert f"| {code} | {words.split(';')[0].split(':')[0]}" in page
+
+
+def test_the_page_s_file_by_h5py_alone_can_be_located(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (repository / "docs" / "command_line.md").read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    subprocess.run([sys.executable, "-c", page.split("```python\n")[1].split("```")[0]], check=True)
+    assert run(["locate", "own.h5", "--csv", "own.csv"]) == 0
+
+
+_WORDS = st.sampled_from(
+    ["locate", "simulate", "inspect", "doctor", "--sources", "--most", "--csv", "--json", "--png", "--method", "nomp",
+     "--checkpoint", "--show", "--distance", "--azimuth", "0", "1", "-1", "1e999", "nan", "", "\x00", "..", "/dev/null",
+     "--scenes", "--seed", "ROOM", "EMPTY"]
+)  # fmt: skip
+
+
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(words=st.lists(st.one_of(_WORDS, st.text(max_size=5)), max_size=6))
+def test_any_words_end_in_a_code(words: list[str], room: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "EMPTY").write_bytes(b"")
+    (tmp_path / "ROOM").write_bytes(room.read_bytes())
+    assert run(words) in (0, 1, 2, 3)
+
+
+def test_interruption_is_130_and_leaves_nothing(tmp_path: Path) -> None:
+    out = tmp_path / "big.h5"
+    command = [sys.executable, "-m", "risloc", "simulate", str(out), "--scenes", "200000"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 60
+        while not list(tmp_path.iterdir()) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "risloc: interrupted" in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_pipe_that_is_closed_is_141_without_a_word(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "risloc", "simulate", str(tmp_path / "m.h5"), "--scenes", "1"]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_the_wheel_asks_for_no_pipeline(repository: Path) -> None:
+    project = tomllib.loads((repository / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    names = {text.split(">")[0].split("=")[0].split("<")[0].lower() for text in project["dependencies"]}
+    assert not names & {"dvc", "prefect", "mlflow", "optuna", "sqlalchemy", "matplotlib"}
+    extras = project["optional-dependencies"]
+    assert any(text.startswith("risloc[scale") for text in extras["dev"])
+    assert "risloc[pipeline]" in extras["scale"]
+    assert "risloc[figures]" in extras["pipeline"]
+
+
+@pytest.mark.e2e
+def test_the_wheel_works_outside_the_repository(repository: Path, tmp_path: Path) -> None:
+    """Built, installed alone into an environment of its own that sees the packages here, and run elsewhere."""
+    source = tmp_path / "source"
+    subprocess.run(["git", "clone", "-q", str(repository), str(source)], check=True)
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
+    built = [*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", str(tmp_path / "dist"), str(source)]
+    subprocess.run(built, check=True)
+    (wheel,) = (tmp_path / "dist").glob("risloc-*.whl")
+    home = tmp_path / "venv"
+    venv.create(home, with_pip=False, symlinks=True)
+    (site,) = home.glob("lib/python*/site-packages")
+    subprocess.run([*pip, "install", "--no-deps", "--prefix", str(home), "--ignore-installed", str(wheel)], check=True)
+    (site / "others.pth").write_text("\n".join(path for path in sys.path if path.endswith("site-packages")))
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+
+    def program(*words: str) -> str:
+        command = [str(home / "bin" / "python"), "-m", "risloc", *words]
+        done = subprocess.run(command, cwd=elsewhere, env=environment, capture_output=True, text=True, check=True)
+        return done.stdout
+
+    where = [str(home / "bin" / "python"), "-c", "import risloc; print(risloc.__file__)"]
+    at = subprocess.run(where, cwd=elsewhere, env=environment, capture_output=True, text=True, check=True).stdout
+    assert at.startswith(str(site))
+    assert (home / "bin" / "risloc").exists()
+    program("simulate", "room.h5", "--scenes", "2", "--snr", "20", "--sources", "2")
+    assert "4 sources in 2 scenes" in program("locate", "room.h5", "--csv", "sources.csv")
+    assert len((elsewhere / "sources.csv").read_text(encoding="utf-8").splitlines()) == 5

@@ -1,0 +1,190 @@
+"""From measurements to positions: the same whatever the units, the truth within its deviations, sigma^2 estimated."""
+
+import dataclasses
+import sys
+import time
+
+import pytest
+import torch
+
+import risloc
+from risloc.geometry import position_of
+from risloc.locating import Found, LocateError, Locator, default_search, load_model, locate
+from risloc.measurements import Measurements, Setup, measurements_of
+from risloc.params import as_mapping, read_yaml
+from risloc.scene import Observation, Scenario, Scenes
+from risloc.simulation import simulate
+from risloc.steering import steering_matrix
+
+CLEAN = {"snr_db": 20.0, "count": 2}
+
+
+@pytest.fixture(scope="module")
+def scenes(scenario: Scenario) -> Scenes:
+    return simulate(scenario, seed=9, split="test", start=0, stop=24, **CLEAN)
+
+
+@pytest.fixture(scope="module")
+def measured(scenario: Scenario, scenes: Scenes) -> Measurements:
+    return measurements_of(scenario, scenes)
+
+
+@pytest.fixture(scope="module")
+def found(measured: Measurements) -> Found:
+    return locate(measured)
+
+
+def _errors(found: Found, measured: Measurements) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of each true source the error [source, 3] of the nearest one found, and that one's standard deviations."""
+    truth = position_of(measured.truth.location.double())
+    errors, stds = [], []
+    for i in range(len(found)):
+        for k in range(int(measured.truth.count[i])):
+            difference = found.position[i, found.present[i]] - truth[i, k]
+            nearest = difference.norm(dim=1).argmin()
+            errors.append(difference[nearest])
+            stds.append(found.position_std[i, found.present[i]][nearest])
+    return torch.stack(errors), torch.stack(stds)
+
+
+def test_the_truth_lies_within_the_deviations(found: Found, measured: Measurements) -> None:
+    assert torch.equal(found.present.sum(1), measured.truth.count)
+    error, std = _errors(found, measured)
+    score = (error / std).abs()
+    assert (score < 4).all(1).float().mean() > 0.95
+    assert 0.6 < score.square().mean().sqrt() < 1.5
+
+
+def test_deviations_of_place_and_of_direction_are_one_covariance(found: Found) -> None:
+    """Along the line of sight a source's deviation is its distance's, across it r times its angles', whatever the axes."""
+    there = found.present
+    total = found.position_std[there].square().sum(-1)
+    r, el = found.location[there][:, 2], found.location[there][:, 1]
+    az_std, el_std, r_std = found.location_std[there].unbind(-1)
+    expected = r_std.square() + (r * el_std).square() + (r * el.cos() * az_std).square()
+    torch.testing.assert_close(total, expected, rtol=1e-9, atol=0)
+
+
+@pytest.mark.parametrize(("unit_y", "unit_H"), [(1e-9, 1.0), (1.0, 1e-4), (3e6, 1e-12)])
+def test_units_change_powers_alone(measured: Measurements, found: Found, unit_y: float, unit_H: float) -> None:
+    other = locate(
+        dataclasses.replace(
+            measured,
+            y=measured.y.to(torch.complex128) * unit_y,
+            H=measured.H.to(torch.complex128) * unit_H,
+            noise_var=measured.noise_var.double() * unit_y**2,
+        )
+    )
+    assert torch.equal(other.present, found.present)
+    torch.testing.assert_close(other.position[found.present], found.position[found.present], rtol=0, atol=2e-3)
+    scale = (unit_y / unit_H) ** 2
+    torch.testing.assert_close(other.power[found.present] / scale, found.power[found.present], rtol=2e-3, atol=0)
+
+
+@pytest.mark.parametrize("sources", ["bic", 2])
+def test_noise_that_is_not_given_is_estimated(scenes: Scenes, measured: Measurements, sources: int | str) -> None:
+    found = locate(dataclasses.replace(measured, noise_var=None), sources=sources)
+    assert found.estimated
+    ratio = found.noise_var / scenes.observation.noise_var
+    assert 0.85 < ratio.median() < 1.1
+    assert ((ratio > 0.7) & (ratio < 1.4)).all()
+    assert torch.equal(found.present.sum(1), measured.truth.count)
+
+
+@pytest.mark.parametrize("rule", ["bic_noise", "learnt", 2])
+def test_every_rule_finds_two_clear_sources(measured: Measurements, rule: int | str) -> None:
+    part = _first(measured, 8)
+    assert torch.equal(locate(part, sources=rule).present.sum(1), part.truth.count)
+
+
+def test_nomp_serves_any_spacing(scenario: Scenario, scenes: Scenes) -> None:
+    """Elements a third of a wavelength apart, the field written out from the sources' places."""
+    setup = dataclasses.replace(measurements_of(scenario, scenes).setup, spacing_m=scenario.array().wavelength / 3)
+    o, truth = scenes.observation, scenes.truth
+    polar = torch.stack(
+        [truth.location[..., 0].sin() * truth.location[..., 1].cos(), truth.location[..., 1].sin(),
+         1 / truth.location[..., 2].clamp_min(0.1)], dim=-1,
+    )  # fmt: skip
+    A = steering_matrix(setup.array(), polar) * truth.present[:, None]
+    x = torch.einsum("bnk,bkl->bln", A, truth.symbols) * o.codebook
+    clean = torch.einsum("bmn,bln->blm", o.H, x)
+    y = clean + 0.05 * clean.abs().square().mean().sqrt() * torch.randn(
+        clean.shape, dtype=clean.dtype, generator=torch.Generator().manual_seed(1)
+    )
+    noise = torch.full((len(y),), float(0.0025 * clean.abs().square().mean()))
+    measured = dataclasses.replace(
+        measurements_of(scenario, Scenes(Observation(y=y, codebook=o.codebook, H=o.H, noise_var=noise), truth)),
+        setup=setup,
+    )
+    error, std = _errors(locate(measured, None, 2), measured)
+    assert ((error / std).abs() < 4).all(1).float().mean() > 0.9
+    with pytest.raises(
+        LocateError, match=r"network: made for spacing_m = 0.149896, measured with 0.0999308: take NOMP"
+    ):
+        locate(measured)
+
+
+def test_what_does_not_go_together_is_refused(measured: Measurements) -> None:
+    setup, network = measured.setup, load_model("default")
+
+    def refused(match: str, change: dict[str, object] | None = None, **how: object) -> None:
+        arguments = {"snapshots": 16, "antennas": 16, "network": network} | how
+        with pytest.raises(LocateError, match=match):
+            Locator(dataclasses.replace(setup, **change or {}), **arguments)
+
+    refused("made for 12 x 12 elements", {"n_h": 10})
+    refused("network: has learnt distance_span_m = .1, 6., asked for .1, 9.", {"distance_span_m": (1.0, 9.0)})
+    refused("looks for at most 5, 6 were asked for", sources=6)
+    refused("expected a number or one of bic, bic_noise, learnt, got 'guess'", sources="guess")
+    refused("the rule 'learnt' is a network's own", network=None, sources="learnt")
+    refused("4 antennas and 16 snapshots tell fewer than 5 sources apart", network=None, antennas=4)
+    few = Locator(setup, 8, 8, None)
+    part = _first(measured, 1)
+    part = dataclasses.replace(
+        part, y=part.y[:, :8, :8], codebook=part.codebook[:, :8], H=part.H[:, :8], noise_var=None
+    )
+    with pytest.raises(LocateError, match="too few to estimate it beside 5 sources"):
+        few.locate(part)
+
+
+def test_the_package_s_search_is_that_of_the_repository(repository: object) -> None:
+    assert as_mapping(default_search()) == read_yaml(repository / "params.yaml")["search"]
+
+
+def test_the_public_names_are_there_and_cost_nothing_until_named() -> None:
+    import subprocess
+
+    code = "import sys, risloc; print('torch' in sys.modules, risloc.Scenario.__name__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "Scenario"]
+    began = time.monotonic()
+    assert all(getattr(risloc, name) is not None for name in risloc.__all__)
+    assert time.monotonic() - began < 30
+
+
+def test_covariances_at_a_prompt(scenes: Scenes) -> None:
+    world = risloc.scenario("default", snapshots=16)
+    assert world.snapshots == 16
+    R = risloc.covariances(scenes.observation[:2], load_model("default"))
+    for each in (R.R_samp, R.R_pred, R.R_blend):
+        torch.testing.assert_close(each.trace, torch.full((2,), 144.0), rtol=1e-3, atol=0)
+    assert risloc.covariances(scenes.observation[:2]).R_pred is None
+
+
+def test_a_setup_s_array_is_the_measured_scenario_s(measured: Measurements) -> None:
+    locator = Locator(dataclasses.replace(measured.setup, spacing_m=0.1), 16, 16)
+    assert isinstance(locator.scenario.array().elements, torch.Tensor)
+    x = locator.scenario.array().elements
+    assert float(x[1, 0] - x[0, 0]) == pytest.approx(0.1)
+    assert isinstance(measured.setup, Setup)
+
+
+def _first(measured: Measurements, count: int) -> Measurements:
+    truth = dataclasses.replace(
+        measured.truth, location=measured.truth.location[:count], power=measured.truth.power[:count],
+        count=measured.truth.count[:count],
+    )  # fmt: skip
+    return dataclasses.replace(
+        measured, y=measured.y[:count], codebook=measured.codebook[:count], H=measured.H[:count],
+        noise_var=measured.noise_var[:count], truth=truth,
+    )  # fmt: skip
