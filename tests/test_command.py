@@ -192,9 +192,11 @@ def test_any_words_end_in_a_code(words: list[str], room: Path, tmp_path: Path, m
     assert run(words) in (0, 1, 2, 3)
 
 
-def test_interruption_is_130_and_leaves_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("shell", [[], ["sh", "-c", "trap '' INT; exec \"$@\"", "sh"]], ids=["terminal", "background"])
+def test_interruption_is_130_and_leaves_nothing(tmp_path: Path, shell: list[str]) -> None:
+    """Also of a job that the shell has told to ignore SIGINT, as it does with `&`."""
     out = tmp_path / "big.h5"
-    command = [sys.executable, "-m", "risloc", "simulate", str(out), "--scenes", "200000"]
+    command = [*shell, sys.executable, "-m", "risloc", "simulate", str(out), "--scenes", "200000"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         deadline = time.monotonic() + 60
         while not list(tmp_path.iterdir()) and time.monotonic() < deadline:

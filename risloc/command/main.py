@@ -60,6 +60,7 @@ for _command in (locate, simulate, inspect, doctor):
 
 def main() -> None:
     """The program: runs the command line of this process and ends it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that starts a job with `&` has it ignore SIGINT
     signal.signal(signal.SIGTERM, _ended)
     sys.exit(run(sys.argv[1:]))
 
