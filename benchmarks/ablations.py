@@ -22,6 +22,7 @@ from typing import Any
 
 from benchmarks.ablations_page import BASE, MEASURES, NOMP, page
 from pipeline.env import STATE, child_environment
+from pipeline.git import git
 from pipeline.layout import STAGES
 from pipeline.sections import override, typed_sections
 from risloc.files import replacing
@@ -127,14 +128,14 @@ def start(run: Run, held: int) -> bool:
 def experiment(name: str) -> str | None:
     """The commit of the experiment of that name, whatever commit it is based on; None where there is none."""
     pattern = f"refs/exps/??/*/{name}"
-    return _git("for-each-ref", "--count=1", "--format=%(objectname)", pattern).strip() or None
+    return git("for-each-ref", "--count=1", "--format=%(objectname)", pattern, at=Path()) or None
 
 
 def measured(name: str) -> dict[str, float]:
     """Every measure of the experiment of that name, and those of NOMP, from the metrics in its commit."""
     commit = experiment(name)
     stages = ("train", "evaluate")
-    metrics = {stage: json.loads(_git("show", f"{commit}:metrics/{stage}.json")) for stage in stages}
+    metrics = {stage: json.loads(git("show", f"{commit}:metrics/{stage}.json", at=Path()) or "{}") for stage in stages}
     return {words: float(metrics[stage][key]) for words, (stage, key) in (MEASURES | NOMP).items()}
 
 
@@ -155,10 +156,6 @@ def _alone() -> Iterator[int]:
 def _code_of(stage: str, params: Mapping[str, Any]) -> str:
     typed_sections(stage, params)  # imports it
     return source_digest(f"stages.{stage}")
-
-
-def _git(*arguments: str) -> str:
-    return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout
 
 
 if __name__ == "__main__":

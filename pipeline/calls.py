@@ -22,6 +22,7 @@ from sqlalchemy import make_url
 
 from pipeline.env import PARENT, ROOT, SettingError, child_environment
 from pipeline.flows import DONE_ELSEWHERE, NO_PREFECT
+from pipeline.git import git
 from pipeline.layout import STAGES
 from pipeline.runner_setting import RUNNER, runner_setting
 from pipeline.sections import override, typed_sections
@@ -93,7 +94,7 @@ def dvc_command(target: str | None, set_params: Mapping[str, Any], name: str | N
 def same_work(target: str | None, set_params: Mapping[str, Any]) -> str:
     """A hash that two experiments share if they would do the same: parameters, stage, and the code as it stands."""
     params = override(read_yaml(ROOT / "params.yaml"), set_params)
-    code = [_git("rev-parse", "HEAD"), _git("diff", "HEAD", "--", ".", ":!params.yaml")]
+    code = [git("rev-parse", "HEAD"), git("diff", "HEAD", "--", ".", ":!params.yaml")]
     return hashlib.sha256(json.dumps([params, target, code], sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -103,10 +104,10 @@ def metrics_of(experiment: str | None, stage: str) -> dict[str, Any]:
     if experiment is None:
         file = ROOT / path
         return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    known = _git("for-each-ref", "--sort=-committerdate", "--format=%(refname)", f"refs/exps/*/*/{experiment}")
+    known = git("for-each-ref", "--sort=-committerdate", "--format=%(refname)", f"refs/exps/*/*/{experiment}")
     if not known:
         return {}
-    return json.loads(_git("show", f"{known.splitlines()[0]}:{path}") or "{}")
+    return json.loads(git("show", f"{known.splitlines()[0]}:{path}") or "{}")
 
 
 def _may_pass(task: object, run: TaskRun, state: State[Any]) -> bool:
@@ -176,8 +177,3 @@ def _end(child: "subprocess.Popen[str]") -> None:
             process.kill()
     child.wait()
     get_run_logger().info("stopped dvc and its stage in %.1f s", time.monotonic() - began)
-
-
-def _git(*arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
-    return done.stdout.strip()

@@ -3,13 +3,11 @@
 import contextlib
 import os
 import socket
-import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 import yaml
 from mlflow import MlflowClient
@@ -21,13 +19,16 @@ from torch import Tensor
 
 from pipeline.artifacts import Progress, link
 from pipeline.env import COPY, lock
+from pipeline.git import git
 from pipeline.outbox import Address, Outbox, deliver_all, now
 from pipeline.portable import PortableModel
 from pipeline.server import EXPERIMENT, experiment_of, is_file, page_of, reach, starting
 from pipeline.signals import on_stop
 from risloc.files import DiskFullError
 from risloc.params import flatten
-from stages.report import Reporter, shown_progress
+from risloc.progress import shown_progress
+from stages.processes import lives, this_process
+from stages.report import Reporter
 
 __all__ = ["EXPERIMENT", "MlflowReporter", "dependency_checksums", "stage_run"]
 
@@ -190,25 +191,19 @@ def _bury_the_dead(client: MlflowClient, experiment: str) -> None:
     """Mark as KILLED the runs of this host that stand as RUNNING but whose process is gone."""
     mine = f"attributes.status = 'RUNNING' and tags.host = '{socket.gethostname()}'"
     for run in client.search_runs([experiment], mine):
-        if not _lives(int(run.data.tags["pid"]), run.data.tags["pid_started"]):
+        if not lives(int(run.data.tags["pid"]), float(run.data.tags["pid_started"])):
             client.set_terminated(run.info.run_id, "KILLED")
 
 
-def _lives(pid: int, started: str) -> bool:
-    try:
-        return f"{psutil.Process(pid).create_time():.2f}" == started
-    except psutil.NoSuchProcess:
-        return False
-
-
 def _process_tags() -> dict[str, str]:
-    started = psutil.Process().create_time()
-    return {"host": socket.gethostname(), "pid": str(os.getpid()), "pid_started": f"{started:.2f}"}
+    own = this_process()
+    return {"host": str(own["host"]), "pid": str(own["pid"]), "pid_started": f"{own['started']:.2f}"}
 
 
 def _origin_tags(stage: str) -> dict[str, str]:
-    tags = {"stage": stage, "git_commit": _git("rev-parse", "HEAD")}
-    tags["git_dirty"] = str(bool(_git("status", "--porcelain", "--untracked-files=no"))).lower()
+    changed = git("status", "--porcelain", "--untracked-files=no", at=COPY)
+    dirty = "unknown" if changed is None else str(bool(changed)).lower()
+    tags = {"stage": stage, "git_commit": git("rev-parse", "HEAD", at=COPY) or "unknown", "git_dirty": dirty}
     for key in ("DVC_STAGE", "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV"):
         if key in os.environ:
             tags[key.lower()] = os.environ[key]
@@ -224,8 +219,3 @@ def dependency_checksums(stage: str) -> dict[str, str]:
     locked = yaml.safe_load(path.read_text(encoding="utf-8"))["stages"] if path.exists() else {}
     outs = {out["path"]: out["md5"] for entry in locked.values() for out in entry.get("outs", [])}
     return {f"md5 {dep}": outs[dep] for dep in described["deps"] if dep in outs}
-
-
-def _git(*arguments: str) -> str:
-    done = subprocess.run(["git", "-C", str(COPY), *arguments], capture_output=True, text=True, check=False)
-    return done.stdout.strip() if done.returncode == 0 else "unknown"

@@ -31,14 +31,54 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-_SUBMODULES = (
-    frozenset({"ahead", "channel", "checkpoint", "codebook", "command", "coordinates", "covariance", "crb", "device"})
-    | frozenset({"files", "fresh", "geometry", "grid", "learnt_order", "likelihood", "localise", "locating", "loss"})
-    | frozenset({"measurement_reader", "measurements", "metrics", "music", "network", "newton", "order", "parallel"})
-    | frozenset(
-        {"params", "plots", "preset_files", "records", "refine", "scene", "selection", "shard_writer", "shards"}
-    )
-    | frozenset({"shortcuts", "simulation", "sparse", "spectrum", "steering", "stochastic", "training", "validation"})
+_SUBMODULES = frozenset(
+    [
+        "ahead",
+        "channel",
+        "checkpoint",
+        "codebook",
+        "command",
+        "coordinates",
+        "covariance",
+        "crb",
+        "device",
+        "files",
+        "fresh",
+        "geometry",
+        "grid",
+        "learnt_order",
+        "likelihood",
+        "localise",
+        "locating",
+        "loss",
+        "measurement_reader",
+        "measurements",
+        "metrics",
+        "music",
+        "network",
+        "newton",
+        "noise_level",
+        "order",
+        "parallel",
+        "params",
+        "plots",
+        "preset_files",
+        "progress",
+        "records",
+        "refine",
+        "scene",
+        "selection",
+        "shard_writer",
+        "shards",
+        "shortcuts",
+        "simulation",
+        "sparse",
+        "spectrum",
+        "steering",
+        "stochastic",
+        "training",
+        "validation",
+    ]
 )
 
 _HOME = {

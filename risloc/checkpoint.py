@@ -91,7 +91,10 @@ def load_checkpoint(folder: Path) -> tuple[HybridNetwork, dict[str, Any]]:
         network.load_state_dict(weights, strict=True)
     except (ParamError, RuntimeError) as error:
         raise CheckpointError(f"{folder}: weights and config do not make a network ({error}). {remedy}") from error
-    return network.eval(), config["extra"]
+    extra = config.get("extra")
+    if not isinstance(extra, dict):
+        raise CheckpointError(f"{folder}/config.json: extra: expected a mapping, got {extra!r}. {remedy}")
+    return network.eval(), extra
 
 
 def shipped_checkpoint(name: str) -> Path:

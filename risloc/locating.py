@@ -24,10 +24,11 @@ from risloc.likelihood import Sensing
 from risloc.localise import Localiser, Rule, SearchConfig
 from risloc.measurements import Measurements, Setup, setup_of
 from risloc.network import HybridNetwork, Prediction
+from risloc.noise_level import NoiseLevelError, noise_level
 from risloc.params import ParamError, as_mapping, build, param, read_yaml
 from risloc.preset_files import preset
 from risloc.scene import Observation, Scenario
-from risloc.selection import Estimates, MatchingPursuit, SelectionPath, bic_noise_order, forward_selection
+from risloc.selection import Estimates, bic_noise_order
 from risloc.stochastic import information
 
 __all__ = ["RULES", "Found", "LocateError", "Locator", "MeasuredScenario", "default_search", "load_model", "locate"]
@@ -37,8 +38,6 @@ RULES = ("bic", "bic_noise", "learnt")
 
 _BYTES_AT_ONCE = 2**25  # of a batch's G
 _BATCH = 64
-_LOOKS = 2  # estimates of sigma^2, the second with the first one's ridge
-_TAKEN = 6.0  # complex samples beside a symbol a snapshot that a source takes which is not there
 
 
 class LocateError(ValueError):
@@ -139,13 +138,8 @@ class Locator:
             raise LocateError("sources: the rule 'learnt' is a network's own: take a network with it, or 'bic'")
         if network is not None:
             _check_fits(network, setup)
-        known = sources if isinstance(sources, int) else 0
         base = network.scenario if network is not None else build(Scenario, preset("default"), "default")
-        slots = base.K_MAX if network is not None or (most is None and known <= base.K_MAX) else max(most or 1, known)
-        if not 0 <= known <= slots or (network is not None and most not in (None, slots)):
-            raise LocateError(
-                f"sources: this network looks for at most {slots}, {known or most} were asked for: take NOMP (--method nomp; model=None)"
-            )
+        slots = _slots(base.K_MAX, network is not None, sources if isinstance(sources, int) else 0, most)
         if slots > 2 * antennas * snapshots // (2 * snapshots + 4):
             raise LocateError(
                 f"sources: {antennas} antennas and {snapshots} snapshots tell fewer than {slots} sources apart: take NOMP and look for fewer (--most)"
@@ -190,33 +184,11 @@ class Locator:
         return bic_noise_order if self.sources == "bic_noise" else None
 
     def _estimated_noise(self, blank: Observation) -> Float[Tensor, " batch"]:
-        """sigma^2 from the residuals of NOMP on the coarse grid: the cost of the fit of K sources over what is free in it.
-
-        K known, L M - K (L + 3/2) is free. Unknown, the lower of two: that of the order of least BIC with sigma^2 unknown,
-        too high where it misses a weak source; and that of K_MAX sources, of which those that are not there take L + 6
-        each, as they had the best of all places (measured: .89 to 1.13 of the truth, median by K, at 0 to 20 dB).
-        """
-        batch, snap, ant = blank.y.shape
-        if snap * ant <= self.slots * (snap + _TAKEN):
-            raise LocateError(
-                f"noise_var: not given, and {ant} antennas with {snap} snapshots are too few to estimate it beside "
-                f"{self.slots} sources: write noise_var into the file, or look for fewer sources"
-            )
-        search = self.localiser.search
-        most = torch.full((batch,), self.slots)
-        noise = torch.full((batch,), 0.1)  # of a mean square of 1
-        for _ in range(_LOOKS):
-            observation = dataclasses.replace(blank, noise_var=noise)
-            sensing = self.localiser.sensing(observation)
-            source = MatchingPursuit(sensing, observation, self.localiser.coarse, search.pursuit_peaks)
-            between = search.steps_between
-            path = forward_selection(sensing, source, self.slots, least=most, seek=False, steps_between=between)
-            if isinstance(self.sources, int):
-                noise = _residual(path, torch.full_like(most, self.sources), snap * ant, snap + 1.5)
-            else:
-                likely = _residual(path, bic_noise_order(sensing, path), snap * ant, snap + 1.5)
-                noise = torch.minimum(likely, _residual(path, most, snap * ant, snap + _TAKEN))
-        return noise
+        count = self.sources if isinstance(self.sources, int) else None
+        try:
+            return noise_level(self.localiser, blank, self.slots, count)
+        except NoiseLevelError as error:
+            raise LocateError(str(error)) from None
 
     def _result(self, sensing: Sensing, found: Estimates, scale: Tensor, noise_var: Tensor, estimated: bool) -> Found:
         location = location_of(found.polar.double())
@@ -240,11 +212,15 @@ class Locator:
         )
 
 
-def _residual(path: SelectionPath, order: Tensor, samples: int, each: float) -> Float[Tensor, " batch"]:
-    """The cost at that order, or the highest that was reached, over the samples that `each` source leaves free."""
-    order = torch.minimum(order, path.reached)
-    cost = path.cost.gather(1, order[:, None])[:, 0]
-    return (cost / (samples - order * each)).clamp(1e-9, 1.0)
+def _slots(K_MAX: int, fixed: bool, known: int, most: int | None) -> int:
+    """The most sources to look for: `most` where it is said, else K_MAX or the K that is known; a network's is fixed."""
+    slots = K_MAX if fixed else max(known, K_MAX if most is None else most, 1)
+    if not 0 <= known <= slots or (fixed and most not in (None, slots)):
+        raise LocateError(
+            f"sources: this network looks for at most {slots}, {known or most} were asked for: take NOMP (--method nomp; "
+            "model=None)"
+        )
+    return slots
 
 
 def _localiser(scenario: Scenario) -> Localiser:

@@ -1,6 +1,5 @@
 """What every figure of the report is made of: the tables, a method's curve with its interval, the bound, the legend, the file."""
 
-import io
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +17,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-from risloc.files import write_bytes
+from risloc.plots import save_figure
 from stages.labels import Method, chosen
 from stages.tables import Row, number
 
@@ -33,7 +32,6 @@ __all__ = [
     "fit_log_axis",
     "legend_below",
     "log_ticks",
-    "png",
     "points",
     "save",
     "spread",
@@ -159,17 +157,11 @@ def legend_below(figure: Figure, axes: Iterable[Axes], columns: int = 4) -> None
         figure.legend(list(entries.values()), list(entries), loc="outside lower center", ncols=columns, fontsize=8)
 
 
-def png(figure: Figure) -> bytes:
-    """The figure as PNG, the same bytes for the same figure; it is closed."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=130, metadata={"Software": None})
-    plt.close(figure)
-    return buffer.getvalue()
-
-
 def save(figures: Mapping[str, Figure], folder: Path) -> dict[str, Path]:
-    """Write each as ``name.png`` in the folder; the paths by name."""
+    """Write each as ``name.png`` and, as vectors, ``name.pdf`` in the folder, and close it; the PNGs by name."""
     paths = {name: folder / f"{name}.png" for name in figures}
     for name, figure in figures.items():
-        write_bytes(paths[name], png(figure))
+        for path in (paths[name], paths[name].with_suffix(".pdf")):
+            save_figure(figure, path)
+        plt.close(figure)
     return paths

@@ -22,9 +22,9 @@ from stages.page import facts_of, page
 from stages.paired import paired
 from stages.report import Reporter, write_csv, write_json, write_text
 from stages.resolution import resolution
+from stages.scene_figures import draw_scene, telling_scene
 from stages.scores import Collection
 from stages.scoring import Scoring, score_all
-from stages.spectrum_figure import plot_spectrum, telling_scene
 from stages.tables import Row, Table, ablation, curves, flat_metrics, json_ready, number, tabulate, timing
 
 __all__ = ["EvaluateConfig", "run"]
@@ -37,6 +37,19 @@ CURVES = {
     "K_accuracy": "K_accuracy",
 }
 """Columns of by_snr.csv that stand once more in curves/, one column a method, for line plots."""
+
+
+LINKS = {
+    "tables.json": "every table of this page as JSON",
+    "curves": "curves by SNR as CSV, which dvc plots shows",
+    "../overfit/losses.png": "overfit: a few scenes learnt by heart",
+    "../overfit/losses.csv": "overfit: the losses",
+    "../hpo": "hpo: the trials of the tuning",
+    "../train/losses.png": "train: convergence of every loss term",
+    "../train/losses.csv": "train: every loss term and weight of every epoch",
+    "../train/log.txt": "train: the log",
+}
+"""Files beside the page and of the stages before, from the page's folder, with words."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,8 +98,8 @@ def run(
 ) -> None:
     """Locate the sources of every test scene by every method and write what came of it.
 
-    Into `evaluate_report`: a CSV for each table, all of them as tables.json, by_snr as curves/, the figures as PNG, and
-    page.html, which holds tables and figures and needs no other file. All numbers but the times are the same whoever
+    Into `evaluate_report`: a CSV for each table, all of them as tables.json, by_snr as curves/, the figures as PNG and
+    PDF, and page.html, which holds tables and figures and needs no other file. All numbers but the times are the same whoever
     runs it. The batches that an interrupted run has finished are not evaluated again.
 
     Raises
@@ -121,14 +134,14 @@ def run(
         evaluate_report.mkdir(parents=True, exist_ok=True)
         _write_tables(tables, evaluate, evaluate_report)
         subject = Subject(tables, evaluate.k_rules, evaluate.gospa_cutoffs[0])
-        figures = save(draw(subject), evaluate_report)
         shown = telling_scene(collected.scenes["count"], collected.scenes["snr_db"])
-        figures["spectrum"] = evaluate_report / "spectrum.png"
-        scene = reader.read(slice(shown, shown + 1))
-        plot_spectrum(scene, Localiser(scenario, search), network, figures["spectrum"])
+        scene = draw_scene(reader.read(slice(shown, shown + 1)), scenario, Localiser(scenario, search), network)
+        figures = save(draw(subject) | scene, evaluate_report)
         settings = as_mapping(evaluate) | {"search": as_mapping(search)}
         facts = facts_of(seed, reader, network, trained, folder, settings)
-        write_text(evaluate_report / "page.html", page(subject, figures, facts, evaluate.confidence))
+        write_text(
+            evaluate_report / "page.html", page(subject, figures, facts, evaluate.confidence, _linked(evaluate_report))
+        )
         flat = flat_metrics(tables["by_snr"])
         write_json(metrics, flat)
     report.metrics({key: value for key, value in flat.items() if value is not None})
@@ -174,6 +187,11 @@ def _write_tables(tables: Tables, evaluate: EvaluateConfig, folder: Path) -> Non
     for name, column in columns.items():
         bound = "root_crb_median_m" if name == "error" else None
         write_csv(folder / "curves" / f"{name}_by_snr.csv", curves(by_snr, column, bound))
+
+
+def _linked(folder: Path) -> dict[str, str]:
+    """What the page links: the files beside it and the reports of the stages before, as far as they are there."""
+    return {link: words for link, words in LINKS.items() if (folder / link).exists()}
 
 
 def _say(rows: list[Row], rule: str, report: Reporter) -> None:

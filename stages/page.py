@@ -21,6 +21,7 @@ from stages.figures import FIGURES
 from stages.labels import GROUPS, ORDERS, RULES, Method, chosen
 from stages.page_template import TEMPLATE
 from stages.resolution import EDGES
+from stages.scene_figures import SAYS
 from stages.tables import WITHIN, Row, number
 
 __all__ = ["Facts", "Shown", "facts_of", "page", "shown"]
@@ -69,10 +70,13 @@ def facts_of(
     }
 
 
-def page(subject: Subject, figures: Mapping[str, Path], facts: Facts, confidence: float) -> str:
+def page(
+    subject: Subject, figures: Mapping[str, Path], facts: Facts, confidence: float, links: Mapping[str, str]
+) -> str:
     """The HTML text.
 
-    figures : PNG files by name, those of `stages.figures.FIGURES` and ``spectrum``.  confidence : of the intervals.
+    figures : PNG files by name, those of `stages.figures.FIGURES` and of `stages.scene_figures.SAYS`, a PDF beside each.
+    confidence : of the intervals.  links : what else there is, from the page's folder, with words.
     """
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -92,6 +96,8 @@ def page(subject: Subject, figures: Mapping[str, Path], facts: Facts, confidence
         edges=", ".join(f"{edge:g}" for edge in EDGES[1:-1]),
         glance=_glance(subject),
         figures=FIGURES,
+        scene=SAYS,
+        links=links,
         parts={drawing.name: shown(tables[drawing.table], drawing.columns) for drawing in FIGURES},
         complete={name: shown(tables[name]) for name in _COMPLETE},
         images={name: _data_uri(path) for name, path in figures.items()},

@@ -48,6 +48,9 @@ _MACROS = """
 <p id="{{ id }}">No scene of this evaluation has what this table counts.</p>
 {% endif %}
 {% endmacro %}
+{% macro files(name) %}
+<a href="{{ name }}.png">PNG</a>, <a href="{{ name }}.pdf">PDF</a>
+{% endmacro %}
 {% macro named(method, words) %}
 <span class="dot" style="background:{{ method.colour }}"></span> {{ words }}
 {% endmacro %}
@@ -130,8 +133,8 @@ TEMPLATE = (
 <nav aria-label="Contents"><ul>
 <li><a href="#glance">At a glance</a></li><li><a href="#reading">How to read this</a></li>
 {% for figure in figures %}<li><a href="#{{ figure.name }}">{{ figure.title }}</a></li>{% endfor %}
-<li><a href="#spectrum">The spectrum of one scene</a></li><li><a href="#complete">Complete tables</a></li>
-<li><a href="#facts">What this rests on</a></li>
+<li><a href="#one-scene">One scene</a></li><li><a href="#complete">Complete tables</a></li>
+<li><a href="#facts">What this rests on</a></li><li><a href="#links">What else there is</a></li>
 </ul></nav>
 </header>
 <main>
@@ -148,18 +151,20 @@ TEMPLATE = (
 <figure><img src="{{ images[figure.name] }}" alt="{{ figure.says }}">
 <figcaption>{{ figure.says }}
 Bars: {{ confidence }} intervals; points of one place stand side by side; a triangle at the top: infinite.
-</figcaption></figure>
+{{ files(figure.name) }}</figcaption></figure>
 <details><summary>The numbers (<code>{{ figure.table }}.csv</code>)</summary>
 {{ data(parts[figure.name], "numbers-" ~ figure.name, figure.title) }}
 </details></section>
 {% endfor %}
-<section aria-labelledby="spectrum"><h2 id="spectrum">The spectrum of one scene</h2>
-<figure><img src="{{ images["spectrum"] }}" alt="MUSIC spectrum of R_blend over u and v and over u and 1/r, with truth and
-estimates."><figcaption>MUSIC on R_blend in one scene, in two slices through its strongest estimate.</figcaption></figure>
+<section aria-labelledby="one-scene"><h2 id="one-scene">One scene</h2>
+{% for name, says in scene.items() %}
+<figure><img src="{{ images[name] }}" alt="{{ says }}"><figcaption>{{ says }} {{ files(name) }}</figcaption></figure>
+{% endfor %}
 </section>
 <section aria-labelledby="complete"><h2 id="complete">Complete tables</h2>
 {% for name, table in complete.items() %}
 <details><summary><code>{{ name }}.csv</code></summary>
+{% if table.rows %}<p><a href="{{ name }}.csv">{{ name }}.csv</a></p>{% endif %}
 {{ data(table, "table-" ~ name, name) }}
 </details>
 {% endfor %}
@@ -186,6 +191,13 @@ estimates."><figcaption>MUSIC on R_blend in one scene, in two slices through its
 {% endfor %}
 </tbody></table></div></details>
 {% endfor %}
+</section>
+<section aria-labelledby="links"><h2 id="links">What else there is</h2>
+<ul>
+{% for link, words in links.items() %}<li><a href="{{ link }}">{{ words }}</a></li>{% endfor %}
+</ul>
+<p><code>make ui</code> shows every run with these numbers in MLflow (<code>evaluate</code>: this page among its
+artifacts), <code>dvc plots show</code> the curves, <code>dvc metrics diff</code> what a change has done to them.</p>
 </section>
 </main>
 </body>

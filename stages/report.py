@@ -3,8 +3,6 @@
 import contextlib
 import csv
 import json
-import sys
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -13,15 +11,14 @@ from typing import Protocol
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from risloc.files import replacing, write_bytes
+from risloc.progress import shown_progress
 
 __all__ = [
     "ConsoleReporter",
     "Record",
     "Reporter",
-    "shown_progress",
     "write_arrays",
     "write_csv",
     "write_json",
@@ -29,7 +26,6 @@ __all__ = [
 ]
 
 Record = tuple[str, object]
-_SECONDS_BETWEEN_LINES = 10.0
 
 
 class Reporter(Protocol):
@@ -105,34 +101,6 @@ class ConsoleReporter:
 
     def _keep(self, kind: str, value: object) -> None:
         self.records.append((f"{self.prefix}{kind}", value))
-
-
-@contextlib.contextmanager
-def shown_progress(total: int, what: str, line: Callable[[str], None]) -> Iterator[Callable[[int], None]]:
-    """A tqdm bar where stderr is a terminal; elsewhere `line` gets a word at most every 10 s, and a last one."""
-    if sys.stderr.isatty():
-        with tqdm(total=total, unit=f" {what}", leave=False) as bar:
-
-            def move(count: int) -> None:
-                bar.update(count)
-
-            yield move
-        return
-    done, began = 0, time.monotonic()
-    spoke = began
-
-    def advance(count: int) -> None:
-        nonlocal done, spoke
-        done += count
-        now = time.monotonic()
-        if now - spoke >= _SECONDS_BETWEEN_LINES:
-            line(f"{what}: {done} of {total} ({done / (now - began):.3g}/s)")
-            spoke = now
-
-    yield advance
-    if spoke > began:
-        took = time.monotonic() - began
-        line(f"{what}: {done} in {took:.1f} s ({done / took:.3g}/s)")
 
 
 def write_text(path: Path, text: str) -> None:

@@ -5,8 +5,6 @@ the seed, the place and the trials there are, so one worker alone always runs th
 """
 
 import contextlib
-import os
-import socket
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,12 +13,12 @@ from pathlib import Path
 from types import TracebackType
 
 import optuna
-import psutil
 from optuna.distributions import FloatDistribution
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.samplers import RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
+from stages.processes import this_process
 from stages.study_home import Home, StudyError, home_of, patient
 
 __all__ = ["Claim", "Outcome", "Plan", "SharedStudy", "TakenOverError", "open_study"]
@@ -151,7 +149,7 @@ class SharedStudy:
             state=TrialState.WAITING,
             params=params,
             distributions={path: self.plan.space[path] for path in params},
-            user_attrs={"place": place, "run": self.plan.run, "worker": _this_process()},
+            user_attrs={"place": place, "run": self.plan.run, "worker": this_process()},
         )
         storage = self.home.storage
         trial_id = storage.create_new_trial(storage.get_study_id_from_name(self.plan.name), waiting)
@@ -242,7 +240,3 @@ def _taken_over() -> Iterator[None]:
         yield
     except UpdateFinishedTrialError:
         raise TakenOverError("another worker has this trial: this one was not heard of in time") from None
-
-
-def _this_process() -> dict[str, object]:
-    return {"host": socket.gethostname(), "pid": os.getpid(), "started": psutil.Process().create_time()}

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, ParamSpec, Protocol, TypeVar
 
 import optuna
-import psutil
 import sqlalchemy
 from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
@@ -25,13 +24,13 @@ from optuna.trial import TrialState
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 
 from risloc.files import writing
+from stages.processes import lives
 
 __all__ = ["GRACE", "HEARTBEAT", "Home", "StudyError", "check_database", "home_of", "patient"]
 
 HEARTBEAT = 5  # s between two signs of life in a database
 GRACE = 30  # s without one, and the worker counts as dead
 _OUTAGE = 120.0  # s for which a database that is out of reach is asked again
-_CLOCK = 2.0  # s by which a process's start may seem to move when the clock is set
 _ENGINE: dict[str, Any] = {"pool_pre_ping": True, "connect_args": {"connect_timeout": 10}}
 _UNREACHABLE = (OperationalError, InterfaceError)
 
@@ -137,7 +136,7 @@ class _Journal:
                     "whether it lives cannot be seen from here. Several hosts need a database (RISLOC_STUDY); if that "
                     "host is gone, remove the folder: its trials are run again"
                 )
-            if not _runs(worker["pid"], worker["started"]):
+            if not lives(worker["pid"], worker["started"]):
                 study_id = self.storage.get_study_id_from_name(study.study_name)
                 trial_id = self.storage.get_trial_id_from_study_id_trial_number(study_id, trial.number)
                 self.storage.set_trial_state_values(trial_id, TrialState.FAIL)
@@ -252,11 +251,3 @@ def _unwarned() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         yield
-
-
-def _runs(pid: int, started: float) -> bool:
-    try:
-        process = psutil.Process(pid)
-        return process.status() != psutil.STATUS_ZOMBIE and abs(process.create_time() - started) < _CLOCK
-    except psutil.NoSuchProcess:
-        return False

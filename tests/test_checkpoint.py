@@ -59,6 +59,15 @@ def test_weights_of_another_size_are_refused(folder: Path) -> None:
         load_checkpoint(folder)
 
 
+@pytest.mark.parametrize("extra", [None, [1]])
+def test_a_config_without_what_travels_with_the_weights_is_refused(folder: Path, extra: object) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    del config["extra"]
+    (folder / "config.json").write_text(json.dumps(config if extra is None else {**config, "extra": extra}))
+    with pytest.raises(CheckpointError, match=r"config\.json: extra: expected a mapping, got .*dvc repro train"):
+        load_checkpoint(folder)
+
+
 @pytest.mark.parametrize(("name", "value"), [("n_h", 6), ("carrier_hz", 2e9), ("K_MAX", 4), ("reference", "first")])
 def test_another_geometry_is_refused_by_name(small_scenario: Scenario, folder: Path, name: str, value: object) -> None:
     loaded, _ = load_checkpoint(folder)

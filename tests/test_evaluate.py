@@ -28,8 +28,8 @@ from stages.figures import FIGURES
 from stages.labels import method_of
 from stages.methods import Seen
 from stages.report import ConsoleReporter
+from stages.scene_figures import SAYS, telling_scene
 from stages.scores import score_bound
-from stages.spectrum_figure import telling_scene
 
 PARAMS = read_yaml(Path(__file__).parents[1] / "params.yaml")
 GRID = GridConfig(step_beams=0.36, planes=3)
@@ -222,8 +222,8 @@ def test_metrics_are_flat_finite_and_logged(result):
     assert logged["position_error_median/R_true_plain/snr10"] == flat["position_error_median/R_true_plain/snr10"]
     assert logged["ms_per_scene/nomp_refined"] > 0
     assert ("artifact", out / "report") in report.records
-    pictures = [f"{drawing.name}.png" for drawing in FIGURES]
-    for name in (*pictures, "spectrum.png", "curves/error_by_snr.csv", "page.html"):
+    pictures = [f"{name}{ending}" for name in (*(d.name for d in FIGURES), *SAYS) for ending in (".png", ".pdf")]
+    for name in (*pictures, "curves/error_by_snr.csv", "page.html"):
         assert (out / "report" / name).stat().st_size > 100
 
 

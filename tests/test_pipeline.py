@@ -19,7 +19,8 @@ from pipeline.presets import write_preset
 from pipeline.sections import override, typed_sections, with_preset
 from risloc.params import ParamError, read_yaml
 from risloc.preset_files import preset, preset_names
-from stages.report import ConsoleReporter, shown_progress, write_csv, write_json
+from risloc.progress import shown_progress
+from stages.report import ConsoleReporter, write_csv, write_json
 
 
 @pytest.fixture
@@ -242,7 +243,7 @@ def test_progress_away_from_a_terminal_is_quiet_when_quick(monkeypatch: pytest.M
     with shown_progress(10, "scenes", lines.append) as advance:
         advance(10)
     assert lines == []
-    monkeypatch.setattr("stages.report._SECONDS_BETWEEN_LINES", 0.0)
+    monkeypatch.setattr("risloc.progress._SECONDS_BETWEEN_LINES", 0.0)
     with shown_progress(10, "scenes", lines.append) as advance:
         advance(4)
         advance(6)

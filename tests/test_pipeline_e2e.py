@@ -4,7 +4,9 @@ The tests share one clone and build on each other's results, in order.
 """
 
 import contextlib
+import csv
 import json
+import math
 import os
 import re
 import shutil
@@ -169,6 +171,37 @@ def test_metrics_and_plots_are_there(clone: Clone) -> None:
     clone.run("dvc", "plots", "show", "--out", "dvc_plots")
     assert list((clone.root / "dvc_plots").rglob("*.png"))
     shutil.rmtree(clone.root / "dvc_plots")
+
+
+def test_metrics_plots_page_and_mlflow_tell_the_same_numbers(clone: Clone) -> None:
+    folder = clone.root / "reports" / "evaluate"
+    evaluated = clone.runs("tags.stage = 'evaluate'")[0]
+    metrics = json.loads((clone.root / "metrics" / "evaluate.json").read_text(encoding="utf-8"))
+    known = {key: value for key, value in metrics.items() if value is not None}  # null: not finite
+    assert {key: evaluated.data.metrics[key] for key in known} == known
+    with (folder / "curves" / "error_by_snr.csv").open(encoding="utf-8") as file:
+        plotted = {float(row["snr_db"]): row for row in csv.DictReader(file)}
+    page = (folder / "page.html").read_text(encoding="utf-8")
+    rows = json.loads((folder / "tables.json").read_text(encoding="utf-8"))["by_snr"]
+    assert len(rows) == sum(key.startswith("position_error_median/") for key in metrics)
+    for row in rows:
+        name, snr, error = (
+            row["method"],
+            row["snr_db"],
+            metrics[f"position_error_median/{row['method']}/snr{row['snr_db']:g}"],
+        )
+        assert row["position_error_median_m"] == error
+        assert float(plotted[snr][name]) == (math.inf if error is None else error)
+        assert str("inf" if error is None else error) in page
+
+
+def test_every_link_of_the_page_leads_somewhere(clone: Clone) -> None:
+    folder = clone.root / "reports" / "evaluate"
+    links = re.findall(r'href="([^#"]+)"', (folder / "page.html").read_text(encoding="utf-8"))
+    assert {"by_snr.csv", "errors.pdf", "tables.json", "../train/losses.png", "../hpo", "../overfit/losses.csv"} <= set(
+        links
+    )
+    assert [link for link in links if not (folder / link).exists()] == []
 
 
 @pytest.mark.parametrize("module", ["music", "crb"])

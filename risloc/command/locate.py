@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -10,7 +11,6 @@ import numpy as np
 import torch
 
 from risloc.command.picture import check_matplotlib, draw
-from risloc.command.progress import progress
 from risloc.command.results import CsvFile, JsonFile, Row, rows_of, table_head, table_line
 from risloc.files import replacing
 from risloc.geometry import position_of
@@ -18,6 +18,7 @@ from risloc.locating import RULES, Locator, load_model
 from risloc.measurement_reader import MeasurementReader
 from risloc.measurements import Measurements, Setup
 from risloc.params import as_mapping, build
+from risloc.progress import shown_progress
 
 __all__ = ["locate"]
 
@@ -111,7 +112,7 @@ def locate(
         )
         click.echo(table_head())
         count, unresolved, kept, truth = 0, 0, list[Row](), list[np.ndarray]()
-        with progress(len(reader), "scenes") as advance:
+        with shown_progress(len(reader), "scenes", partial(click.echo, err=True)) as advance:
             for start in range(0, len(reader), locator.batch):
                 part = reader.read(slice(start, min(start + locator.batch, len(reader))))
                 found = locator.locate(part)

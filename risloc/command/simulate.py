@@ -2,14 +2,15 @@
 
 import dataclasses
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import click
 
-from risloc.command.progress import progress
 from risloc.measurements import Measurements, measurements_of, write_measurements
 from risloc.params import ParamError, build, read_yaml
 from risloc.preset_files import preset, preset_names
+from risloc.progress import shown_progress
 from risloc.scene import Scenario
 from risloc.simulation import SPLITS
 from risloc.simulation import simulate as draw_scenes
@@ -68,7 +69,7 @@ def simulate(
     scenario = _scenario(name or "default", params)
 
     def parts() -> Iterator[Measurements]:
-        with progress(scenes, "scenes") as advance:
+        with shown_progress(scenes, "scenes", partial(click.echo, err=True)) as advance:
             for start in range(0, scenes, BATCH):
                 stop = min(start + BATCH, scenes)
                 drawn = draw_scenes(scenario, seed=seed, split=split, start=start, stop=stop, snr_db=snr, count=sources)
