@@ -1,0 +1,124 @@
+"""How sources are to be searched for: the options of every command that locates, and the locator that they ask for."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import click
+
+from risloc.locating import RULES, Locator, load_model
+from risloc.measurement_reader import MeasurementReader
+from risloc.measurements import Setup
+from risloc.params import as_mapping, build
+
+__all__ = ["SearchOptions", "search_options"]
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+Span = tuple[float, float] | None
+
+_OPTIONS = (
+    click.option(
+        "--checkpoint",
+        default="default",
+        show_default=True,
+        metavar="NAME|FOLDER",
+        help="The network: 'default' or 'robust', which come with the package, or a folder of your own.",
+    ),
+    click.option(
+        "--method",
+        type=click.Choice(["hybrid", "nomp"]),
+        default="hybrid",
+        show_default=True,
+        help="With the network, or Newtonised orthogonal matching pursuit, which fits every array.",
+    ),
+    click.option(
+        "--sources", type=click.IntRange(0, 64), metavar="K", help="The number of sources, where it is known."
+    ),
+    click.option(
+        "--k-rule",
+        type=click.Choice([rule.replace("_", "-") for rule in RULES]),
+        default="bic",
+        show_default=True,
+        help="How it is found where it is not: BIC, BIC with the noise level unknown, or the network's own rule.",
+    ),
+    click.option(
+        "--most", type=click.IntRange(1, 64), metavar="K", help="With nomp: the most sources to look for. [5]"
+    ),
+    click.option(
+        "--azimuth", type=(float, float), metavar="LOW HIGH", help="Where sources may lie [deg], for the file's."
+    ),
+    click.option("--elevation", type=(float, float), metavar="LOW HIGH", help="The same [deg]."),
+    click.option("--distance", type=(float, float), metavar="LOW HIGH", help="The same [m]."),
+)
+
+
+def search_options(command: Command) -> Command:
+    """Give a command the options; it takes them as keywords, for `SearchOptions`."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchOptions:
+    """What was asked for, as the options have it.
+
+    Raises
+    ------
+    click.UsageError
+        Options that contradict each other.
+    """
+
+    checkpoint: str
+    method: str
+    sources: int | None
+    k_rule: str
+    most: int | None
+    azimuth: Span
+    elevation: Span
+    distance: Span
+
+    def __post_init__(self) -> None:
+        if self.method == "nomp" and self.k_rule == "learnt" and self.sources is None:
+            raise click.UsageError("--k-rule learnt: the rule is a network's own, expected --method hybrid")
+        if self.method == "hybrid" and self.most is not None:
+            raise click.UsageError("--most: a network has its own, expected --method nomp")
+        if self.most is not None and self.sources is not None and self.sources > self.most:
+            raise click.UsageError(f"--sources: expected at most --most = {self.most}, got {self.sources}")
+
+    @property
+    def rule(self) -> "int | str":
+        """The number of sources, or the rule that finds it."""
+        return self.sources if self.sources is not None else self.k_rule.replace("-", "_")
+
+    @property
+    def how(self) -> str:
+        """The method, in words."""
+        return f"hybrid, network {self.checkpoint}" if self.method == "hybrid" else "nomp"
+
+    def describe(self, reader: MeasurementReader) -> str:
+        """The file's setup, and how its sources are located, in one line."""
+        setup, known = reader.setup, isinstance(self.rule, int)
+        return (
+            f"{len(reader)} scenes, {setup.n_h} x {setup.n_v} elements, {setup.carrier_hz / 1e9:.4g} GHz, "
+            f"M = {reader.antennas}, L = {reader.snapshots}; {self.how}, K {'=' if known else 'by'} {self.rule}, "
+            f"noise {'given' if reader.has_noise else 'estimated'}"
+        )
+
+    def locator(self, reader: MeasurementReader) -> Locator:
+        """The locator for the file's scenes.
+
+        Raises
+        ------
+        risloc.checkpoint.CheckpointError, risloc.locating.LocateError, risloc.params.ParamError
+            No such network, one that does not fit the file, or a span that is none.
+        """
+        network = load_model(self.checkpoint) if self.method == "hybrid" else None
+        spans = {
+            "azimuth_span_deg": self.azimuth,
+            "elevation_span_deg": self.elevation,
+            "distance_span_m": self.distance,
+        }
+        given = {name: span for name, span in spans.items() if span is not None}
+        setup = build(Setup, as_mapping(reader.setup) | given, "option")
+        return Locator(setup, reader.snapshots, reader.antennas, network, self.rule, self.most)
