@@ -67,6 +67,8 @@ _SUBMODULES = frozenset(
         "records",
         "refine",
         "scene",
+        "scene_figures",
+        "scene_view",
         "selection",
         "shard_writer",
         "shards",

@@ -145,7 +145,7 @@ def test_a_scene_that_is_spoilt_leaves_no_output(room: Path, tmp_path: Path, cap
     assert [each.name for each in tmp_path.iterdir()] == ["spoilt.h5"]
 
 
-@pytest.mark.parametrize("command", ["locate", "simulate", "inspect", "doctor"])
+@pytest.mark.parametrize("command", ["locate", "view", "simulate", "inspect", "doctor"])
 def test_every_command_s_help_teaches_by_examples_that_parse(command: str, capsys: Capture) -> None:
     assert run([command, "--help"]) == 0
     said = capsys.readouterr().out
@@ -220,7 +220,7 @@ def test_a_pipe_that_is_closed_is_141_without_a_word(tmp_path: Path) -> None:
 def test_the_wheel_asks_for_no_pipeline(repository: Path) -> None:
     project = tomllib.loads((repository / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     names = {text.split(">")[0].split("=")[0].split("<")[0].lower() for text in project["dependencies"]}
-    assert not names & {"dvc", "prefect", "mlflow", "optuna", "sqlalchemy", "matplotlib"}
+    assert not names & {"dvc", "prefect", "mlflow", "optuna", "sqlalchemy", "matplotlib", "plotly"}
     extras = project["optional-dependencies"]
     assert any(text.startswith("risloc[scale") for text in extras["dev"])
     assert "risloc[pipeline]" in extras["scale"]

@@ -25,6 +25,7 @@ __all__ = ["doctor"]
 NEEDED = ("torch", "numpy", "scipy", "h5py", "safetensors", "jaxtyping", "pyyaml", "click", "tqdm")
 OPTIONAL = {
     "matplotlib": "risloc locate --png: pip install 'risloc[figures]'",
+    "plotly": "risloc view: pip install 'risloc[view]'",
     "dvc": "the pipeline, in the repository: make setup",
     "prefect": "the pipeline, in the repository: make setup",
     "mlflow": "the pipeline, in the repository: make setup",

@@ -12,6 +12,7 @@ from risloc.command.doctor import doctor
 from risloc.command.inspect import inspect
 from risloc.command.locate import locate
 from risloc.command.simulate import simulate
+from risloc.command.view import view
 from risloc.command.words import BAD_INPUT, EXIT_CODES, INTERRUPTED, NOT_DONE, CommandError
 
 __all__ = ["cli", "main", "run"]
@@ -49,12 +50,13 @@ def cli() -> None:
       risloc simulate room.h5             measurements of a simulated room
       risloc inspect room.h5              what is in them
       risloc locate room.h5               where the sources are
+      risloc view room.h5                 the same as a page
 
     Every command explains itself: risloc locate --help.
     """
 
 
-for _command in (locate, simulate, inspect, doctor):
+for _command in (locate, view, simulate, inspect, doctor):
     cli.add_command(_command)
 
 

@@ -1,0 +1,114 @@
+"""`risloc view`: an interactive page of what was located, served to this machine's browser or written as one file."""
+
+import functools
+import sys
+import threading
+import webbrowser
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from risloc.command.progress import progress
+from risloc.command.search_options import SearchOptions, search_options
+from risloc.command.view_page import Record, check_plotly, page, record_of
+from risloc.command.view_server import ViewServer
+from risloc.command.words import CommandError
+from risloc.files import write_bytes
+from risloc.locating import Locator
+from risloc.measurement_reader import MeasurementReader
+from risloc.scene_view import scene_view
+
+__all__ = ["view"]
+
+MOST_WRITTEN, MOST_SERVED = 20, 1000  # scenes: in a file each takes some 0.3 MB
+KEPT = 16  # records that the server has at hand
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@search_options
+@click.option("--scene", "scenes", type=click.IntRange(0), multiple=True, metavar="N",
+              help="Show this scene; may be given several times. [all]")  # fmt: skip
+@click.option("--html", "html_path", type=click.Path(dir_okay=False, path_type=Path),
+              help=f"Write the page with its scenes ({MOST_WRITTEN} at most) to one file, and serve nothing.")  # fmt: skip
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Of the server, on 127.0.0.1. [a free one]")
+@click.option("--no-open", is_flag=True, help="Say the address, and open no browser.")
+def view(file: Path, scenes: tuple[int, ...], html_path: Path | None, port: int, no_open: bool, **search: Any) -> None:
+    """Show the scenes in FILE and their sources on an interactive page, until Ctrl-C.
+
+    Array, spectrum, sources with deviations and, where the file has it, the truth, in space; slices of the spectrum; the
+    codebook; a table. Sources are located as by `risloc locate`, when their scene is looked at.
+
+    \b
+    Examples:
+      risloc view room.h5
+      risloc view room.h5 --html room.html              one file, which needs no network
+      risloc view room.h5 --scene 0 --scene 3
+      risloc view room.h5 --method nomp --no-open --port 8080
+    """
+    if html_path is not None and html_path.resolve() == file.resolve():
+        raise click.UsageError("FILE, --html: expected different files, got one twice")
+    options = SearchOptions(**search)
+    check_plotly()
+    with MeasurementReader(file) as reader:
+        most, remedy = (
+            (MOST_SERVED, "") if html_path is None else (MOST_WRITTEN, ", or serve the page (without --html)")
+        )
+        chosen = _chosen(scenes, len(reader), most, remedy)
+        record = functools.partial(_record, reader, options.locator(reader))
+        title, subtitle = file.name, options.describe(reader)
+        if html_path is not None:
+            write_bytes(html_path, page(title, subtitle, chosen, _records(chosen, record)).encode())
+            click.echo(f"wrote {html_path}")
+        else:
+            answer = _at_hand(chosen, record)
+            answer(chosen[0])  # what is wrong with the file is said here, not in the browser
+            _serve(port, page(title, subtitle, chosen, None), answer, no_open)
+
+
+def _chosen(scenes: tuple[int, ...], there: int, most: int, remedy: str) -> list[int]:
+    """The numbers of the scenes to show, in order."""
+    beyond = [scene for scene in scenes if scene >= there]
+    if beyond:
+        raise CommandError(f"--scene: expected 0..{there - 1}, got {beyond[0]}")
+    chosen = sorted(set(scenes)) or list(range(there))
+    if len(chosen) > most:
+        raise CommandError(f"view: expected at most {most} scenes, got {len(chosen)}: choose some with --scene{remedy}")
+    return chosen
+
+
+def _record(reader: MeasurementReader, locator: Locator, scene: int) -> Record:
+    return record_of(scene_view(locator, reader.read(slice(scene, scene + 1))), scene)
+
+
+def _records(chosen: Sequence[int], record: Callable[[int], Record]) -> dict[int, Record]:
+    records = {}
+    with progress(len(chosen), "scenes") as advance:
+        for scene in chosen:
+            records[scene] = record(scene)
+            advance(1)
+    return records
+
+
+def _serve(port: int, text: str, record: Callable[[int], Record], no_open: bool) -> None:
+    with ViewServer(port, text, record) as server:
+        click.echo(f"{server.url} (Ctrl-C ends it)")
+        sys.stdout.flush()
+        if not no_open:
+            webbrowser.open(server.url)
+        server.serve_forever()
+
+
+def _at_hand(chosen: Sequence[int], record: Callable[[int], Record]) -> Callable[[int], Record]:
+    """Records of the chosen scenes, one made at a time; those looked at last are kept."""
+    shown, lock, kept = frozenset(chosen), threading.Lock(), functools.lru_cache(KEPT)(record)
+
+    def answer(scene: int) -> Record:
+        if scene not in shown:
+            raise LookupError(scene)
+        with lock:
+            return kept(scene)
+
+    return answer
