@@ -20,7 +20,7 @@ READY := $(VENV)/.ready-$(KEY)
 TORCH := $(shell sed -n '/^torch==/p' constraints.txt)
 LOCAL_SERVER := http://127.0.0.1:4200/api
 
-.PHONY: help setup repro test test-scale lint docs ui server worker deploy study peers ablations ship robustness preset ci
+.PHONY: help setup repro test test-scale test-ui screenshots chromium lint docs ui server worker deploy study peers ablations ship robustness preset ci
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -43,7 +43,7 @@ repro: setup ## the whole pipeline, as far as anything is due (dvc repro)
 
 test: setup ## the tests
 	@echo "== pytest"
-	pytest $(SPREAD) -m "not slow and not scale"
+	pytest $(SPREAD) -m "not slow and not scale and not ui"
 
 test-scale: setup ## the tests with a real PostgreSQL and Dask (root installs postgresql where it is missing)
 	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || { \
@@ -52,6 +52,20 @@ test-scale: setup ## the tests with a real PostgreSQL and Dask (root installs po
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends postgresql; }
 	@echo "== pytest -m scale"
 	pytest $(SPREAD) -m scale
+
+test-ui: chromium ## the pages in a real Chromium (root installs it where it is missing)
+	@echo "== pytest -m ui"
+	pytest -m ui
+
+screenshots: chromium ## pictures of the viewer, the evaluation's page and MLflow, into docs/screenshots/
+	@echo "== screenshots: into docs/screenshots/"
+	python -m benchmarks.screenshots
+
+chromium: setup ## Debian's chromium, by which the pages are tested and drawn (root installs it where it is missing)
+	@command -v chromium >/dev/null || { \
+	  test "$$(id -u)" = 0 || { echo "no Chromium here: install Debian's package chromium, or run this as root" >&2; exit 1; }; \
+	  echo "== apt-get install chromium"; \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; }
 
 lint: setup ## style and types
 	@echo "== ruff, mypy"

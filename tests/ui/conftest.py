@@ -1,0 +1,93 @@
+"""One Chromium for all tests, pages that are watched, and a room to look at."""
+
+import contextlib
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from benchmarks.chromium import chromium
+from risloc.command.main import run
+
+REBOUND = "rebound.example"
+"""A name that this Chromium takes for 127.0.0.1, as after an attack on its DNS."""
+
+
+@dataclass
+class Watched:
+    """A page with what it has asked for, and the errors that it has raised or put on its console."""
+
+    page: Page
+    requests: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("console", lambda message: message.type == "error" and self.errors.append(message.text))
+
+    def shown(self) -> Page:
+        """The viewer's page when its scene is there."""
+        expect(self.page.locator("#status")).to_be_empty(timeout=60_000)
+        return self.page
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with chromium(f"--host-resolver-rules=MAP {REBOUND} 127.0.0.1") as opened:
+        yield opened
+
+
+@pytest.fixture
+def watched(browser: Browser) -> Iterator[Callable[..., Watched]]:
+    """Opens an address in a context of its own: `offline` without a network, `width` of the window."""
+    with contextlib.ExitStack() as contexts:
+
+        def open_page(url: str, *, width: int = 1280, height: int = 800, offline: bool = False) -> Watched:
+            size = {"width": width, "height": height}
+            context = contexts.enter_context(browser.new_context(viewport=size, offline=offline))
+            found = Watched(context.new_page())
+            found.page.goto(url)
+            return found
+
+        yield open_page
+
+
+@pytest.fixture(scope="session")
+def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("room") / "room.h5"
+    assert run(["simulate", str(path), "--scenes", "2", "--snr", "15"]) == 0
+    return path
+
+
+@pytest.fixture(scope="session")
+def written(room: Path) -> str:
+    """The address of the room's page as a file."""
+    path = room.with_suffix(".html")
+    assert run(["view", str(room), "--html", str(path)]) == 0
+    return path.as_uri()
+
+
+@dataclass(frozen=True)
+class Served:
+    """`risloc view` as a process of its own."""
+
+    process: subprocess.Popen[str]
+    url: str
+    port: int
+
+
+@pytest.fixture(scope="session")
+def served(room: Path) -> Iterator[Served]:
+    command = [sys.executable, "-m", "risloc", "view", str(room), "--no-open"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        found = re.match(r"(http://127\.0\.0\.1:(\d+)/) ", process.stdout.readline())
+        yield Served(process, found[1], int(found[2]))
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 130
