@@ -18,11 +18,11 @@ from stages.labels import chosen
 from stages.mapping import SERIAL, Runner
 from stages.methods import K_RULES, METHODS
 from stages.model_order import k_accuracy
+from stages.one_scene import draw_scene, telling_scene
 from stages.page import facts_of, page
 from stages.paired import paired
 from stages.report import Reporter, write_csv, write_json, write_text
 from stages.resolution import resolution
-from stages.scene_figures import draw_scene, telling_scene
 from stages.scores import Collection
 from stages.scoring import Scoring, score_all
 from stages.tables import Row, Table, ablation, curves, flat_metrics, json_ready, number, tabulate, timing

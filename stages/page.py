@@ -19,9 +19,9 @@ from risloc.shards import ShardReader
 from stages.drawing import Subject, Tables
 from stages.figures import FIGURES
 from stages.labels import GROUPS, ORDERS, RULES, Method, chosen
+from stages.one_scene import SAYS
 from stages.page_template import TEMPLATE
 from stages.resolution import EDGES
-from stages.scene_figures import SAYS
 from stages.tables import WITHIN, Row, number
 
 __all__ = ["Facts", "Shown", "facts_of", "page", "shown"]
@@ -75,7 +75,7 @@ def page(
 ) -> str:
     """The HTML text.
 
-    figures : PNG files by name, those of `stages.figures.FIGURES` and of `stages.scene_figures.SAYS`, a PDF beside each.
+    figures : PNG files by name, those of `stages.figures.FIGURES` and of `stages.one_scene.SAYS`, a PDF beside each.
     confidence : of the intervals.  links : what else there is, from the page's folder, with words.
     """
     environment = jinja2.Environment(

@@ -27,8 +27,8 @@ from stages.covariances import covariance_scores
 from stages.figures import FIGURES
 from stages.labels import method_of
 from stages.methods import Seen
+from stages.one_scene import SAYS, telling_scene
 from stages.report import ConsoleReporter
-from stages.scene_figures import SAYS, telling_scene
 from stages.scores import score_bound
 
 PARAMS = read_yaml(Path(__file__).parents[1] / "params.yaml")

@@ -14,11 +14,11 @@ from stages.drawing import Subject, save
 from stages.figures import FIGURES, draw
 from stages.labels import method_of
 from stages.model_order import k_accuracy
+from stages.one_scene import SAYS
 from stages.page import page, shown
 from stages.paired import paired
 from stages.report import write_csv
 from stages.resolution import resolution
-from stages.scene_figures import SAYS
 from stages.tables import Table, ablation, tabulate, timing
 
 TABLE = Table(cutoffs=(2.0, 0.5), confidence=0.9, seed=0)

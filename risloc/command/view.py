@@ -10,7 +10,6 @@ from typing import Any
 
 import click
 
-from risloc.command.progress import progress
 from risloc.command.search_options import SearchOptions, search_options
 from risloc.command.view_page import Record, check_plotly, page, record_of
 from risloc.command.view_server import ViewServer
@@ -18,6 +17,7 @@ from risloc.command.words import CommandError
 from risloc.files import write_bytes
 from risloc.locating import Locator
 from risloc.measurement_reader import MeasurementReader
+from risloc.progress import shown_progress
 from risloc.scene_view import scene_view
 
 __all__ = ["view"]
@@ -85,7 +85,7 @@ def _record(reader: MeasurementReader, locator: Locator, scene: int) -> Record:
 
 def _records(chosen: Sequence[int], record: Callable[[int], Record]) -> dict[int, Record]:
     records = {}
-    with progress(len(chosen), "scenes") as advance:
+    with shown_progress(len(chosen), "scenes", functools.partial(click.echo, err=True)) as advance:
         for scene in chosen:
             records[scene] = record(scene)
             advance(1)
