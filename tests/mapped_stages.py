@@ -3,7 +3,6 @@
 A piece (a block, a shard, a batch) takes hundredths of a second, and there are hundreds.
 """
 
-import contextlib
 import dataclasses
 import json
 import os
@@ -16,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
+from servers import kill
 
 from pipeline.sections import override, typed_sections
 from risloc.checkpoint import save_checkpoint
@@ -33,7 +33,6 @@ __all__ = [
     "Run",
     "Work",
     "identity",
-    "kill",
     "prepare",
     "small_simulation",
     "undisturbed",
@@ -208,12 +207,3 @@ class Run:
     def wait(self) -> None:
         """Until it has ended well."""
         assert self.process.wait(300) == 0, self.said()[-4000:]
-
-
-def kill(process: psutil.Popen) -> None:
-    """kill -9 of a process and of all that it has started."""
-    started = process.children(recursive=True) if process.is_running() else []
-    for each in [*started, process]:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            each.kill()
-    process.wait()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-__all__ = ["MlflowServer", "dask_cluster", "free_port", "mlflow_server"]
+__all__ = ["MlflowServer", "dask_cluster", "end", "free_port", "kill", "mlflow_server"]
 
 
 def free_port() -> int:
@@ -104,4 +104,13 @@ def end(process: psutil.Popen) -> None:
         process.terminate()
         for slow in psutil.wait_procs(everyone, 15)[1]:
             slow.kill()
+    process.wait()
+
+
+def kill(process: psutil.Popen) -> None:
+    """kill -9 of a process and of all that it has started."""
+    started = process.children(recursive=True) if process.is_running() else []
+    for each in [*started, process]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            each.kill()
     process.wait()

@@ -3,7 +3,6 @@
 The tests share one clone and build on each other's results, in order.
 """
 
-import contextlib
 import csv
 import json
 import math
@@ -23,7 +22,7 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from servers import free_port, mlflow_server
+from servers import end, free_port, kill, mlflow_server
 
 from pipeline.layout import PATHS, STAGES
 from pipeline.sections import override
@@ -229,7 +228,7 @@ WORKER = ["prefect", "worker", "start", "--pool", "local"]
 
 
 @pytest.fixture(scope="module")
-def server(clone: Clone) -> "Iterator[list[subprocess.Popen[bytes]]]":
+def server(clone: Clone) -> Iterator[list[psutil.Popen]]:
     """A Prefect server and a worker, the last of the processes; the clone's commands use them from then on."""
     port = str(free_port())
     serve = ["prefect", "server", "start", "--host", "127.0.0.1", "--port", port]
@@ -243,31 +242,12 @@ def server(clone: Clone) -> "Iterator[list[subprocess.Popen[bytes]]]":
     finally:
         del clone.environment["PREFECT_API_URL"]
         for process in reversed(processes):
-            _stop(process)
+            end(process)
 
 
-def _stop(process: "subprocess.Popen[bytes]") -> None:
-    """End a process of Prefect's: a worker on a busy machine may take long to heed SIGTERM, and is then killed."""
-    process.terminate()
-    try:
-        process.wait(30)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
-def _kill(process: "subprocess.Popen[bytes]") -> None:
-    """kill -9 of a process and of all that it has started."""
-    with contextlib.suppress(psutil.NoSuchProcess):
-        for child in psutil.Process(process.pid).children(recursive=True):
-            child.kill()
-    process.kill()
-    process.wait()
-
-
-def _start(clone: Clone, command: list[str]) -> "subprocess.Popen[bytes]":
+def _start(clone: Clone, command: list[str]) -> psutil.Popen:
     with (clone.root.parent / "servers.log").open("ab") as log:
-        return subprocess.Popen(command, cwd=clone.root, env=clone.environment, stdout=log, stderr=log)
+        return psutil.Popen(command, cwd=clone.root, env=clone.environment, stdout=log, stderr=log)
 
 
 def _wait_for(clone: Clone, command: list[str]) -> None:
@@ -329,7 +309,7 @@ def test_of_two_equal_experiments_at_once_the_second_takes_the_results(clone: Cl
 
 
 def test_a_training_that_is_cancelled_or_loses_its_worker_goes_on_later(
-    clone: Clone, server: "list[subprocess.Popen[bytes]]"
+    clone: Clone, server: list[psutil.Popen]
 ) -> None:
     """Cancelled first; then its worker is killed (-9) with all that it has started, as when a host dies."""
     epochs = LONG["train.epochs"]
@@ -352,7 +332,7 @@ def test_a_training_that_is_cancelled_or_loses_its_worker_goes_on_later(
 
     _begin(clone, "ablation", *arguments)
     _wait_for_epoch(clone, "long", stopped_at + 0.1 * epochs)
-    _kill(server.pop())
+    kill(server.pop())
     killed_at = _epoch_of(clone, "long")
     assert stopped_at < killed_at < 0.9 * epochs
     assert _processes_of(clone) == []
@@ -384,7 +364,7 @@ def test_a_training_goes_on_without_its_servers_and_says_what_it_holds(clone: Cl
                 time.sleep(0.2)
             told = len(_history(client))
             mlflow.kill()
-            _kill(prefect)
+            kill(prefect)
             assert training.wait(300) == 0, clone.log()[-4000:]
             assert 0.1 * epochs < told < 0.9 * epochs
             assert "MLflow is still away. Kept in" in clone.log()
@@ -393,7 +373,7 @@ def test_a_training_goes_on_without_its_servers_and_says_what_it_holds(clone: Cl
             mlflow.start()
             assert "nothing waits for MLflow" in clone.run(sys.executable, "-m", "pipeline", "outbox")
         finally:
-            _kill(prefect)
+            kill(prefect)
             clone.environment.clear()
             clone.environment.update(before)
         assert _history(client) == list(range(1, epochs + 1))

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from mapped_stages import SIMULATE, Run, identity, kill, undisturbed
-from servers import free_port
+from mapped_stages import SIMULATE, Run, identity, undisturbed
+from servers import free_port, kill
 
 pytestmark = [pytest.mark.e2e, pytest.mark.scale, pytest.mark.timeout(900)]
 
