@@ -25,7 +25,7 @@ BANDS = (3, 6, 9, 12, 15, 20)
 """Decibels below the spectrum's peak at which a band of `space_figure` ends; a point farther below is not drawn."""
 
 MOST_CODES = 256  # snapshots in the picture of the codebook
-_OPACITY = (0.8, 0.5, 0.3, 0.2, 0.12, 0.06)
+_OPACITY = (0.5, 0.35, 0.22, 0.15, 0.1, 0.05)
 _BLUE, _VERMILION, _GREY = "#0072B2", "#D55E00", "#666666"
 _Look = dict[str, typing.Any]
 _TRUTH: _Look = {"symbol": "circle-open", "size": 10, "color": _BLUE, "line": {"width": 2, "color": _BLUE}}
@@ -43,7 +43,7 @@ def space_figure(view: SceneView) -> "plotly.graph_objects.Figure":
     """
     figure, peak = _plotly().Figure([*_bands(view), *_sources(view)]), float(view.level[0])
     axes = {"xaxis": "x [m]", "yaxis": "z [m], boresight", "zaxis": "y [m]"}
-    camera = {"eye": {"x": 1.15, "y": -1.45, "z": 0.7}, "center": {"x": 0, "y": 0, "z": -0.15}}
+    camera = {"eye": {"x": 1.25, "y": -1.55, "z": 0.75}, "center": {"x": 0, "y": 0, "z": -0.2}}
     figure.update_layout(
         scene={name: {"title": {"text": text}} for name, text in axes.items()} | {"aspectmode": "data", "camera": camera},
         coloraxis={
@@ -82,7 +82,7 @@ def _sources(view: SceneView) -> list["plotly.graph_objects.Scatter3d"]:
         traces.append(go.Scatter3d(**place, mode="markers", marker=_TRUTH, name="true source", hovertemplate=_HOVER))
     for good, look in _FOUND.items():
         slots = _slots(view, good)
-        marker = look | {"size": 5}
+        marker = look | {"size": 6}
         name = {"name": _WORDS[good], "legendgroup": _WORDS[good]}
         place = _drawn(found.position[0, slots])
         traces.append(go.Scatter3d(**place, mode="markers", marker=marker, hovertemplate=_HOVER, **name))
@@ -115,7 +115,11 @@ def direction_figure(view: SceneView) -> "plotly.graph_objects.Figure":
         figure.add_scatter(
             x=polar[:, 0].numpy(), y=polar[:, 1].numpy(), mode="markers", marker=marker, name=_WORDS[good]
         )
-    figure.update_layout(xaxis={"title": {"text": "u"}}, yaxis={"title": {"text": "v"}}, showlegend=False)
+    axes = {
+        name: {"title": {"text": name}, "range": [float(x[0]), float(x[-1])]}
+        for name, x in (("u", slices.u), ("v", slices.v))
+    }
+    figure.update_layout(xaxis=axes["u"], yaxis=axes["v"], showlegend=False)
     return _plain(figure)
 
 

@@ -26,6 +26,7 @@ async function show() {
     fill(record.rows);
     for (const [id, figure] of Object.entries(record.figures)) {
       at(id).setAttribute("aria-label", figure.words);
+      if (id === "space" && innerWidth < 640) stepBack(figure.layout.scene.camera.eye);
       await Plotly.react(id, figure.data, figure.layout, config);
     }
     await cut();
@@ -33,6 +34,12 @@ async function show() {
   } catch (error) {
     if (mine === asked) say(`Scene ${choice.value}: ${error.message}`, "error");
   }
+}
+
+// A narrow window needs a view from farther away.
+function stepBack(eye) {
+  const length = Math.hypot(eye.x, eye.y, eye.z);
+  for (const axis of ["x", "y", "z"]) eye[axis] *= 2.8 / length;
 }
 
 function say(words, kind = "") {
