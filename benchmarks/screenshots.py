@@ -26,6 +26,7 @@ from risloc.files import write_bytes
 
 __all__ = ["LARGEST", "main"]
 
+DEFAULTS = ("docs/screenshots", ".")
 LARGEST = 300_000
 """Bytes of a picture."""
 
@@ -44,9 +45,7 @@ PATIENCE = 120  # seconds that a server may take to start
 
 def main() -> int:
     """Draw all pictures that there is something for; the exit code."""
-    folder, results = (
-        Path(sys.argv[i]) if len(sys.argv) > i else Path(default) for i, default in ((1, "docs/screenshots"), (2, "."))
-    )
+    folder, results = map(Path, [*sys.argv[1:3], *DEFAULTS[len(sys.argv) - 1 :]])
     report, store = results / "reports" / "evaluate" / "page.html", results / "mlflow.db"
     with chromium() as browser, browser.new_context(viewport=SIZE) as context:
         _viewer(context, folder)

@@ -257,3 +257,5 @@ def test_the_wheel_works_outside_the_repository(repository: Path, tmp_path: Path
     program("simulate", "room.h5", "--scenes", "2", "--snr", "20", "--sources", "2")
     assert "4 sources in 2 scenes" in program("locate", "room.h5", "--csv", "sources.csv")
     assert len((elsewhere / "sources.csv").read_text(encoding="utf-8").splitlines()) == 5
+    program("view", "room.h5", "--html", "room.html")
+    assert (elsewhere / "room.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
