@@ -20,7 +20,7 @@ from risloc.measurements import Measurements, Setup
 from risloc.metrics import match
 from risloc.scene import Observation
 from risloc.shortcuts import covariances
-from risloc.spectrum import music_spectrum
+from risloc.spectrum import grid_energy, music_spectrum
 from risloc.steering import steering_matrix
 
 __all__ = ["MATCHED_WITHIN", "SceneView", "Slices", "scene_view"]
@@ -123,9 +123,9 @@ def _size(x: Tensor) -> float:
 def _strongest_points(localiser: Localiser, U: Tensor) -> tuple[Tensor, Tensor]:
     """(u, v, w) and dB of the strongest points in the grid's strongest cells, the strongest first."""
     grid, domain = localiser.grid, localiser.domain
-    level = _decibels(music_spectrum(grid.steering, U))
-    level = torch.where(grid.inside.expand(grid.shape).flatten(), level, -torch.inf)
-    cells = grid.polar[level.topk(min(MOST_CELLS, int(level.isfinite().sum()))).indices]
+    inside = grid.inside.expand(grid.shape).flatten()
+    energy = torch.where(inside, grid_energy(grid, U[None])[0], -torch.inf)
+    cells = grid.polar[energy.topk(min(MOST_CELLS, int(inside.sum()))).indices]
     parts = [(torch.arange(n) - (n - 1) / 2) / n * step for n, step in zip(PARTS, grid.step, strict=True)]
     fine = domain.clamp((cells[:, None] + torch.cartesian_prod(*parts)).flatten(0, 1))
     level = _decibels(music_spectrum(steering_matrix(localiser.array, fine), U))
