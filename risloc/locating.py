@@ -31,7 +31,17 @@ from risloc.scene import Observation, Scenario
 from risloc.selection import Estimates, bic_noise_order
 from risloc.stochastic import information
 
-__all__ = ["RULES", "Found", "LocateError", "Locator", "MeasuredScenario", "default_search", "load_model", "locate"]
+__all__ = [
+    "RULES",
+    "Found",
+    "LocateError",
+    "Locator",
+    "MeasuredScenario",
+    "default_search",
+    "load_model",
+    "locate",
+    "of_unit_size",
+]
 
 RULES = ("bic", "bic_noise", "learnt")
 """How K is found where it is not known."""
@@ -107,6 +117,15 @@ def locate(
     return locator.locate(measurements)
 
 
+def of_unit_size(measurements: Measurements) -> tuple[Observation, Float[Tensor, " batch"], Float[Tensor, " batch"]]:
+    """The scenes in single precision with y and H of unit mean squares and noise_var NaN, and what y and H were divided by."""
+    size_y, size_H = _size(measurements.y), _size(measurements.H)
+    y = (measurements.y.to(torch.complex128) / size_y[:, None, None]).to(torch.complex64)
+    H = (measurements.H.to(torch.complex128) / size_H[:, None, None]).to(torch.complex64)
+    noise_var = torch.full((len(y),), torch.nan)
+    return Observation(y=y, codebook=measurements.codebook, H=H, noise_var=noise_var), size_y, size_H
+
+
 class Locator:
     """Locates the scenes of one setup, L and M.
 
@@ -158,10 +177,7 @@ class Locator:
         LocateError
             No noise variance, and too few antennas to estimate it.
         """
-        size_y, size_H = _size(measurements.y), _size(measurements.H)
-        y = (measurements.y.to(torch.complex128) / size_y[:, None, None]).to(torch.complex64)
-        H = (measurements.H.to(torch.complex128) / size_H[:, None, None]).to(torch.complex64)
-        blank = Observation(y=y, codebook=measurements.codebook, H=H, noise_var=torch.ones(len(y)))
+        blank, size_y, size_H = of_unit_size(measurements)
         given = measurements.noise_var
         noise = self._estimated_noise(blank) if given is None else (given.double() / size_y.square()).float()
         observation = dataclasses.replace(blank, noise_var=noise)
@@ -210,6 +226,12 @@ class Locator:
             noise_var=noise_var,
             estimated=estimated,
         )
+
+
+def _size(x: Tensor) -> Float[Tensor, " batch"]:
+    """The root mean square of each scene, safe from overflow: the largest modulus is taken out first."""
+    largest = x.to(torch.complex128).abs().amax((1, 2))
+    return largest * (x.to(torch.complex128).abs() / largest[:, None, None]).square().mean((1, 2)).sqrt()
 
 
 def _slots(K_MAX: int, fixed: bool, known: int, most: int | None) -> int:
@@ -264,12 +286,6 @@ def _check_fits(network: HybridNetwork, setup: Setup) -> None:
             raise LocateError(
                 f"network: has learnt {name} = [{low:g}, {high:g}], asked for [{asked[0]:g}, {asked[1]:g}]: {remedy}"
             )
-
-
-def _size(x: Tensor) -> Float[Tensor, " batch"]:
-    """The root mean square of each scene, safe from overflow: the largest modulus is taken out first."""
-    largest = x.to(torch.complex128).abs().amax((1, 2))
-    return largest * (x.to(torch.complex128).abs() / largest[:, None, None]).square().mean((1, 2)).sqrt()
 
 
 def _position_jacobian(polar: Tensor, location: Tensor) -> Float[Tensor, "batch src 3 3"]:

@@ -6,7 +6,7 @@ search takes candidates from it, of R_samp without. A weak source may be found t
 Axes: elem N, snap L, src K (slots), true K, point, U, V and P along u, v and 1/r.
 """
 
-import math
+import dataclasses
 from dataclasses import dataclass
 
 import torch
@@ -15,10 +15,9 @@ from torch import Tensor
 
 from risloc.geometry import Array, Domain, location_of, polar_of, position_of
 from risloc.localise import Localiser
-from risloc.locating import Found, Locator
+from risloc.locating import Found, Locator, of_unit_size
 from risloc.measurements import Measurements, Setup
 from risloc.metrics import match
-from risloc.scene import Observation
 from risloc.shortcuts import covariances
 from risloc.spectrum import grid_energy, music_spectrum
 from risloc.steering import steering_matrix
@@ -82,7 +81,9 @@ def scene_view(locator: Locator, scene: Measurements) -> SceneView:
     if len(scene) != 1:
         raise ValueError(f"scene: expected one scene, got {len(scene)}; take a slice of one")
     found, localiser = locator.locate(scene), locator.localiser
-    R = covariances(_normalised(scene, found), locator.network)
+    blank, size_y, _ = of_unit_size(scene)
+    observation = dataclasses.replace(blank, noise_var=(found.noise_var / size_y / size_y).float())
+    R = covariances(observation, locator.network)
     name, shown = ("R_samp", R.R_samp) if R.R_blend is None else ("R_blend", R.R_blend)
     U = shown.subspace(locator.slots)[0]
     points, level = _strongest_points(localiser, U)
@@ -100,24 +101,6 @@ def scene_view(locator: Locator, scene: Measurements) -> SceneView:
         level=level,
         slices=_slices(localiser.array, localiser.domain, U, _strongest(found, points)),
     )
-
-
-def _normalised(scene: Measurements, found: Found) -> Observation:
-    """The scene in single precision with y and H of unit mean squares, as it is located."""
-    size_y, size_H = _size(scene.y), _size(scene.H)
-    return Observation(
-        y=(scene.y.to(torch.complex128) / size_y).to(torch.complex64),
-        codebook=scene.codebook,
-        H=(scene.H.to(torch.complex128) / size_H).to(torch.complex64),
-        noise_var=(found.noise_var / size_y / size_y).float(),
-    )
-
-
-def _size(x: Tensor) -> float:
-    """The root mean square; the largest modulus is taken out first, so that no square overflows."""
-    modulus = x.to(torch.complex128).abs()
-    largest = float(modulus.max())
-    return largest * math.sqrt(float((modulus / largest).square().mean()))
 
 
 def _strongest_points(localiser: Localiser, U: Tensor) -> tuple[Tensor, Tensor]:
