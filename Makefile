@@ -17,10 +17,11 @@ export PATH := $(VENV)/bin:$(PATH)
 # The environment is rebuilt when what it is made of changes, and only then.
 KEY := $(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)$(if $(TORCH_INDEX),-$(shell echo $(TORCH_INDEX) | cksum | cut -d' ' -f1))
 READY := $(VENV)/.ready-$(KEY)
+CHANNELS := $(VENV)/.channels-$(KEY)
 TORCH := $(shell sed -n '/^torch==/p' constraints.txt)
 LOCAL_SERVER := http://127.0.0.1:4200/api
 
-.PHONY: help setup repro test test-scale test-ui screenshots chromium lint docs ui server worker deploy study peers ablations ship robustness preset ci
+.PHONY: help setup repro test test-scale test-ui test-channels screenshots chromium lint docs ui server worker deploy study peers ablations ship robustness preset ci
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -43,7 +44,7 @@ repro: setup ## the whole pipeline, as far as anything is due (dvc repro)
 
 test: setup ## the tests
 	@echo "== pytest"
-	pytest $(SPREAD) -m "not slow and not scale and not ui"
+	pytest $(SPREAD) -m "not slow and not scale and not ui and not channels"
 
 test-scale: setup ## the tests with a real PostgreSQL and Dask (root installs postgresql where it is missing)
 	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || { \
@@ -66,6 +67,18 @@ chromium: setup ## Debian's chromium, by which the pages are tested and drawn (r
 	  test "$$(id -u)" = 0 || { echo "no Chromium here: install Debian's package chromium, or run this as root" >&2; exit 1; }; \
 	  echo "== apt-get install chromium"; \
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; }
+
+$(CHANNELS): $(READY)
+	@python -c 'from risloc.raytracer import find_llvm; find_llvm()' 2>/dev/null || { \
+	  test "$$(id -u)" = 0 || { echo "no LLVM 19 here: install Debian's package libllvm19, or run this as root" >&2; exit 1; }; \
+	  echo "== apt-get install libllvm19"; \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends libllvm19; }
+	pip install --quiet -c constraints.txt -e '.[channels]'
+	touch $@
+
+test-channels: $(CHANNELS) ## the tests with a ray tracer (installs sionna-rt; root installs libllvm19 where it is missing)
+	@echo "== pytest -m channels"
+	pytest -m channels tests/channels
 
 lint: setup ## style and types
 	@echo "== ruff, mypy"

@@ -145,7 +145,7 @@ def test_a_scene_that_is_spoilt_leaves_no_output(room: Path, tmp_path: Path, cap
     assert [each.name for each in tmp_path.iterdir()] == ["spoilt.h5"]
 
 
-@pytest.mark.parametrize("command", ["locate", "view", "simulate", "inspect", "doctor"])
+@pytest.mark.parametrize("command", ["locate", "view", "simulate", "trace", "inspect", "doctor"])
 def test_every_command_s_help_teaches_by_examples_that_parse(command: str, capsys: Capture) -> None:
     assert run([command, "--help"]) == 0
     said = capsys.readouterr().out

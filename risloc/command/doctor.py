@@ -17,6 +17,7 @@ from risloc.command.words import NOT_DONE, CommandError
 from risloc.geometry import position_of
 from risloc.locating import load_model, locate
 from risloc.measurements import measurements_of
+from risloc.raytracer import RayTracerError, find_llvm
 from risloc.shortcuts import scenario
 from risloc.simulation import simulate
 
@@ -30,6 +31,7 @@ OPTIONAL = {
     "prefect": "the pipeline, in the repository: make setup",
     "mlflow": "the pipeline, in the repository: make setup",
     "optuna": "the pipeline, in the repository: make setup",
+    "sionna-rt": "risloc trace: pip install 'risloc[channels]'",
 }
 
 
@@ -52,7 +54,7 @@ def doctor(as_json: bool) -> None:
       risloc doctor
       risloc doctor --json
     """
-    findings = [*_platform(), *_packages(), *_networks()]
+    findings = [*_platform(), *_packages(), _llvm(), *_networks()]
     if all(finding.good is not False for finding in findings):
         findings.append(_trial())
     if as_json:
@@ -88,6 +90,13 @@ def _packages() -> list[Finding]:
             remedy = OPTIONAL.get(name, f"pip install {name}")
             found.append(Finding(name, f"not installed; {remedy}", None if name in OPTIONAL else False))
     return found
+
+
+def _llvm() -> Finding:
+    try:
+        return Finding("LLVM 19", str(find_llvm()), True)
+    except RayTracerError as error:
+        return Finding("LLVM 19", f"risloc trace: {error}", None)
 
 
 def _networks() -> list[Finding]:

@@ -12,6 +12,7 @@ from risloc.command.doctor import doctor
 from risloc.command.inspect import inspect
 from risloc.command.locate import locate
 from risloc.command.simulate import simulate
+from risloc.command.trace import trace
 from risloc.command.view import view
 from risloc.command.words import BAD_INPUT, EXIT_CODES, INTERRUPTED, NOT_DONE, CommandError
 
@@ -56,7 +57,7 @@ def cli() -> None:
     """
 
 
-for _command in (locate, view, simulate, inspect, doctor):
+for _command in (locate, view, simulate, trace, inspect, doctor):
     cli.add_command(_command)
 
 

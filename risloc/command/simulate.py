@@ -15,7 +15,7 @@ from risloc.scene import Scenario
 from risloc.simulation import SPLITS
 from risloc.simulation import simulate as draw_scenes
 
-__all__ = ["simulate"]
+__all__ = ["scenario_of", "simulate"]
 
 BATCH = 256
 
@@ -66,7 +66,7 @@ def simulate(
     """
     if name is not None and params is not None:
         raise click.UsageError("--preset, --params: expected one of the two, got both")
-    scenario = _scenario(name or "default", params)
+    scenario = scenario_of(name or "default", params)
 
     def parts() -> Iterator[Measurements]:
         with shown_progress(scenes, "scenes", partial(click.echo, err=True)) as advance:
@@ -83,7 +83,8 @@ def simulate(
     click.echo(f"wrote {file}: {scenes} scenes of {name or params or 'default'}, seed {seed}, {split}")
 
 
-def _scenario(name: str, params: Path | None) -> Scenario:
+def scenario_of(name: str, params: Path | None) -> Scenario:
+    """The scenario of the params file, where there is one, or of preset `name`."""
     if params is None:
         return build(Scenario, preset(name), "scenario")
     values = read_yaml(params)

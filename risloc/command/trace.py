@@ -1,0 +1,92 @@
+"""`risloc trace`: scenes of a preset in a ray-traced room, as measurements with their truth."""
+
+import dataclasses
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import click
+
+from risloc.command.simulate import scenario_of
+from risloc.command.words import NOT_DONE, CommandError
+from risloc.measurements import Measurements, measurements_of, write_measurements
+from risloc.preset_files import preset_names
+from risloc.progress import shown_progress
+from risloc.raytraced import simulate_in, trace_channel
+from risloc.raytracer import RayTracerError
+from risloc.room import read_room, room_names
+from risloc.simulation import SPLITS
+
+__all__ = ["trace"]
+
+BATCH = 64  # scenes for which the tracer is started once
+
+
+@click.command()
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--room", default="hall", show_default=True, metavar="NAME|FILE",
+              help=f"One that comes with the package ({', '.join(room_names())}), or a YAML file of your own.")  # fmt: skip
+@click.option(
+    "--depth", type=click.IntRange(0), metavar="D", help="Most reflections, for the room's; 0: line of sight."
+)
+@click.option("--preset", "name", type=click.Choice(preset_names()), help="Surface, carrier, sources. [default]")
+@click.option(
+    "--params",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="A params.yaml whose section `scenario` says it instead.",
+)
+@click.option("--scenes", type=click.IntRange(1), default=10, show_default=True, metavar="N", help="How many.")
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of the random streams.")
+@click.option("--split", type=click.Choice(sorted(SPLITS)), default="test", show_default=True, help="Which streams.")
+@click.option("--snr", type=float, metavar="DB", help="For the preset's span: one signal-to-noise ratio.")
+@click.option("--sources", type=click.IntRange(0), metavar="K", help="For the preset's span: one number of sources.")
+def trace(
+    file: Path,
+    room: str,
+    depth: int | None,
+    name: str | None,
+    params: Path | None,
+    scenes: int,
+    seed: int,
+    split: str,
+    snr: float | None,
+    sources: int | None,
+) -> None:
+    """Trace waves in a room and write scenes to FILE as measurements, with the truth beside them.
+
+    Sources, codes and symbols are those of risloc simulate with the same options; the channel H and what the sources
+    send to the surface come from a ray tracer, by line of sight and by reflections from the walls. It needs sionna-rt
+    (pip install 'risloc[channels]') and LLVM 19 (Debian's package libllvm19), and a second a source with three
+    reflections.
+
+    \b
+    Examples:
+      risloc trace room.h5
+      risloc trace room.h5 --depth 0 --snr 20             line of sight alone
+      risloc trace room.h5 --room hall.yaml --scenes 100 --sources 2
+    """
+    if name is not None and params is not None:
+        raise click.UsageError("--preset, --params: expected one of the two, got both")
+    scenario, place = scenario_of(name or "default", params), read_room(room)
+    if depth is not None:
+        place = dataclasses.replace(place, max_depth=depth)
+
+    def parts() -> Iterator[Measurements]:
+        H = trace_channel(place, scenario.array())[-1]
+        with shown_progress(scenes, "scenes", partial(click.echo, err=True)) as advance:
+            for start in range(0, scenes, BATCH):
+                stop = min(start + BATCH, scenes)
+                drawn = simulate_in(
+                    place, H, scenario, seed=seed, split=split, start=start, stop=stop, snr_db=snr, count=sources
+                )
+                yield measurements_of(scenario, drawn)
+                advance(stop - start)
+
+    try:
+        write_measurements(file, scenes, parts(), scenario.code_bits)
+    except RayTracerError as error:
+        raise CommandError(str(error), NOT_DONE) from None
+    click.echo(
+        f"wrote {file}: {scenes} scenes of {name or params or 'default'} in {room}, at most {place.max_depth} reflections, "
+        f"seed {seed}, {split}"
+    )

@@ -1,0 +1,114 @@
+"""A room's geometry, and scenes received through any H and waves; the tracer itself is tested in tests/channels."""
+
+import dataclasses
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from risloc import raytracer
+from risloc.geometry import polar_of, position_of
+from risloc.params import ParamError
+from risloc.raytraced import received
+from risloc.raytracer import RayTracerError, find_llvm
+from risloc.room import FACES, read_room, room_names, shoebox
+from risloc.simulation import simulate
+from risloc.steering import steering_matrix
+
+
+@pytest.fixture(scope="module")
+def hall():
+    return read_room("hall")
+
+
+def test_the_hall_holds_every_source_of_the_default_scenario(hall, scenario):
+    scenes = simulate(scenario, seed=3, split="test", start=0, stop=500)
+    assert hall.contains(position_of(scenes.truth.location[scenes.truth.present])).all()
+    assert hall.antennas == scenario.antennas
+    assert room_names() == ["hall"]
+
+
+@given(yaw=st.floats(-180, 180), faces=st.sets(st.sampled_from(sorted(FACES))))
+def test_walls_enclose_what_the_room_contains(yaw, faces):
+    room = dataclasses.replace(
+        read_room("hall"), bs_position_m=(0.0, 0.0, 0.0), yaw_deg=yaw, faces=dict.fromkeys(faces, "wood")
+    )
+    walls = shoebox(room)
+    assert len(walls) == len(faces)
+    for material, corners in walls:
+        assert material == "wood"
+        assert not room.contains(1.001 * corners).any()
+        assert room.contains(0.999 * corners).all()
+        edges = corners.roll(-1, 0) - corners
+        assert torch.allclose((edges * edges.roll(1, 0)).sum(-1), torch.zeros(4).double(), atol=1e-9)
+
+
+def test_antennas_stand_around_their_place(hall):
+    turned = dataclasses.replace(hall, bs_yaw_deg=90.0, bs_columns=3, bs_rows=2, bs_spacing=0.5)
+    at = turned.antenna_positions(0.4) - torch.tensor(turned.bs_position_m, dtype=torch.float64)
+    expected = [[0, y, z] for y in (-0.1, 0.1) for z in (0.2, 0.0, -0.2)]
+    assert torch.allclose(at, torch.tensor(expected, dtype=torch.float64), atol=1e-12)
+
+
+BAD = {
+    "x_span_m": ((1.0, 5.0), "expected [low, high] with the surface's centre, 0, between them"),
+    "faces": ({"roof": "wood"}, "expected some of left, right, floor, ceiling, behind, front, got roof"),
+    "bs_position_m": ((0.0, 0.0, 9.0), "expected a place in the room"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_room_that_cannot_be_is_refused(hall, name):
+    value, words = BAD[name]
+    with pytest.raises(ParamError) as error:
+        dataclasses.replace(hall, **{name: value})
+    assert words in str(error.value)
+
+
+def test_received_is_the_scene_s_own_formula(scenario):
+    """Through the H and the steering vectors that the simulation had, only the noise is another draw."""
+    scenes = simulate(scenario, seed=1, split="test", start=5, stop=9, snr_db=200.0)
+    truth = scenes.truth
+    W = steering_matrix(scenario.array(), polar_of(torch.where(truth.present[..., None], truth.location, 1.0)))
+    for row in range(4):
+        one = scenes[row : row + 1]
+        again = received(one, scenario, one.observation.H[0], W[row : row + 1], seed=1, split="test", start=5 + row)
+        assert torch.allclose(
+            again.observation.y, one.observation.y, rtol=0, atol=1e-4 * float(one.observation.y.abs().max())
+        )
+        assert torch.allclose(again.observation.noise_var, one.observation.noise_var, rtol=1e-3)
+
+
+def test_the_noise_is_a_scene_s_own_and_has_its_variance(scenario):
+    scenes = simulate(scenario, seed=1, split="test", start=0, stop=40, snr_db=0.0)
+    H, W = scenes.observation.H[0], torch.zeros(40, scenario.size, scenario.K_MAX, dtype=torch.complex64)
+    silent = dataclasses.replace(scenes.truth, count=torch.zeros(40, dtype=torch.int64))
+    scenes = dataclasses.replace(scenes, truth=silent)
+    o = received(scenes, scenario, H, W, seed=1, split="test", start=0).observation
+    later = received(scenes[30:], scenario, H, W[30:], seed=1, split="test", start=30).observation
+    assert (o.y[30:] == later.y).all()
+    assert torch.allclose(o.noise_var, H.abs().square().sum() / scenario.antennas)
+    ratio = float((o.y.abs().square() / o.noise_var[:, None, None]).mean())
+    assert ratio == pytest.approx(1.0, abs=4 / o.y.numel() ** 0.5)
+
+
+def test_without_llvm_19_one_line_says_what_to_install(monkeypatch, tmp_path):
+    for path in (tmp_path / "libLLVM.so.19.1", tmp_path / "libLLVM.so.15"):
+        monkeypatch.setenv("DRJIT_LIBLLVM_PATH", str(path))
+        if "15" in path.name:
+            path.touch()
+        with pytest.raises(
+            RayTracerError, match=r"LLVM 19: expected libLLVM\.so\.19\.1 .* install Debian's package libllvm19"
+        ):
+            find_llvm()
+    monkeypatch.setenv("DRJIT_LIBLLVM_PATH", str(tmp_path / "libLLVM-19.so"))
+    (tmp_path / "libLLVM-19.so").touch()
+    assert find_llvm() == tmp_path / "libLLVM-19.so"
+
+
+def test_without_the_tracer_one_line_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(raytracer.importlib.util, "find_spec", lambda name: None)
+    point = torch.zeros(1, 3).numpy()
+    with pytest.raises(RayTracerError, match=r"sionna-rt: .* pip install 'risloc\[channels\]'"):
+        raytracer.trace([], point, point, carrier_hz=1e9, max_depth=0, thickness_m=0.1)
