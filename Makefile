@@ -7,6 +7,9 @@ PYTHON ?= python3
 # An index of torch builds, such as pytorch.org names for each CUDA version; empty: whatever pip is set up to use.
 TORCH_INDEX ?=
 NAME ?=
+# What is fuzzed (empty: every reader), and for how long each.
+READER ?=
+SECONDS ?= 600
 # The processes of the tests; a file's tests run in one of them.
 SPREAD ?= -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 STUDY ?= study
@@ -21,7 +24,7 @@ CHANNELS := $(VENV)/.channels-$(KEY)
 TORCH := $(shell sed -n '/^torch==/p' constraints.txt)
 LOCAL_SERVER := http://127.0.0.1:4200/api
 
-.PHONY: help setup repro test test-scale test-ui test-channels screenshots chromium lint docs ui server worker deploy study peers ablations ship robustness preset ci
+.PHONY: help setup repro test test-scale test-ui test-channels screenshots chromium lint docs ui server worker deploy study peers ablations ship robustness preset fuzz ci
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -137,6 +140,11 @@ robustness: setup ## error against every mismatch, and in worlds not trained for
 preset: setup ## write a preset's scenario into params.yaml: make preset NAME=room_3g5
 	@test -n "$(NAME)" || { echo "which one? make preset NAME=, one of: $(basename $(notdir $(wildcard risloc/presets/*.yaml)))" >&2; exit 1; }
 	python -m pipeline preset $(NAME)
+
+fuzz: setup ## fuzz the readers of files (READER=measurements SECONDS=600), docs/fuzzing.md
+	@echo "== fuzz: inputs and findings in fuzz/"
+	pip install --quiet -c constraints.txt -e '.[fuzz]'
+	python -m benchmarks.fuzz $(READER) --seconds $(SECONDS)
 
 ci: ## what continuous integration runs
 	.ci/run

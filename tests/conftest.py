@@ -17,6 +17,9 @@ from risloc.scene import Scenario  # noqa: E402
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 settings.register_profile("house", deadline=None, derandomize=True)  # the same examples on every machine, however slow
+settings.register_profile(
+    "long", deadline=None, max_examples=5000
+)  # pytest --hypothesis-profile=long tests/test_fuzz_*.py
 settings.load_profile("house")
 
 torch.set_num_threads(1)  # small tensors: a second thread only waits

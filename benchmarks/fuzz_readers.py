@@ -1,0 +1,159 @@
+"""What is fuzzed: each reader of files with small valid inputs, and what it may say of the others.
+
+An input is bytes. A reader returns, or raises the error that its contract names; whatever else happens is a finding.
+"""
+
+import contextlib
+import functools
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks import fuzz_seeds
+from benchmarks.fuzz_hdf5 import Choices, changed
+from pipeline.layout import STAGES
+from pipeline.sections import sections_of, stage_function
+from risloc.checkpoint import CheckpointError, load_checkpoint
+from risloc.measurement_reader import MeasurementError, MeasurementReader
+from risloc.params import ParamError, build, read_yaml
+from risloc.shards import ShardError, ShardReader
+
+__all__ = ["CORPUS", "READERS", "Reader", "judge", "working_folder"]
+
+CORPUS = Path("tests/fuzz")
+_MOST_READ = 64  # scenes of a file: what is wrong with a later one is wrong with an early one of another file
+_NOT_FROM_A_FILE = ("pickle.find_class", "os.system", "os.exec", "os.posix_spawn", "subprocess.Popen", "socket.connect",
+                    "ctypes.dlopen", "code.__new__")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A reader of files: how an input is laid out in a folder and read, what it may raise, and inputs that it reads."""
+
+    read: Callable[[bytes, Path], None]
+    refuses: type[ValueError]
+    seeds: Callable[[], list[bytes]]
+
+
+class ForbiddenError(Exception):
+    """Reading a file made Python do what no file may make it do."""
+
+
+def judge(reader: Reader, content: bytes, folder: Path) -> str | None:
+    """What the reader says against the input, None if it takes it; any other exception is a finding and passes through."""
+    try:
+        with _WATCH.watching():
+            reader.read(content, folder)
+    except reader.refuses as error:
+        said = str(error)
+        if not 0 < len(said) < 10_000:
+            raise AssertionError(f"expected a message that can be read, got {len(said)} characters") from error
+        return said
+    return None
+
+
+@contextlib.contextmanager
+def working_folder() -> Iterator[Path]:
+    """A folder for inputs, in memory where there is such a place, with a file beside them that nobody may be led to."""
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(prefix="risloc-fuzz-", dir=memory if memory.is_dir() else None) as name:
+        folder = Path(name)
+        for kind, image in (("measurements", fuzz_seeds.measurements()), ("shards", fuzz_seeds.shard())):
+            (folder / kind).mkdir()
+            (folder / kind / "beside.h5").write_bytes(image)
+        yield folder
+
+
+class _Watch:
+    """An audit hook that can be switched off, though never removed."""
+
+    on = False
+
+    def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if self.on and event in _NOT_FROM_A_FILE:
+            raise ForbiddenError(f"{event} {arguments}")
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
+        self.on = True
+        try:
+            yield
+        finally:
+            self.on = False
+
+
+_WATCH = _Watch()
+sys.addaudithook(_WATCH)
+
+
+def _read_measurements(content: bytes, folder: Path) -> None:
+    path = folder / "measurements" / "read.h5"
+    path.write_bytes(content)
+    with MeasurementReader(path) as reader:
+        for start in range(0, min(len(reader), _MOST_READ), 2):
+            reader.read(slice(start, start + 2))
+
+
+def _read_shard(content: bytes, folder: Path) -> None:
+    path = folder / "shards" / "one" / "read.h5"
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(content)
+    reader = ShardReader(path.parent)
+    try:
+        for start in range(0, min(len(reader), _MOST_READ), 2):
+            part = slice(start, min(start + 2, len(reader)))
+            reader.read(part)
+            reader.true_factors(part)
+    finally:
+        reader.close()
+
+
+def _read_checkpoint(content: bytes, folder: Path) -> None:
+    """The input is config.json, a zero byte, model.safetensors."""
+    config, _, weights = content.partition(b"\0")
+    (folder / "config.json").write_bytes(config)
+    (folder / "model.safetensors").write_bytes(weights)
+    load_checkpoint(folder)
+
+
+def _read_params(content: bytes, folder: Path) -> None:
+    path = folder / "params.yaml"
+    path.write_bytes(content)
+    values = read_yaml(path)
+    for name, kind in _sections().items():
+        if name in values and kind is not int:
+            build(kind, values[name], name)
+
+
+@functools.cache
+def _sections() -> dict[str, type]:
+    return {name: kind for stage in STAGES for name, kind in sections_of(stage_function(stage)).items()}
+
+
+READERS = {
+    "measurements": Reader(
+        _read_measurements, MeasurementError, lambda: [fuzz_seeds.measurements(), fuzz_seeds.measurements_otherwise()]
+    ),
+    "measurements_changed": Reader(
+        lambda content, folder: _read_measurements(changed(fuzz_seeds.measurements(), Choices(content)), folder),
+        MeasurementError,
+        fuzz_seeds.choices_alone,
+    ),
+    "shards": Reader(_read_shard, ShardError, lambda: [fuzz_seeds.shard()]),
+    "shards_changed": Reader(
+        lambda content, folder: _read_shard(fuzz_seeds.changed_shard(content), folder),
+        ShardError,
+        fuzz_seeds.choices_alone,
+    ),
+    "checkpoint": Reader(_read_checkpoint, CheckpointError, lambda: [fuzz_seeds.checkpoint()]),
+    "checkpoint_changed": Reader(
+        lambda content, folder: _read_checkpoint(fuzz_seeds.changed_checkpoint(content), folder),
+        CheckpointError,
+        fuzz_seeds.choices_alone,
+    ),
+    "params": Reader(_read_params, ParamError, fuzz_seeds.params),
+}
+"""The readers by name; `_changed`: inputs are choices of changes to a valid file, not the file's own bytes."""
