@@ -1,7 +1,7 @@
 """`risloc inspect`: what is in a file of measurements, a shard, a folder of shards, or a checkpoint."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 
 from risloc.checkpoint import SHIPPED, load_checkpoint, shipped_checkpoint
+from risloc.command.apart import measured, sharded, tried
 from risloc.command.words import CommandError
 from risloc.locating import LocateError, Locator
 from risloc.measurement_reader import MeasurementReader
@@ -57,9 +58,15 @@ def _facts(what: Path) -> Facts:
         raise CommandError(
             f"{what}: expected a file, a folder or one of {', '.join(SHIPPED)}, there is none; mend the path"
         )
+    tried(what, _looked_at)
     if _is_shard(what):
         return _shard(what)
     return _measurements(what)
+
+
+def _looked_at(path: Path) -> Iterator[None]:
+    yield
+    yield from sharded(path) if _is_shard(path) else measured(path)
 
 
 def _is_shard(path: Path) -> bool:
@@ -82,9 +89,8 @@ def _measurements(path: Path) -> Facts:
             "noise_var": "given" if reader.has_noise else "not given: risloc locate estimates it",
             "truth": f"up to {reader.sources} sources" if reader.sources else "none",
         }
-        step = max(1, 2**25 // (16 * reader.antennas * max(reader.setup.size, reader.snapshots)))
-        for start in range(0, len(reader), step):
-            reader.read(slice(start, start + step))
+        for _ in measured(path):
+            pass
         facts["checked"] = "every scene is finite and as the layout says"
         facts["fits"] = ", ".join(_fitting(reader)) or "no shipped network: use --method nomp"
         return facts
@@ -115,6 +121,8 @@ def _shard(path: Path) -> Facts:
 
 
 def _shards(folder: Path) -> Facts:
+    for path in sorted(folder.glob("*.h5")):
+        tried(path, sharded)
     reader = ShardReader(folder)
     try:
         for start in range(0, len(reader), 512):

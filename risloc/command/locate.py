@@ -10,6 +10,7 @@ import click
 import numpy as np
 import torch
 
+from risloc.command.apart import measured, tried
 from risloc.command.picture import check_matplotlib, draw
 from risloc.command.results import CsvFile, JsonFile, Row, rows_of, table_head, table_line
 from risloc.command.search_options import SearchOptions, search_options
@@ -59,6 +60,7 @@ def locate(
     options = SearchOptions(**search)
     if png_path is not None:
         check_matplotlib()
+    tried(file, measured)
     with MeasurementReader(file) as reader, contextlib.ExitStack() as files:
         locator = options.locator(reader)
         head = {

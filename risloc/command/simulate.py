@@ -18,6 +18,8 @@ from risloc.simulation import simulate as draw_scenes
 __all__ = ["scenario_of", "simulate"]
 
 BATCH = 256
+_TOGETHER = 32  # scenes that are drawn together whatever is asked for
+_AT_ONCE = 2**25  # numbers of a batch's largest array, about
 
 
 @click.command()
@@ -70,8 +72,10 @@ def simulate(
 
     def parts() -> Iterator[Measurements]:
         with shown_progress(scenes, "scenes", partial(click.echo, err=True)) as advance:
-            for start in range(0, scenes, BATCH):
-                stop = min(start + BATCH, scenes)
+            rows = max(scenario.snapshots, scenario.antennas)
+            batch = max(_TOGETHER, min(BATCH, _AT_ONCE // (rows * scenario.size) // _TOGETHER * _TOGETHER))
+            for start in range(0, scenes, batch):
+                stop = min(start + batch, scenes)
                 drawn = draw_scenes(scenario, seed=seed, split=split, start=start, stop=stop, snr_db=snr, count=sources)
                 part = measurements_of(scenario, drawn)
                 if no_noise_var:
