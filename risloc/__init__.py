@@ -81,6 +81,7 @@ _SUBMODULES = frozenset(
         "spectrum",
         "steering",
         "stochastic",
+        "stored",
         "training",
         "validation",
     ]

@@ -9,7 +9,6 @@ Axes: batch B (scene), snap L, ant M, elem N, src K.
 
 import contextlib
 import dataclasses
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -22,17 +21,15 @@ import torch
 from risloc.codebook import codebook
 from risloc.measurements import FORMAT, VERSION, Measurements, Setup, Sources
 from risloc.params import ParamError, build
+from risloc.stored import FAILURES, MOST_IN_A_CHUNK, StoredError, attribute, check_storage, dataset, present
 
 __all__ = ["MeasurementError", "MeasurementReader"]
 
 MOST_IN_A_SCENE = 2**27  # L M N: a scene's G in single precision then takes 1 GiB
-MOST_IN_A_CHUNK = 2**26  # bytes that HDF5 holds at once
 MOST_SOURCES = 64
 MODULUS = 1e-3  # how far from 1 a code's modulus may be
-_FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 32000: "lzf"}
 _KINDS = {"complex": "c", "integer": "iu", "real": "f", "integer or complex": "iuc"}
 _WHOLE = ("n_h", "n_v", "version", "code_bits")
-_NOT_OURS = (OSError, RuntimeError, LookupError, TypeError, ValueError, ArithmeticError, MemoryError)
 _LAYOUT = "the layout is in docs/command_line.md and in the help of risloc.measurements"
 
 
@@ -146,27 +143,18 @@ class MeasurementReader:
 
     def _attribute(self, name: str) -> Any:
         """A small attribute as plain Python: text, a number or a list of two."""
-        identity = self._file.attrs.get_id(name)
-        if identity.shape not in ((), (1,), (2,)):
-            raise self._error("attributes", f"{name}: expected one value or two, got the shape {identity.shape}")
-        if identity.dtype.kind not in "iufSU" and h5py.check_string_dtype(identity.dtype) is None:
-            raise self._error("attributes", f"{name}: expected text or numbers, got {identity.dtype}")
-        value = self._file.attrs[name]
-        if isinstance(value, np.ndarray | np.generic):
-            value = value.item() if value.size == 1 else value.tolist()
-        if isinstance(value, bytes):
-            value = value.decode()
+        try:
+            value = attribute(self._file, name)
+        except StoredError as error:
+            raise self._error("attributes", f"{name}: {error}") from None
         whole = name in _WHOLE and isinstance(value, float) and value.is_integer()
         return int(value) if whole else value
 
     def _there(self, group: h5py.Group, name: str) -> bool:
-        """Whether the group has that name, as an object of its own."""
-        link = group.get(name, getlink=True)
-        if link is not None and not isinstance(link, h5py.HardLink):
-            raise self._error(
-                name, f"expected the data itself, got a {type(link).__name__}; copy the data into the file"
-            )
-        return link is not None
+        try:
+            return present(group, name)
+        except StoredError as error:
+            raise self._error(name, str(error)) from None
 
     def _has_truth(self) -> bool:
         if not self._there(self._file, "truth"):
@@ -179,54 +167,28 @@ class MeasurementReader:
         """Check a dataset without reading it and keep it; its shape, which must be one of `shapes` (None: any size)."""
         folder, _, last = name.rpartition("/")
         group = self._file[folder] if folder else self._file
-        if not self._there(group, last):
-            raise self._error(name, f"expected a dataset of that name, got none; {_LAYOUT}")
-        data = group[last]
-        if not isinstance(data, h5py.Dataset):
-            raise self._error(name, f"expected a dataset, got a {type(data).__name__}; {_LAYOUT}")
+        try:
+            data = dataset(group, last)
+        except StoredError as error:
+            raise self._error(name, f"{error}; {_LAYOUT}") from None
         if data.dtype.kind not in _KINDS[kind] or data.dtype.itemsize > 16:
             raise self._error(
                 name, f"expected {kind} numbers of at most double precision, got {data.dtype}; convert them"
             )
         fits = [
-            data.shape is not None
-            and len(data.shape) == len(shape)
+            len(data.shape) == len(shape)
             and all(want in (None, got) for want, got in zip(shape, data.shape, strict=True))
             for shape in shapes
         ]
         if not any(fits):
             wanted = " or ".join(str(shape).replace("None", "any") for shape in shapes)
             raise self._error(name, f"expected the shape {wanted}, got {data.shape}; {_LAYOUT}")
-        self._check_storage(name, data)
+        try:
+            check_storage(data)
+        except StoredError as error:
+            raise self._error(name, str(error)) from None
         self._data[name] = data
         return tuple(data.shape)
-
-    def _check_storage(self, name: str, data: h5py.Dataset) -> None:
-        """All that is declared lies in this file, as it is or in chunks of bearable size."""
-        if data.is_virtual or data.external:
-            raise self._error(
-                name, "expected data in this file, got a reference to another; copy the data into the file"
-            )
-        how = data.id.get_create_plist()
-        foreign = [i for i in range(how.get_nfilters()) if how.get_filter(i)[0] not in _FILTERS]
-        if foreign:
-            allowed = ", ".join(_FILTERS.values())
-            raise self._error(name, f"expected no filter but {allowed}, got another one; write it again without")
-        stored = data.id.get_storage_size()
-        if data.chunks is None:
-            whole = stored >= data.nbytes
-        else:
-            if math.prod(data.chunks) * data.dtype.itemsize > MOST_IN_A_CHUNK:
-                raise self._error(
-                    name, f"expected chunks of at most 64 MiB, got {data.chunks}; write it in smaller ones"
-                )
-            grid = math.prod(-(-size // chunk) for size, chunk in zip(data.shape, data.chunks, strict=True))
-            whole = data.id.get_num_chunks() == grid
-        if not whole or stored > self.path.stat().st_size:
-            raise self._error(
-                name,
-                f"declared {data.nbytes} bytes, {stored} are stored: cut off, or never written whole; write it again",
-            )
 
     def _part(self, name: str, low: int, high: int) -> np.ndarray:
         """Scenes low..high - 1; what all scenes share, once for each."""
@@ -282,6 +244,6 @@ class MeasurementReader:
             yield
         except MeasurementError:
             raise
-        except _NOT_OURS as error:
+        except FAILURES as error:
             words = " ".join(str(error).split()) or type(error).__name__
             raise MeasurementError(f"{self.path}: {what} ({words}); write it again") from error

@@ -6,6 +6,7 @@ attributes the schema version, scenario, seed, split, index range and a checksum
 Axes: batch B, src K_MAX, elem N, ant M, snap L.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -21,14 +22,28 @@ from jaxtyping import Complex
 from torch import Tensor
 
 from risloc.ahead import ahead
-from risloc.params import ParamError, as_mapping, build, param
+from risloc.params import as_mapping, build, param
 from risloc.records import layout, scenes_of
 from risloc.scene import Scenario, Scenes
+from risloc.stored import FAILURES, attribute, check_storage, dataset
 
-__all__ = ["FACTOR", "SCHEMA", "ShardConfig", "ShardDataset", "ShardError", "ShardReader", "batches", "shard_checksum"]
+__all__ = [
+    "FACTOR",
+    "SCHEMA",
+    "ShardConfig",
+    "ShardDataset",
+    "ShardError",
+    "ShardHeader",
+    "ShardReader",
+    "batches",
+    "check_shard",
+    "shard_checksum",
+    "shard_header",
+]
 
 SCHEMA = 1
 FACTOR = "R_true_factor"
+_TYPES = {"scenario": str, "split": str, "checksum": str}
 _HEADER = ("schema", "scenario", "seed", "split", "start", "stop", "chunk")
 _POOL = 8  # batches that are shuffled together
 _FILES = 16  # files kept open
@@ -47,7 +62,9 @@ class ShardError(ValueError):
 
 
 @dataclass(frozen=True)
-class _Header:
+class ShardHeader:
+    """What a shard says of itself, and the dtype and shape of each of its datasets; no data have been read."""
+
     path: Path
     scenario: str
     seed: int
@@ -56,6 +73,7 @@ class _Header:
     stop: int
     chunk: int
     checksum: str
+    arrays: dict[str, tuple[np.dtype, tuple[int, ...]]]
 
 
 def shard_checksum(file: h5py.File) -> str:
@@ -92,7 +110,7 @@ class ShardReader:
         paths = sorted(folder.glob("*.h5"))
         if not paths:
             raise ShardError(f"{folder}: expected shards (*.h5), found none; run `dvc repro shard`")
-        headers = [_header(path) for path in paths]
+        headers = [shard_header(path) for path in paths]
         first = headers[0]
         for header, stop in zip(headers, [0, *(h.stop for h in headers)], strict=False):
             same = (header.scenario, header.seed, header.split) == (first.scenario, first.seed, first.split)
@@ -103,8 +121,10 @@ class ShardReader:
                 )
         try:
             self.scenario = build(Scenario, json.loads(first.scenario), "scenario")
-        except (ParamError, json.JSONDecodeError) as error:
+        except (ValueError, RecursionError) as error:
             raise ShardError(f"{first.path}: the scenario in it is not readable ({error}); {_AGAIN}") from None
+        for header in headers:
+            _check_arrays(header, self.scenario)
         if expected is not None and expected != self.scenario:
             ours, theirs = as_mapping(expected), as_mapping(self.scenario)
             names = [name for name in ours if ours[name] != theirs[name]]
@@ -131,7 +151,8 @@ class ShardReader:
     def read(self, index: slice | Sequence[int] | Tensor) -> Scenes:
         """Scenes by a slice of step 1 or by increasing indices, as CPU tensors that share no memory with the file."""
         arrays = self._gather(list(layout(self.scenario)), index)
-        return scenes_of(arrays, self.scenario.code_bits)
+        with _guarded(self.folder):
+            return scenes_of(arrays, self.scenario.code_bits)
 
     def true_factors(self, index: slice | Sequence[int] | Tensor) -> Complex[Tensor, "batch elem src"]:
         """The factor of R_true = F F^H of trace N: A diag(sqrt p), scaled; zero without a source."""
@@ -145,7 +166,8 @@ class ShardReader:
 
     def _gather(self, names: list[str], index: slice | Sequence[int] | Tensor) -> dict[str, np.ndarray]:
         runs = list(self._runs(index))
-        pieces = [{name: self._file(shard)[name][low:high] for name in names} for shard, low, high in runs]
+        with _guarded(self.folder):
+            pieces = [{name: self._file(shard)[name][low:high] for name in names} for shard, low, high in runs]
         return {name: _joined([piece[name] for piece in pieces]) for name in names}
 
     def _runs(self, index: slice | Sequence[int] | Tensor) -> Iterator[tuple[int, int, int]]:
@@ -173,7 +195,7 @@ class ShardReader:
         if pid != here:
             file = _opened(self._headers[shard].path)
             if (here, shard) not in self._verified:
-                _verify(self._headers[shard].path, file)
+                _verify(self._headers[shard], file)
                 self._verified.add((here, shard))
             if len(self._open) >= _FILES:
                 self._open.pop(next(iter(self._open)))[1].close()
@@ -187,36 +209,72 @@ _AGAIN = "delete it and run `dvc repro shard`"
 def _opened(path: Path) -> h5py.File:
     try:
         return h5py.File(path, "r", rdcc_nbytes=0)
-    except OSError as error:
+    except FAILURES as error:
         raise ShardError(f"{path}: truncated, or not an HDF5 file ({error}); {_AGAIN}") from None
 
 
-def _verify(path: Path, file: h5py.File) -> None:
-    try:
+def _verify(header: ShardHeader, file: h5py.File) -> None:
+    with _guarded(header.path):
         found = shard_checksum(file)
-    except OSError as error:
-        raise ShardError(f"{path}: damaged ({error}); {_AGAIN}") from None
-    if found != file.attrs["checksum"]:
-        raise ShardError(f"{path}: its content does not match its checksum: it was changed or damaged; {_AGAIN}")
+    if found != header.checksum:
+        raise ShardError(f"{header.path}: its content does not match its checksum: it was changed or damaged; {_AGAIN}")
 
 
-def _header(path: Path) -> _Header:
+def check_shard(path: Path) -> ShardHeader:
+    """The header of a shard whose content matches its checksum; ShardError for any other file."""
+    header = shard_header(path)
     with _opened(path) as file:
-        attributes = dict(file.attrs)
-        if missing := {*_HEADER, "checksum"} - set(attributes):
+        _verify(header, file)
+    return header
+
+
+def shard_header(path: Path) -> ShardHeader:
+    """What a shard says of itself, once it is sure that all it declares is stored in it; ShardError for any other file."""
+    with _opened(path) as file, _guarded(path):
+        if missing := {*_HEADER, "checksum"} - set(file.attrs):
             raise ShardError(f"{path}: HDF5, but no shard of ours (no {', '.join(sorted(missing))}); {_AGAIN}")
-        if attributes["schema"] != SCHEMA:
-            raise ShardError(f"{path}: expected schema version {SCHEMA}, got {attributes['schema']}; {_AGAIN}")
-        return _Header(
-            path=path,
-            scenario=str(attributes["scenario"]),
-            seed=int(attributes["seed"]),
-            split=str(attributes["split"]),
-            start=int(attributes["start"]),
-            stop=int(attributes["stop"]),
-            chunk=int(attributes["chunk"]),
-            checksum=str(attributes["checksum"]),
-        )
+        values = {name: attribute(file, name) for name in (*_HEADER, "checksum")}
+        if values.pop("schema") != SCHEMA:
+            raise ShardError(f"{path}: expected schema version {SCHEMA}, got {file.attrs['schema']}; {_AGAIN}")
+        for name, value in values.items():
+            if not isinstance(value, _TYPES.get(name, int)):
+                raise ShardError(
+                    f"{path}: {name}: expected {_TYPES.get(name, int).__name__}, got another type; {_AGAIN}"
+                )
+        if not 0 <= values["start"] < values["stop"] or values["chunk"] < 1:
+            raise ShardError(f"{path}: expected start < stop and a chunk of at least 1, got others; {_AGAIN}")
+        arrays = {}
+        for name in file:
+            data = dataset(file, name)
+            check_storage(data)
+            if data.chunks is None:
+                raise ShardError(f"{path}: {name}: expected chunks, got none; {_AGAIN}")
+            arrays[name] = (data.dtype, data.shape)
+        return ShardHeader(path=path, arrays=arrays, **values)
+
+
+def _check_arrays(header: ShardHeader, scenario: Scenario) -> None:
+    """The datasets are those of the scenario's scenes, no more and no fewer."""
+    K, N = scenario.K_MAX, scenario.size
+    one = layout(scenario) | {FACTOR: (np.dtype(np.complex64), (N, K))}
+    wanted = {name: (dtype, (header.stop - header.start, *shape)) for name, (dtype, shape) in one.items()}
+    for name in sorted({*wanted, *header.arrays}):
+        ours, theirs = wanted.get(name), header.arrays.get(name)
+        if ours != theirs:
+            words = ["none" if each is None else f"{each[0]} {each[1]}" for each in (ours, theirs)]
+            raise ShardError(f"{header.path}: {name}: expected {words[0]}, got {words[1]}; {_AGAIN}")
+
+
+@contextlib.contextmanager
+def _guarded(path: Path) -> Iterator[None]:
+    """Whatever HDF5 says of a file that is broken, as one line."""
+    try:
+        yield
+    except ShardError:
+        raise
+    except FAILURES as error:
+        words = " ".join(str(error).split()) or type(error).__name__
+        raise ShardError(f"{path}: damaged ({words}); {_AGAIN}") from error
 
 
 def _joined(parts: list[np.ndarray]) -> np.ndarray:

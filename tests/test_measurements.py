@@ -168,6 +168,7 @@ WRONG: dict[str, tuple[Change, str]] = {
     "no n_h": (lambda f: f.attrs.__delitem__("n_h"), r"expected n_h \(elements along x\), got none"),
     "n_h": (_set("n_h", 5), r"H: expected the shape \(5, 4, 20\) or \(4, 20\), got \(5, 4, 16\)"),
     "n_h is text": (_set("n_h", "four"), "attribute.n_h: expected int, got 'four'"),
+    "format is a book": (_set("format", "x" * 60000), "format: expected text of at most 4096 characters, got 60000"),
     "n_h is an array": (_set("n_h", np.arange(9)), "n_h: expected one value or two"),
     "carrier": (_set("carrier_hz", np.nan), "carrier_hz: expected a finite number"),
     "carrier 0": (_set("carrier_hz", 0.0), "carrier_hz: expected a value >= 1000000"),

@@ -19,7 +19,7 @@ from risloc.params import as_mapping
 from risloc.records import arrays_of
 from risloc.scene import Scenes
 from risloc.shard_writer import write_shard
-from risloc.shards import ShardDataset, ShardError, ShardReader, batches
+from risloc.shards import ShardDataset, ShardError, ShardReader, batches, shard_checksum
 from risloc.simulation import simulate
 
 SIZES = (40, 40, 17)
@@ -347,3 +347,59 @@ def test_a_batch_shares_no_memory_with_the_next_read(folder):
     first = reader.read(slice(0, 8))
     first.observation.y.zero_()
     assert reader.read(slice(0, 8)).observation.y.abs().sum() > 0
+
+
+def _sealed(change):
+    """A change to a shard, then the checksum that fits: whoever can write a shard can compute it."""
+
+    def change_file(file):
+        change(file)
+        file.attrs["checksum"] = shard_checksum(file)
+
+    return change_file
+
+
+def _again(file, name, **how):
+    array = file[name][()]
+    del file[name]
+    file.create_dataset(name, data=array, **how)
+
+
+def _external(file):
+    del file["power"]
+    file.create_dataset("power", (40, 3), "f4", external=[("/etc/hostname", 0, h5py.h5f.UNLIMITED)])
+
+
+def _linked(file, link):
+    del file["power"]
+    file["power"] = link
+
+
+def _never_written(file):
+    del file["power"]
+    file.create_dataset("power", (2**40, 3), "f4", chunks=(8, 3))
+
+
+CRAFTED = {
+    "another type": (_sealed(lambda f: _again(f, "count", dtype="f8", chunks=(8,))), r"count: expected uint8 \(40,\), got float64"),
+    "one more": (_sealed(lambda f: f.create_dataset("other", data=[1.0], chunks=(1,))), "other: expected none, got float64"),
+    "no chunks": (lambda f: _again(f, "power"), "power: expected chunks, got none"),
+    "a group": (lambda f: f.create_group("other"), "expected a dataset, got a Group"),
+    "a loop": (lambda f: _linked(f, h5py.SoftLink("/power")), "got a SoftLink"),
+    "another file": (lambda f: _linked(f, h5py.ExternalLink("/etc/passwd", "/power")), "got a ExternalLink"),
+    "another file's bytes": (_external, "expected data in this file, got a reference to another"),
+    "terabytes that are nowhere": (_never_written, "declared 13194139533312 bytes, 0 are stored"),
+    "no scenes": (lambda f: f.attrs.__setitem__("stop", 0), "expected start < stop"),
+    "no number": (lambda f: f.attrs.__setitem__("stop", "many"), "stop: expected int"),
+    "deep": (_sealed(lambda f: f.attrs.__setitem__("scenario", "[" * 4000)), "the scenario in it is not readable"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", CRAFTED)
+def test_a_crafted_shard_is_refused_before_it_is_read(folder, tmp_path, what):
+    change, said = CRAFTED[what]
+    shutil.copy(folder / "00000.h5", tmp_path)
+    with h5py.File(tmp_path / "00000.h5", "a") as file:
+        change(file)
+    with pytest.raises(ShardError, match=said):
+        ShardReader(tmp_path).read(slice(0, 4))

@@ -1,5 +1,6 @@
 """`risloc inspect`: what is in a file of measurements, a shard, a folder of shards, or a checkpoint."""
 
+import dataclasses
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -7,7 +8,6 @@ from typing import Any
 
 import click
 import h5py
-import numpy as np
 
 from risloc.checkpoint import SHIPPED, load_checkpoint, shipped_checkpoint
 from risloc.command.apart import measured, sharded, tried
@@ -16,7 +16,8 @@ from risloc.locating import LocateError, Locator
 from risloc.measurement_reader import MeasurementReader
 from risloc.measurements import FORMAT
 from risloc.params import as_mapping
-from risloc.shards import ShardReader, shard_checksum
+from risloc.shards import ShardReader, check_shard
+from risloc.stored import FAILURES
 
 __all__ = ["inspect"]
 
@@ -74,7 +75,7 @@ def _is_shard(path: Path) -> bool:
     try:
         with h5py.File(path, "r") as file:
             return "format" not in file.attrs and {"schema", "scenario", "checksum"} <= set(file.attrs)
-    except (OSError, RuntimeError, ValueError):
+    except FAILURES:
         return False
 
 
@@ -108,16 +109,11 @@ def _fitting(reader: MeasurementReader) -> list[str]:
 
 
 def _shard(path: Path) -> Facts:
-    try:
-        with h5py.File(path, "r") as file:
-            facts = {name: _plain(value) for name, value in file.attrs.items()}
-            facts |= {f"data {name}": f"{data.dtype} {data.shape}" for name, data in file.items()}
-            found = shard_checksum(file)
-    except (OSError, RuntimeError, LookupError, AttributeError, TypeError, ValueError) as error:
-        raise CommandError(f"{path}: a damaged shard ({error}); run `dvc repro shard`") from None
-    if found != facts["checksum"]:
-        raise CommandError(f"{path}: its content does not match its checksum: it was changed or damaged; make it again")
-    return {"kind": "risloc shard"} | facts | {"checksum": f"{found} (matches the content)"}
+    header = check_shard(path)
+    facts: Facts = {"kind": "risloc shard"} | {f.name: getattr(header, f.name) for f in dataclasses.fields(header)}
+    arrays = facts.pop("arrays")
+    facts |= {"path": str(path), "checksum": f"{header.checksum} (matches the content)"}
+    return facts | {f"data {name}": f"{dtype} {shape}" for name, (dtype, shape) in arrays.items()}
 
 
 def _shards(folder: Path) -> Facts:
@@ -161,8 +157,3 @@ def _line(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {_line(each)}" for name, each in value.items())
     return str(value)
-
-
-def _plain(value: Any) -> Any:
-    """What HDF5 gives as numpy, as Python."""
-    return value.item() if isinstance(value, np.generic) else str(value)

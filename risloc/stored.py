@@ -1,0 +1,99 @@
+"""HDF5 objects of a file that nobody vouches for, looked at before anything of them is read.
+
+HDF5 lets a name lead to another file, a dataset declare terabytes that are nowhere, and a filter be any plug-in. What is read
+here is plain numbers that lie in the file itself, as they are or in compressed chunks of bearable size.
+"""
+
+import math
+from typing import Any
+
+import h5py
+import numpy as np
+
+__all__ = ["FAILURES", "MOST_IN_A_CHUNK", "StoredError", "attribute", "check_storage", "dataset", "present"]
+
+MOST_IN_A_CHUNK = 2**26
+"""Bytes that HDF5 holds at once."""
+
+FAILURES = (OSError, RuntimeError, LookupError, TypeError, ValueError, ArithmeticError, AttributeError, MemoryError)
+"""What h5py raises on a file that is broken."""
+
+_MOST_TEXT = 2**12  # a scenario has some 2^10
+_FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 32000: "lzf"}
+
+
+class StoredError(ValueError):
+    """An object is not stored as it must be; the message says what was expected, what came and what to do, not where."""
+
+
+def attribute(owner: h5py.HLObject, name: str) -> Any:
+    """An attribute as plain Python: text, a number, or a list of two.
+
+    Raises
+    ------
+    StoredError
+        It is larger than that, or neither text nor numbers.
+    """
+    identity = owner.attrs.get_id(name)
+    if identity.shape not in ((), (1,), (2,)):
+        raise StoredError(f"expected one value or two, got the shape {identity.shape}")
+    if identity.dtype.kind not in "iufSU" and h5py.check_string_dtype(identity.dtype) is None:
+        raise StoredError(f"expected text or numbers, got {identity.dtype}")
+    value = owner.attrs[name]
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.item() if value.size == 1 else value.tolist()
+    value = value.decode() if isinstance(value, bytes) else value
+    if isinstance(value, str) and len(value) > _MOST_TEXT:
+        raise StoredError(f"expected text of at most {_MOST_TEXT} characters, got {len(value)}")
+    return value
+
+
+def present(group: h5py.Group, name: str) -> bool:
+    """Whether the group has that name, as an object of its own; StoredError if it is a link that leads elsewhere."""
+    link = group.get(name, getlink=True)
+    if link is not None and not isinstance(link, h5py.HardLink):
+        raise StoredError(f"expected the data itself, got a {type(link).__name__}; copy the data into the file")
+    return link is not None
+
+
+def dataset(group: h5py.Group, name: str) -> h5py.Dataset:
+    """The dataset of that name; StoredError if there is none, or a link, or an object of another kind."""
+    if not present(group, name):
+        raise StoredError("expected a dataset of that name, got none")
+    data = group[name]
+    if not isinstance(data, h5py.Dataset):
+        raise StoredError(f"expected a dataset, got a {type(data).__name__}")
+    if data.shape is None:
+        raise StoredError("expected numbers, got an empty dataset")
+    return data
+
+
+def check_storage(data: h5py.Dataset) -> None:
+    """All that is declared lies in this file, as it is or in chunks of bearable size.
+
+    Raises
+    ------
+    StoredError
+        Virtual or external storage, a filter other than HDF5's own compressions, chunks of more than 64 MiB, or data that
+        were never written.
+    """
+    if data.is_virtual or data.external:
+        raise StoredError("expected data in this file, got a reference to another; copy the data into the file")
+    how = data.id.get_create_plist()
+    if any(how.get_filter(i)[0] not in _FILTERS for i in range(how.get_nfilters())):
+        allowed = ", ".join(_FILTERS.values())
+        raise StoredError(f"expected no filter but {allowed}, got another one; write it again without")
+    stored = data.id.get_storage_size()
+    if not _whole(data, stored) or stored > data.file.id.get_filesize():
+        raise StoredError(
+            f"declared {data.nbytes} bytes, {stored} are stored: cut off, or never written whole; write it again"
+        )
+
+
+def _whole(data: h5py.Dataset, stored: int) -> bool:
+    if data.chunks is None:
+        return stored >= data.nbytes
+    if math.prod(data.chunks) * data.dtype.itemsize > MOST_IN_A_CHUNK:
+        raise StoredError(f"expected chunks of at most 64 MiB, got {data.chunks}; write it in smaller ones")
+    grid = math.prod(-(-size // chunk) for size, chunk in zip(data.shape, data.chunks, strict=True))
+    return data.id.get_num_chunks() == grid
