@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.layout import STAGES
-from risloc.params import ParamError, build
+from risloc.params import ParamError, build, shown
 from risloc.preset_files import preset
 
 __all__ = ["override", "sections_of", "stage_function", "typed_sections", "with_preset"]
@@ -75,5 +75,5 @@ def _section(kind: type, value: object, name: str) -> Any:
     if kind is not int:
         return build(kind, value, name)
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise ParamError(f"{name}: expected a whole number >= 0, got {value!r}")
+        raise ParamError(f"{name}: expected a whole number >= 0, got {shown(value)}")
     return value

@@ -3,20 +3,25 @@
 A section of ``params.yaml`` is built into the dataclass that owns it, which stands beside the code it configures.
 """
 
+import collections
 import dataclasses
 import math
+import reprlib
+import sys
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 
-__all__ = ["ParamError", "as_mapping", "build", "flatten", "param", "read_yaml"]
+__all__ = ["ParamError", "as_mapping", "build", "flatten", "param", "read_yaml", "shown"]
 
 T = TypeVar("T")
 _DOMAIN = ("ge", "gt", "le", "lt", "choices")
+_MOST_YAML = 2**18  # bytes: of ours the longest has some 2^13
+_BROKEN = (yaml.YAMLError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RecursionError)
 
 
 class ParamError(ValueError):
@@ -33,6 +38,24 @@ def param(doc: str, *, unit: str = "", **domain: Any) -> Any:
     return dataclasses.field(metadata={"doc": doc, "unit": unit, "domain": domain})
 
 
+def shown(value: object) -> str:
+    """A value as Python writes it, cut where that is long: what came, for a message."""
+    return _SHORT.repr(value)
+
+
+class _Short(reprlib.Repr):
+    """Aliases let some bytes of YAML stand for a list whose text fills the memory."""
+
+    def repr_int(self, x: int, level: int) -> str:
+        """Python refuses to write a very long one in decimals."""
+        return super().repr_int(x, level) if abs(x) < 10**self.maxlong else f"an integer of {x.bit_length()} bits"
+
+
+_SHORT = _Short()
+_SHORT.maxlevel, _SHORT.maxlist, _SHORT.maxtuple, _SHORT.maxdict = 3, 8, 8, 8
+_SHORT.maxstring = _SHORT.maxother = 200
+
+
 def build(cls: type[T], values: object, where: str) -> T:
     """Build the frozen dataclass `cls` from the mapping `values` found at the dotted path `where`.
 
@@ -42,9 +65,9 @@ def build(cls: type[T], values: object, where: str) -> T:
         Names the parameter, what was expected (type and allowed set), what came, and what to do.
     """
     if not isinstance(values, Mapping):
-        raise ParamError(f"{where}: expected a mapping with the keys {_names(cls)}, got {values!r}")
+        raise ParamError(f"{where}: expected a mapping with the keys {_names(cls)}, got {shown(values)}")
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    if unknown := sorted(str(key) for key in values if key not in fields):
+    if unknown := sorted(key if isinstance(key, str) else shown(key) for key in values if key not in fields):
         raise ParamError(
             f"{where}.{unknown[0]}: unknown parameter; allowed here: {_names(cls)}. Remove it or mend its name"
         )
@@ -81,9 +104,9 @@ class _UniqueKeyLoader(yaml.SafeLoader):
 
 def _unique(loader: _UniqueKeyLoader, node: yaml.MappingNode) -> dict[Any, Any]:
     keys = [loader.construct_object(key) for key, _ in node.value]
-    for key in keys:
-        if keys.count(key) > 1:
-            raise ParamError(f"{key}: given twice{node.start_mark}; keep one")
+    for key, times in collections.Counter(key for key in keys if isinstance(key, Hashable)).items():
+        if times > 1:
+            raise ParamError(f"{key if isinstance(key, str) else shown(key)}: given twice{node.start_mark}; keep one")
     return loader.construct_mapping(node, deep=True)
 
 
@@ -91,13 +114,21 @@ _UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG,
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML mapping as data; a doubled key or anything but a mapping is a `ParamError`."""
+    """Read a YAML mapping of at most 256 KiB as data; a doubled key or anything but a mapping is a `ParamError`."""
+    with path.open("rb") as file:
+        content = file.read(_MOST_YAML + 1)
+    if len(content) > _MOST_YAML:
+        raise ParamError(f"{path}: expected at most {_MOST_YAML} bytes of YAML, got more; mend the path")
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeyLoader)  # noqa: S506 - a SafeLoader
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        values = yaml.load(content.decode(), _UniqueKeyLoader)  # noqa: S506 - a SafeLoader
+    except ParamError:
+        raise
+    except _BROKEN as error:
         raise ParamError(f"{path}: not readable as YAML: {error}") from error
     if not isinstance(values, dict):
         raise ParamError(f"{path}: expected a mapping at the top level, got {type(values).__name__}")
+    if strange := [key for key in values if not isinstance(key, str)]:
+        raise ParamError(f"{path}: expected names at the top level, got {shown(strange[0])}; mend it")
     return values
 
 
@@ -118,14 +149,14 @@ def _converted(kind: Any, value: object, where: str) -> Any:
         return build(typing.cast(type, kind), value, where)
     if origin is tuple:
         if not isinstance(value, list | tuple):
-            raise ParamError(f"{where}: expected a list, got {value!r}")
+            raise ParamError(f"{where}: expected a list, got {shown(value)}")
         if args[-1] is not ... and len(value) != len(args):
-            raise ParamError(f"{where}: expected a list of {len(args)}, got {value!r}")
+            raise ParamError(f"{where}: expected a list of {len(args)}, got {shown(value)}")
         items = [args[0]] * len(value) if args[-1] is ... else args
         return tuple(_converted(a, v, where) for a, v in zip(items, value, strict=True))
     if origin is dict:
         if not isinstance(value, Mapping):
-            raise ParamError(f"{where}: expected a mapping, got {value!r}")
+            raise ParamError(f"{where}: expected a mapping, got {shown(value)}")
         return {str(k): _converted(args[1], v, f"{where}.{k}") for k, v in value.items()}
     return _scalar(kind, value, where)
 
@@ -135,13 +166,13 @@ def _scalar(kind: type, value: object, where: str) -> Any:
         try:
             value = float(value)  # YAML 1.1 reads 1e-3 as a string
         except ValueError:
-            raise ParamError(f"{where}: expected a number, got {value!r}") from None
+            raise ParamError(f"{where}: expected a number, got {shown(value)}") from None
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
+        value = float(value) if abs(value) <= sys.float_info.max else math.inf
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise ParamError(f"{where}: expected {kind.__name__}, got {value!r}")
+        raise ParamError(f"{where}: expected {kind.__name__}, got {shown(value)}")
     if isinstance(value, float) and not math.isfinite(value):
-        raise ParamError(f"{where}: expected a finite number, got {value!r}")
+        raise ParamError(f"{where}: expected a finite number, got {shown(value)}")
     return value
 
 
@@ -156,7 +187,7 @@ def _check_domain(value: Any, domain: Mapping[str, Any], where: str) -> None:
     if not all(holds[key](bound) for key, bound in domain.items()):  # type: ignore[no-untyped-call]
         signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<", "choices": "one of"}
         allowed = " and ".join(f"{signs[key]} {bound}" for key, bound in domain.items())
-        raise ParamError(f"{where}: expected a value {allowed}, got {value!r}")
+        raise ParamError(f"{where}: expected a value {allowed}, got {shown(value)}")
 
 
 def _names(cls: type) -> str:
