@@ -1,18 +1,20 @@
 """A checkpoint is a folder: model.safetensors and the config.json that rebuilds the network. Data only, loaded strictly."""
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
+from torch import Tensor
 
 from risloc.covariance import CovarianceConfig
 from risloc.files import write_bytes
-from risloc.grid import GridConfig
+from risloc.grid import GridConfig, grid_shape
 from risloc.network import HybridNetwork, NetworkConfig
-from risloc.params import ParamError, as_mapping, build
+from risloc.params import as_mapping, build, shown
 from risloc.scene import Scenario
 
 __all__ = [
@@ -26,6 +28,8 @@ __all__ = [
 ]
 
 SCHEMA_VERSION = 1
+_MOST_CONFIG = 2**20  # bytes
+_MOST_STEERING = 2**24  # grid points times elements: 128 MiB
 _SECTIONS = {"scenario": Scenario, "grid": GridConfig, "covariance": CovarianceConfig, "network": NetworkConfig}
 _GEOMETRY = ("observation", "n_h", "n_v", "carrier_hz", "reference", "K_MAX")
 
@@ -74,27 +78,42 @@ def load_checkpoint(folder: Path) -> tuple[HybridNetwork, dict[str, Any]]:
         if not (folder / name).is_file():
             raise CheckpointError(f"{folder / name}: no such file. {remedy}")
     try:
+        if (folder / "config.json").stat().st_size > _MOST_CONFIG:
+            raise ValueError(f"config.json: expected at most {_MOST_CONFIG} bytes")
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         weights = load_file(folder / "model.safetensors")
-    except (SafetensorError, json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (SafetensorError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{folder}: not a readable checkpoint ({error}). {remedy}") from error
     version = config.get("schema_version") if isinstance(config, dict) else None
     if version != SCHEMA_VERSION:
         raise CheckpointError(
-            f"{folder}: expected checkpoint schema version {SCHEMA_VERSION}, got {version!r}. {remedy}"
+            f"{folder}: expected checkpoint schema version {SCHEMA_VERSION}, got {shown(version)}. {remedy}"
         )
     try:
         sections: dict[str, Any] = {
             name: build(cls, config.get(name), f"{folder}/config.json: {name}") for name, cls in _SECTIONS.items()
         }
+        _check_sizes(sections["scenario"], sections["grid"], sections["network"], weights)
         network = HybridNetwork(sections["scenario"], sections["grid"], sections["covariance"], sections["network"])
         network.load_state_dict(weights, strict=True)
-    except (ParamError, RuntimeError) as error:
+        if not isinstance(config.get("extra"), dict):
+            raise ValueError("config.json: extra: expected a mapping")
+    except (ArithmeticError, RuntimeError, ValueError) as error:
         raise CheckpointError(f"{folder}: weights and config do not make a network ({error}). {remedy}") from error
     extra = config.get("extra")
     if not isinstance(extra, dict):
         raise CheckpointError(f"{folder}/config.json: extra: expected a mapping, got {extra!r}. {remedy}")
     return network.eval(), extra
+
+
+def _check_sizes(scenario: Scenario, grid: GridConfig, network: NetworkConfig, weights: Mapping[str, Tensor]) -> None:
+    """Before a network is made: that its grid is bearable and its weights are there to be loaded."""
+    points = math.prod(grid_shape(scenario.array(), scenario.domain(), grid))
+    if points * scenario.size > _MOST_STEERING:
+        raise ValueError(f"grid: expected at most {_MOST_STEERING} points x elements, got {points} x {scenario.size}")
+    stored = sum(each.numel() for each in weights.values())
+    if network.residual_weights > stored:
+        raise ValueError(f"network: expected {network.residual_weights} weights or more, got {stored}")
 
 
 def shipped_checkpoint(name: str) -> Path:

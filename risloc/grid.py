@@ -15,15 +15,15 @@ from risloc.geometry import Array, Domain
 from risloc.params import param
 from risloc.steering import steering_matrix
 
-__all__ = ["GridConfig", "PolarGrid", "polar_grid"]
+__all__ = ["GridConfig", "PolarGrid", "grid_shape", "polar_grid"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class GridConfig:
     """How finely (u, v, 1/r) is sampled."""
 
-    step_beams: float = param("spacing in u and v, in beams of lambda / aperture", gt=0.0, le=1.0)
-    planes: int = param("planes in 1/r, from the farthest to the nearest distance", ge=1)
+    step_beams: float = param("spacing in u and v, in beams of lambda / aperture", ge=0.01, le=1.0)
+    planes: int = param("planes in 1/r, from the farthest to the nearest distance", ge=1, le=256)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,13 +65,7 @@ def polar_grid(array: Array, domain: Domain, config: GridConfig) -> PolarGrid:
     A beam is lambda / aperture in u and v, the aperture counting half a wavelength an element. Cells that touch the
     domain count as inside.
     """
-    box = domain.polar_box
-    extent = array.elements.amax(0) - array.elements.amin(0) + array.wavelength / 2
-    beams = [array.wavelength / float(e) for e in extent]
-    counts = [
-        math.ceil((box[i][1] - box[i][0]) / (config.step_beams * beams[i])) + 1 if domain.free[i] else 1 for i in (0, 1)
-    ]
-    counts.append(config.planes if domain.free[2] else 1)
+    box, counts = domain.polar_box, reversed(grid_shape(array, domain, config))
     u, v, w = (
         torch.linspace(low, high, n) if n > 1 else torch.tensor([(low + high) / 2])
         for (low, high), n in zip(box, counts, strict=True)
@@ -82,6 +76,17 @@ def polar_grid(array: Array, domain: Domain, config: GridConfig) -> PolarGrid:
     real, imag = steering.mT.real, steering.mT.imag
     projection = torch.cat([torch.cat([real, imag], 1), torch.cat([-imag, real], 1)])
     return PolarGrid(u=u, v=v, w=w, inside=inside, steering=steering, projection=projection, step=step)  # type: ignore[arg-type]
+
+
+def grid_shape(array: Array, domain: Domain, config: GridConfig) -> tuple[int, int, int]:
+    """(P, V, U) of `polar_grid`, before any of it is made."""
+    box = domain.polar_box
+    extent = array.elements.amax(0) - array.elements.amin(0) + array.wavelength / 2
+    beams = [array.wavelength / float(e) for e in extent]
+    columns, rows = (
+        math.ceil((box[i][1] - box[i][0]) / (config.step_beams * beams[i])) + 1 if domain.free[i] else 1 for i in (0, 1)
+    )
+    return config.planes if domain.free[2] else 1, rows, columns
 
 
 def _points(u: Tensor, v: Tensor, w: Tensor) -> Tensor:

@@ -49,12 +49,17 @@ class NetworkConfig:
     """The size and the head of the network."""
 
     head: str = param("factors on the array manifold, or unconstrained", choices=("manifold", "free"))
-    channels: int = param("feature channels of the residual convolutions", ge=8)
-    blocks: int = param("residual blocks of two 3 x 3 convolutions in each pass", ge=1)
-    passes: int = param("looks at the snapshots; each one but the first knows what the last one found", ge=1)
+    channels: int = param("feature channels of the residual convolutions", ge=8, le=1024)
+    blocks: int = param("residual blocks of two 3 x 3 convolutions in each pass", ge=1, le=64)
+    passes: int = param("looks at the snapshots; each one but the first knows what the last one found", ge=1, le=16)
     amp: bool = param(
         "mixed precision in convolutions and real matrix products, where the device has it; in use as in training"
     )
+
+    @property
+    def residual_weights(self) -> int:
+        """Numbers in the 3 x 3 convolutions of all residual blocks, nearly all of a network's."""
+        return self.passes * self.blocks * 2 * 9 * self.channels**2
 
 
 @dataclass(frozen=True, kw_only=True)

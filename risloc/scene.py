@@ -16,7 +16,13 @@ from torch import Tensor
 from risloc.geometry import SPEED_OF_LIGHT, Array, Domain, planar_array
 from risloc.params import ParamError, param
 
-__all__ = ["Observation", "Scenario", "Scenes", "Truth"]
+__all__ = ["MOST_ELEMENTS", "MOST_IN_A_SCENE", "Observation", "Scenario", "Scenes", "Truth"]
+
+MOST_ELEMENTS = 2**14
+"""Of a surface."""
+
+MOST_IN_A_SCENE = 2**23
+"""Numbers of a scene's largest array: 32 scenes, which are drawn together, then take 2 GiB."""
 
 _ROUNDING = 1e-9  # of a product of two energies
 
@@ -25,12 +31,14 @@ _ROUNDING = 1e-9  # of a product of two energies
 class Mismatch:
     """How the world departs from the model that every estimator assumes. Not `on`: the model is true."""
 
-    element_phase_std_deg: float = param("standard deviation of each element's phase error", unit="deg", ge=0.0)
-    element_gain_std_db: float = param("standard deviation of each element's gain error", unit="dB", ge=0.0)
+    element_phase_std_deg: float = param("standard deviation of each element's phase error", unit="deg", ge=0.0, le=1e3)
+    element_gain_std_db: float = param("standard deviation of each element's gain error", unit="dB", ge=0.0, le=100.0)
     dead_fraction: float = param("probability that an element reflects nothing", ge=0.0, lt=1.0)
-    channel_error: float = param("NMSE of the channel estimate that is given as H, linear", ge=0.0)
-    multipath_paths: int = param("extra paths from each source to the array; 0: none", ge=0)
-    multipath_db: float = param("mean power of a source's extra paths together over its direct one's", unit="dB")
+    channel_error: float = param("NMSE of the channel estimate that is given as H, linear", ge=0.0, le=1e6)
+    multipath_paths: int = param("extra paths from each source to the array; 0: none", ge=0, le=64)
+    multipath_db: float = param(
+        "mean power of a source's extra paths together over its direct one's", unit="dB", ge=-200.0, le=200.0
+    )
 
     @property
     def errs(self) -> bool:
@@ -51,20 +59,20 @@ class Scenario:
     observation: str = param(
         "'ris': through the surface and H; 'direct': the array itself, H = I", choices=("ris", "direct")
     )
-    n_h: int = param("elements along x", ge=1)
-    n_v: int = param("elements along y", ge=1)
-    carrier_hz: float = param("carrier frequency", unit="Hz", gt=0.0)
+    n_h: int = param("elements along x", ge=1, le=MOST_ELEMENTS)
+    n_v: int = param("elements along y", ge=1, le=MOST_ELEMENTS)
+    carrier_hz: float = param("carrier frequency", unit="Hz", ge=1e6, le=1e12)
     reference: str = param("phase reference: the array's centre or its first element", choices=("centre", "first"))
     antennas: int = param("base-station antennas M", ge=1)
-    snapshots: int = param("snapshots L", ge=1)
-    K_MAX: int = param("the most sources a scene can hold: slots of the network", ge=1)
+    snapshots: int = param("snapshots L", ge=1, le=MOST_IN_A_SCENE)
+    K_MAX: int = param("the most sources a scene can hold: slots of the network", ge=1, le=64)
     K_span: tuple[int, int] = param("fewest and most sources, drawn uniformly", ge=0)
     azimuth_span_deg: tuple[float, float] = param("azimuth, uniform", unit="deg", gt=-90.0, lt=90.0)
     elevation_span_deg: tuple[float, float] = param("elevation, uniform", unit="deg", gt=-90.0, lt=90.0)
-    distance_span_m: tuple[float, float] = param("distance, uniform", unit="m", gt=0.0)
-    snr_db_span: tuple[float, float] = param("signal-to-noise ratio (power), uniform", unit="dB")
+    distance_span_m: tuple[float, float] = param("distance, uniform", unit="m", ge=1e-3, le=1e6)
+    snr_db_span: tuple[float, float] = param("signal-to-noise ratio (power), uniform", unit="dB", ge=-200.0, le=200.0)
     power_law: str = param("source powers: uniform in dB, or 1 / r^2", choices=("uniform_db", "inverse_square"))
-    power_span_db: tuple[float, float] = param("source powers for uniform_db", unit="dB")
+    power_span_db: tuple[float, float] = param("source powers for uniform_db", unit="dB", ge=-200.0, le=200.0)
     waveform: str = param(
         "symbols: independent Gaussian, one Gaussian waveform shared by all sources, or constant over the block",
         choices=("independent", "coherent", "constant"),
@@ -72,11 +80,11 @@ class Scenario:
     coherent_fraction: float = param(
         "probability that all sources of a scene share one waveform, where waveform is independent", ge=0.0, le=1.0
     )
-    min_separation_uv: float = param("least distance of two sources in (u, v)", ge=0.0)
-    min_separation_deg: float = param("least angle between two sources", unit="deg", ge=0.0)
+    min_separation_uv: float = param("least distance of two sources in (u, v)", ge=0.0, le=4.0)
+    min_separation_deg: float = param("least angle between two sources", unit="deg", ge=0.0, le=180.0)
     codebook: str = param("surface codes: random, 2-D DFT beams, or all ones", choices=("random", "dft", "ones"))
     code_bits: int = param("bits of a phase code", ge=1, le=8)
-    rician_span: tuple[float, float] = param("Rician factor k of H, linear, uniform", ge=0.0)
+    rician_span: tuple[float, float] = param("Rician factor k of H, linear, uniform", ge=0.0, le=1e6)
     mismatch: Mismatch = param("departures from the model")
 
     def __post_init__(self) -> None:
@@ -86,6 +94,16 @@ class Scenario:
             low, high = getattr(self, name)
             if low > high:
                 raise ParamError(f"{name}: expected [lowest, highest], got [{low}, {high}]; swap them")
+        if self.size > MOST_ELEMENTS:
+            raise ParamError(
+                f"n_h, n_v: expected at most {MOST_ELEMENTS} elements, got {self.n_h} x {self.n_v}; take fewer"
+            )
+        rows = max(self.antennas, self.K_MAX * max(self.snapshots, 1 + self.mismatch.multipath_paths))
+        if rows * self.size > MOST_IN_A_SCENE:
+            raise ParamError(
+                f"antennas, snapshots, K_MAX: expected elements x antennas, and elements x K_MAX x snapshots or paths, up to "
+                f"{MOST_IN_A_SCENE}, got {self.size} x {rows}; take fewer"
+            )
         if self.K_span[1] > self.K_MAX:
             raise ParamError(f"K_span: expected at most K_MAX = {self.K_MAX} sources, got {self.K_span[1]}")
         if self.coherent_fraction > 0 and self.waveform != "independent":

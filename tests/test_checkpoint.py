@@ -75,3 +75,40 @@ def test_another_geometry_is_refused_by_name(small_scenario: Scenario, folder: P
     check_geometry(loaded, replace(small_scenario, snr_db_span=(5.0, 6.0), antennas=3, snapshots=7))
     with pytest.raises(CheckpointError, match=rf"scenario\.{name} = .*asked to run on"):
         check_geometry(loaded, replace(small_scenario, **{name: value}))
+
+
+@pytest.mark.parametrize(
+    ("section", "values"),
+    [
+        ("network", {"channels": 1024, "blocks": 64, "passes": 16}),
+        ("grid", {"step_beams": 0.01, "planes": 256}),
+        ("scenario", {"n_h": 1024, "n_v": 1024}),
+        ("scenario", {"K_MAX": 10**9}),
+        ("scenario", {"carrier_hz": 1e-300}),
+        ("scenario", {"distance_span_m": [1e-300, 1e300]}),
+    ],
+)
+def test_a_network_larger_than_its_file_is_never_made(
+    folder: Path, section: str, values: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    config[section] |= values
+    (folder / "config.json").write_text(json.dumps(config))
+    monkeypatch.setattr("risloc.checkpoint.HybridNetwork", None)
+    with pytest.raises(CheckpointError, match="do not make a network"):
+        load_checkpoint(folder)
+
+
+@pytest.mark.parametrize("text", ["[" * 10**5, "9" * 5000, " " * 2**21, "\ufeff{}"])
+def test_a_config_that_is_no_json_is_refused(folder: Path, text: str) -> None:
+    (folder / "config.json").write_text(text)
+    with pytest.raises(CheckpointError, match="not a readable checkpoint"):
+        load_checkpoint(folder)
+
+
+def test_a_checkpoint_without_extra_is_refused(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    del config["extra"]
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match="extra: expected a mapping"):
+        load_checkpoint(folder)

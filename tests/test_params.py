@@ -109,7 +109,7 @@ def test_flatten_gives_dotted_keys():
         ({"K_span": [0, 6]}, "K_span: expected at most K_MAX = 5"),
         ({"K_span": [-1, 3]}, r"K_span: expected a value >= 0, got -1"),
         ({"K_span": [3, 1]}, r"K_span: expected \[lowest, highest\], got \[3, 1\]; swap them"),
-        ({"distance_span_m": [0.0, 1.0]}, "distance_span_m: expected a value > 0.0"),
+        ({"distance_span_m": [0.0, 1.0]}, "distance_span_m: expected a value >= 0.001"),
         ({"azimuth_span_deg": [-90.0, 60.0]}, "azimuth_span_deg: expected a value > -90.0 and < 90.0"),
         ({"observation": "direct"}, "antennas: direct observation has one an element, expected 144, got 16"),
         ({"observation": "direct", "antennas": 144}, "codebook: direct observation has no codes"),
@@ -133,7 +133,7 @@ def test_a_scenario_outside_its_domain_is_named(scenario, change, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"multipath_paths": -1}, "multipath_paths: expected a value >= 0, got -1"),
+        ({"multipath_paths": -1}, "multipath_paths: expected a value >= 0 and <= 64, got -1"),
         ({"multipath_paths": 1.5}, "multipath_paths: expected int, got 1.5"),
         ({"multipath_db": float("-inf")}, "multipath_db: expected a finite number, got -inf"),
         ({"multipath": 2}, "multipath: unknown parameter; allowed here: element_phase_std_deg"),
