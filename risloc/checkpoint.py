@@ -96,13 +96,11 @@ def load_checkpoint(folder: Path) -> tuple[HybridNetwork, dict[str, Any]]:
         _check_sizes(sections["scenario"], sections["grid"], sections["network"], weights)
         network = HybridNetwork(sections["scenario"], sections["grid"], sections["covariance"], sections["network"])
         network.load_state_dict(weights, strict=True)
-        if not isinstance(config.get("extra"), dict):
-            raise ValueError("config.json: extra: expected a mapping")
     except (ArithmeticError, RuntimeError, ValueError) as error:
         raise CheckpointError(f"{folder}: weights and config do not make a network ({error}). {remedy}") from error
     extra = config.get("extra")
     if not isinstance(extra, dict):
-        raise CheckpointError(f"{folder}/config.json: extra: expected a mapping, got {extra!r}. {remedy}")
+        raise CheckpointError(f"{folder}/config.json: extra: expected a mapping, got {shown(extra)}. {remedy}")
     return network.eval(), extra
 
 

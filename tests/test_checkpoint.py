@@ -104,11 +104,3 @@ def test_a_config_that_is_no_json_is_refused(folder: Path, text: str) -> None:
     (folder / "config.json").write_text(text)
     with pytest.raises(CheckpointError, match="not a readable checkpoint"):
         load_checkpoint(folder)
-
-
-def test_a_checkpoint_without_extra_is_refused(folder: Path) -> None:
-    config = json.loads((folder / "config.json").read_text())
-    del config["extra"]
-    (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(CheckpointError, match="extra: expected a mapping"):
-        load_checkpoint(folder)

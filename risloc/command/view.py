@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from risloc.command.apart import measured, tried
 from risloc.command.search_options import SearchOptions, search_options
 from risloc.command.view_page import Record, check_plotly, page, record_of
 from risloc.command.view_server import ViewServer
@@ -52,6 +53,7 @@ def view(file: Path, scenes: tuple[int, ...], html_path: Path | None, port: int,
         raise click.UsageError("FILE, --html: expected different files, got one twice")
     options = SearchOptions(**search)
     check_plotly()
+    tried(file, measured)
     with MeasurementReader(file) as reader:
         most, remedy = (
             (MOST_SERVED, "") if html_path is None else (MOST_WRITTEN, ", or serve the page (without --html)")
