@@ -24,7 +24,7 @@ CHANNELS := $(VENV)/.channels-$(KEY)
 TORCH := $(shell sed -n '/^torch==/p' constraints.txt)
 LOCAL_SERVER := http://127.0.0.1:4200/api
 
-.PHONY: help setup repro test test-scale test-ui test-channels screenshots chromium lint docs ui server worker deploy study peers ablations ship robustness preset fuzz ci
+.PHONY: help setup repro test test-scale test-ui test-channels screenshots chromium lint docs ui server worker deploy study peers ablations ship robustness room preset fuzz ci
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -136,6 +136,10 @@ ship: setup ## train, test and ship a network: make ship NAME=default (or robust
 robustness: setup ## error against every mismatch, and in worlds not trained for: docs/robustness.md
 	@echo "== robustness: the shipped networks beside NOMP"
 	python -m benchmarks.robustness
+
+room: $(CHANNELS) ## shipped networks beside NOMP in a ray-traced room, by line of sight and with reflections: docs/room.md
+	@echo "== room: traces into ship/room, then docs/room.md"
+	python -m benchmarks.room
 
 preset: setup ## write a preset's scenario into params.yaml: make preset NAME=room_3g5
 	@test -n "$(NAME)" || { echo "which one? make preset NAME=, one of: $(basename $(notdir $(wildcard risloc/presets/*.yaml)))" >&2; exit 1; }
