@@ -27,6 +27,10 @@ COMMANDS = (
     ("Where the sources are, with the shipped network.", "risloc locate default.h5 --csv found.csv --png found.png"),
     ("The same without a network.", "risloc locate default.h5 --method nomp"),
     ("What was written.", "head -3 found.csv"),
+    (
+        "The same as a page to turn, one file; without --html it is served to the browser.",
+        "risloc view default.h5 --html default.html",
+    ),
 )
 """What is said of each command, and the command."""
 
