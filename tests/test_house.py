@@ -125,9 +125,10 @@ def test_dvc_stage_is_true_to_the_code(repository: Path, stage: str) -> None:
     code = sorted(str(path) for path in house.closure(repository, module))
     described = DESCRIBED["stages"][stage]
     assert described["cmd"] == f"python -m pipeline {stage}"
-    assert described["params"] == sections
-    assert described["deps"] == [*code, *(PATHS[name] for name in files.deps)]
-    assert described["outs"] == [PATHS[name] for name in files.outs]
+    deps, outs = ([PATHS[name] for name in names] for names in (files.deps, files.outs))
+    for key, expected in {"params": sections, "deps": [*code, *deps], "outs": outs}.items():
+        listed = "".join(f"\n      - {name}" for name in expected)
+        assert described[key] == expected, f"dvc.yaml: expected of {stage}, as the code has it,\n    {key}:{listed}"
     assert described["metrics"] == [{f"metrics/{stage}.json": {"cache": False}}]
     assert "plots" not in described, "plots stand at the top level, or DVC draws them twice"
 
