@@ -6,7 +6,7 @@ import torch
 
 from risloc.covariance import CovarianceConfig
 from risloc.grid import GridConfig
-from risloc.loss import LossConfig, LossTerms, LossWeights, check_gradients, gradient_norms
+from risloc.loss import WEIGHTS, LossConfig, LossTerms, LossWeights, check_gradients, gradient_norms
 from risloc.network import HybridNetwork, MapOutput, NetworkConfig
 from risloc.scene import Scenario, Scenes
 from risloc.simulation import simulate
@@ -37,6 +37,7 @@ LOSS = LossConfig(
     gap_margin=0.6,
     curriculum=False,
 )
+ALL = dataclasses.replace(LOSS, **{name: getattr(LOSS, name) or 0.1 for name in WEIGHTS})  # no term is off
 
 
 def network(scenario: Scenario, seed: int = 0, **changes: object) -> HybridNetwork:

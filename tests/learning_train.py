@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from learning import COVARIANCE, FIT, GRID, LOSS, NETWORK
+from learning import ALL, COVARIANCE, FIT, GRID, NETWORK
 from learning_data import SEED
 
 from risloc.params import build, read_yaml
@@ -43,7 +43,7 @@ def sections(*, fresh: bool, epochs: int) -> dict[str, Any]:
         "covariance": COVARIANCE,
         "grid": GRID,
         "network": NETWORK,
-        "loss": dataclasses.replace(LOSS, lam_nll=0.1),
+        "loss": ALL,
         "fit": FIT,
         "train": train.TrainConfig(epochs=epochs, fresh=fresh, patience=epochs, val_scenes=40),
     }

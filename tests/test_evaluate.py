@@ -26,7 +26,7 @@ from stages import evaluate, shard, simulate
 from stages.covariances import covariance_scores
 from stages.figures import FIGURES
 from stages.labels import method_of
-from stages.methods import Seen
+from stages.methods import METHODS, Seen
 from stages.one_scene import SAYS, telling_scene
 from stages.report import ConsoleReporter
 from stages.scores import score_bound
@@ -47,7 +47,16 @@ SEARCH = dataclasses.replace(
 CONFIG = evaluate.EvaluateConfig(
     checkpoint="trained", batch=8, k_rules=("known", "bic"), methods=(), gospa_cutoffs=(2.0, 0.5), confidence=0.9
 )
-LABELS = ("R_blend", "R_pred", "R_samp", "R_true", "untrained")
+COMPANIONS = {
+    "R_blend_refined": ["R_blend_stochastic", "R_blend_plain"],
+    "R_pred_refined": ["R_pred_plain"],
+    "untrained_refined": ["untrained_plain"],
+    "R_samp_refined": ["R_samp_plain"],
+    "back_projection_refined": ["beamforming_plain", "mvdr_plain"],
+    "sbl_refined": ["sbl_plain"],
+    "nomp_refined": ["nomp_stochastic"],
+    "R_true_refined": ["R_true_stochastic", "R_true_plain"],
+}  # what comes with each method
 
 
 @pytest.fixture(scope="module")
@@ -115,10 +124,8 @@ def rows(path):
 
 def test_every_method_stands_in_every_table(result):
     out, _ = result
-    names = {f"{label}_{step}" for label in LABELS for step in ("refined", "plain")}
-    names |= {f"{label}_plain" for label in ("slots", "beamforming", "mvdr", "sbl", "omp")}
-    names |= {f"{label}_refined" for label in ("back_projection", "sbl", "nomp")}
-    names |= {f"{label}_stochastic" for label in ("R_blend", "nomp", "R_true")}
+    names = {each for method in METHODS for each in (method, *COMPANIONS.get(method, []))}
+    names = {name for name in names if not method_of(name).ablation}
     names |= {f"{name}_bic" for name in names}
     by_snr = rows(out / "report" / "by_snr.csv")
     methods = {row["method"] for row in by_snr}

@@ -8,12 +8,14 @@ import torch
 from risloc.covariance import FactoredCovariance, least_squares_snapshots, sample_covariance, true_covariance
 from risloc.geometry import location_of, polar_of, position_of
 from risloc.grid import GridConfig
-from risloc.localise import Localiser, SearchConfig
+from risloc.localise import Localiser
+from risloc.locating import default_search
 from risloc.params import ParamError
 from risloc.simulation import simulate as draw
 from risloc.steering import steering_matrix
 
-SEARCH = SearchConfig(
+SEARCH = dataclasses.replace(
+    default_search(),
     grid=GridConfig(step_beams=0.36, planes=3),
     rank=6,
     peaks=8,

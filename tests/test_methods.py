@@ -5,7 +5,7 @@ import json
 
 import pytest
 import torch
-from test_evaluate import CONFIG, GRID, NETWORK, SEARCH, make, rows, run
+from test_evaluate import COMPANIONS, CONFIG, GRID, NETWORK, SEARCH, make, rows, run
 
 from risloc.covariance import CovarianceConfig
 from risloc.localise import Localiser
@@ -15,17 +15,6 @@ from risloc.simulation import simulate
 from stages.evaluate import EvaluateConfig
 from stages.figures import FIGURES
 from stages.methods import METHODS, Seen, run_methods
-
-COMPANIONS = {
-    "R_blend_refined": ["R_blend_stochastic", "R_blend_plain"],
-    "R_pred_refined": ["R_pred_plain"],
-    "untrained_refined": ["untrained_plain"],
-    "R_samp_refined": ["R_samp_plain"],
-    "back_projection_refined": ["beamforming_plain", "mvdr_plain"],
-    "sbl_refined": ["sbl_plain"],
-    "nomp_refined": ["nomp_stochastic"],
-    "R_true_refined": ["R_true_stochastic", "R_true_plain"],
-}
 
 
 @pytest.fixture(scope="module")

@@ -8,12 +8,13 @@ import torch
 from learning import GRID, network
 
 from risloc.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
-from risloc.localise import SearchConfig
+from risloc.locating import default_search
 from risloc.params import ParamError
 from stages import order
 from stages.report import ConsoleReporter
 
-SEARCH = SearchConfig(
+SEARCH = replace(
+    default_search(),
     grid=GRID,
     coarse=GRID,
     rank=6,

@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from learning import FIT, LOSS, network, scenes
+from learning import ALL, FIT, network, scenes
 from learning_data import SEED, make_shards
 from learning_train import losses, small, torchrun, train_there
 
@@ -22,7 +22,6 @@ from risloc.training import Trainer
 from stages.report import ConsoleReporter
 
 TRAIN_SCENES, VAL_SCENES = 49, 40  # the last batch of 16 has one scene: nothing for rank 1
-ALL = dataclasses.replace(LOSS, lam_nll=0.1)
 
 
 @pytest.fixture(scope="module")

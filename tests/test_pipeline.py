@@ -16,7 +16,7 @@ import yaml
 
 from pipeline.layout import STAGES, clear_outs, paths_of
 from pipeline.presets import write_preset
-from pipeline.sections import override, typed_sections, with_preset
+from pipeline.sections import override, sections_of, stage_function, typed_sections, with_preset
 from risloc.params import ParamError, read_yaml
 from risloc.preset_files import preset, preset_names
 from risloc.progress import shown_progress
@@ -30,7 +30,8 @@ def params(repository: Path) -> dict[str, Any]:
 
 def test_params_build_for_every_stage(params: dict[str, Any]) -> None:
     for stage in STAGES:
-        assert typed_sections(stage, params)["seed"] == params["seed"]
+        built = typed_sections(stage, params)
+        assert {name: type(section) for name, section in built.items()} == sections_of(stage_function(stage))
 
 
 @pytest.mark.parametrize(

@@ -126,7 +126,7 @@ def _ran(output: str) -> list[str]:
     return re.findall(r"Running stage '(\w+)'", output)
 
 
-def test_repro_runs_the_seven_stages(clone: Clone) -> None:
+def test_repro_runs_every_stage(clone: Clone) -> None:
     output = clone.run("dvc", "repro")
     assert _ran(output) == list(STAGES)
     for name in PATHS.values():

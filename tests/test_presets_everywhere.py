@@ -5,11 +5,12 @@ import math
 
 import pytest
 import torch
-from learning import LOSS, guard, network
+from learning import ALL, guard, network
 
 from risloc.geometry import polar_of
 from risloc.grid import GridConfig
-from risloc.localise import Localiser, SearchConfig
+from risloc.localise import Localiser
+from risloc.locating import default_search
 from risloc.loss import loss_terms
 from risloc.metrics import match
 from risloc.params import build
@@ -17,7 +18,8 @@ from risloc.preset_files import preset, preset_names
 from risloc.scene import Scenario, Scenes
 from risloc.simulation import simulate
 
-SEARCH = SearchConfig(
+SEARCH = dataclasses.replace(
+    default_search(),
     grid=GridConfig(step_beams=0.4, planes=5),
     rank=8,
     peaks=10,
@@ -29,7 +31,6 @@ SEARCH = SearchConfig(
     coarse=GridConfig(step_beams=0.6, planes=3),
     sparse_iterations=5,
 )
-ALL = dataclasses.replace(LOSS, lam_nll=0.1)
 
 
 @pytest.fixture(scope="module", params=preset_names())
