@@ -49,8 +49,9 @@ def _page(tables: Tables) -> Iterator[str]:
     yield "# How far from the bound"
     yield ""
     yield (
-        f"Default scenario, {scenes[0]} scenes for each SNR and K. Made by `make study` and `python -m benchmarks.summary`; "
-        "the same tables, and more, stand in `reports/evaluate/page.html` of every `dvc repro`. In brackets: 95 % intervals."
+        f"Default scenario, {scenes[0]} scenes for each SNR and K. Made by `python -m benchmarks.summary FOLDER` of "
+        "`reports/evaluate`, which `make repro` makes with 40 scenes a cell, or of `study/reports/evaluate`, by `make study` with as "
+        "many as one likes; its `page.html` has the same tables and more. In brackets: 95 % intervals."
     )
     yield from _section("At the bound above threshold: K known, K = 1..3, 10..20 dB", _bound_head(), _bound(by_cell))
     yield (
