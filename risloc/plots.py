@@ -69,7 +69,10 @@ def plot_scene(
             ends[:, 2] += torch.stack([-std, std]).to(ends)
             axis.plot(*_drawn(position_of(ends)), color=_VERMILION, linewidth=1.6)
     axis.set(xlabel="x [m]", ylabel="z [m], boresight", zlabel="y [m]")
-    axis.set_aspect("equal")
+    spans = [high - low for low, high in (axis.get_xlim3d(), axis.get_ylim3d(), axis.get_zlim3d())]
+    axis.set_box_aspect(
+        spans, zoom=0.85
+    )  # a metre is as long in all; room for the labels, which the layout does not count
     axis.locator_params(nbins=5)
     axis.view_init(elev=22, azim=-62)
     axis.legend(fontsize=8, loc="upper left")
