@@ -20,9 +20,8 @@ def test_the_default_changes_nothing() -> None:
 def test_every_knob_arrives_where_it_points(path: str) -> None:
     section, name = path.split(".")
     before = getattr(getattr(DEFAULT, section), name)
-    value = (
-        2.0 if section == "loss" else {"covariance.beta": 0.45, "fit.warmup": 0.2, "fit.ema_decay": 0.5}.get(path, 24)
-    )
+    shares = {"covariance.beta": 0.45, "fit.warmup": 0.2, "fit.ema_decay": 0.5}
+    value = 2.0 if section == "loss" else shares.get(path, 16)
     tuned = apply(DEFAULT, Best.from_knobs("trial-1", {path: value}))
     after = getattr(getattr(tuned, section), name)
     assert after == (2 * before if section == "loss" else value)
