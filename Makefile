@@ -24,7 +24,7 @@ CHANNELS := $(VENV)/.channels-$(KEY)
 TORCH := $(shell sed -n '/^torch==/p' constraints.txt)
 LOCAL_SERVER := http://127.0.0.1:4200/api
 
-.PHONY: help setup repro test test-scale test-ui test-channels screenshots chromium lint docs ui server worker deploy study peers ablations ship robustness room preset fuzz ci
+.PHONY: help setup repro test test-scale test-ui test-channels screenshots chromium channels lint docs ui server worker deploy study peers ablations ship robustness room preset fuzz ci
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -79,7 +79,9 @@ $(CHANNELS): $(READY)
 	pip install --quiet -c constraints.txt -e '.[channels]'
 	touch $@
 
-test-channels: $(CHANNELS) ## the tests with a ray tracer (installs sionna-rt; root installs libllvm19 where it is missing)
+channels: $(CHANNELS) ## the ray tracer (installs sionna-rt; root installs libllvm19 where it is missing)
+
+test-channels: channels ## the tests with a ray tracer
 	@echo "== pytest -m channels"
 	pytest -m channels tests/channels
 

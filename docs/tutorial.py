@@ -43,7 +43,7 @@ params = read_yaml(Path("params.yaml"))
 # %% [markdown]
 # ## A scene
 #
-# A scene depends on the scenario and on (seed, split, index) alone: this one is the same on every machine. Three sources
+# A scene depends on the scenario and on (seed, split, index) alone: this one is the same on every machine, to rounding. Three sources
 # at 10 dB; everything else is as drawn: places, powers, codes, channel, symbols, noise.
 
 # %%
