@@ -1,11 +1,20 @@
 """The evaluation's page in a real Chromium: it opens, asks nobody, its figures are there and its links lead somewhere."""
 
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
 import mapped
 import pytest
 
 from risloc.scene import Scenario
 
 pytestmark = pytest.mark.ui
+LINKS = """() => {
+  const [within, beside] = [[], []];
+  for (const a of document.links) a.hash ? within.push(decodeURIComponent(a.hash.slice(1))) : beside.push(a.href);
+  return [within, beside];
+}"""
 
 
 @pytest.fixture(scope="module")
@@ -22,9 +31,11 @@ def test_the_page_stands_on_its_own(report: str, width: int, watched) -> None:
     assert "Localisation beside the bound" in page.title()
     widths = page.evaluate("Promise.all([...document.images].map(i => i.decode().then(() => i.naturalWidth)))")
     assert min(widths) > 200
-    broken = "[...document.links].filter(a => !document.getElementById(decodeURIComponent(a.hash.slice(1)))).map(a => a.href)"
-    assert page.evaluate("document.links.length") > 5
-    assert page.evaluate(broken) == []
+    within, beside = page.evaluate(LINKS)
+    assert [name for name in within if page.evaluate("id => document.getElementById(id) === null", name)] == []
+    assert len(within) > 5
+    assert [url for url in beside if not Path(url2pathname(urlsplit(url).path)).exists()] == []
+    assert {Path(url).suffix for url in beside} >= {".png", ".pdf", ".csv", ".json"}
     page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
     assert page.evaluate("document.scrollingElement.scrollWidth") <= width
     assert [url for url in there.requests if not url.startswith("data:")] == [report]
