@@ -6,6 +6,7 @@ Both waveforms at once, a thread each, into peers/independent and peers/coherent
 parameters is not run again; code is not looked at: after a change of code, remove the folder peers/.
 """
 
+import json
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -65,7 +66,7 @@ def settings_of(waveform: str) -> dict[str, object]:
 
 def read_rows(path: Path) -> list[Row]:
     """The table by SNR of an evaluation."""
-    return read_yaml(path)["by_snr"]
+    return json.loads(path.read_text(encoding="utf-8"))["by_snr"]
 
 
 if __name__ == "__main__":

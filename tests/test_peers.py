@@ -1,5 +1,6 @@
 """The page beside published work, from made-up tables; and which stages are run, without running any."""
 
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -130,3 +131,11 @@ def test_a_stage_that_ended_is_not_run_again(monkeypatch: pytest.MonkeyPatch, tm
     (tmp_path / "there" / ".done" / "shard").unlink()
     run_stages(tmp_path / "there", peers.STAGES, peers.PRESET, peers.settings_of("coherent"))
     assert ran == 2 * list(peers.STAGES) + list(peers.STAGES[1:])
+
+
+def test_tables_of_any_size_are_read(tmp_path):
+    rows = [{"method": f"method {i}", "snr_db": 10.0} for i in range(20_000)]
+    path = tmp_path / "tables.json"
+    path.write_text(json.dumps({"by_snr": rows}))
+    assert path.stat().st_size > 2**19
+    assert peers.read_rows(path) == rows
