@@ -7,15 +7,12 @@ from pathlib import Path
 
 import click
 
+from risloc.command.scene_options import scenario_of, scene_options
 from risloc.measurements import Measurements, measurements_of, write_measurements
-from risloc.params import ParamError, build, read_yaml
-from risloc.preset_files import preset, preset_names
 from risloc.progress import shown_progress
-from risloc.scene import Scenario
-from risloc.simulation import SPLITS
 from risloc.simulation import simulate as draw_scenes
 
-__all__ = ["scenario_of", "simulate"]
+__all__ = ["simulate"]
 
 BATCH = 256
 _TOGETHER = 32  # scenes that are drawn together whatever is asked for
@@ -24,23 +21,7 @@ _AT_ONCE = 2**25  # numbers of a batch's largest array, about
 
 @click.command()
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--preset", "name", type=click.Choice(preset_names()), help="The world to draw from. [default]")
-@click.option(
-    "--params",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="A params.yaml whose section `scenario` says it instead.",
-)
-@click.option("--scenes", type=click.IntRange(1), default=10, show_default=True, metavar="N", help="How many.")
-@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of the random streams.")
-@click.option(
-    "--split",
-    type=click.Choice(sorted(SPLITS)),
-    default="test",
-    show_default=True,
-    help="Which streams: those of training are other ones.",
-)
-@click.option("--snr", type=float, metavar="DB", help="For the preset's span: one signal-to-noise ratio.")
-@click.option("--sources", type=click.IntRange(0), metavar="K", help="For the preset's span: one number of sources.")
+@scene_options("The world to draw from. [default]")
 @click.option("--no-noise-var", is_flag=True, help="Leave noise_var out, as if nobody knew it.")
 @click.option("--no-truth", is_flag=True, help="Leave the truth out.")  # fmt: skip
 def simulate(
@@ -66,9 +47,7 @@ def simulate(
       risloc simulate room.h5 --preset room_3g5 --seed 7
       risloc simulate room.h5 --params params.yaml --no-noise-var
     """
-    if name is not None and params is not None:
-        raise click.UsageError("--preset, --params: expected one of the two, got both")
-    scenario = scenario_of(name or "default", params)
+    scenario = scenario_of(name, params)
 
     def parts() -> Iterator[Measurements]:
         with shown_progress(scenes, "scenes", partial(click.echo, err=True)) as advance:
@@ -85,13 +64,3 @@ def simulate(
 
     write_measurements(file, scenes, parts(), scenario.code_bits)
     click.echo(f"wrote {file}: {scenes} scenes of {name or params or 'default'}, seed {seed}, {split}")
-
-
-def scenario_of(name: str, params: Path | None) -> Scenario:
-    """The scenario of the params file, where there is one, or of preset `name`."""
-    if params is None:
-        return build(Scenario, preset(name), "scenario")
-    values = read_yaml(params)
-    if "scenario" not in values:
-        raise ParamError(f"{params}: expected a section `scenario`, got {', '.join(map(str, values)) or 'nothing'}")
-    return build(Scenario, values["scenario"], f"{params}: scenario")

@@ -7,15 +7,13 @@ from pathlib import Path
 
 import click
 
-from risloc.command.simulate import scenario_of
+from risloc.command.scene_options import scenario_of, scene_options
 from risloc.command.words import NOT_DONE, CommandError
 from risloc.measurements import Measurements, measurements_of, write_measurements
-from risloc.preset_files import preset_names
 from risloc.progress import shown_progress
 from risloc.raytraced import simulate_in, trace_channel
 from risloc.raytracer import RayTracerError
 from risloc.room import read_room, room_names
-from risloc.simulation import SPLITS
 
 __all__ = ["trace"]
 
@@ -29,17 +27,7 @@ BATCH = 64  # scenes for which the tracer is started once
 @click.option(
     "--depth", type=click.IntRange(0), metavar="D", help="Most reflections, for the room's; 0: line of sight."
 )
-@click.option("--preset", "name", type=click.Choice(preset_names()), help="Surface, carrier, sources. [default]")
-@click.option(
-    "--params",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="A params.yaml whose section `scenario` says it instead.",
-)
-@click.option("--scenes", type=click.IntRange(1), default=10, show_default=True, metavar="N", help="How many.")
-@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of the random streams.")
-@click.option("--split", type=click.Choice(sorted(SPLITS)), default="test", show_default=True, help="Which streams.")
-@click.option("--snr", type=float, metavar="DB", help="For the preset's span: one signal-to-noise ratio.")
-@click.option("--sources", type=click.IntRange(0), metavar="K", help="For the preset's span: one number of sources.")
+@scene_options("Surface, carrier, sources. [default]")
 def trace(
     file: Path,
     room: str,
@@ -65,9 +53,7 @@ def trace(
       risloc trace room.h5 --depth 0 --snr 20             line of sight alone
       risloc trace room.h5 --room hall.yaml --scenes 100 --sources 2
     """
-    if name is not None and params is not None:
-        raise click.UsageError("--preset, --params: expected one of the two, got both")
-    scenario, place = scenario_of(name or "default", params), read_room(room)
+    scenario, place = scenario_of(name, params), read_room(room)
     if depth is not None:
         place = dataclasses.replace(place, max_depth=depth)
 

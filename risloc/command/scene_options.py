@@ -1,0 +1,60 @@
+"""Which scenes are to be drawn: the options of every command that makes measurements, and the scenario that they ask for."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from risloc.params import ParamError, build, read_yaml
+from risloc.preset_files import preset, preset_names
+from risloc.scene import Scenario
+from risloc.simulation import SPLITS
+
+__all__ = ["scenario_of", "scene_options"]
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def scene_options(preset_help: str) -> Callable[[Command], Command]:
+    """Give a command the options: `name` and `params`, for `scenario_of`, and scenes, seed, split, snr, sources."""
+    options = (
+        click.option("--preset", "name", type=click.Choice(preset_names()), help=preset_help),
+        click.option(
+            "--params",
+            type=click.Path(dir_okay=False, path_type=Path),
+            help="A params.yaml whose section `scenario` says it instead.",
+        ),
+        click.option("--scenes", type=click.IntRange(1), default=10, show_default=True, metavar="N", help="How many."),
+        click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of the random streams."),
+        click.option(
+            "--split",
+            type=click.Choice(sorted(SPLITS)),
+            default="test",
+            show_default=True,
+            help="Which streams: those of training are other ones.",
+        ),
+        click.option("--snr", type=float, metavar="DB", help="For the preset's span: one signal-to-noise ratio."),
+        click.option(
+            "--sources", type=click.IntRange(0), metavar="K", help="For the preset's span: one number of sources."
+        ),
+    )
+
+    def give(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return give
+
+
+def scenario_of(name: str | None, params: Path | None) -> Scenario:
+    """The scenario of the params file or of preset `name`, of which one is given; of the preset `default` without."""
+    if name is not None and params is not None:
+        raise click.UsageError("--preset, --params: expected one of the two, got both")
+    if params is None:
+        return build(Scenario, preset(name or "default"), "scenario")
+    values = read_yaml(params)
+    if "scenario" not in values:
+        raise ParamError(f"{params}: expected a section `scenario`, got {', '.join(map(str, values)) or 'nothing'}")
+    return build(Scenario, values["scenario"], f"{params}: scenario")
