@@ -76,3 +76,13 @@ def small_scenario(scenario: Scenario) -> Scenario:
 def generator() -> torch.Generator:
     """A seeded CPU generator."""
     return torch.Generator().manual_seed(20261123)
+
+
+@pytest.fixture(scope="module")
+def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of measurements: three scenes of two sources at 20 dB."""
+    from risloc.command.main import run
+
+    path = tmp_path_factory.mktemp("room") / "room.h5"
+    assert run(["simulate", str(path), "--scenes", "3", "--snr", "20", "--sources", "2"]) == 0
+    return path

@@ -28,13 +28,6 @@ from risloc.simulation import simulate
 Capture = pytest.CaptureFixture[str]
 
 
-@pytest.fixture(scope="module")
-def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("room") / "room.h5"
-    assert run(["simulate", str(path), "--scenes", "3", "--snr", "20", "--sources", "2"]) == 0
-    return path
-
-
 def test_locate_writes_the_same_sources_everywhere(room: Path, tmp_path: Path, capsys: Capture) -> None:
     outputs = [tmp_path / name for name in ("a.csv", "a.json", "a.png")]
     options = [text for path in outputs for text in (f"--{path.suffix[1:]}", str(path))]

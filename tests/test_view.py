@@ -33,13 +33,6 @@ Capture = pytest.CaptureFixture[str]
 
 
 @pytest.fixture(scope="module")
-def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("room") / "room.h5"
-    assert run(["simulate", str(path), "--scenes", "3", "--snr", "20", "--sources", "2"]) == 0
-    return path
-
-
-@pytest.fixture(scope="module")
 def page(room: Path) -> "Page":
     path = room.with_suffix(".html")
     assert run(["view", str(room), "--html", str(path)]) == 0
