@@ -31,7 +31,7 @@ __all__ = ["GRACE", "HEARTBEAT", "Home", "StudyError", "check_database", "home_o
 HEARTBEAT = 5  # s between two signs of life in a database
 GRACE = 30  # s without one, and the worker counts as dead
 _OUTAGE = 120.0  # s for which a database that is out of reach is asked again
-_ENGINE: dict[str, Any] = {"pool_pre_ping": True, "connect_args": {"connect_timeout": 10}}
+_ENGINE: dict[str, Any] = {"poolclass": sqlalchemy.NullPool, "connect_args": {"connect_timeout": 10}}
 _UNREACHABLE = (OperationalError, InterfaceError)
 
 P = ParamSpec("P")
@@ -84,8 +84,8 @@ def patient(work: Callable[P, R]) -> Callable[P, R]:
         while True:
             try:
                 return work(*args, **kwargs)
-            except (*_UNREACHABLE, StorageInternalError) as error:
-                if not isinstance(error, _UNREACHABLE) and not isinstance(error.__cause__, _UNREACHABLE):
+            except (SQLAlchemyError, StorageInternalError) as error:
+                if not _out_of_reach(error):
                     raise
                 if time.monotonic() > until:
                     raise StudyError(
@@ -96,6 +96,13 @@ def patient(work: Callable[P, R]) -> Callable[P, R]:
             pause = min(2 * pause, 5.0)
 
     return tried
+
+
+def _out_of_reach(error: BaseException | None) -> bool:
+    """Whether a lost connection began it: Optuna goes on in the session that has lost its own, and raises what that gives."""
+    return error is not None and (
+        isinstance(error, _UNREACHABLE) or _out_of_reach(error.__cause__ or error.__context__)
+    )
 
 
 @contextlib.contextmanager

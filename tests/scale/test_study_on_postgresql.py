@@ -1,6 +1,7 @@
 """Workers that share a study in a real PostgreSQL: first use at once, a killed worker, a database that crashes."""
 
 import dataclasses
+import random
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -8,12 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
-import yaml
 from conftest import Cluster
-from learning_data import make_shards
 from runners import Processes
 from searches import RESULTS, SEARCH, kill_a_worker, plan_of, run_search
+from sqlalchemy import Engine, event
 from test_study import SPACE, in_another_process, outcomes, states, work
 
 from pipeline.storage import study_storage
@@ -48,25 +49,6 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(study_home, "HEARTBEAT", 1)
     monkeypatch.setattr(study_home, "GRACE", 3)
     monkeypatch.setattr(study_home, "_OUTAGE", 1.0)
-
-
-@pytest.fixture(scope="module")
-def easy(small_scenario: Scenario) -> Scenario:
-    return dataclasses.replace(small_scenario, K_span=(1, 2), K_MAX=2, snr_db_span=(15.0, 20.0))
-
-
-@pytest.fixture(scope="module")
-def shard_dir(easy: Scenario, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_shards(tmp_path_factory.mktemp("postgresql"), easy)
-
-
-@pytest.fixture(scope="module")
-def alone(easy: Scenario, shard_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The search as one process runs it, on a journal."""
-    path = tmp_path_factory.mktemp("alone")
-    run_search(easy, shard_dir, path, SERIAL)
-    assert yaml.safe_load((path / "best.yaml").read_text())["chosen"] != "default"
-    return path
 
 
 def test_workers_that_open_a_new_database_at_once_fill_each_place_once(plan: Plan) -> None:
@@ -148,6 +130,31 @@ def test_a_database_that_crashes_in_the_middle_costs_nothing(
     for name in RESULTS:
         assert (tmp_path / name).read_bytes() == (alone / name).read_bytes(), name
     assert sum(state == "COMPLETE" for _, state in trials) == SEARCH.trials
+
+
+def test_connections_may_end_at_any_statement(plan: Plan, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server ends them before one statement in fifty, wherever in Optuna's work or ours that falls."""
+    monkeypatch.setattr(study_home, "HEARTBEAT", 1)
+    monkeypatch.setattr(study_home, "GRACE", 3)
+    chance, ended = random.Random(1), Counter[str]()
+    with psycopg.connect(cluster.url("postgres"), autocommit=True) as killer:
+
+        def end(_connection: Any, cursor: Any, statement: str, *_others: Any) -> None:
+            if chance.random() < 0.02:
+                ended[statement.split(maxsplit=1)[0]] += 1
+                killer.execute("SELECT pg_terminate_backend(%s, 5000)", [cursor.connection.info.backend_pid])
+
+        event.listen(Engine, "before_cursor_execute", end)
+        try:
+            done = work(plan)
+        finally:
+            event.remove(Engine, "before_cursor_execute", end)
+    assert ended["SELECT"] >= 10
+    assert ended["INSERT"] >= 1
+    assert sorted(done) == list(range(plan.trials))
+    assert [(outcome.place, outcome.state) for outcome in outcomes(plan)] == [
+        (place, "COMPLETE") for place in sorted(done)
+    ]
 
 
 def test_a_database_that_stays_away_ends_the_search_with_a_word(plan: Plan, hasty: None, cluster: Cluster) -> None:
