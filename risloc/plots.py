@@ -7,8 +7,9 @@ requirement of the package and is imported when something is drawn. Nothing in t
 Axes: elem N, src K, snap L.
 """
 
+import itertools
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -22,7 +23,7 @@ if typing.TYPE_CHECKING:
     import matplotlib.axes
     import matplotlib.figure
 
-__all__ = ["FORMATS", "plot_codebook", "plot_curves", "plot_scene", "plot_spectrum", "save_figure"]
+__all__ = ["FORMATS", "looks", "plot_codebook", "plot_curves", "plot_scene", "plot_spectrum", "save_figure"]
 
 FORMATS = (".pdf", ".png", ".svg")
 """What `save_figure` writes, by the name's ending."""
@@ -34,8 +35,13 @@ _METADATA: dict[str, dict[str, None]] = {
 }
 _BLUE, _VERMILION, _GREY = "#0072B2", "#D55E00", "0.55"
 _PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-_MARKERS = "os^vDPX"
+_MARKERS = "os^vDPX*"  # one more than colours: 56 looks before one comes again
 _NAMES = ("u", "v", "1/r [1/m]")
+
+
+def looks() -> Iterator[tuple[str, str]]:
+    """A colour and a marker for each curve, any number of them: told apart by both, seven by either alone."""
+    return zip(itertools.cycle(_PALETTE), itertools.cycle(_MARKERS))
 
 
 def plot_scene(
@@ -149,18 +155,16 @@ def plot_curves(
     ylabel: str,
     log: bool = True,
 ) -> "matplotlib.figure.Figure":
-    """Each curve over x under its name, with a colour and a marker of its own; `log`: a logarithmic y axis.
+    """Each curve over x under its name, with a look of its own; `log`: a logarithmic y axis.
 
     Raises
     ------
     ValueError
-        More curves than can be told apart, or one of another length than x.
+        A curve of another length than x.
     """
-    if len(curves) > len(_PALETTE):
-        raise ValueError(f"curves: expected at most {len(_PALETTE)}, got {len(curves)}; draw them in several figures")
     figure = _figure((6.4, 4.2))
     axis = figure.subplots()
-    for (name, y), colour, marker in zip(curves.items(), _PALETTE, _MARKERS, strict=False):
+    for (name, y), (colour, marker) in zip(curves.items(), looks(), strict=False):
         if len(y) != len(x):
             raise ValueError(f"{name}: expected {len(x)} values, one for each x, got {len(y)}")
         axis.plot(x, y, color=colour, marker=marker, markersize=4.5, label=name)

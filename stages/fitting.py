@@ -4,17 +4,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import matplotlib
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 
 from risloc.covariance import CovarianceConfig
-from risloc.files import replacing
 from risloc.grid import GridConfig
 from risloc.loss import WEIGHTS, LossConfig
 from risloc.network import HybridNetwork, NetworkConfig
+from risloc.plots import looks
 from risloc.scene import Scenario, Scenes
 from risloc.training import FirstStep, Trainer, Validation, validate
 from stages.report import Reporter
@@ -133,30 +133,24 @@ def report_weights(loss: LossConfig, report: Reporter) -> None:
         report.tag(f"ablation.{name}", "0")
 
 
-def plot_losses(curves: Mapping[str, Sequence[Row]], path: Path) -> None:
+def plot_losses(curves: Mapping[str, Sequence[Row]]) -> Figure:
     """The weighted components of the training and validation loss by epoch, one panel a curve, logarithmic."""
-    from matplotlib.figure import Figure
-
     figure = Figure(figsize=(6.4 * len(curves), 4.2), layout="constrained")
     axes = figure.subplots(1, len(curves), sharey=True, squeeze=False)[0]
     for axis, (title, rows) in zip(axes, curves.items(), strict=True):
         names = [key.removeprefix("train/") for key in rows[0] if key.startswith("train/weighted_")]
         shown = [name for name in names if any(row[f"train/{name}"] > 0 for row in rows)]
-        for name, colour in zip(shown, PALETTE, strict=False):
+        for name, (colour, marker) in zip(shown, looks(), strict=False):
             epochs = [row["epoch"] for row in rows]
+            look = {"color": colour, "marker": marker, "markersize": 4, "markevery": max(1, len(rows) // 12)}
             label = name.removeprefix("weighted_loss_")
-            axis.semilogy(epochs, [row[f"train/{name}"] for row in rows], color=colour, label=label)
-            axis.semilogy(epochs, [row[f"val/{name}"] for row in rows], color=colour, linestyle=":")
+            axis.semilogy(epochs, [row[f"train/{name}"] for row in rows], label=label, **look)
+            axis.semilogy(epochs, [row[f"val/{name}"] for row in rows], linestyle=":", **look)
         axis.set(title=f"{title} (solid: train, dotted: validation)", xlabel="epoch")
         axis.grid(True, alpha=0.3)
     axes[0].set_ylabel("weighted loss component")
     axes[0].legend(fontsize="small", ncols=2)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=110)
-
-
-# Okabe and Ito's colours, told apart by people with any colour vision.
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
+    return figure
 
 
 class _Awaited:

@@ -14,6 +14,7 @@ from risloc.grid import GridConfig
 from risloc.loss import LossConfig
 from risloc.network import NetworkConfig
 from risloc.params import param
+from risloc.plots import save_figure
 from risloc.scene import Scenario, Scenes
 from risloc.shards import ShardReader
 from risloc.training import FitConfig, Trainer, Validation, validate
@@ -172,7 +173,7 @@ def _write(
 ) -> None:
     write_text(folder / "log.txt", "\n".join(log.lines) + "\n")
     write_csv(folder / "losses.csv", [{"schedule": name, **row} for name, rows in curves.items() for row in rows])
-    plot_losses(curves, folder / "losses.png")
+    save_figure(plot_losses(curves), folder / "losses.png")
     summary = {
         v.schedule.replace(" ", "_"): {"nmse": v.nmse, "nmse_fresh": v.nmse_fresh, "nmse_silent": v.nmse_silent}
         for v in verdicts

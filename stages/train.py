@@ -19,6 +19,7 @@ from risloc.loss import WEIGHTS, LossConfig
 from risloc.network import HybridNetwork, NetworkConfig, TensorNetwork
 from risloc.parallel import Group, joined, share
 from risloc.params import as_mapping, param
+from risloc.plots import save_figure
 from risloc.scene import Scenario, Scenes
 from risloc.shards import ShardReader, batches
 from risloc.training import FitConfig, Trainer
@@ -193,7 +194,7 @@ def _write(log: Log, best_score: float, best_epoch: int, folder: Path, metrics: 
     """The log, the losses and the metrics: of the epoch that is kept, the score and every validation loss."""
     write_text(folder / "log.txt", "\n".join(log.lines) + "\n")
     write_csv(folder / "losses.csv", log.rows)
-    plot_losses({"training": log.rows}, folder / "losses.png")
+    save_figure(plot_losses({"training": log.rows}), folder / "losses.png")
     held = {k.replace("/", "_"): v for k, v in log.rows[best_epoch - 1].items() if k.startswith("val/loss")}
     write_json(metrics, {"score": best_score, "epochs": len(log.rows), "kept_epoch": best_epoch, **held})
     report.metrics({"train/best_score": best_score})

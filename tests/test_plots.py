@@ -15,6 +15,7 @@ from risloc.geometry import polar_of, position_of
 from risloc.simulation import simulate
 from risloc.spectrum import music_spectrum
 from risloc.steering import steering_matrix
+from stages.fitting import plot_losses
 
 FOUND = torch.tensor([[0.3, -0.1, 2.0], [-0.5, 0.2, 4.0]])
 
@@ -85,8 +86,20 @@ def test_curves(tmp_path):
     assert len({to_rgb(line.get_color()) for line in lines}) == len({line.get_marker() for line in lines}) == 2
     with pytest.raises(ValueError, match=r"train: expected 3 values, one for each x, got 1"):
         plots.plot_curves([1, 2, 3], {"train": [1.0]}, xlabel="", ylabel="")
-    with pytest.raises(ValueError, match=r"curves: expected at most 7, got 8; draw them in several figures"):
-        plots.plot_curves([1], {str(i): [1.0] for i in range(8)}, xlabel="", ylabel="")
+
+
+def test_thirty_curves_look_different():
+    figure = plots.plot_curves([1], {str(i): [1.0] for i in range(30)}, xlabel="", ylabel="")
+    assert len({(line.get_color(), line.get_marker()) for line in figure.axes[0].lines}) == 30
+
+
+def test_every_term_of_a_loss_is_drawn():
+    """Nine terms of weight, more than there are colours, and one of none."""
+    values = {f"weighted_loss_{i}": float(i) for i in range(10)}
+    row = {"epoch": 1.0} | {f"{split}/{name}": value for split in ("train", "val") for name, value in values.items()}
+    axis = plot_losses({"training": [row, row | {"epoch": 2.0}]}).axes[0]
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == [str(i) for i in range(1, 10)]
+    assert len({(line.get_color(), line.get_marker(), line.get_linestyle()) for line in axis.lines}) == 18
 
 
 @pytest.mark.parametrize("ending", plots.FORMATS)
