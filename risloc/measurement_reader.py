@@ -7,9 +7,8 @@ are read in slices, and each number is looked at.
 Axes: batch B (scene), snap L, ant M, elem N, src K.
 """
 
-import contextlib
 import dataclasses
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -21,7 +20,7 @@ import torch
 from risloc.codebook import codebook
 from risloc.measurements import FORMAT, VERSION, Measurements, Setup, Sources
 from risloc.params import ParamError, build
-from risloc.stored import FAILURES, MOST_IN_A_CHUNK, StoredError, attribute, check_storage, dataset, present
+from risloc.stored import MOST_IN_A_CHUNK, StoredError, attribute, broken_as, check_storage, dataset, present
 
 __all__ = ["MeasurementError", "MeasurementReader"]
 
@@ -54,10 +53,10 @@ class MeasurementReader:
         if not path.is_file():
             raise MeasurementError(f"{path}: expected a file of measurements, there is none; mend the path")
         self.path = path
-        with self._guarded("not a readable HDF5 file, or a damaged one"):
+        with self._told("not a readable HDF5 file, or a damaged one"):
             self._file = h5py.File(path, "r", rdcc_nbytes=MOST_IN_A_CHUNK)
         try:
-            with self._guarded("damaged"):
+            with self._told("damaged"):
                 self._open()
         except MeasurementError:
             self._file.close()
@@ -81,7 +80,7 @@ class MeasurementReader:
         low, high, step = scenes.indices(len(self))
         if step != 1 or high <= low:
             raise IndexError(f"scenes: expected a slice of step 1 in 0..{len(self)}, not empty, got {scenes}")
-        with self._guarded("damaged"):
+        with self._told("damaged"):
             y, H, codes = (self._part(name, low, high) for name in ("y", "H", "codes"))
             for name, array in (("y", y), ("H", H)):
                 self._require(np.isfinite(array), name, low, "finite numbers", "leave the scene out")
@@ -237,13 +236,5 @@ class MeasurementReader:
     def _error(self, name: str, words: str) -> MeasurementError:
         return MeasurementError(f"{self.path}: {name}: {words}")
 
-    @contextlib.contextmanager
-    def _guarded(self, what: str) -> Iterator[None]:
-        """Whatever HDF5 says of a file that is broken, as one line."""
-        try:
-            yield
-        except MeasurementError:
-            raise
-        except FAILURES as error:
-            words = " ".join(str(error).split()) or type(error).__name__
-            raise MeasurementError(f"{self.path}: {what} ({words}); write it again") from error
+    def _told(self, what: str) -> AbstractContextManager[None]:
+        return broken_as(MeasurementError, f"{self.path}: {what}", "write it again")

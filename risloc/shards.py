@@ -6,11 +6,11 @@ attributes the schema version, scenario, seed, split, index range and a checksum
 Axes: batch B, src K_MAX, elem N, ant M, snap L.
 """
 
-import contextlib
 import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from risloc.ahead import ahead
 from risloc.params import as_mapping, build, param
 from risloc.records import layout, scenes_of
 from risloc.scene import Scenario, Scenes
-from risloc.stored import FAILURES, attribute, check_storage, dataset
+from risloc.stored import attribute, broken_as, check_storage, dataset
 
 __all__ = [
     "FACTOR",
@@ -151,7 +151,7 @@ class ShardReader:
     def read(self, index: slice | Sequence[int] | Tensor) -> Scenes:
         """Scenes by a slice of step 1 or by increasing indices, as CPU tensors that share no memory with the file."""
         arrays = self._gather(list(layout(self.scenario)), index)
-        with _guarded(self.folder):
+        with _told(self.folder):
             return scenes_of(arrays, self.scenario.code_bits)
 
     def true_factors(self, index: slice | Sequence[int] | Tensor) -> Complex[Tensor, "batch elem src"]:
@@ -166,7 +166,7 @@ class ShardReader:
 
     def _gather(self, names: list[str], index: slice | Sequence[int] | Tensor) -> dict[str, np.ndarray]:
         runs = list(self._runs(index))
-        with _guarded(self.folder):
+        with _told(self.folder):
             pieces = [{name: self._file(shard)[name][low:high] for name in names} for shard, low, high in runs]
         return {name: _joined([piece[name] for piece in pieces]) for name in names}
 
@@ -207,14 +207,12 @@ _AGAIN = "delete it and run `dvc repro shard`"
 
 
 def _opened(path: Path) -> h5py.File:
-    try:
+    with broken_as(ShardError, f"{path}: truncated, or not an HDF5 file", _AGAIN):
         return h5py.File(path, "r", rdcc_nbytes=0)
-    except FAILURES as error:
-        raise ShardError(f"{path}: truncated, or not an HDF5 file ({error}); {_AGAIN}") from None
 
 
 def _verify(header: ShardHeader, file: h5py.File) -> None:
-    with _guarded(header.path):
+    with _told(header.path):
         found = shard_checksum(file)
     if found != header.checksum:
         raise ShardError(f"{header.path}: its content does not match its checksum: it was changed or damaged; {_AGAIN}")
@@ -230,7 +228,7 @@ def check_shard(path: Path) -> ShardHeader:
 
 def shard_header(path: Path) -> ShardHeader:
     """What a shard says of itself, once it is sure that all it declares is stored in it; ShardError for any other file."""
-    with _opened(path) as file, _guarded(path):
+    with _opened(path) as file, _told(path):
         if missing := {*_HEADER, "checksum"} - set(file.attrs):
             raise ShardError(f"{path}: HDF5, but no shard of ours (no {', '.join(sorted(missing))}); {_AGAIN}")
         values = {name: attribute(file, name) for name in (*_HEADER, "checksum")}
@@ -265,16 +263,8 @@ def _check_arrays(header: ShardHeader, scenario: Scenario) -> None:
             raise ShardError(f"{header.path}: {name}: expected {words[0]}, got {words[1]}; {_AGAIN}")
 
 
-@contextlib.contextmanager
-def _guarded(path: Path) -> Iterator[None]:
-    """Whatever HDF5 says of a file that is broken, as one line."""
-    try:
-        yield
-    except ShardError:
-        raise
-    except FAILURES as error:
-        words = " ".join(str(error).split()) or type(error).__name__
-        raise ShardError(f"{path}: damaged ({words}); {_AGAIN}") from error
+def _told(path: Path) -> AbstractContextManager[None]:
+    return broken_as(ShardError, f"{path}: damaged", _AGAIN)
 
 
 def _joined(parts: list[np.ndarray]) -> np.ndarray:

@@ -4,13 +4,24 @@ HDF5 lets a name lead to another file, a dataset declare terabytes that are nowh
 here is plain numbers that lie in the file itself, as they are or in compressed chunks of bearable size.
 """
 
+import contextlib
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import h5py
 import numpy as np
 
-__all__ = ["FAILURES", "MOST_IN_A_CHUNK", "StoredError", "attribute", "check_storage", "dataset", "present"]
+__all__ = [
+    "FAILURES",
+    "MOST_IN_A_CHUNK",
+    "StoredError",
+    "attribute",
+    "broken_as",
+    "check_storage",
+    "dataset",
+    "present",
+]
 
 MOST_IN_A_CHUNK = 2**26
 """Bytes that HDF5 holds at once."""
@@ -24,6 +35,18 @@ _FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 32000: "lzf"}
 
 class StoredError(ValueError):
     """An object is not stored as it must be; the message says what was expected, what came and what to do, not where."""
+
+
+@contextlib.contextmanager
+def broken_as(kind: type[ValueError], what: str, remedy: str) -> Iterator[None]:
+    """Whatever h5py raises in the block on a file that is broken, as one line of `kind`, which itself passes."""
+    try:
+        yield
+    except kind:
+        raise
+    except FAILURES as error:
+        words = " ".join(str(error).split()) or type(error).__name__
+        raise kind(f"{what} ({words}); {remedy}") from error
 
 
 def attribute(owner: h5py.HLObject, name: str) -> Any:
