@@ -86,3 +86,30 @@ def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("room") / "room.h5"
     assert run(["simulate", str(path), "--scenes", "3", "--snr", "20", "--sources", "2"]) == 0
     return path
+
+
+@pytest.fixture(scope="session")
+def easy(small_scenario: Scenario) -> Scenario:
+    """One source or two at 15 dB or more: what a small network learns in seconds."""
+    return dataclasses.replace(small_scenario, K_span=(1, 2), K_MAX=2, snr_db_span=(15.0, 20.0))
+
+
+@pytest.fixture(scope="session")
+def shard_dir(easy: Scenario, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Shards of `easy`, to be read only."""
+    from learning_data import make_shards
+
+    return make_shards(tmp_path_factory.mktemp("shards"), easy)
+
+
+@pytest.fixture(scope="session")
+def alone(easy: Scenario, shard_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The results of the search of `searches.py` as one process runs it, on a journal."""
+    from searches import run_search
+
+    from stages.mapping import SERIAL
+
+    path = tmp_path_factory.mktemp("alone")
+    run_search(easy, shard_dir, path, SERIAL)
+    assert read_yaml(path / "best.yaml")["chosen"] != "default"
+    return path

@@ -2,38 +2,16 @@
 
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pytest
 import torch
-import yaml
-from learning_data import make_shards
 from runners import Processes, Threads
 from searches import RESULTS, SEARCH, kill_a_worker, plan_of, run_search
 
 from risloc.scene import Scenario
 from stages.mapping import SERIAL
 from stages.study import open_study
-
-
-@pytest.fixture(scope="module")
-def easy(small_scenario: Scenario) -> Scenario:
-    return replace(small_scenario, K_span=(1, 2), K_MAX=2, snr_db_span=(15.0, 20.0))
-
-
-@pytest.fixture(scope="module")
-def shard_dir(easy: Scenario, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_shards(tmp_path_factory.mktemp("workers"), easy)
-
-
-@pytest.fixture(scope="module")
-def alone(easy: Scenario, shard_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("alone")
-    run_search(easy, shard_dir, path, SERIAL)
-    assert yaml.safe_load((path / "best.yaml").read_text())["chosen"] != "default"
-    return path
 
 
 def test_a_killed_worker_s_trial_is_run_again_and_the_search_ends_the_same(

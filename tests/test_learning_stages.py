@@ -14,7 +14,7 @@ import pytest
 import torch
 import yaml
 from learning import COVARIANCE, FIT, GRID, LOSS, NETWORK
-from learning_data import SEED, make_shards
+from learning_data import SEED
 from test_scene import same
 
 from risloc.checkpoint import load_checkpoint
@@ -50,17 +50,6 @@ HPO = HpoConfig(
     },
 )
 TRAIN = TrainConfig(epochs=3, fresh=False, patience=3, val_scenes=16)
-
-
-@pytest.fixture(scope="module")
-def easy(small_scenario: Scenario) -> Scenario:
-    """One or two sources at high SNR: learnt by heart in seconds."""
-    return replace(small_scenario, K_span=(1, 2), K_MAX=2, snr_db_span=(15.0, 20.0))
-
-
-@pytest.fixture(scope="module")
-def shard_dir(easy: Scenario, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_shards(tmp_path_factory.mktemp("learning"), easy)
 
 
 def common(easy: Scenario, shard_dir: Path, **changes: Any) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """A search on the pipeline's own runners, a worker killed in the middle: processes and a journal, Dask and PostgreSQL."""
 
-import dataclasses
 import json
 import os
 import subprocess
@@ -10,35 +9,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from learning_data import make_shards
-from searches import RESULTS, SEARCH, kill_a_worker, plan_of, run_search
+from searches import RESULTS, SEARCH, kill_a_worker, plan_of
 from servers import dask_cluster
 
 from pipeline.storage import study_storage
 from risloc.params import as_mapping
 from risloc.scene import Scenario
-from stages.mapping import SERIAL
 from stages.study import Plan, open_study
 
 pytestmark = pytest.mark.scale
-
-
-@pytest.fixture(scope="module")
-def easy(small_scenario: Scenario) -> Scenario:
-    return dataclasses.replace(small_scenario, K_span=(1, 2), K_MAX=2, snr_db_span=(15.0, 20.0))
-
-
-@pytest.fixture(scope="module")
-def shard_dir(easy: Scenario, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_shards(tmp_path_factory.mktemp("runners"), easy)
-
-
-@pytest.fixture(scope="module")
-def alone(easy: Scenario, shard_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The search as one process runs it, on a journal."""
-    path = tmp_path_factory.mktemp("alone")
-    run_search(easy, shard_dir, path, SERIAL)
-    return path
 
 
 @pytest.fixture
