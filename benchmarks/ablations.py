@@ -1,6 +1,7 @@
 """What each part of the hybrid idea is worth: one knob at a time, some replicates each, and docs/ablations.md.
 
     python -m benchmarks.ablations        (`make ablations`)
+    python -m benchmarks.ablations --only SETTING ... --page PAGE        some settings beside the base, into another page
 
 A run is a DVC experiment in a temporary copy, so that the workspace stays as it is, `dvc exp show` lists it and MLflow has
 its curves. Its name holds a digest of its parameters and of the code of the stages: what has been run is not run again,
@@ -8,14 +9,16 @@ and what would now give another result is. A command that is stopped, by Ctrl-C 
 if that goes on by itself, the next command waits for it and takes its result.
 """
 
+import argparse
 import contextlib
 import fcntl
 import hashlib
 import json
 import re
+import shlex
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,6 +54,7 @@ COMMON: dict[str, object] = {
 SETTINGS: dict[str, dict[str, object]] = {
     BASE: {},
     "lam_cov = 0": {"loss.lam_cov": 0.0},
+    "R_pred supervised in place of R_blend": {"loss.lam_cov": 0.0, "loss.lam_cov_pred": 1.05},
     "beta = 0": {"covariance.beta": 0.0},
     "beta = 0.5": {"covariance.beta": 0.5},
     "lam_cov_pred = 0": {"loss.lam_cov_pred": 0.0},
@@ -75,9 +79,14 @@ class Run:
     changes: dict[str, object]
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run what is missing, one after another, and write the page when nothing is."""
-    asked = runs(read_yaml(Path("params.yaml")))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=[name for name in SETTINGS if name != BASE], metavar="SETTING")
+    parser.add_argument("--page", type=Path, default=Path("docs/ablations.md"))
+    options = parser.parse_args(arguments)
+    settings = [name for name in SETTINGS if options.only is None or name in (BASE, *options.only)]
+    asked = [run for run in runs(read_yaml(Path("params.yaml"))) if run.setting in settings]
     failed = []
     try:
         with _alone() as held:
@@ -89,12 +98,17 @@ def main() -> None:
         sys.exit("ablations: stopped; what has ended is kept")
     if failed:
         sys.exit(f"ablations: failed, see above: {', '.join(failed)}; the others are kept")
-    found: dict[str, list[Mapping[str, float]]] = {setting: [] for setting in SETTINGS}
+    found: dict[str, list[Mapping[str, float]]] = {setting: [] for setting in settings}
     for run in asked:
         found[run.setting].append(measured(run.name))
-    with replacing(Path("docs/ablations.md")) as temporary:
-        temporary.write_text(page(found, SETTINGS, COMMON), encoding="utf-8")
-    print("docs/ablations.md is written")
+    command = (
+        shlex.join(["python", "-m", "benchmarks.ablations", "--only", *options.only, "--page", str(options.page)])
+        if options.only
+        else "make ablations"
+    )
+    with replacing(options.page) as temporary:
+        temporary.write_text(page(found, SETTINGS, COMMON, command), encoding="utf-8")
+    print(f"{options.page} is written")
 
 
 def runs(params: Mapping[str, Any]) -> list[Run]:

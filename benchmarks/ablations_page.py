@@ -14,7 +14,7 @@ BASE = "base"
 CONFIDENCE = 0.95
 
 MEASURES = {
-    "NMSE of R_pred": ("train", "val_loss_nmse_pred"),
+    "NMSE of R_pred": ("train", "val_nmse_pred"),
     "NMSE of R_blend": ("train", "val_loss_nmse"),
     "physical score": ("train", "score"),
     "slots, 10 dB": ("evaluate", "gospa/slots_plain/snr10"),
@@ -31,17 +31,17 @@ NOMP = {f"NOMP, {snr} dB": ("evaluate", f"gospa/nomp_refined/snr{snr}") for snr 
 HEAD = """\
 # What each part is worth
 
-Written by `make ablations` (`python -m benchmarks.ablations`); edit the generator, not this page.
+Written by `{command}`; edit the generator, not this page.
 
 One knob is changed at a time, and everything is trained again, {replicates} times from other initial networks
-(`fit.replicate`) on the same scenes. Each run is a DVC experiment: `dvc exp show` lists them, and
+(`fit.replicate`) on the same scenes. Each run is a DVC experiment, which `dvc exp show` lists where it was made, and
 `dvc exp run --temp` with the parameters at the end repeats one. Trainings are short ({scenes} scenes, none seen twice):
 they rank the settings, and no number here is that of the trained network in the README.
 
 NMSE and physical score (subspace distance of R_blend plus GOSPA of the slots over its cut-off) are on validation scenes,
 of the epoch that is kept; the others are mean GOSPA in metres, cut-off 2 m, K known, on test scenes: the network's slots
 alone, plain MUSIC, and the whole hybrid, refined. Less is better everywhere. NMSE of R_blend is not comparable between
-values of beta, which are part of it. NOMP on the same test scenes: {nomp}.
+values of beta, which are part of it. `lam_cov` = 0 turns `lam_cross` and `lam_gap` off too, which are per unit of it. NOMP on the same test scenes: {nomp}.
 """
 
 FIRST = """\
@@ -89,9 +89,11 @@ def page(
     found: Mapping[str, Sequence[Mapping[str, float]]],
     settings: Mapping[str, Mapping[str, object]],
     common: Mapping[str, object],
+    command: str,
 ) -> str:
     """The Markdown text.
 
+    command : that writes it.
     found : for each setting the measures of its replicates, in the order of these.  settings : what each changes.
     common : what differs from params.yaml in all of them.
     """
@@ -109,7 +111,7 @@ def page(
     }
     count = len(less) * len(MEASURES)
     parts = [
-        HEAD.format(replicates=len(base), scenes=scenes, nomp=nomp),
+        HEAD.format(command=command, replicates=len(base), scenes=scenes, nomp=nomp),
         FIRST.format(confidence=CONFIDENCE),
         _table(means),
         SECOND.format(count=count, chance=(1 - CONFIDENCE) * count),
@@ -117,7 +119,7 @@ def page(
         "## Parameters\n\nThose of `params.yaml` but for\n",
         *(f"    {_change(path, value)}" for path, value in common.items()),
         "\nand in each setting\n",
-        *(f"    {name}: {_changes(changes)}" for name, changes in settings.items() if changes),
+        *(f"    {name}: {_changes(settings[name])}" for name in found if settings[name]),
         "",
     ]
     return "\n".join(parts)

@@ -72,7 +72,7 @@ def test_the_page_says_what_matters() -> None:
     same = [{name: each[name] + x for name in names} for x, each in zip((0.2, -0.2, 0.01), base, strict=True)]
     settings = {BASE: {}, "beta = 0": {"covariance.beta": 0.0}, "head = free": {"network.head": "free"}}
     common = {"data.train": 10, "train.epochs": 4, "evaluate.k_rules": ["known"], "overfit.gate": False}
-    text = page({BASE: base, "beta = 0": worse, "head = free": same}, settings, common)
+    text = page({BASE: base, "beta = 0": worse, "head = free": same}, settings, common, "make this")
     tables = re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)
     assert [len(table.splitlines()) for table in tables] == [5, 4]
     for table in tables:
@@ -101,10 +101,11 @@ def test_every_run_is_one_knob_of_parameters_that_there_are(params: dict[str, An
         assert changed["data"]["val"] >= 2 * changed["hpo"]["val_scenes"]
         assert changed["data"]["train"] >= changed["hpo"]["train_scenes"]
         knob = set(run.changes) - set(ablations.COMMON) - {"fit.replicate"}
-        if run.setting == "fine map":
-            assert knob == {"grid.step_beams", "grid.planes"}
-        else:
-            assert len(knob) == (run.setting != BASE)
+        pairs = {
+            "fine map": {"grid.step_beams", "grid.planes"},
+            "R_pred supervised in place of R_blend": {"loss.lam_cov", "loss.lam_cov_pred"},
+        }
+        assert knob == pairs[run.setting] if run.setting in pairs else len(knob) == (run.setting != BASE)
         for path in knob:
             section, name = path.split(".")
             assert params[section][name] != run.changes[path], f"{run.setting} is what params.yaml has"
@@ -159,16 +160,16 @@ def test_what_has_been_run_is_not_run_again(
     monkeypatch.setattr(ablations, "SETTINGS", {name: ablations.SETTINGS[name] for name in (BASE, "beta = 0")})
     names = [run.name for run in ablations.runs(read_yaml(Path("params.yaml")))]
     with pytest.raises(SystemExit, match="stopped; what has ended is kept"):
-        ablations.main()
+        ablations.main([])
     with pytest.raises(SystemExit, match=f"failed, see above: {names[2]}; the others are kept"):
-        ablations.main()
+        ablations.main([])
     assert not (tmp_path / "docs").exists()
     assert fake.asked == [*names[:3], *names[2:]]
-    ablations.main()
+    ablations.main([])
     assert fake.asked[7:] == [names[2]]
     assert "docs/ablations.md is written" in capsys.readouterr().out
     assert (tmp_path / "docs" / "ablations.md").read_text().count("| 0.5000 ± 0.0000 |") == 2 * (len(MEASURES) // 2)
-    ablations.main()
+    ablations.main([])
     assert len(fake.asked) == 8
 
 
@@ -177,7 +178,7 @@ from benchmarks import ablations
 ablations.COMMON = {common!r}
 ablations.SETTINGS = {{"base": {{}}, "lam_cov = 0": {{"loss.lam_cov": 0.0}}}}
 ablations.REPLICATES = 1
-ablations.main()
+ablations.main([])
 """
 
 
