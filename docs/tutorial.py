@@ -29,11 +29,12 @@ from risloc.metrics import match
 from risloc.music import signal_subspace
 from risloc.network import HybridNetwork, NetworkConfig
 from risloc.params import build, read_yaml
+from risloc.physical_score import validate
 from risloc.scene import Scenario
 from risloc.simulation import simulate
 from risloc.spectrum import music_spectrum
 from risloc.steering import steering_matrix
-from risloc.training import FitConfig, Trainer, validate
+from risloc.training import FitConfig, Trainer
 
 QUICK = "TUTORIAL_QUICK" in os.environ  # every step, at a size that shows nothing: for a test
 SCENES = 8 if QUICK else 200
@@ -168,7 +169,7 @@ plots.plot_scene(array, true, estimate=estimate, distance_std=found.distance_std
 # ## Two hundred scenes, beside the bound
 #
 # One scene proves nothing. Here are 200 of three sources at 10 dB, K known to all. NOMP is the strong classical baseline:
-# the same likelihood, grid and fit, without a network. An efficient estimator has a median of error / root-CRB of about
+# the same likelihood and fit, on a finer grid, without a network. An efficient estimator has a median of error / root-CRB of about
 # 0.67, the median of one Gaussian, as nearly all of the error lies in one dimension.
 
 # %%

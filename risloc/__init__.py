@@ -61,6 +61,7 @@ _SUBMODULES = frozenset(
         "order",
         "parallel",
         "params",
+        "physical_score",
         "plots",
         "preset_files",
         "progress",

@@ -42,9 +42,11 @@ Rule = Count | OrderRule | None
 
 @dataclass(frozen=True, kw_only=True)
 class SearchConfig:
-    """How sources are searched for, by every method alike."""
+    """How sources are searched for."""
 
-    grid: GridConfig = param("the grid of every spectrum; fine enough to tell sources apart that MUSIC resolves")
+    grid: GridConfig = param(
+        "the grid of every spectrum but those below; fine enough to tell sources apart that MUSIC resolves"
+    )
     rank: int = param("width of the subspace whose spectrum gives candidates: wider than K_MAX, to miss none", ge=1)
     peaks: int = param("candidates a scene: more peaks than sources", ge=1)
     separation: float = param("least distance of two candidates in (u, v)", ge=0.0)
@@ -157,12 +159,15 @@ class Localiser:
         """The same from the peaks of the snapshots' power map a^H R_samp a (beamforming), no subspace at all."""
         return self.select(sensing, self.candidates(R_samp.factor, self.search.peaks), counts)
 
-    def pursuit(self, sensing: Sensing, observation: Observation, *counts: Rule, fit: bool = True) -> list[Estimates]:
-        """Newtonised orthogonal matching pursuit on the same grid with the same fit: the strong classical baseline.
+    def pursuit(
+        self, sensing: Sensing, observation: Observation, *counts: Rule, fit: bool = True, coarse: bool = False
+    ) -> list[Estimates]:
+        """Newtonised orthogonal matching pursuit with the same fit: the strong classical baseline.
 
-        fit : False leaves the sources on the grid: plain OMP.
+        fit : False leaves the sources on the grid: plain OMP.  coarse : on the grid of a network's candidates.
         """
-        source = MatchingPursuit(sensing, observation, self.grid, self.search.pursuit_peaks)
+        grid = self.coarse if coarse else self.grid
+        source = MatchingPursuit(sensing, observation, grid, self.search.pursuit_peaks)
         return self._run(sensing, source, counts, fit=fit)
 
     def sparse(self, sensing: Sensing) -> FactoredCovariance:

@@ -3,8 +3,9 @@
     total = lam_cov NMSE(R_blend) + lam_cov_pred NMSE(R_pred) + lam_cov (lam_cross cross + lam_gap gap)
           + lam_ang angle + lam_rng range + lam_K presence + lam_nll nll
 
-Every term is a mean over the scenes it applies to, of order one at the start, and has its own name. Covariance and
-geometry say nothing of a scene without sources and leave it out.
+Every term is a mean over the scenes it applies to, of order one at the start, and has its own name. All but presence say
+nothing of a scene without sources and leave it out. Where the network looks more than once, NMSE(R_pred), angle, range and
+presence are means over its passes, for each is to find the sources.
 
 Axes: batch B, src K_MAX, elem N, ant M, snap L, rank r.
 """
@@ -28,6 +29,7 @@ from risloc.scene import Observation, Scenes, Truth
 from risloc.steering import steering_matrix
 
 __all__ = [
+    "EVERY_PASS",
     "TERMS",
     "WEIGHTS",
     "LossConfig",
@@ -51,13 +53,18 @@ class LossWeights:
     """The weights that one step is trained with. There are no defaults: a weight that is not given is an error."""
 
     lam_cov: float = param("NMSE of R_blend, the main loss", ge=0.0)
-    lam_cov_pred: float = param("NMSE of R_pred, so that the network cannot hide behind the samples", ge=0.0)
+    lam_cov_pred: float = param(
+        "NMSE of R_pred, so that the network cannot hide behind the samples; as the terms of lam_ang, lam_rng and lam_K a mean over the network's passes",
+        ge=0.0,
+    )
     lam_cross: float = param("energy of R_blend between signal and noise subspace, per unit of lam_cov", ge=0.0)
     lam_gap: float = param("hinge on the energy of R_blend in the signal subspace, per unit of lam_cov", ge=0.0)
     lam_ang: float = param("error in (u, v), in grid steps", ge=0.0)
     lam_rng: float = param("error in 1/r, in grid steps", ge=0.0)
     lam_K: float = param("cross entropy of the heat map", ge=0.0)
-    lam_nll: float = param("negative log-likelihood of the snapshots under R_pred, less that under R_true", ge=0.0)
+    lam_nll: float = param(
+        "negative log-likelihood of the snapshots under the last R_pred, less that under R_true", ge=0.0
+    )
 
     def __post_init__(self) -> None:
         for name in WEIGHTS:
@@ -85,6 +92,8 @@ class LossWeights:
 
 WEIGHTS = tuple(field.name for field in dataclasses.fields(LossWeights))
 TERMS = tuple(LossWeights(**dict.fromkeys(WEIGHTS, 1.0)).effective())
+EVERY_PASS = ("loss_nmse_pred", "loss_ang", "loss_rng", "loss_K")
+"""The terms that are means over all passes of the network; the others are of the last one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,13 +129,13 @@ class LossConfig(LossWeights):
 
 @dataclass(frozen=True)
 class LossTerms:
-    """The raw terms by name, each a scalar."""
+    """The raw terms by name, each a scalar; one that is not there has no weight."""
 
     values: dict[str, Tensor]
 
     def weighted(self, weights: LossWeights) -> dict[str, Tensor]:
         """Each term times its effective weight."""
-        return {name: weight * self.values[name] for name, weight in weights.effective().items()}
+        return {name: weight * self.values[name] for name, weight in weights.effective().items() if name in self.values}
 
     def total(self, weights: LossWeights) -> Tensor:
         """The sum of the weighted terms; a term of weight 0 adds nothing, whatever its value."""
@@ -138,15 +147,24 @@ class TermError(ValueError):
     """A term of the loss that is to be trained on teaches nothing."""
 
 
-def gradient_norms(terms: LossTerms, weights: LossWeights, output: MapOutput) -> dict[str, float]:
-    """1-norm of each weighted term's gradient at the network's output; a term that carries no gradient is left out."""
-    leaves = [output.heat, output.polar, output.log_power, output.spread, output.features]
+def gradient_norms(terms: LossTerms, weights: LossWeights, prediction: Prediction) -> dict[str, float]:
+    """1-norm of each weighted term's gradient at the network's output; a term that carries no gradient is left out.
+
+    The output is the last pass's; of a term on every pass, the least norm over the passes counts.
+    """
     norms = {}
     for name, weight in weights.effective().items():
         if weight > 0 and terms.values[name].requires_grad:
-            gradients = torch.autograd.grad(terms.values[name], leaves, retain_graph=True, allow_unused=True)
-            norms[name] = float(sum(float(g.abs().sum()) for g in gradients if g is not None))
+            passes = (prediction, *prediction.earlier) if name in EVERY_PASS else (prediction,)
+            norms[name] = float(torch.stack([_gradient(terms.values[name], each.output) for each in passes]).min())
     return norms
+
+
+def _gradient(term: Tensor, output: MapOutput) -> Tensor:
+    leaves = [output.heat, output.polar, output.log_power, output.spread, output.features]
+    leaves = [leaf for leaf in leaves if leaf.requires_grad]  # none, if the pass was cut off
+    gradients = torch.autograd.grad(term, leaves, retain_graph=True, allow_unused=True) if leaves else ()
+    return torch.stack([term.new_zeros(()), *(g.abs().sum().to(term) for g in gradients if g is not None)]).sum()
 
 
 def check_gradients(
@@ -165,7 +183,7 @@ def check_gradients(
     """
     for name, weight in weights.effective().items():
         hinge_is_met = name == "loss_gap" and values[name] == 0
-        if weight == 0 or hinge_is_met or (not sources and name not in ("loss_K", "loss_nll")):
+        if weight == 0 or hinge_is_met or (not sources and name != "loss_K"):
             continue
         if name not in norms:
             raise TermError(f"{name}: weight {weight:.4g} but it carries no gradient; nothing would be learnt from it")
@@ -192,11 +210,14 @@ def loss_terms(
     grid: PolarGrid,
     config: LossConfig,
     whole: Whole | None = None,
+    *,
+    every: bool = True,
 ) -> LossTerms:
     """Every term for a batch of scenes; pure, the weights do not enter.
 
-    R_blend has the last pass's R_pred; the terms on R_pred, geometry and presence are means over all passes.
+    R_blend and the likelihood have the last pass's R_pred; the terms of `EVERY_PASS` are means over all passes.
     whole : None, or what the batch is a part of: the terms of the parts then add up to those of the whole.
+    every : False leaves out what has no weight and takes long: the likelihood.
     """
     truth = scenes.truth
     polar, A = true_steering(array, truth)
@@ -206,7 +227,6 @@ def loss_terms(
     cross, energy = _subspace_energies(R_blend, Q)
     passes = (prediction, *prediction.earlier)
     angle, range_ = zip(*(_geometry(each.output, grid, polar, truth.present) for each in passes), strict=True)
-    nll = _excess(prediction.R_pred, R_true, scenes.observation) if config.lam_nll > 0 else cross.new_zeros(1)
     presence = (_presence(each.output, grid, polar, truth.present) for each in passes)
 
     def mean(values: Float[Tensor, " batch"]) -> Tensor:
@@ -216,18 +236,18 @@ def loss_terms(
     def mean_of_all(values: Tensor) -> Tensor:
         return values.mean() if whole is None else values.sum() / whole.scenes
 
-    return LossTerms(
-        {
-            "loss_nmse": mean(nmse(R_blend, R_true)),
-            "loss_nmse_pred": _over_passes(mean(nmse(each.R_pred, R_true)) for each in passes),
-            "loss_cross": mean(cross),
-            "loss_gap": mean(functional.relu(config.gap_margin - (2 * energy - 1))),
-            "loss_ang": _over_passes(mean(each) for each in angle),
-            "loss_rng": _over_passes(mean(each) for each in range_),
-            "loss_K": _over_passes(mean_of_all(each) for each in presence),
-            "loss_nll": mean_of_all(nll),
-        }
-    )
+    values = {
+        "loss_nmse": mean(nmse(R_blend, R_true)),
+        "loss_nmse_pred": _over_passes(mean(nmse(each.R_pred, R_true)) for each in passes),
+        "loss_cross": mean(cross),
+        "loss_gap": mean(functional.relu(config.gap_margin - (2 * energy - 1))),
+        "loss_ang": _over_passes(mean(each) for each in angle),
+        "loss_rng": _over_passes(mean(each) for each in range_),
+        "loss_K": _over_passes(mean_of_all(each) for each in presence),
+    }
+    if every or config.lam_nll > 0:
+        values["loss_nll"] = mean(_excess(prediction.R_pred, R_true, scenes.observation))
+    return LossTerms(values)
 
 
 def true_steering(array: Array, truth: Truth) -> tuple[Float[Tensor, "batch src 3"], Complex[Tensor, "batch elem src"]]:
@@ -250,11 +270,13 @@ def negative_log_likelihood(R_pred: FactoredCovariance, observation: Observation
     p_tot = element_power(observation.y, H, sigma2)
     F = R_pred.factor * (p_tot / sigma2).sqrt()[:, None, None]
     B = torch.einsum("bmn,bln,bnr->blmr", H, observation.codebook, F)
-    C = B @ B.mH + torch.eye(H.shape[-2], dtype=H.dtype, device=H.device)
+    B = B.to(torch.complex128)  # C's condition is the SNR
+    C = B @ B.mH + torch.eye(H.shape[-2], dtype=B.dtype, device=H.device)
     chol = torch.linalg.cholesky(C)
-    z = torch.linalg.solve_triangular(chol, (observation.y / sigma2.sqrt()[:, None, None])[..., None], upper=False)
+    y = (observation.y / sigma2.sqrt()[:, None, None]).to(B.dtype)
+    z = torch.linalg.solve_triangular(chol, y[..., None], upper=False)
     log_det = 2 * chol.diagonal(dim1=-2, dim2=-1).real.log().sum(-1)
-    return (log_det + z.abs().square().sum((-2, -1))).mean(-1) / H.shape[-2]
+    return ((log_det + z.abs().square().sum((-2, -1))).mean(-1) / H.shape[-2]).float()
 
 
 def _excess(

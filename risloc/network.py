@@ -38,7 +38,10 @@ from risloc.params import param
 from risloc.scene import Observation, Scenario
 from risloc.steering import steering_derivatives
 
-__all__ = ["HybridNetwork", "MapOutput", "NetworkConfig", "OrderHead", "Prediction", "TensorNetwork"]
+__all__ = ["PRESENT", "HybridNetwork", "MapOutput", "NetworkConfig", "OrderHead", "Prediction", "TensorNetwork"]
+
+PRESENT = 0.5
+"""A slot whose presence is above this holds a source."""
 
 LEAST_PROBABILITY = 1e-4
 HIDDEN = 32  # units of the order head's two hidden layers

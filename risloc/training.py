@@ -16,16 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from risloc.covariance import FactoredCovariance, true_covariance
+from risloc.covariance import FactoredCovariance
 from risloc.device import half_precision
 from risloc.files import write_bytes
-from risloc.geometry import location_of, position_of
 from risloc.loss import (
     TERMS,
     WEIGHTS,
@@ -37,27 +35,20 @@ from risloc.loss import (
     check_gradients,
     gradient_norms,
     loss_terms,
-    nmse,
-    true_steering,
 )
-from risloc.metrics import gospa
 from risloc.network import HybridNetwork, Prediction
 from risloc.parallel import ALONE, Group, share
 from risloc.params import param
+from risloc.physical_score import Means
 from risloc.scene import Scenes, Truth
 
 __all__ = [
     "FirstStep",
     "FitConfig",
     "Trainer",
-    "Validation",
-    "nmse_silent",
-    "slot_gospa",
-    "subspace_distance",
-    "validate",
 ]
 
-GOSPA_CUTOFF = 2.0
+_MOST_SKIPPED = 32  # steps on end: the scale is halved each time, from 2^16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +102,7 @@ class Trainer:
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, schedule)
         half = network.config.amp and half_precision(device) == torch.float16
         self.scaler = torch.amp.GradScaler(device.type, enabled=half)
-        self.epoch, self.skipped, self.group = 0, 0, group
+        self.epoch, self.skipped, self._skipped_on_end, self.group = 0, 0, 0, group
         if group.size > 1:
             network.order.requires_grad_(False)  # fitted later: no gradient of it is to be waited for
         self.part = group.replicated(_Part(self.network, loss))
@@ -149,14 +140,15 @@ class Trainer:
         Raises
         ------
         FloatingPointError
-            The loss is not finite: names the terms.
+            The loss is not finite: names the terms. Or a gradient is not, and no scaler of half precision, which is given
+            32 steps to find its scale, explains it.
         risloc.loss.TermError
             In the first step of an epoch, so of every run: a weighted term teaches nothing.
         RuntimeError
             Another process of the group has ended.
         """
         self.network.train()
-        weights, sums, count = self.weights(), _Means(), 0
+        weights, sums, count = self.weights(), Means(), 0
         for scenes in batches:
             terms, size = self._step(scenes, weights, on_first if count == 0 else None)
             sums.add(terms, size)
@@ -198,7 +190,7 @@ class Trainer:
             bad = [name for name, value in terms.values.items() if not torch.isfinite(value)]
             said.faults.append(f"{float(total.detach())} (terms: {', '.join(bad)})")
         if said.first and len(part):
-            said.norms.append(gradient_norms(terms, weights, prediction.output))
+            said.norms.append(gradient_norms(terms, weights, prediction))
             said.sources |= bool((part.truth.count > 0).any())
             said.blended |= R_blend.factor.requires_grad
         torch.autograd.backward(self.scaler.scale(total * self.group.size if self.group.size > 1 else total))
@@ -215,12 +207,19 @@ class Trainer:
         return FirstStep(weights=weights, **first, R_blend_requires_grad=blended)
 
     def _update(self) -> None:
+        """Unscale, clip, finite check, step. Where a scaler had scaled, a gradient that is not finite may be its doing."""
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.fit.clip_norm)
         finite = bool(torch.isfinite(norm))
+        if not finite and (not self.scaler.is_enabled() or self._skipped_on_end >= _MOST_SKIPPED):
+            raise FloatingPointError(
+                f"gradient: expected a finite norm, got {float(norm)} of finite terms; lower fit.learning_rate, or mend the "
+                "term that is new"
+            )
         if finite:
             self.scaler.step(self.optimizer)
         self.scaler.update()
+        self._skipped_on_end = 0 if finite else self._skipped_on_end + 1
         if not finite:
             self.skipped += 1
             return
@@ -243,6 +242,7 @@ class Trainer:
             "epoch": self.epoch,
             "skipped": self.skipped,
             "step": self.scheduler.last_epoch,
+            "scaler": self.scaler.state_dict(),
             "extra": dict(extra),
         }
         plain = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
@@ -262,6 +262,7 @@ class Trainer:
             slots.setdefault(int(index), {})[key] = value
         state = self.optimizer.state_dict()
         self.optimizer.load_state_dict({**state, "state": slots})
+        self.scaler.load_state_dict(scalars["scaler"])
         self.epoch, self.skipped = scalars["epoch"], scalars["skipped"]
         self.scheduler.last_epoch = scalars["step"]
         for group, base, factor in zip(
@@ -289,9 +290,10 @@ class _Part(nn.Module):
         if len(scenes) == 0:
             zeros = [(weight * 0).sum() for weight in network.parameters() if weight.requires_grad]
             nothing = torch.stack(zeros).sum()
-            return LossTerms(dict.fromkeys(TERMS, nothing)), None, None
+            computed = [name for name in TERMS if name != "loss_nll" or self.loss.lam_nll > 0]
+            return LossTerms(dict.fromkeys(computed, nothing)), None, None
         prediction, _, R_blend = network.blend(scenes.observation)
-        terms = loss_terms(prediction, R_blend, scenes, network.array, network.grid, self.loss, whole)
+        terms = loss_terms(prediction, R_blend, scenes, network.array, network.grid, self.loss, whole, every=False)
         return terms, prediction, R_blend
 
 
@@ -311,84 +313,6 @@ def _total(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """The sum over `parts` of each name's values."""
     names = dict.fromkeys(name for part in parts for name in part)
     return {name: sum(part[name] for part in parts if name in part) for name in names}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Validation:
-    """What is known of a network on a set of scenes. Only `terms` names a loss; nothing here is scaled by a weight.
-
-    terms : mean of each raw loss term.  nmse_silent : the NMSE that R_blend would have if the network said nothing
-    (R_pred = I): what hiding behind R_samp yields.  score : the physical score of each scene, smaller is better:
-    1 - tr(P_blend P_true) / K, the subspace that MUSIC will use, plus GOSPA of the slots over its cut-off.
-    """
-
-    terms: dict[str, float]
-    nmse_silent: float
-    score: Float[Tensor, " scene"]
-
-
-@torch.no_grad()
-def validate(
-    network: HybridNetwork, loss: LossConfig, batches: Iterable[Scenes], device: torch.device, group: Group = ALONE
-) -> Validation:
-    """Run `network` in evaluation mode over `batches`, dealt out one by one where a group does it together."""
-    network.eval()
-    own = []
-    for batch in batches:
-        scenes = batch.to(device)
-        prediction, R_samp, R_blend = network.blend(scenes.observation)
-        terms = loss_terms(prediction, R_blend, scenes, network.array, network.grid, loss)
-        silent = nmse_silent(network, R_samp, scenes.truth)
-        score = subspace_distance(network, R_blend, scenes.truth) + slot_gospa(prediction, scenes.truth)
-        values = {name: value.cpu() for name, value in {**terms.values, "nmse_silent": silent}.items()}
-        own.append((values, score.cpu()))
-    sums, scores = _Means(), []
-    for values, score in group.in_turn(own):
-        sums.add(values, len(score))
-        scores.append(score)
-    means = sums.result()
-    return Validation(nmse_silent=means.pop("nmse_silent"), terms=means, score=torch.cat(scores))
-
-
-def subspace_distance(network: HybridNetwork, R: FactoredCovariance, truth: Truth) -> Float[Tensor, " batch"]:
-    """1 - tr(P P_true) / K with P the K leading eigenvectors of R; 0 where there is no source."""
-    Q = torch.linalg.qr(true_steering(network.array, truth)[1]).Q * truth.present[:, None, :]
-    U = R.subspace(truth.power.shape[1]) * truth.present[:, None, :]
-    overlap = torch.view_as_real(Q.mH @ U).square().sum((-3, -2, -1))
-    return torch.where(truth.count > 0, 1 - overlap / truth.count.clamp_min(1), 0.0)
-
-
-def slot_gospa(prediction: Prediction, truth: Truth) -> Float[Tensor, " batch"]:
-    """GOSPA (cut-off 2 m) of the slots more likely present than not, divided by the cut-off."""
-    estimate = position_of(location_of(prediction.polar))
-    found = prediction.presence > 0.5
-    return gospa(estimate, found, position_of(truth.location), truth.present, cutoff=GOSPA_CUTOFF) / GOSPA_CUTOFF
-
-
-def nmse_silent(network: HybridNetwork, R_samp: FactoredCovariance, truth: Truth) -> Float[Tensor, ""]:
-    """The NMSE of (1 - beta) I + beta R_samp, a mean over scenes with sources; I never stands as a matrix."""
-    beta = network.beta
-    R_true = true_covariance(true_steering(network.array, truth)[1], truth.power)
-    silent = nmse(FactoredCovariance(beta**0.5 * R_samp.factor), R_true, white=1 - beta)
-    return silent[truth.count > 0].mean() if bool((truth.count > 0).any()) else silent.new_zeros(())
-
-
-class _Means:
-    """Means over scenes, accumulated on the device and read once."""
-
-    def __init__(self) -> None:
-        self.sums: dict[str, Tensor] = {}
-        self.count = 0
-
-    def add(self, values: dict[str, Tensor], count: int) -> None:
-        for name, value in values.items():
-            self.sums[name] = (
-                self.sums.get(name, torch.zeros((), dtype=torch.float64)) + value.detach().double().cpu() * count
-            )
-        self.count += count
-
-    def result(self) -> dict[str, float]:
-        return {name: float(value) / max(self.count, 1) for name, value in self.sums.items()}
 
 
 def _warm_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:

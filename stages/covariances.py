@@ -8,8 +8,8 @@ from torch import Tensor
 from risloc.covariance import true_covariance
 from risloc.loss import nmse, true_steering
 from risloc.metrics import median_interval
+from risloc.physical_score import subspace_distance
 from risloc.scene import Scenes
-from risloc.training import subspace_distance
 from stages.methods import Seen
 from stages.tables import Columns, Row, Table, cells, interval
 

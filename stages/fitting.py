@@ -14,9 +14,10 @@ from risloc.covariance import CovarianceConfig
 from risloc.grid import GridConfig
 from risloc.loss import WEIGHTS, LossConfig
 from risloc.network import HybridNetwork, NetworkConfig
+from risloc.physical_score import Validation, validate
 from risloc.plots import looks
 from risloc.scene import Scenario, Scenes
-from risloc.training import FirstStep, Trainer, Validation, validate
+from risloc.training import FirstStep, Trainer
 from stages.report import Reporter
 
 matplotlib.use("Agg")
@@ -76,6 +77,8 @@ class Log:
             f"Epoch {trainer.epoch:03d}/{trainer.epochs:03d}: train {row['train/loss_total']:.4f}  "
             f"val {row['val/loss_total']:.4f}  ({weights.text()})"
         )
+        if trainer.skipped:
+            text += f"  {trainer.skipped} steps skipped so far: gradients out of half precision's range"
         self.lines.append(text)
         self.report.line(f"{text}  {pace['scenes_per_second']:.3g} scenes/s, loader_wait {pace['loader_wait']:.1%}")
         shown = {k: v for k, v in (row | pace).items() if k != "epoch"}
@@ -113,11 +116,12 @@ def fit_epoch(trainer: Trainer, data: Data, log: Log) -> Validation:
     validation = validate(trainer.averaged, trainer.loss, data.validation(), trainer.device, trainer.group)
     row: Row = {"epoch": trainer.epoch}
     for split, terms in (("train", train), ("val", validation.terms)):
-        weighted = {name: weight * terms[name] for name, weight in weights.effective().items()}
+        weighted = {name: weight * terms[name] for name, weight in weights.effective().items() if name in terms}
         row |= {f"{split}/{name}": value for name, value in terms.items()}
         row |= {f"{split}/weighted_{name}": value for name, value in weighted.items()}
         row[f"{split}/loss_total"] = sum(weighted.values())
-    row |= {"val/score": float(validation.score.mean()), "val/nmse_silent": validation.nmse_silent}
+    row |= {"val/score": float(validation.score.mean())}
+    row |= {"val/nmse_pred": validation.nmse_pred, "val/nmse_silent": validation.nmse_silent}
     row |= {f"weight/{name}": weight for name, weight in weights.effective().items()}
     row |= {"skipped_steps": trainer.skipped, "learning_rate": trainer.optimizer.param_groups[0]["lr"]}
     log.epoch(trainer, row, pace)

@@ -22,9 +22,10 @@ from risloc.grid import GridConfig
 from risloc.loss import LossConfig, TermError
 from risloc.network import HybridNetwork, NetworkConfig
 from risloc.params import ParamError, as_mapping, param
+from risloc.physical_score import validate
 from risloc.scene import Scenario, Scenes
 from risloc.shards import ShardReader, batches
-from risloc.training import FitConfig, Trainer, validate
+from risloc.training import FitConfig, Trainer
 from stages.best import Best, Tunable, apply, knobs, write_best
 from stages.fitting import Data, Log, build_network, fit_epoch, replicate_seed, report_weights
 from stages.kept import work_key

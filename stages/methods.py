@@ -1,4 +1,4 @@
-"""Every method on one batch of scenes: the same domain, K rule, sigma^2, grid and fit for all, timed from the snapshots on."""
+"""Every method on one batch of scenes: the same domain, K rules, sigma^2 and fit for all, timed from the snapshots on."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ from risloc.geometry import polar_of
 from risloc.learnt_order import learnt_order
 from risloc.likelihood import Sensing
 from risloc.localise import Localiser, Located, Rule, first
-from risloc.network import HybridNetwork, Prediction
+from risloc.network import PRESENT, HybridNetwork, Prediction
 from risloc.order import aic_order, mdl_order
 from risloc.scene import Scenes
 from risloc.selection import Estimates, bic_noise_order
@@ -31,7 +31,6 @@ REFITTED = (
     "nomp_refined",
     "R_true_refined",
 )  # also shown with the stochastic likelihood's fit, K known or by BIC
-PRESENT = 0.5  # a slot whose presence is above this holds a source
 T = TypeVar("T")
 
 
@@ -79,7 +78,7 @@ def run_methods(
 
     MUSIC on R_blend, R_pred, R_samp, R_true (the oracle), on R_blend of the untrained network and on the covariance of
     sparse Bayesian learning, each refined, and plain with it; back-projection peaks, refined, and with them beamforming
-    and MVDR on R_samp, plain; orthogonal matching pursuit, plain and Newtonised; the network's slots alone; and the hybrid
+    and MVDR on R_samp, plain; orthogonal matching pursuit, plain and Newtonised, the latter on the coarse grid too; the network's slots alone; and the hybrid
     with one step left out at a time. Where symbols are Gaussian, some of the refined ones once more after the stochastic
     fit. A network's slots and the peaks of what the snapshots say against it stand among its candidates, of which every
     method has as many. Where K is not given, a plain spectrum takes the K that the refinement of the same covariance found.
@@ -259,6 +258,13 @@ def _nomp(batch: _Batch) -> Iterator[Result]:
     yield from batch.fitted("nomp_refined", search, 0.0, rules)
 
 
+def _nomp_coarse(batch: _Batch) -> Iterator[Result]:
+    """On the grid of a network's candidates, which tells what the grid does from what the network does."""
+    rules = batch.rules
+    search = partial(batch.localiser.pursuit, batch.sensing, batch.observation, *rules.values(), coarse=True)
+    yield from batch.fitted("nomp_coarse_refined", search, 0.0, rules)
+
+
 def _R_true(batch: _Batch) -> Iterator[Result]:
     truth = batch.truth
     location = torch.where(truth.present[..., None], truth.location, torch.ones(3))
@@ -291,6 +297,7 @@ _FAMILIES: Mapping[str, Callable[[_Batch], Iterator[Result]]] = {
     "sbl_refined": _sbl,
     "omp_plain": _omp,
     "nomp_refined": _nomp,
+    "nomp_coarse_refined": _nomp_coarse,
     "R_true_refined": _R_true,
 }
 

@@ -9,8 +9,8 @@ from risloc.learnt_order import OrderExamples, fit_order_head, order_examples
 from risloc.localise import Localiser, SearchConfig
 from risloc.network import HybridNetwork
 from risloc.params import ParamError, as_mapping, param
+from risloc.physical_score import GOSPA_CUTOFF
 from risloc.scene import Scenario
-from risloc.training import GOSPA_CUTOFF
 from stages.report import Reporter, write_json
 
 __all__ = ["OrderConfig", "run"]

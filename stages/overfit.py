@@ -14,10 +14,11 @@ from risloc.grid import GridConfig
 from risloc.loss import LossConfig
 from risloc.network import NetworkConfig
 from risloc.params import param
+from risloc.physical_score import Validation, validate
 from risloc.plots import save_figure
 from risloc.scene import Scenario, Scenes
 from risloc.shards import ShardReader
-from risloc.training import FitConfig, Trainer, Validation, validate
+from risloc.training import FitConfig, Trainer
 from stages.fitting import Data, Log, Row, build_network, fit_epoch, plot_losses, replicate_seed, report_weights
 from stages.report import Reporter, write_csv, write_json, write_text
 

@@ -195,7 +195,8 @@ def _write(log: Log, best_score: float, best_epoch: int, folder: Path, metrics: 
     write_text(folder / "log.txt", "\n".join(log.lines) + "\n")
     write_csv(folder / "losses.csv", log.rows)
     save_figure(plot_losses({"training": log.rows}), folder / "losses.png")
-    held = {k.replace("/", "_"): v for k, v in log.rows[best_epoch - 1].items() if k.startswith("val/loss")}
+    kept = log.rows[best_epoch - 1]
+    held = {k.replace("/", "_"): v for k, v in kept.items() if k.startswith(("val/loss", "val/nmse_pred"))}
     write_json(metrics, {"score": best_score, "epochs": len(log.rows), "kept_epoch": best_epoch, **held})
     report.metrics({"train/best_score": best_score})
     report.artifact(folder)

@@ -7,7 +7,7 @@ import torch
 from risloc.covariance import CovarianceConfig
 from risloc.grid import GridConfig
 from risloc.loss import WEIGHTS, LossConfig, LossTerms, LossWeights, check_gradients, gradient_norms
-from risloc.network import HybridNetwork, MapOutput, NetworkConfig
+from risloc.network import HybridNetwork, NetworkConfig, Prediction
 from risloc.scene import Scenario, Scenes
 from risloc.simulation import simulate
 from risloc.training import FitConfig
@@ -50,7 +50,7 @@ def scenes(scenario: Scenario, n: int = 16, split: str = "train", **changes: obj
     return simulate(scenario, seed=5, split=split, start=0, stop=n, **changes)  # type: ignore[arg-type]
 
 
-def guard(terms: LossTerms, weights: LossWeights, output: MapOutput, *, sources: bool = True) -> None:
+def guard(terms: LossTerms, weights: LossWeights, prediction: Prediction, *, sources: bool = True) -> None:
     """The first step's guard, of a step in one part."""
     values = {name: float(value.detach()) for name, value in terms.values.items()}
-    check_gradients(values, gradient_norms(terms, weights, output), weights, sources=sources)
+    check_gradients(values, gradient_norms(terms, weights, prediction), weights, sources=sources)

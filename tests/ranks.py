@@ -38,8 +38,8 @@ def main(folder: Path, fault: str, fresh: bool, epochs: int) -> None:
         trainers.append(trainer)
         return train_epoch(trainer, shares, **rest)
 
-    def poisoned(*args: Any) -> LossTerms:
-        terms = loss_terms(*args)
+    def poisoned(*args: Any, **named: Any) -> LossTerms:
+        terms = loss_terms(*args, **named)
         return LossTerms({**terms.values, "loss_rng": terms.values["loss_rng"] * torch.nan})
 
     Trainer.train_epoch = watched  # type: ignore[method-assign]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from learning import ALL, LOSS, guard, network, scenes
 
 from risloc.covariance import FactoredCovariance
 from risloc.loss import (
+    EVERY_PASS,
     WEIGHTS,
     LossConfig,
     LossTerms,
@@ -27,6 +29,17 @@ def terms_of(scenario: Scenario, config: LossConfig = ALL, **changes: object):
     batch = scenes(scenario, **changes)
     prediction, _, R_blend = net.blend(batch.observation)
     return net, batch, prediction, R_blend, loss_terms(prediction, R_blend, batch, net.array, net.grid, config)
+
+
+def alone(name: str) -> LossWeights:
+    """That weight is 1, all others are 0."""
+    return LossWeights(**dict.fromkeys(WEIGHTS, 0.0) | {name: 1.0})
+
+
+def _detached(said: Any) -> Any:
+    """A dataclass of tensors, cut off from what made them."""
+    tensors = {name: value.detach() for name, value in vars(said).items() if isinstance(value, torch.Tensor)}
+    return dataclasses.replace(said, **tensors)
 
 
 def dense(R: FactoredCovariance) -> np.ndarray:
@@ -121,7 +134,7 @@ def test_what_is_logged_is_what_was_used(small_scenario: Scenario) -> None:
 
 def test_scenes_without_sources_have_presence_loss_alone(small_scenario: Scenario) -> None:
     _, _, _, _, terms = terms_of(small_scenario, count=0)
-    for name in ("loss_nmse", "loss_nmse_pred", "loss_cross", "loss_gap", "loss_ang", "loss_rng"):
+    for name in set(terms.values) - {"loss_K"}:
         assert float(terms.values[name].detach()) == 0, name
     assert float(terms.values["loss_K"].detach()) > 0
 
@@ -129,7 +142,7 @@ def test_scenes_without_sources_have_presence_loss_alone(small_scenario: Scenari
 def test_an_empty_scene_changes_nothing_in_the_others(small_scenario: Scenario) -> None:
     *_, alone = terms_of(small_scenario, n=4, count=[1, 2, 3, 2])
     *_, mixed = terms_of(small_scenario, n=5, count=[1, 2, 3, 2, 0])
-    for name in ("loss_nmse", "loss_cross", "loss_ang", "loss_rng"):
+    for name in ("loss_nmse", "loss_cross", "loss_ang", "loss_rng", "loss_nll"):
         ours, theirs = float(mixed.values[name].detach()), float(alone.values[name].detach())
         assert ours == pytest.approx(theirs, rel=1e-3), name
 
@@ -182,35 +195,61 @@ def test_factors_scale_every_weight_and_none_may_be_dropped() -> None:
 def test_a_term_without_gradient_is_named(small_scenario: Scenario) -> None:
     net, batch, prediction, R_blend, terms = terms_of(small_scenario)
     weights = ALL.weights_at(0, 1)
-    guard(terms, weights, prediction.output)
+    guard(terms, weights, prediction)
     for name in terms.values:
         dead = LossTerms({**terms.values, name: terms.values[name].detach()})
         with pytest.raises(TermError, match=name):
-            guard(dead, weights, prediction.output)
+            guard(dead, weights, prediction)
         zero = LossTerms({**terms.values, name: terms.values[name] * 0 + 1})
         with pytest.raises(TermError, match=f"{name}.*is 0"):
-            guard(zero, weights, prediction.output)
+            guard(zero, weights, prediction)
         endless = LossTerms({**terms.values, name: terms.values[name] * math.inf})
         with pytest.raises(TermError, match=name):
-            guard(endless, weights, prediction.output)
+            guard(endless, weights, prediction)
+
+
+@pytest.mark.parametrize("name", EVERY_PASS)
+def test_a_pass_that_learns_nothing_is_named(small_scenario: Scenario, name: str) -> None:
+    """As if what the first pass says had been cut off from its weights."""
+    net, batch, prediction, R_blend, whole = terms_of(small_scenario)
+    (first,) = prediction.earlier
+    mute = dataclasses.replace(_detached(first), output=_detached(first.output))
+    cut = dataclasses.replace(prediction, earlier=(mute,))
+    own = next(weight for weight in WEIGHTS if alone(weight).effective()[name] > 0)
+    guard(whole, alone(own), prediction)
+    with pytest.raises(TermError, match=f"{name}.*is 0"):
+        guard(loss_terms(cut, R_blend, batch, net.array, net.grid, ALL), alone(own), cut)
+
+
+def test_a_value_that_stands_there_was_computed(small_scenario: Scenario) -> None:
+    """Of the likelihood: with a weight or without, where every term is asked for; else it is left out, not 0."""
+    net, batch, prediction, R_blend, with_weight = terms_of(small_scenario)
+    without = dataclasses.replace(ALL, lam_nll=0.0)
+    given = (prediction, R_blend, batch, net.array, net.grid)
+    asked = loss_terms(*given, without)
+    assert float(asked.values["loss_nll"].detach()) == float(with_weight.values["loss_nll"].detach()) != 0
+    assert loss_terms(*given, without, every=False).values.keys() == asked.values.keys() - {"loss_nll"}
+    assert loss_terms(*given, ALL, every=False).values.keys() == asked.values.keys()
+    with pytest.raises(KeyError, match="loss_nll"):
+        loss_terms(*given, without, every=False).total(ALL.weights_at(0, 1))
 
 
 def test_a_weight_of_zero_and_a_hinge_at_zero_are_exempt(small_scenario: Scenario) -> None:
     _, _, prediction, _, terms = terms_of(small_scenario)
     dead = LossTerms({**terms.values, "loss_ang": terms.values["loss_ang"].detach()})
-    guard(dead, dataclasses.replace(ALL.weights_at(0, 1), lam_ang=0.0), prediction.output)
+    guard(dead, dataclasses.replace(ALL.weights_at(0, 1), lam_ang=0.0), prediction)
     met = LossTerms({**terms.values, "loss_gap": terms.values["loss_gap"] * 0})
-    guard(met, ALL.weights_at(0, 1), prediction.output)
+    guard(met, ALL.weights_at(0, 1), prediction)
 
 
 def test_a_first_batch_without_sources_is_no_fault(small_scenario: Scenario) -> None:
     _, _, prediction, _, terms = terms_of(small_scenario, LOSS, count=0)
-    guard(terms, LOSS.weights_at(0, 1), prediction.output, sources=False)
+    guard(terms, LOSS.weights_at(0, 1), prediction, sources=False)
     with pytest.raises(TermError, match="loss_nmse"):
-        guard(terms, LOSS.weights_at(0, 1), prediction.output)
+        guard(terms, LOSS.weights_at(0, 1), prediction)
     silent = LossTerms({**terms.values, "loss_K": terms.values["loss_K"].detach()})
     with pytest.raises(TermError, match="loss_K"):
-        guard(silent, LOSS.weights_at(0, 1), prediction.output, sources=False)
+        guard(silent, LOSS.weights_at(0, 1), prediction, sources=False)
 
 
 def test_weights_of_zero_leave_a_total_that_can_be_differentiated(small_scenario: Scenario) -> None:

@@ -11,8 +11,9 @@ from learning import FIT, LOSS, network, scenes
 from risloc.covariance import FactoredCovariance
 from risloc.device import half_precision
 from risloc.loss import LossConfig, LossWeights, TermError
+from risloc.physical_score import nmse_pred, nmse_silent, subspace_distance, validate
 from risloc.scene import Scenario, Scenes
-from risloc.training import FirstStep, FitConfig, Trainer, nmse_silent, subspace_distance, validate
+from risloc.training import FirstStep, FitConfig, Trainer
 
 CPU = torch.device("cpu")
 
@@ -69,8 +70,8 @@ def test_a_non_finite_loss_stops_and_names_the_terms(small_scenario: Scenario, m
 
     real = risloc.training.loss_terms
 
-    def broken(*args: object) -> object:
-        terms = real(*args)  # type: ignore[arg-type]
+    def broken(*args: object, **named: object) -> object:
+        terms = real(*args, **named)  # type: ignore[arg-type]
         return dataclasses.replace(terms, values={**terms.values, "loss_rng": terms.values["loss_rng"] * torch.nan})
 
     monkeypatch.setattr(risloc.training, "loss_terms", broken)
@@ -78,17 +79,53 @@ def test_a_non_finite_loss_stops_and_names_the_terms(small_scenario: Scenario, m
         epoch(trainer, scenes(small_scenario))
 
 
-def test_a_non_finite_gradient_skips_optimizer_and_scheduler_together(
-    small_scenario: Scenario, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def spoil(trainer: Trainer, steps: int) -> None:
+    """The gradient of one bias is NaN in the next `steps` steps."""
+    left = iter(range(steps))
+    bias = next(weight for name, weight in trainer.network.named_parameters() if name.endswith("bias"))
+    bias.register_hook(lambda g: g * torch.nan if next(left, None) is not None else None)
+
+
+def test_under_a_scaler_a_non_finite_gradient_skips_optimizer_and_scheduler_together(small_scenario: Scenario) -> None:
     trainer = trainer_for(small_scenario)
+    trainer.scaler = torch.amp.GradScaler("cpu")
     before = copy.deepcopy(trainer.network.state_dict())
-    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", lambda *_: torch.tensor(torch.inf))
+    spoil(trainer, 2)
     epoch(trainer, scenes(small_scenario))
     assert trainer.skipped == 2
     assert trainer.scheduler.last_epoch == 0
     for name, value in trainer.network.state_dict().items():
         torch.testing.assert_close(value, before[name], rtol=0, atol=0)
+    epoch(trainer, scenes(small_scenario))
+    assert (trainer.skipped, trainer.scheduler.last_epoch) == (2, 2)
+
+
+def test_a_non_finite_gradient_without_a_scaler_stops(small_scenario: Scenario) -> None:
+    trainer = trainer_for(small_scenario)
+    spoil(trainer, 1)
+    with pytest.raises(FloatingPointError, match="gradient: expected a finite norm, got nan"):
+        epoch(trainer, scenes(small_scenario))
+
+
+def test_a_scale_that_is_not_found_stops_too(small_scenario: Scenario) -> None:
+    trainer, data = trainer_for(small_scenario), scenes(small_scenario, 4)
+    trainer.scaler = torch.amp.GradScaler("cpu")
+    spoil(trainer, 1000)
+    with pytest.raises(FloatingPointError, match="gradient: expected a finite norm"):
+        trainer.train_epoch([data] * 40, on_first=quiet, on_step=quiet)
+    assert trainer.skipped == 32
+    assert trainer.scheduler.last_epoch == 0
+
+
+def test_the_scale_is_kept_with_the_state(small_scenario: Scenario, tmp_path: Path) -> None:
+    trainers = [trainer_for(small_scenario) for _ in range(2)]
+    for trainer in trainers:
+        trainer.scaler = torch.amp.GradScaler("cpu")
+    spoil(trainers[0], 2)
+    epoch(trainers[0], scenes(small_scenario))
+    trainers[0].save(tmp_path / "state.safetensors", {})
+    trainers[1].load(tmp_path / "state.safetensors")
+    assert trainers[1].scaler.get_scale() == trainers[0].scaler.get_scale() == 2**14
 
 
 def test_a_schedule_that_forgets_lam_cov_is_an_error(small_scenario: Scenario) -> None:
@@ -159,6 +196,18 @@ def test_validation_is_free_of_weights(small_scenario: Scenario) -> None:
     one, ten = (validate(net, loss, [data], CPU) for loss in (LOSS, dataclasses.replace(LOSS, **times)))
     torch.testing.assert_close(one.score, ten.score, rtol=0, atol=0)
     assert one.terms == ten.terms
+
+
+def test_nmse_of_r_pred_is_that_of_the_last_pass(small_scenario: Scenario) -> None:
+    """The term that trains is the mean over the passes."""
+    net, data = network(small_scenario).eval(), scenes(small_scenario)
+    found = validate(net, LOSS, [data], CPU)
+    with torch.no_grad():
+        prediction = net.blend(data.observation)[0]
+    values = [float(nmse_pred(net, each, data.truth)) for each in (prediction, *prediction.earlier)]
+    assert found.nmse_pred == pytest.approx(values[0], rel=1e-5)
+    assert found.terms["loss_nmse_pred"] == pytest.approx(sum(values) / len(values), rel=1e-5)
+    assert values[0] != pytest.approx(values[1], rel=1e-3)
 
 
 def test_silent_nmse_equals_its_dense_definition(small_scenario: Scenario) -> None:
