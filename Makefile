@@ -130,6 +130,7 @@ ablations: setup ## what each part of the idea is worth: some 40 short trainings
 	@echo "== ablations: DVC experiments in temporary copies, then docs/ablations.md"
 	python -m benchmarks.ablations
 
+# The test and the card alone, of what is shipped: python -m benchmarks.ship NAME --test
 ship: setup ## train, test and ship a network: make ship NAME=default (or robust); hours, goes on where it was stopped
 	@test -n "$(NAME)" || { echo "which one? make ship NAME=default, or NAME=robust" >&2; exit 1; }
 	@echo "== ship: into ship/$(NAME), then risloc/shipped/$(NAME)"

@@ -3,7 +3,7 @@
     python -m benchmarks.peers        (`make peers`)
 
 Both waveforms at once, a thread each, into peers/independent and peers/coherent. A stage that has ended with the same
-parameters is not run again; code is not looked at: after a change of code, remove the folder peers/.
+parameters and code is not run again.
 """
 
 import json

@@ -5,17 +5,27 @@ python -m benchmarks.summary [FOLDER]        default: study/reports/evaluate, wh
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-from stages.labels import ORDERS, method_of
+from benchmarks.rows import (
+    FEW,
+    Row,
+    Tables,
+    bound_head,
+    by_snr,
+    db,
+    of_every_k,
+    pooled,
+    section,
+    value,
+    with_stochastic,
+    words,
+)
+from risloc.params import read_yaml
+from stages.labels import method_of
 
-Row = dict[str, Any]
-Tables = Mapping[str, list[Row]]
 PAGE = Path("docs/evaluation.md")
-ABOVE = (10.0, 15.0, 20.0)  # SNRs above threshold, dB
-FEW = (1, 2, 3)  # sources
 MAIN = (
     "R_blend_refined",
     "nomp_refined",
@@ -45,6 +55,7 @@ def main() -> None:
 def _page(tables: Tables) -> Iterator[str]:
     by_cell = tables["by_cell"]
     snrs = sorted({row["snr_db"] for row in tables["by_snr"]})
+    main = with_stochastic(MAIN, by_cell)
     scenes = sorted({row["scenes"] for row in by_cell})
     yield "# How far from the bound"
     yield ""
@@ -53,61 +64,46 @@ def _page(tables: Tables) -> Iterator[str]:
         "`reports/evaluate`, which `make repro` makes with 40 scenes a cell, or of `study/reports/evaluate`, by `make study` with as "
         "many as one likes; its `page.html` has the same tables and more. In brackets: 95 % intervals."
     )
-    yield from _section("At the bound above threshold: K known, K = 1..3, 10..20 dB", _bound_head(), _bound(by_cell))
+    yield from section(
+        "At the bound above threshold: K known, K = 1..3, 10..20 dB", ["", *bound_head()], _bound(by_cell, main)
+    )
     yield (
         "Sources within 3 root-CRB of the truth, of all; over those, the root mean square of error / root-CRB; and the "
         "median of that ratio over all sources, its range over the nine cells. An efficient estimator has about 1 and "
         "0.68."
     )
-    yield from _section(
+    yield from section(
         "Median position error [m], K known",
         ["", *(f"{snr:g} dB" for snr in snrs)],
-        [_root_crb(tables, snrs), *_by_snr(tables["by_snr"], MAIN, snrs, "position_error_median_m")],
+        [_root_crb(tables, snrs), *by_snr(tables["by_snr"], MAIN, snrs, "position_error_median_m")],
     )
     for cutoff in ("2", "0.5", "5"):
         head = ["", *(f"{snr:g} dB" for snr in snrs)]
-        rows = _by_snr(tables["by_snr"], _with_stochastic(MAIN), snrs, f"gospa_{cutoff}m")
-        yield from _section(f"GOSPA [m], cut-off {cutoff} m, K known", head, rows)
+        rows = by_snr(tables["by_snr"], main, snrs, f"gospa_{cutoff}m")
+        yield from section(f"GOSPA [m], cut-off {cutoff} m, K known", head, rows)
     head = ["", "2 m, K known", "0.5 m, K known", "5 m, K known", "2 m, K by BIC"]
-    yield from _section("GOSPA [m] less that of NOMP in the same scenes, 0 dB", head, _less(tables["paired"]))
-    yield from _section(
-        "How many sources: share of scenes with the right K", ["", *map(_db, snrs)], _orders(tables, snrs)
-    )
-    yield from _section("The same for K = 1..3", ["", *map(_db, snrs)], _orders_few(tables, snrs))
+    yield from section("GOSPA [m] less that of NOMP in the same scenes, 0 dB", head, _less(tables["paired"], main))
+    whole = of_every_k(tables["k_accuracy"])
+    seeking = dict.fromkeys(row["method"] for row in whole)
+    rows = by_snr(whole, seeking, snrs, "K_accuracy")
+    yield from section("How many sources: share of scenes with the right K", ["", *map(db, snrs)], rows)
+    yield from section("The same for K = 1..3", ["", *map(db, snrs)], _orders_few(tables, snrs))
     head = ["", "GOSPA 0 dB", "GOSPA 10 dB", "GOSPA 20 dB", "within 3 root-CRB, 20 dB", "ms a scene"]
-    yield from _section("The hybrid with one step left out, K known", head, _ablations(tables["ablation"]))
+    yield from section("The hybrid with one step left out, K known", head, _ablations(tables["ablation"]))
     names = [f"{name}_plain" for name in PLAIN]
     head = ["median error [m]", "share within 3 root-CRB", "GOSPA 2 m"]
-    yield from _section("Without the likelihood: 20 dB, K = 2, K known", ["", *head], _plain(by_cell, names))
+    yield from section("Without the likelihood: 20 dB, K = 2, K known", ["", *head], _plain(by_cell, names))
     yield WHY
-    yield from _section(
+    yield from section(
         "Standard deviations: share of errors within them (nominal .68 / .95), sources found and resolved",
         ["", *(f"{snr:g} dB" for snr in snrs)],
         _calibration(tables["calibration"], snrs),
     )
 
 
-def _section(title: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    yield from ("", f"## {title}", "")
-    yield "| " + " | ".join(head) + " |"
-    yield "|" + "---|" * len(head)
-    yield from ("| " + " | ".join(row) + " |" for row in rows)
-    yield ""
-
-
-def _bound_head() -> list[str]:
-    return ["", "within 3 root-CRB", "rms of those", "median, over cells"]
-
-
-def _bound(by_cell: list[Row]) -> Iterator[list[str]]:
-    for name in _with_stochastic(MAIN):
-        rows = [r for r in by_cell if r["method"] == name and r["snr_db"] in ABOVE and r["count"] in FEW]
-        hits = [r["sources"] * r["within_3_root_crb"] for r in rows]
-        square = sum(n * r["error_over_root_crb_rms_within_3"] ** 2 for n, r in zip(hits, rows, strict=True) if n)
-        medians = [r["error_over_root_crb_median"] or float("inf") for r in rows]
-        share = sum(hits) / sum(r["sources"] for r in rows)
-        rms = (square / sum(hits)) ** 0.5
-        yield [_words(name), f"{share:.3f}", f"{rms:.3f}", f"{min(medians):.2f}..{max(medians):.2f}"]
+def _bound(by_cell: list[Row], names: Sequence[str]) -> Iterator[list[str]]:
+    confidence = read_yaml(Path("params.yaml"))["evaluate"]["confidence"]
+    yield from ([words(name), *pooled(by_cell, name, confidence)] for name in names)
 
 
 def _root_crb(tables: Tables, snrs: Sequence[float]) -> list[str]:
@@ -115,25 +111,12 @@ def _root_crb(tables: Tables, snrs: Sequence[float]) -> list[str]:
     return ["root-CRB (median)", *(f"{found[snr]:.3f}" for snr in snrs)]
 
 
-def _by_snr(rows: list[Row], names: Sequence[str], snrs: Sequence[float], column: str) -> Iterator[list[str]]:
+def _less(rows: list[Row], names: Sequence[str]) -> Iterator[list[str]]:
     found = {(row["method"], row["snr_db"]): row for row in rows}
-    for name in names:
-        yield [_words(name), *(_value(found[name, snr], column) for snr in snrs)]
-
-
-def _less(rows: list[Row]) -> Iterator[list[str]]:
-    found = {(row["method"], row["snr_db"]): row for row in rows}
-    for name in (n for n in _with_stochastic(MAIN) if n != "nomp_refined"):
+    for name in (n for n in names if n != "nomp_refined"):
         row, bic = found[name, 0.0], found[f"{name}_bic", 0.0]
-        cells = [_value(row, f"gospa_{c}m_less_nomp") for c in ("2", "0.5", "5")]
-        yield [_words(name), *cells, _value(bic, "gospa_2m_less_nomp")]
-
-
-def _orders(tables: Tables, snrs: Sequence[float]) -> Iterator[list[str]]:
-    rows = [row for row in tables["k_accuracy"] if row["count"] == "all"]
-    found = {(row["method"], row["snr_db"]): row for row in rows}
-    for name in dict.fromkeys(row["method"] for row in rows):
-        yield [_words(name), *(_value(found[name, snr], "K_accuracy") for snr in snrs)]
+        cells = [value(row, f"gospa_{c}m_less_nomp") for c in ("2", "0.5", "5")]
+        yield [words(name), *cells, value(bic, "gospa_2m_less_nomp")]
 
 
 def _orders_few(tables: Tables, snrs: Sequence[float]) -> Iterator[list[str]]:
@@ -144,53 +127,29 @@ def _orders_few(tables: Tables, snrs: Sequence[float]) -> Iterator[list[str]]:
         for snr in snrs:
             here = [row for row in own if row["snr_db"] == snr]
             cells.append(f"{sum(r['K_accuracy'] * r['scenes'] for r in here) / sum(r['scenes'] for r in here):.3f}")
-        yield [_words(name), *cells]
+        yield [words(name), *cells]
 
 
 def _ablations(rows: list[Row]) -> Iterator[list[str]]:
     found = {(row["method"], row["snr_db"]): row for row in rows}
     for name in dict.fromkeys(row["method"] for row in rows if method_of(row["method"]).rule == "known"):
-        cells = [_value(found[name, snr], "gospa_2m") for snr in (0.0, 10.0, 20.0)]
-        near = _value(found[name, 20.0], "within_3_root_crb")
-        yield [_words(name), *cells, near, f"{found[name, 20.0]['ms_per_scene']:.1f}"]
+        cells = [value(found[name, snr], "gospa_2m") for snr in (0.0, 10.0, 20.0)]
+        near = value(found[name, 20.0], "within_3_root_crb")
+        yield [words(name), *cells, near, f"{found[name, 20.0]['ms_per_scene']:.1f}"]
 
 
 def _plain(by_cell: list[Row], names: Sequence[str]) -> Iterator[list[str]]:
     for name in names:
         [row] = [r for r in by_cell if r["method"] == name and r["snr_db"] == 20 and r["count"] == 2]
         columns = ("position_error_median_m", "within_3_root_crb", "gospa_2m")
-        yield [_words(name), *(_value(row, column) for column in columns)]
+        yield [words(name), *(value(row, column) for column in columns)]
 
 
 def _calibration(rows: list[Row], snrs: Sequence[float]) -> Iterator[list[str]]:
     found = {(row["method"], row["snr_db"]): row for row in rows}
     for name in ("R_blend_refined", "R_blend_stochastic", "nomp_refined"):
         shares = [(found[name, snr]["observed_68"], found[name, snr]["observed_95"]) for snr in snrs]
-        yield [_words(name), *(f"{one:.3f} / {two:.3f}" for one, two in shares)]
-
-
-def _with_stochastic(names: Sequence[str]) -> list[str]:
-    again = {
-        "R_blend_refined": "R_blend_stochastic",
-        "nomp_refined": "nomp_stochastic",
-        "R_true_refined": "R_true_stochastic",
-    }
-    return [each for name in names for each in (name, again.get(name)) if each]
-
-
-def _words(name: str) -> str:
-    return ORDERS[name][0] if name in ORDERS else method_of(name).text
-
-
-def _db(snr: float) -> str:
-    return f"{snr:g} dB"
-
-
-def _value(row: Row, column: str) -> str:
-    if row[column] is None:
-        return "none"
-    ends = [row[f"{column}{end}"] for end in ("_low", "_high")]
-    return f"{row[column]:.3f} [{', '.join('inf' if x is None else f'{x:.3f}' for x in ends)}]"
+        yield [words(name), *(f"{one:.3f} / {two:.3f}" for one, two in shares)]
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from answers import draw
 
-from benchmarks import peers
+from benchmarks import peers, stages_into
 from benchmarks.peers_page import METHODS, page
 from benchmarks.stages_into import command, run_stages
 from pipeline.__main__ import _parser
@@ -114,8 +114,11 @@ def test_a_stage_that_ended_is_not_run_again(monkeypatch: pytest.MonkeyPatch, tm
         ran.append(stage)
         (tmp_path / "there").mkdir(exist_ok=True)
 
+    code = dict.fromkeys(peers.STAGES, "as it is")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(stages_into, "source_digest", lambda module: code[module.removeprefix("stages.")])
+    monkeypatch.setattr(stages_into, "git", lambda command, *_: {"log": "abc1234", "status": ""}[command])
     Path("params.yaml").write_text(yaml.safe_dump({"seed": 1}))
     with pytest.raises(subprocess.CalledProcessError):
         run_stages(tmp_path / "there", peers.STAGES, peers.PRESET, peers.settings_of("coherent"))
@@ -131,6 +134,35 @@ def test_a_stage_that_ended_is_not_run_again(monkeypatch: pytest.MonkeyPatch, tm
     (tmp_path / "there" / ".done" / "shard").unlink()
     run_stages(tmp_path / "there", peers.STAGES, peers.PRESET, peers.settings_of("coherent"))
     assert ran == 2 * list(peers.STAGES) + list(peers.STAGES[1:])
+    ran.clear()
+    code["train"] = "another"
+    run_stages(tmp_path / "there", peers.STAGES, peers.PRESET, peers.settings_of("coherent"))
+    assert ran == ["train", "order", "evaluate"]
+    assert stages_into.commit_of(tmp_path / "there", "train") == "abc1234"
+    ran.clear()
+    (tmp_path / "weights").write_text("some")
+    for _ in range(2):
+        run_stages(
+            tmp_path / "there",
+            peers.STAGES[:2],
+            peers.PRESET,
+            peers.settings_of("coherent"),
+            inputs=[tmp_path / "weights"],
+        )
+    assert ran == ["simulate", "shard"]
+
+
+def test_a_stage_is_marked_where_its_code_is_no_commit_s(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: (tmp_path / "there").mkdir(exist_ok=True))
+    Path("params.yaml").write_text(yaml.safe_dump({"seed": 1}))
+    for stage, answers, said in (
+        ("simulate", {"log": "abc1234", "status": " M risloc/loss.py"}, "abc1234, changed"),
+        ("shard", {"log": None, "status": None}, "unknown"),
+    ):
+        monkeypatch.setattr(stages_into, "git", lambda command, *_, answers=answers: answers[command])
+        run_stages(tmp_path / "there", [stage], peers.PRESET, {})
+        assert stages_into.commit_of(tmp_path / "there", stage) == said
 
 
 def test_tables_of_any_size_are_read(tmp_path):

@@ -1,20 +1,25 @@
-"""The model card and the page on mismatch, from made-up numbers; what they claim to change is what is changed."""
+"""What is shipped, and the page on mismatch from made-up numbers; what they claim to change is what is changed."""
 
 import json
+import shutil
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from learning import network
+import yaml
+from cards import made_checkpoint, made_tables
 
 from benchmarks import robustness, ship
 from benchmarks.stages_into import command
 from pipeline.__main__ import _parser
 from pipeline.sections import override, typed_sections, with_preset
-from risloc.checkpoint import SHIPPED, CheckpointError, load_checkpoint, save_checkpoint, shipped_checkpoint
+from risloc.checkpoint import SHIPPED, CheckpointError, load_checkpoint, shipped_checkpoint
 from risloc.params import as_mapping, read_yaml
 from risloc.scene import Scenario
+from stages.order import _HELD
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -27,34 +32,56 @@ def test_the_settings_of_both_halves_are_parameters(repository: Path, name: str)
             typed_sections(stage, params)
 
 
-def test_a_card_says_what_was_trained_on_what_and_what_came_of_it(small_scenario: Scenario, tmp_path: Path) -> None:
-    extra = {
-        "seed": 7,
-        "score": 0.4321,
-        "fit": {"batch_size": 64, "learning_rate": 3e-3, "ema_decay": 0.999},
-        "train": {"epochs": 20},
-        "order": {"scenes": 8192},
-        "loss": {"lam_cov": 1.0, "lam_K": 2.5, "gap_margin": 0.6},
-    }
-    net = network(small_scenario)
-    save_checkpoint(tmp_path, net, extra)
-    rows: list[dict[str, Any]] = [
-        {"method": f"{method}{rule}", "snr_db": snr, "scenes": 1000, "gospa_2m": 0.5 + snr / 100, "gospa_2m_low": 0.4,
-         "gospa_2m_high": 0.9}
-        for method in ship.SHOWN for rule in ("", "_bic") for snr in (0.0, 20.0)
-    ]  # fmt: skip
-    rows.append({**rows[0], "method": "R_blend_refined_learnt"})
-    rows.append({**rows[1], "method": "R_blend_refined_learnt"})
-    text = "\n".join(ship.card("default", tmp_path, {"by_snr": rows}))
-    size = sum(value.numel() for value in net.parameters())
-    for said in (f"{size:,} parameters", "preset `wide`, seed 7, 20 epochs", "lam_K 2.5, lam_cov 1", "score on validation scenes 0.432",
-                 "8,192 further", "make ship NAME=default", "1000 scenes an SNR", "K_span: [1, 3]"):  # fmt: skip
-        assert said in text
-    assert "| R_blend, refined | K learnt | 0.500 [0.400, 0.900] | 0.700 [0.400, 0.900] |" in text
-    assert text.count("| K by BIC |") == len(ship.SHOWN)
-    assert "noise level" not in text.split("## Measured")[1]  # no such row was measured
-    (tmp_path / "note.md").write_text("A remark.\n")
-    assert "A remark." in "\n".join(ship.card("default", tmp_path, {"by_snr": rows}))
+def test_the_test_alone_trains_nothing_and_a_card_is_of_its_own_network(
+    repository: Path, small_scenario: Scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shipped = made_checkpoint(tmp_path / "risloc" / "shipped" / "default", small_scenario)
+    for needed in ("params.yaml", "docs/robustness.md"):
+        (tmp_path / needed).parent.mkdir(exist_ok=True)
+        shutil.copy(repository / needed, tmp_path / needed)
+    ran: list[str] = []
+
+    def run(folder: Path, stages: Sequence[str], *_: object, inputs: Sequence[Path] = ()) -> None:
+        ran.extend(f"{folder}: {stage}" for stage in stages)
+        for stage in stages:
+            (folder / ".done").mkdir(parents=True, exist_ok=True)
+            (folder / ".done" / stage).write_text("key\nfeed123\n")
+        (folder / "reports" / "evaluate").mkdir(parents=True, exist_ok=True)
+        (folder / "reports" / "evaluate" / "tables.json").write_text(json.dumps(made_tables()))
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(ship, "run_stages", run)
+    monkeypatch.setattr(sys, "argv", ["ship", "default", "--card"])
+    with pytest.raises(SystemExit, match=r"holds no evaluation of .*--test"):
+        ship.main()
+    monkeypatch.setattr(sys, "argv", ["ship", "default", "--test"])
+    ship.main()
+    assert ran == [f"ship/default-test: {stage}" for stage in ("simulate", "shard", "evaluate")]
+    assert "tested by that of feed123" in (shipped / "card.md").read_text()
+    monkeypatch.setattr(sys, "argv", ["ship", "default", "--card"])
+    ship.main()
+    ship.stamp(shipped, {"train": "another"})
+    with pytest.raises(SystemExit, match="holds no evaluation"):
+        ship.main()
+
+
+def test_a_training_is_stamped_with_the_code_that_did_it(
+    repository: Path, small_scenario: Scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(folder: Path, stages: Sequence[str], *_: object) -> None:
+        made_checkpoint(folder / "models" / "checkpoint", small_scenario)
+        (folder / ".done").mkdir()
+        for number, stage in enumerate(stages):
+            (folder / ".done" / stage).write_text(f"key\n{number}000000\n")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(ship, "run_stages", run)
+    params = read_yaml(repository / "params.yaml")
+    params["data"]["train"] = 777
+    Path("params.yaml").write_text(yaml.safe_dump(params))
+    ship.train("default", tmp_path / "shipped")
+    _, extra = load_checkpoint(tmp_path / "shipped")
+    assert extra["made"] == {"train": "3000000", "order": "4000000", "epoch_scenes": 777, "order_held_back": 1024}
 
 
 def test_what_is_not_shipped_is_refused() -> None:
@@ -121,5 +148,13 @@ def test_shipped_networks_load_and_know_how_many(scenario: Scenario) -> None:
         assert net.scenario.mismatch.on == (name == "robust")
         assert all(value.isfinite().all() for value in net.parameters())
         assert extra["order"]["gospa_learnt"] <= 1.05 * extra["order"]["gospa_bic"]
-        assert (folder / "card.md").read_text().startswith(f"# Network `{name}`")
+        made, text = extra["made"], (folder / "card.md").read_text(encoding="utf-8")
+        assert text.startswith(f"# Network `{name}`")
+        assert made["order_held_back"] == extra["order"]["scenes"] // _HELD
+        for said in (
+            made["train"],
+            f"epochs of {made['epoch_scenes']:,};",
+            f"judged by {made['order_held_back']:,} more",
+        ):
+            assert said in text
         assert torch.isfinite(torch.tensor(extra["score"]))
