@@ -71,7 +71,10 @@ class Case:
         return self.localiser.select(self.localiser.sensing(o), candidates, [rule])[0]
 
     def pursuit(self, count: Count | None) -> Estimates:
-        """NOMP, with the same engine, grid and fit; a count of None: BIC finds K."""
+        """NOMP on `search.grid`, where the hybrid's candidates are of `search.coarse`; the same engine and fit.
+
+        count : None: BIC finds K.
+        """
         o = self.scenes.observation
         return self.localiser.pursuit(self.localiser.sensing(o), o, count)[0]
 
