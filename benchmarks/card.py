@@ -13,6 +13,7 @@ from benchmarks.rows import (
     Tables,
     bound_head,
     by_snr,
+    covariances,
     db,
     of_every_k,
     pooled,
@@ -43,7 +44,6 @@ SHOWN = (
 """The methods whose GOSPA is shown, by each K rule that they are run with."""
 
 SEEKING = ("bic", "learnt")  # K rules whose errors stand beside the bound
-AT = 10.0  # dB, where the covariances are shown
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ def _measured(tables: Tables, tested: Tested) -> Iterator[str]:
         level=3,
     )
     yield from _bound(tables["by_cell"], snrs, tested)
-    yield from _covariances(tables["covariances"])
+    yield from covariances(tables["covariances"], level=3)
 
 
 def _bound(by_cell: list[Row], snrs: Sequence[float], tested: Tested) -> Iterator[str]:
@@ -185,21 +185,6 @@ def _bound(by_cell: list[Row], snrs: Sequence[float], tested: Tested) -> Iterato
         ([*_label(name), *pooled(by_cell, name, tested.confidence)] for name in names),
         "Sources within 3 root-CRB, of all; over those, the root mean square of error / root-CRB; and the median of that "
         "ratio over all sources, its range over the cells. An efficient estimator has about 1 and 0.68.",
-        level=3,
-    )
-
-
-def _covariances(rows: list[Row]) -> Iterator[str]:
-    here = {(row["covariance"], row["count"]): row for row in rows if row["snr_db"] == AT}
-    counts = sorted({count for _, count in here})
-    names = dict.fromkeys(name for name, _ in here)
-    cells = {name: [here[name, count] for count in counts] for name in names}
-    yield from section(
-        f"The covariances before any fit, {db(AT)}",
-        ["", *(f"K = {count:g}" for count in counts)],
-        ([n, *(f"{value(r, 'nmse_median')} / {value(r, 'overlap_median')}" for r in own)] for n, own in cells.items()),
-        "Median NMSE against R_true / median of tr(P P_true) / K, the share of the true signal subspace that the K leading "
-        "eigenvectors hold.",
         level=3,
     )
 

@@ -14,6 +14,7 @@ __all__ = [
     "Tables",
     "bound_head",
     "by_snr",
+    "covariances",
     "db",
     "of_every_k",
     "pooled",
@@ -28,6 +29,7 @@ Row = dict[str, Any]
 Tables = Mapping[str, list[Row]]
 ABOVE = (10.0, 15.0, 20.0)  # SNRs above threshold, dB
 FEW = (1, 2, 3)  # sources
+_AT = 10.0  # dB, where the covariances are shown
 
 
 def section(
@@ -66,6 +68,21 @@ def pooled(by_cell: Iterable[Row], name: str, confidence: float) -> list[str]:
     medians = [r["error_over_root_crb_median"] or float("inf") for r in rows]
     share = proportion_interval(round(sum(hits)), sum(r["sources"] for r in rows), confidence)
     return [shown(share), f"{(square / sum(hits)) ** 0.5:.3f}", f"{min(medians):.2f}..{max(medians):.2f}"]
+
+
+def covariances(rows: Iterable[Row], level: int = 2) -> Iterator[str]:
+    """A section on R_pred, R_blend and R_samp themselves, by K at 10 dB."""
+    here = {(row["covariance"], row["count"]): row for row in rows if row["snr_db"] == _AT}
+    counts = sorted({count for _, count in here})
+    cells = {name: [here[name, count] for count in counts] for name in dict.fromkeys(name for name, _ in here)}
+    yield from section(
+        f"The covariances before any fit, {db(_AT)}",
+        ["", *(f"K = {count:g}" for count in counts)],
+        ([n, *(f"{value(r, 'nmse_median')} / {value(r, 'overlap_median')}" for r in own)] for n, own in cells.items()),
+        "Median NMSE against R_true / median of tr(P P_true) / K, the share of the true signal subspace that the K leading "
+        "eigenvectors hold.",
+        level,
+    )
 
 
 def with_stochastic(names: Iterable[str], rows: Iterable[Row]) -> list[str]:
