@@ -24,7 +24,7 @@ _HELD = 8  # one scene of so many is kept to judge the rule by
 class OrderConfig:
     """The `order` section of params.yaml."""
 
-    scenes: int = param("scenes that the learnt K rule is fitted on; 0: no such rule", ge=0)
+    scenes: int = param("scenes that the learnt K rule is fitted on, but for an eighth that judges it; 0: no such rule", ge=0)
 
     def __post_init__(self) -> None:
         if 0 < self.scenes < 2 * _HELD:
