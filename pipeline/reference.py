@@ -1,4 +1,4 @@
-"""docs/params.md: every parameter from the dataclass that declares it, its value in params.yaml, who takes it; presets."""
+"""docs/params.md: every parameter from the dataclass that declares it, its value in params.yaml, who takes it; presets; rooms."""
 
 import dataclasses
 import types
@@ -8,8 +8,9 @@ from typing import Any
 
 from pipeline.layout import STAGES
 from pipeline.sections import sections_of, stage_function
-from risloc.params import flatten
+from risloc.params import as_mapping, flatten
 from risloc.preset_files import preset, preset_names
+from risloc.room import Room, read_room
 
 __all__ = ["params_reference"]
 
@@ -29,12 +30,17 @@ PRESETS = """## Presets
 `make preset NAME=...` writes one into the section `scenario`; `python -m pipeline STAGE --preset NAME` takes one for a
 single run. All values of a preset but these are those of `default`."""
 
+ROOM = """## A room file
+
+`risloc trace --room FILE` reads such a YAML file ([command line](command_line.md#a-ray-traced-room)), all keys at its top
+level and none of them left out; the last column is the room that comes with the package, `hall`."""
+
 _SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
 _ROOT_SEED = "root of every random stream: scenes, initial weights, order of the scenes"
 
 
 def params_reference(params: Mapping[str, Any]) -> str:
-    """The page, for params.yaml read as the mapping `params`: a table a section, in the order of the file."""
+    """The page, for params.yaml read as the mapping `params`: a table a section, in the order of the file; presets; the keys of a room's file."""
     asked = {stage: sections_of(stage_function(stage)) for stage in STAGES}
     kinds = {name: kind for sections in asked.values() for name, kind in sections.items()}
     lines = [HEAD]
@@ -45,7 +51,8 @@ def params_reference(params: Mapping[str, Any]) -> str:
             lines += _rows(kinds[name], values, f"{name}.")
         else:
             lines.append(_row(name, _ROOT_SEED, "int", "", ">= 0", values))
-    return "\n".join([*lines, "", PRESETS, "", *_presets()]) + "\n"
+    room = _rows(Room, as_mapping(read_room("hall")), "")
+    return "\n".join([*lines, "", PRESETS, "", *_presets(), "", ROOM, "", *_head(), *room]) + "\n"
 
 
 def runs_again(takers: list[str]) -> list[str]:

@@ -19,9 +19,29 @@ from risloc.room import Room, shoebox
 from risloc.scene import Observation, Scenario, Scenes
 from risloc.simulation import SPLITS, simulate, source_covariance
 
-__all__ = ["received", "simulate_in", "trace_channel", "trace_waves"]
+__all__ = ["check_traceable", "received", "simulate_in", "trace_channel", "trace_waves"]
 
 _UPRIGHT = [2, 0, 1]
+
+
+def check_traceable(room: Room, scenario: Scenario) -> None:
+    """Whether the scenario's scenes can be drawn in the room; to be asked before anything is traced.
+
+    Raises
+    ------
+    ParamError
+        The base station has not the scenario's antennas; a scenario with mismatch, or without a surface.
+    """
+    if scenario.observation != "ris":
+        raise ParamError(f"observation: a traced room has a surface, expected 'ris', got {scenario.observation!r}")
+    if scenario.mismatch.on:
+        raise ParamError(
+            "mismatch: a room brings its own paths, expected a scenario without mismatch; take another preset"
+        )
+    if room.antennas != scenario.antennas:
+        raise ParamError(
+            f"bs_columns, bs_rows: expected the scenario's {scenario.antennas} antennas, got {room.antennas}; mend the room"
+        )
 
 
 def simulate_in(
@@ -49,7 +69,7 @@ def simulate_in(
     risloc.raytracer.RayTracerError
         No tracer, no LLVM 19, or a material that is not defined at the carrier.
     """
-    _check(room, scenario)
+    check_traceable(room, scenario)
     scenes = simulate(scenario, seed=seed, split=split, start=start, stop=stop, snr_db=snr_db, count=count)
     truth, array = scenes.truth, scenario.array()
     outside = truth.present & ~room.contains(position_of(truth.location))
@@ -137,16 +157,3 @@ def _noise(seed: int, split: int, indices: range, L: int, M: int) -> Complex[Ten
         rng = np.random.Generator(np.random.SFC64(np.random.SeedSequence(seed, spawn_key=(split, index, 3))))
         rng.standard_normal(dtype=np.float32, out=normal[row])
     return torch.view_as_complex(torch.from_numpy(normal)) * math.sqrt(0.5)
-
-
-def _check(room: Room, scenario: Scenario) -> None:
-    if scenario.observation != "ris":
-        raise ParamError(f"observation: a traced room has a surface, expected 'ris', got {scenario.observation!r}")
-    if scenario.mismatch.on:
-        raise ParamError(
-            "mismatch: a room brings its own paths, expected a scenario without mismatch; take another preset"
-        )
-    if room.antennas != scenario.antennas:
-        raise ParamError(
-            f"bs_columns, bs_rows: expected the scenario's {scenario.antennas} antennas, got {room.antennas}; mend the room"
-        )

@@ -6,6 +6,7 @@ first, and the process that traces is not the caller's. It is started for each c
 Axes: order (reflections of a path), rx, tx. Positions are in metres, the third axis is up.
 """
 
+import html
 import importlib.util
 import os
 import re
@@ -92,8 +93,9 @@ def _xml(faces: Sequence[tuple[str, np.ndarray]], thickness_m: float) -> str:
     """The scene in Mitsuba's format: one rectangle a face, whose two axes and normal are the columns of a matrix."""
     lines = ['<scene version="2.1.0">']
     for material in dict.fromkeys(material for material, _ in faces):
+        name = html.escape(material)
         lines.append(
-            f'<bsdf type="itu-radio-material" id="{material}"><string name="type" value="{material}"/>'
+            f'<bsdf type="itu-radio-material" id="{name}"><string name="type" value="{name}"/>'
             f'<float name="thickness" value="{thickness_m}"/></bsdf>'
         )
     for number, (material, corners) in enumerate(faces):
@@ -103,7 +105,7 @@ def _xml(faces: Sequence[tuple[str, np.ndarray]], thickness_m: float) -> str:
         matrix = np.vstack([np.stack(columns, axis=1), [0.0, 0.0, 0.0, 1.0]])
         lines.append(
             f'<shape type="rectangle" id="face{number}"><transform name="to_world">'
-            f'<matrix value="{" ".join(map(repr, map(float, matrix.flat)))}"/></transform><ref name="bsdf" id="{material}"/></shape>'
+            f'<matrix value="{" ".join(map(repr, map(float, matrix.flat)))}"/></transform><ref name="bsdf" id="{html.escape(material)}"/></shape>'
         )
     return "".join([*lines, "</scene>"])
 

@@ -5,6 +5,7 @@ Positions are in the surface's own frame, x and y along it and z in front; y is 
 
 import importlib.resources
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,13 +13,19 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from risloc.params import ParamError, build, param, read_yaml
+from risloc.params import ParamError, build, param, read_yaml, shown
 
-__all__ = ["FACES", "Room", "read_room", "room_names", "shoebox"]
+__all__ = ["FACES", "MOST_REFLECTIONS", "Room", "read_room", "room_names", "shoebox"]
 
 FACES = {"left": (0, 0), "right": (0, 1), "floor": (1, 0), "ceiling": (1, 1), "behind": (2, 0), "front": (2, 1)}
 """The room's faces: the axis that each is normal to, and whether it is at the low or the high end of its span."""
 
+MOST_REFLECTIONS = 10
+"""Of a path: an empty room has some 1500 such paths between two points."""
+
+_MOST_ANTENNAS = 1024
+_FAR = 1e4  # metres
+_MATERIAL = re.compile(r"[A-Za-z0-9_-]{1,64}")
 Span = tuple[float, float]
 
 
@@ -26,18 +33,20 @@ Span = tuple[float, float]
 class Room:
     """A shoebox, the surface at the origin, and a base station of columns x rows antennas (YAML files in `risloc/rooms`)."""
 
-    x_span_m: Span = param("left and right wall", unit="m")
-    y_span_m: Span = param("floor and ceiling", unit="m")
-    z_span_m: Span = param("the wall behind the surface and the one in front", unit="m")
-    yaw_deg: float = param("turn of the room about y; 0: its walls are parallel to the surface", unit="deg")
+    x_span_m: Span = param("left and right wall", unit="m", ge=-_FAR, le=_FAR)
+    y_span_m: Span = param("floor and ceiling", unit="m", ge=-_FAR, le=_FAR)
+    z_span_m: Span = param("the wall behind the surface and the one in front", unit="m", ge=-_FAR, le=_FAR)
+    yaw_deg: float = param(
+        "turn of the room about y; 0: its walls are parallel to the surface", unit="deg", ge=-360.0, le=360.0
+    )
     faces: dict[str, str] = param("ITU-R P.2040 material of each face that is there, such as 'concrete' or 'metal'")
-    thickness_m: float = param("of every face", unit="m", gt=0.0)
-    max_depth: int = param("most reflections of a path; 0: line of sight only", ge=0)
-    bs_position_m: tuple[float, float, float] = param("centre of the base station", unit="m")
-    bs_yaw_deg: float = param("turn of its rows about y; 0: along x", unit="deg")
-    bs_columns: int = param("its antennas in a row", ge=1)
-    bs_rows: int = param("its rows, one above the other", ge=1)
-    bs_spacing: float = param("distance of neighbouring antennas", unit="wavelengths", gt=0.0)
+    thickness_m: float = param("of every face", unit="m", ge=1e-4, le=100.0)
+    max_depth: int = param("most reflections of a path; 0: line of sight only", ge=0, le=MOST_REFLECTIONS)
+    bs_position_m: tuple[float, float, float] = param("centre of the base station", unit="m", ge=-_FAR, le=_FAR)
+    bs_yaw_deg: float = param("turn of its rows about y; 0: along x", unit="deg", ge=-360.0, le=360.0)
+    bs_columns: int = param("its antennas in a row", ge=1, le=_MOST_ANTENNAS)
+    bs_rows: int = param("its rows, one above the other", ge=1, le=_MOST_ANTENNAS)
+    bs_spacing: float = param("distance of neighbouring antennas", unit="wavelengths", ge=1e-3, le=1e3)
 
     def __post_init__(self) -> None:
         for name in ("x_span_m", "y_span_m", "z_span_m"):
@@ -47,7 +56,16 @@ class Room:
                     f"{name}: expected [low, high] with the surface's centre, 0, between them, got {[low, high]}"
                 )
         if unknown := sorted(set(self.faces) - set(FACES)):
-            raise ParamError(f"faces: expected some of {', '.join(FACES)}, got {unknown[0]}; mend its name")
+            raise ParamError(f"faces: expected some of {', '.join(FACES)}, got {shown(unknown[0])}; mend its name")
+        for face, material in self.faces.items():
+            if not _MATERIAL.fullmatch(material):
+                raise ParamError(
+                    f"faces.{face}: expected a material's name of letters, digits, - and _, at most 64, got {shown(material)}; mend it"
+                )
+        if self.antennas > _MOST_ANTENNAS:
+            raise ParamError(
+                f"bs_columns, bs_rows: expected at most {_MOST_ANTENNAS} antennas, got {self.bs_columns} x {self.bs_rows}; take fewer"
+            )
         if not self.contains(torch.tensor(self.bs_position_m)).all():
             raise ParamError(f"bs_position_m: expected a place in the room, got {list(self.bs_position_m)}; move it")
 

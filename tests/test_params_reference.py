@@ -1,6 +1,7 @@
 """docs/params.md says of every parameter what the code says."""
 
 import copy
+import dataclasses
 import re
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from pipeline.reference import params_reference, runs_again
 from pipeline.sections import override
 from risloc.params import flatten, read_yaml
 from risloc.preset_files import preset, preset_names
+from risloc.room import Room
 
 COMMAND = "python -m pipeline params-reference > docs/params.md"
 
@@ -47,6 +49,12 @@ def test_a_row_says_unit_domain_and_type(rows: dict[str, list[str]]) -> None:
     assert rows["network.head"][1:] == ["str", "", "one of manifold, free", "`manifold`"]
     assert rows["evaluate.gospa_cutoffs"][1:] == ["list of float", "m", "> 0", "`[2.0, 0.5, 5.0]`"]
     assert rows["hpo.space.*.step"][1:] == ["float", "", ">= 0", ""]
+
+
+def test_a_room_s_keys_have_rows_too(rows: dict[str, list[str]]) -> None:
+    assert set(rows) >= {field.name for field in dataclasses.fields(Room)}
+    assert rows["bs_rows"][1:] == ["int", "", ">= 1 and &lt;= 1024", "`4`"]
+    assert rows["faces"][0].startswith("ITU-R P.2040 material")
 
 
 def test_what_runs_again_is_what_dvc_would_run(repository: Path) -> None:

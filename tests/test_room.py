@@ -1,18 +1,21 @@
 """A room's geometry, and scenes received through any H and waves; the tracer itself is tested in tests/channels."""
 
 import dataclasses
+from xml.etree import ElementTree
 
 import pytest
 import torch
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from risloc import raytracer
+from risloc.command.main import run
 from risloc.geometry import polar_of, position_of
-from risloc.params import ParamError
+from risloc.params import ParamError, as_mapping
 from risloc.raytraced import received
 from risloc.raytracer import RayTracerError, find_llvm
-from risloc.room import FACES, read_room, room_names, shoebox
+from risloc.room import FACES, Room, read_room, room_names, shoebox
 from risloc.simulation import simulate
 from risloc.steering import steering_matrix
 
@@ -53,8 +56,9 @@ def test_antennas_stand_around_their_place(hall):
 
 BAD = {
     "x_span_m": ((1.0, 5.0), "expected [low, high] with the surface's centre, 0, between them"),
-    "faces": ({"roof": "wood"}, "expected some of left, right, floor, ceiling, behind, front, got roof"),
+    "faces": ({"roof": "wood"}, "expected some of left, right, floor, ceiling, behind, front, got 'roof'"),
     "bs_position_m": ((0.0, 0.0, 9.0), "expected a place in the room"),
+    "bs_rows": (512, "bs_columns, bs_rows: expected at most 1024 antennas, got 4 x 512; take fewer"),
 }
 
 
@@ -64,6 +68,68 @@ def test_a_room_that_cannot_be_is_refused(hall, name):
     with pytest.raises(ParamError) as error:
         dataclasses.replace(hall, **{name: value})
     assert words in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "material", ['a"/><include filename="/tmp/x"/><bsdf id="', "", "wood\n", "wood panel", "é", "x" * 65, "&lt;"]
+)
+def test_a_material_is_a_plain_name(hall, material):
+    with pytest.raises(ParamError, match=r"faces\.left: expected a material's name of letters, digits, - and _"):
+        dataclasses.replace(hall, faces={"left": material})
+
+
+def test_what_the_tracer_reads_is_escaped():
+    """Also from those who call it with faces of their own: the scene has no element but ours."""
+    corners = torch.tensor([[0, 0, 0], [0, 3, 0], [0, 3, 2], [0, 0, 2]]).numpy()
+    name = 'a"/><include filename="/tmp/x"/><bsdf id="'
+    scene = ElementTree.fromstring(raytracer._xml([(name, corners)], 0.1))
+    assert {each.tag for each in scene.iter()} == {
+        "scene",
+        "bsdf",
+        "string",
+        "float",
+        "shape",
+        "transform",
+        "matrix",
+        "ref",
+    }
+    assert scene.find("bsdf").get("id") == scene.find("shape/ref").get("id") == name
+
+
+BOUNDS = {
+    "x_span_m": [-1e5, 5.0], "y_span_m": [-1.0, 1e5], "z_span_m": [-1.0, 1e300], "yaw_deg": 1e9, "thickness_m": 1e3,
+    "max_depth": 11, "bs_position_m": [0.0, 0.0, 1e9], "bs_yaw_deg": -1e9, "bs_columns": 10**9, "bs_rows": 10**9,
+    "bs_spacing": 1e9,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Room) if field.name != "faces"])
+def test_every_value_of_a_room_file_has_bounds(hall, tmp_path, name):
+    path = tmp_path / "room.yaml"
+    path.write_text(yaml.safe_dump(as_mapping(hall) | {name: BOUNDS[name]}), encoding="utf-8")
+    with pytest.raises(ParamError, match=rf"room\.yaml\.{name}: expected a value >=? .* and <= "):
+        read_room(str(path))
+
+
+@pytest.mark.parametrize(
+    ("changes", "options", "words"),
+    [
+        ({"bs_columns": 10**9, "bs_rows": 10**9}, [], "bs_columns: expected a value >= 1 and <= 1024, got 1000000000"),
+        ({"bs_rows": 3}, [], "bs_columns, bs_rows: expected the scenario's 16 antennas, got 12; mend the room"),
+        ({}, ["--preset", "robust"], "mismatch: a room brings its own paths, expected a scenario without mismatch"),
+        ({"faces": {"left": 'a"/><include filename="/etc/passwd"/>'}}, [], "faces.left: expected a material's name"),
+    ],
+)
+def test_a_room_that_does_not_fit_is_refused_before_the_tracer_is_asked(
+    hall, tmp_path, capsys, changes, options, words
+):
+    path = tmp_path / "room.yaml"
+    path.write_text(yaml.safe_dump(as_mapping(hall) | changes), encoding="utf-8")
+    assert run(["trace", str(tmp_path / "m.h5"), "--room", str(path), *options]) == 1
+    said = capsys.readouterr().err
+    assert words in said
+    assert len(said.splitlines()) == 1
+    assert [each.name for each in tmp_path.iterdir()] == ["room.yaml"]
 
 
 def test_received_is_the_scene_s_own_formula(scenario):

@@ -11,9 +11,9 @@ from risloc.command.scene_options import scenario_of, scene_options
 from risloc.command.words import NOT_DONE, CommandError
 from risloc.measurements import Measurements, measurements_of, write_measurements
 from risloc.progress import shown_progress
-from risloc.raytraced import simulate_in, trace_channel
+from risloc.raytraced import check_traceable, simulate_in, trace_channel
 from risloc.raytracer import RayTracerError
-from risloc.room import read_room, room_names
+from risloc.room import MOST_REFLECTIONS, read_room, room_names
 
 __all__ = ["trace"]
 
@@ -25,7 +25,10 @@ BATCH = 64  # scenes for which the tracer is started once
 @click.option("--room", default="hall", show_default=True, metavar="NAME|FILE",
               help=f"One that comes with the package ({', '.join(room_names())}), or a YAML file of your own.")  # fmt: skip
 @click.option(
-    "--depth", type=click.IntRange(0), metavar="D", help="Most reflections, for the room's; 0: line of sight."
+    "--depth",
+    type=click.IntRange(0, MOST_REFLECTIONS),
+    metavar="D",
+    help="Most reflections, for the room's; 0: line of sight.",
 )
 @scene_options("Surface, carrier, sources. [default]")
 def trace(
@@ -56,6 +59,7 @@ def trace(
     scenario, place = scenario_of(name, params), read_room(room)
     if depth is not None:
         place = dataclasses.replace(place, max_depth=depth)
+    check_traceable(place, scenario)
 
     def parts() -> Iterator[Measurements]:
         H = trace_channel(place, scenario.array())[-1]
