@@ -19,6 +19,7 @@ from pipeline.sections import sections_of, stage_function
 from risloc.checkpoint import CheckpointError, load_checkpoint
 from risloc.measurement_reader import MeasurementError, MeasurementReader
 from risloc.params import ParamError, build, read_yaml
+from risloc.room import read_room, shoebox
 from risloc.shards import ShardError, ShardReader
 
 __all__ = ["CORPUS", "READERS", "Reader", "judge", "working_folder"]
@@ -128,6 +129,16 @@ def _read_params(content: bytes, folder: Path) -> None:
             build(kind, values[name], name)
 
 
+def _read_room(content: bytes, folder: Path) -> None:
+    """Read, and laid out as the tracer gets it."""
+    path = folder / "room.yaml"
+    path.write_bytes(content)
+    room = read_room(str(path))
+    antennas, corners = room.antenna_positions(1.0), [corners for _, corners in shoebox(room)]
+    if not all(each.isfinite().all() for each in (antennas, *corners)):
+        raise AssertionError("expected finite positions")
+
+
 @functools.cache
 def _sections() -> dict[str, type]:
     return {name: kind for stage in STAGES for name, kind in sections_of(stage_function(stage)).items()}
@@ -155,5 +166,6 @@ READERS = {
         fuzz_seeds.choices_alone,
     ),
     "params": Reader(_read_params, ParamError, fuzz_seeds.params),
+    "room": Reader(_read_room, ParamError, fuzz_seeds.rooms),
 }
 """The readers by name; `_changed`: inputs are choices of changes to a valid file, not the file's own bytes."""

@@ -11,6 +11,7 @@ from typing import Any
 import h5py
 import numpy as np
 import torch
+import yaml
 from safetensors.numpy import load, save
 
 from benchmarks.fuzz_hdf5 import Choices, changed
@@ -19,9 +20,10 @@ from risloc.covariance import CovarianceConfig
 from risloc.grid import GridConfig
 from risloc.measurements import measurements_of, write_measurements
 from risloc.network import HybridNetwork, NetworkConfig
-from risloc.params import build
+from risloc.params import as_mapping, build
 from risloc.preset_files import preset
 from risloc.records import arrays_of
+from risloc.room import read_room
 from risloc.scene import Scenario
 from risloc.shard_writer import write_shard
 from risloc.shards import shard_checksum
@@ -35,6 +37,7 @@ __all__ = [
     "measurements",
     "measurements_otherwise",
     "params",
+    "rooms",
     "shard",
 ]
 
@@ -189,6 +192,14 @@ def params() -> list[bytes]:
     aliases = b"a: &a [x, y]\nb: &b {<<: *a, c: *a}\ncovariance: {beta: 3e-1}\n"
     kinds = b"seed: 0x1F\na: 2001-12-14t21:59:43.10-05:00\nb: !!binary aGVsbG8=\nc: !!set {x}\nd: 1:30\ne: ~\nf: |\n  x\ng: >-\n  y\n? [k]\n: 1\n"
     return [b"scenario: " + world, small, aliases, kinds, b"shards: {scenes_per_shard: 1, chunk: 2}\n"]
+
+
+def rooms() -> list[bytes]:
+    """The hall, one with hardly a wall, and one that is turned, its numbers written otherwise."""
+    hall = as_mapping(read_room("hall"))
+    bare = json.dumps(hall | {"faces": {"floor": "metal"}, "max_depth": 0, "bs_columns": 1, "bs_rows": 1}).encode()
+    turned = hall | {"yaw_deg": "3e1", "bs_yaw_deg": -90, "thickness_m": "1e-2", "faces": {}}
+    return [json.dumps(hall).encode(), bare, yaml.safe_dump(turned).encode()]
 
 
 def choices_alone() -> list[bytes]:
