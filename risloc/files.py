@@ -4,12 +4,20 @@ import contextlib
 import errno
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["DiskFullError", "full", "replacing", "write_bytes", "writing"]
+__all__ = ["DiskFullError", "full", "replacing", "target_of", "write_bytes", "writing"]
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFCHR: "a character device",
+    stat.S_IFBLK: "a block device",
+    stat.S_IFSOCK: "a socket",
+}
 
 
 class DiskFullError(OSError):
@@ -49,22 +57,57 @@ def writing(path: Path) -> Iterator[None]:
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` to write to; it takes the place of `path` only when the block ends well.
 
+    The mode of a file that is there is kept. A link is replaced and what it leads to left alone: DVC's outputs may be links
+    into its cache. Who wants that written gives `target_of` the link.
+
     Raises
     ------
     DiskFullError
         Nothing is left of what was written, and `path` is as it was.
+    ValueError
+        What is there is neither a regular file nor a link.
     """
+    mode = _mode(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with writing(path):
             yield temporary
+        if mode is not None:
+            temporary.chmod(mode)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def target_of(path: Path) -> Path:
+    """The file that is meant by `path`, links followed; it need not be there.
+
+    Raises
+    ------
+    ValueError
+        What is there is no regular file.
+    """
+    target = Path(os.path.realpath(path))
+    _mode(target)
+    return target
 
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write `content`, whole or not at all; see `replacing`."""
     with replacing(path) as temporary:
         temporary.write_bytes(content)
+
+
+def _mode(path: Path) -> int | None:
+    """The mode of the regular file that is there; None of a link, or where nothing is."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return None
+    if stat.S_ISLNK(mode):
+        return None
+    if not stat.S_ISREG(mode):
+        kind = _KINDS.get(stat.S_IFMT(mode), "something else")
+        raise ValueError(f"{path}: expected a regular file or a new name, got {kind}; give another name")
+    return stat.S_IMODE(mode)

@@ -1,13 +1,16 @@
 """Files are whole or as they were, and a want of room is told with the file, the place and the remedy."""
 
 import errno
+import os
 import pickle
 import shutil
+import socket
+import stat
 from pathlib import Path
 
 import pytest
 
-from risloc.files import DiskFullError, replacing, write_bytes, writing
+from risloc.files import DiskFullError, replacing, target_of, write_bytes, writing
 
 
 def test_a_file_is_replaced_whole_and_its_folder_made(tmp_path: Path) -> None:
@@ -25,6 +28,49 @@ def _interrupted(path: Path, error: BaseException) -> None:
     with replacing(path) as temporary:
         temporary.write_bytes(b"half of")
         raise error
+
+
+@pytest.mark.parametrize("kind", ["FIFO", "socket", "folder"])
+def test_what_is_no_file_is_not_replaced_by_one(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # a socket's name must be short
+    path, link = Path("there"), Path("link")
+    link.symlink_to(path)
+    if kind == "socket":
+        with socket.socket(socket.AF_UNIX) as made:
+            made.bind(str(path))
+    else:
+        {"FIFO": os.mkfifo, "folder": os.mkdir}[kind](path)
+    before = path.stat()
+    words = rf"there: expected a regular file or a new name, got a {kind}; give another name"
+    with pytest.raises(ValueError, match=words):
+        write_bytes(path, b"one")
+    for each in (path, link):
+        with pytest.raises(ValueError, match=words):
+            target_of(each)
+    assert path.stat().st_ino == before.st_ino
+    assert sorted(tmp_path.iterdir()) == [tmp_path / "link", tmp_path / "there"]
+
+
+def test_the_mode_of_a_file_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"one")
+    path.chmod(0o640)
+    write_bytes(path, b"two")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+def test_a_link_is_replaced_and_its_target_is_written_where_that_is_meant(tmp_path: Path) -> None:
+    """DVC's outputs may be links into its cache, which nothing may change."""
+    path, link, lost = (tmp_path / name for name in ("file", "link", "lost"))
+    link.symlink_to("file")
+    lost.symlink_to("new")
+    path.write_bytes(b"one")
+    write_bytes(target_of(link), b"two")
+    assert (path.read_bytes(), link.is_symlink()) == (b"two", True)
+    write_bytes(target_of(lost), b"three")
+    assert ((tmp_path / "new").read_bytes(), lost.is_symlink()) == (b"three", True)
+    write_bytes(link, b"four")
+    assert (path.read_bytes(), link.read_bytes(), link.is_symlink()) == (b"two", b"four", False)
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
