@@ -48,6 +48,42 @@ def test_locate_writes_the_same_sources_everywhere(room: Path, tmp_path: Path, c
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", "a.json", "a.png"]
 
 
+def test_a_dash_is_the_standard_output(
+    room: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(["locate", str(room), "--csv", "-", "--json", "a.json"]) == 0
+    said = capsys.readouterr()
+    assert len(list(csv.DictReader(said.out.splitlines()))) == 6
+    assert "6 sources in 3 scenes, 0 not resolved\nwrote a.json" in said.err
+    assert run(["locate", str(room), "--json", "-", "--csv", "a.csv"]) == 0
+    said = capsys.readouterr()
+    assert said.out == Path("a.json").read_text(encoding="utf-8")
+    assert " scene source " in said.err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", "a.json"]
+
+
+def test_outputs_go_where_links_lead_and_not_over_what_is_no_file(
+    room: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("sources.csv").write_text("old")
+    Path("sources.csv").chmod(0o600)
+    Path("link").symlink_to("sources.csv")
+    os.mkfifo("pipe")
+    Path("to_pipe").symlink_to("pipe")
+    assert run(["locate", str(room), "--csv", "link"]) == 0
+    assert Path("link").is_symlink()
+    assert Path("sources.csv").read_text(encoding="utf-8").startswith("scene,source")
+    assert Path("sources.csv").stat().st_mode & 0o777 == 0o600
+    for words in (["locate", str(room), "--json", "pipe"], ["view", str(room), "--html", "to_pipe"],
+                  ["locate", str(room), "--png", "to_pipe"], ["simulate", "pipe"], ["trace", "to_pipe"]):  # fmt: skip
+        capsys.readouterr()
+        assert run(words) == 1
+        assert "pipe: expected a regular file or a new name, got a FIFO; give" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "pipe", "sources.csv", "to_pipe"]
+
+
 def test_more_scenes_begin_with_the_same_ones(room: Path, tmp_path: Path) -> None:
     assert run(["simulate", str(tmp_path / "m.h5"), "--scenes", "300", "--snr", "20", "--sources", "2"]) == 0
     with h5py.File(tmp_path / "m.h5") as many, h5py.File(room) as few:
@@ -103,7 +139,16 @@ BAD: dict[str, tuple[list[str], int, str]] = {
     "no command": (["find"], 2, "No such command 'find'"),
     "no option": (["locate", "{room}", "--speed"], 2, "No such option"),
     "twice": (["locate", "{room}", "--csv", "a", "--json", "a"], 2, "expected different files"),
-    "onto itself": (["locate", "{room}", "--csv", "{room}"], 2, "expected different files"),
+    "onto itself": (["locate", "{room}", "--csv", "{room}"], 2, "FILE, --csv: expected different files"),
+    "dashes": (
+        ["locate", "{room}", "--csv", "-", "--json", "-"],
+        2,
+        "--csv, --json: expected different files, got - twice",
+    ),
+    "onto params": (["simulate", "{room}", "--params", "{room}"], 2, "--params, FILE: expected different files"),
+    "no name": (["simulate", ""], 2, "expected a name, got ''"),
+    "no name in": (["inspect", ""], 2, "expected a name, got ''"),
+    "no name at all": (["locate", "{room}", "--csv", "a\0b"], 2, r"expected a name, got 'a\x00b'"),
     "learnt": (["locate", "{room}", "--method", "nomp", "--k-rule", "learnt"], 2, "expected --method hybrid"),
     "most": (["locate", "{room}", "--most", "3"], 2, "expected --method nomp"),
     "preset": (["simulate", "a.h5", "--preset", "moon"], 2, "'moon' is not one of"),
@@ -171,7 +216,7 @@ def test_the_page_s_file_by_h5py_alone_can_be_located(
 
 _WORDS = st.sampled_from(
     ["locate", "simulate", "inspect", "doctor", "--sources", "--most", "--csv", "--json", "--png", "--method", "nomp",
-     "--checkpoint", "--show", "--distance", "--azimuth", "0", "1", "-1", "1e999", "nan", "", "\x00", "..", "/dev/null",
+     "--checkpoint", "--show", "--distance", "--azimuth", "0", "1", "-1", "1e999", "nan", "", "\x00", "..", "PIPE", "-",
      "--scenes", "--seed", "ROOM", "EMPTY"]
 )  # fmt: skip
 
@@ -182,6 +227,8 @@ def test_any_words_end_in_a_code(words: list[str], room: Path, tmp_path: Path, m
     monkeypatch.chdir(tmp_path)
     (tmp_path / "EMPTY").write_bytes(b"")
     (tmp_path / "ROOM").write_bytes(room.read_bytes())
+    (tmp_path / "PIPE").unlink(missing_ok=True)
+    os.mkfifo(tmp_path / "PIPE")
     assert run(words) in (0, 1, 2, 3)
 
 

@@ -11,6 +11,7 @@ import h5py
 
 from risloc.checkpoint import SHIPPED, load_checkpoint, shipped_checkpoint
 from risloc.command.apart import measured, sharded, tried
+from risloc.command.outputs import FileName
 from risloc.command.words import CommandError
 from risloc.locating import LocateError, Locator
 from risloc.measurement_reader import MeasurementReader
@@ -25,7 +26,7 @@ Facts = dict[str, Any]
 
 
 @click.command()
-@click.argument("what", metavar="FILE|FOLDER|NAME", type=click.Path(path_type=Path))
+@click.argument("what", metavar="FILE|FOLDER|NAME", type=FileName())
 @click.option("--json", "as_json", is_flag=True, help="As JSON, for scripts.")
 def inspect(what: Path, as_json: bool) -> None:
     """Say what is in a measurement file, a shard, a folder of shards, or a checkpoint, and check it.

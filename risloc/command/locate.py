@@ -1,20 +1,19 @@
 """`risloc locate`: measurements in, a table of sources with standard deviations out."""
 
 import contextlib
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import click
 import numpy as np
 import torch
 
 from risloc.command.apart import measured, tried
+from risloc.command.outputs import FileName, is_standard, targets_of, text_file
 from risloc.command.picture import check_matplotlib, draw
 from risloc.command.results import CsvFile, JsonFile, Row, rows_of, table_head, table_line
 from risloc.command.search_options import SearchOptions, search_options
-from risloc.files import replacing
 from risloc.geometry import position_of
 from risloc.measurement_reader import MeasurementReader
 from risloc.measurements import Measurements
@@ -23,14 +22,14 @@ from risloc.progress import shown_progress
 __all__ = ["locate"]
 
 DRAWN = 1000  # sources in the picture
-OUT = click.Path(dir_okay=False, path_type=Path)
+OUT, TEXT = FileName(dir_okay=False), FileName(dir_okay=False, allow_dash=True)
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=FileName())
 @search_options
-@click.option("--csv", "csv_path", type=OUT, help="Write one row a source.")
-@click.option("--json", "json_path", type=OUT, help="Write one record a scene.")
+@click.option("--csv", "csv_path", type=TEXT, help="Write one row a source; - is the standard output.")
+@click.option("--json", "json_path", type=TEXT, help="Write one record a scene; - is the standard output.")
 @click.option("--png", "png_path", type=OUT, help=f"Draw the sources (the first {DRAWN}) from above and from the side.")
 @click.option("--show", type=click.IntRange(0), default=10, show_default=True, metavar="N",
               help="Print the sources of the first N scenes.")  # fmt: skip
@@ -51,12 +50,14 @@ def locate(
     Examples:
       risloc locate room.h5
       risloc locate room.h5 --csv sources.csv --json sources.json --png sources.png
+      risloc locate room.h5 --csv - > sources.csv       the table goes to the terminal still
       risloc locate room.h5 --sources 2                 the number is known
       risloc locate room.h5 --method nomp --most 8      any array, no network
       risloc locate room.h5 --checkpoint robust --k-rule learnt
       risloc locate room.h5 --distance 1 4              nothing lies beyond 4 m
     """
-    _check_different((file, csv_path, json_path, png_path))
+    targets = targets_of({"FILE": file}, {"--csv": csv_path, "--json": json_path, "--png": png_path})
+    say = partial(click.echo, err=is_standard(csv_path) or is_standard(json_path))
     options = SearchOptions(**search)
     if png_path is not None:
         check_matplotlib()
@@ -69,10 +70,10 @@ def locate(
             "sources": options.rule,
             "noise": "given" if reader.has_noise else "estimated",
         }
-        table = CsvFile(files.enter_context(_text(csv_path))) if csv_path is not None else None
-        record = JsonFile(files.enter_context(_text(json_path)), head) if json_path is not None else None
-        click.echo(f"{file}: {options.describe(reader)}")
-        click.echo(table_head())
+        table = CsvFile(files.enter_context(text_file(targets["--csv"]))) if csv_path is not None else None
+        record = JsonFile(files.enter_context(text_file(targets["--json"])), head) if json_path is not None else None
+        say(f"{file}: {options.describe(reader)}")
+        say(table_head())
         count, unresolved, kept, truth = 0, 0, list[Row](), list[np.ndarray]()
         with shown_progress(len(reader), "scenes", partial(click.echo, err=True)) as advance:
             for start in range(0, len(reader), locator.batch):
@@ -86,7 +87,7 @@ def locate(
                 for row in (row for rows in scenes for row in rows):
                     count, unresolved = count + 1, unresolved + (not row["resolved"])
                     if row["scene"] < show:
-                        click.echo(table_line(row))
+                        say(table_line(row))
                     if len(kept) < DRAWN:
                         kept.append(row)
                 if png_path is not None and len(kept) < DRAWN:
@@ -97,29 +98,17 @@ def locate(
         if png_path is not None:
             true = np.concatenate(truth) if truth else np.zeros((0, 3))
             draw(
-                png_path,
+                targets["--png"],
                 reader.setup,
                 kept,
                 true,
                 f"{file.name}: {count} sources in {len(reader)} scenes, {options.how}",
             )
     more = f"; the table shows the first {show} scenes" if len(reader) > show else ""
-    click.echo(f"{count} sources in {len(reader)} scenes, {unresolved} not resolved{more}")
+    say(f"{count} sources in {len(reader)} scenes, {unresolved} not resolved{more}")
     for path in (csv_path, json_path, png_path):
-        if path is not None:
-            click.echo(f"wrote {path}")
-
-
-def _check_different(paths: tuple[Path | None, ...]) -> None:
-    named = [path.resolve() for path in paths if path is not None]
-    if len(set(named)) < len(named):
-        raise click.UsageError("FILE, --csv, --json, --png: expected different files, got one twice")
-
-
-@contextlib.contextmanager
-def _text(path: Path) -> Iterator[TextIO]:
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        yield file
+        if path is not None and not is_standard(path):
+            say(f"wrote {path}")
 
 
 def _true_positions(part: Measurements) -> np.ndarray:

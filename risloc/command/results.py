@@ -4,6 +4,7 @@ import csv
 import json
 import math
 from collections.abc import Mapping
+from io import TextIOBase
 from typing import Any, TextIO
 
 import torch
@@ -57,7 +58,7 @@ def table_line(row: Row) -> str:
 class CsvFile:
     """One row a source."""
 
-    def __init__(self, file: TextIO) -> None:
+    def __init__(self, file: TextIO | TextIOBase) -> None:
         self._writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         self._writer.writeheader()
 
@@ -70,7 +71,7 @@ class CsvFile:
 class JsonFile:
     """{..., "scenes": [{"scene": 0, "noise_var": ..., "sources": [...]}, ...]}; a number that is not finite is null."""
 
-    def __init__(self, file: TextIO, head: Mapping[str, Any]) -> None:
+    def __init__(self, file: TextIO | TextIOBase, head: Mapping[str, Any]) -> None:
         self._file, self._between = file, "\n"
         file.write(json.dumps(dict(head), allow_nan=False)[:-1] + ', "scenes": [')
 

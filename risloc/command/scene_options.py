@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import click
 
+from risloc.command.outputs import FileName
 from risloc.params import ParamError, build, read_yaml
 from risloc.preset_files import preset, preset_names
 from risloc.scene import Scenario
@@ -22,7 +23,7 @@ def scene_options(preset_help: str) -> Callable[[Command], Command]:
         click.option("--preset", "name", type=click.Choice(preset_names()), help=preset_help),
         click.option(
             "--params",
-            type=click.Path(dir_okay=False, path_type=Path),
+            type=FileName(dir_okay=False),
             help="A params.yaml whose section `scenario` says it instead.",
         ),
         click.option("--scenes", type=click.IntRange(1), default=10, show_default=True, metavar="N", help="How many."),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from risloc.command.outputs import FileName, targets_of
 from risloc.command.scene_options import scenario_of, scene_options
 from risloc.measurements import Measurements, measurements_of, write_measurements
 from risloc.progress import shown_progress
@@ -20,7 +21,7 @@ _AT_ONCE = 2**25  # numbers of a batch's largest array, about
 
 
 @click.command()
-@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("file", type=FileName(dir_okay=False))
 @scene_options("The world to draw from. [default]")
 @click.option("--no-noise-var", is_flag=True, help="Leave noise_var out, as if nobody knew it.")
 @click.option("--no-truth", is_flag=True, help="Leave the truth out.")  # fmt: skip
@@ -47,6 +48,7 @@ def simulate(
       risloc simulate room.h5 --preset room_3g5 --seed 7
       risloc simulate room.h5 --params params.yaml --no-noise-var
     """
+    target = targets_of({"--params": params}, {"FILE": file})["FILE"]
     scenario = scenario_of(name, params)
 
     def parts() -> Iterator[Measurements]:
@@ -62,5 +64,5 @@ def simulate(
                 yield dataclasses.replace(part, truth=None) if no_truth else part
                 advance(stop - start)
 
-    write_measurements(file, scenes, parts(), scenario.code_bits)
+    write_measurements(target, scenes, parts(), scenario.code_bits)
     click.echo(f"wrote {file}: {scenes} scenes of {name or params or 'default'}, seed {seed}, {split}")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from risloc.command.outputs import FileName, targets_of
 from risloc.command.scene_options import scenario_of, scene_options
 from risloc.command.words import NOT_DONE, CommandError
 from risloc.measurements import Measurements, measurements_of, write_measurements
@@ -21,7 +22,7 @@ BATCH = 64  # scenes for which the tracer is started once
 
 
 @click.command()
-@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("file", type=FileName(dir_okay=False))
 @click.option("--room", default="hall", show_default=True, metavar="NAME|FILE",
               help=f"One that comes with the package ({', '.join(room_names())}), or a YAML file of your own.")  # fmt: skip
 @click.option(
@@ -56,6 +57,7 @@ def trace(
       risloc trace room.h5 --depth 0 --snr 20             line of sight alone
       risloc trace room.h5 --room hall.yaml --scenes 100 --sources 2
     """
+    target = targets_of({"--params": params, "--room": Path(room)}, {"FILE": file})["FILE"]
     scenario, place = scenario_of(name, params), read_room(room)
     if depth is not None:
         place = dataclasses.replace(place, max_depth=depth)
@@ -73,7 +75,7 @@ def trace(
                 advance(stop - start)
 
     try:
-        write_measurements(file, scenes, parts(), scenario.code_bits)
+        write_measurements(target, scenes, parts(), scenario.code_bits)
     except RayTracerError as error:
         raise CommandError(str(error), NOT_DONE) from None
     click.echo(

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from risloc.command.apart import measured, tried
+from risloc.command.outputs import FileName, targets_of
 from risloc.command.search_options import SearchOptions, search_options
 from risloc.command.view_page import Record, check_plotly, page, record_of
 from risloc.command.view_server import ViewServer
@@ -28,11 +29,11 @@ KEPT = 16  # records that the server has at hand
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=FileName())
 @search_options
 @click.option("--scene", "scenes", type=click.IntRange(0), multiple=True, metavar="N",
               help="Show this scene; may be given several times. [all]")  # fmt: skip
-@click.option("--html", "html_path", type=click.Path(dir_okay=False, path_type=Path),
+@click.option("--html", "html_path", type=FileName(dir_okay=False),
               help=f"Write the page with its scenes ({MOST_WRITTEN} at most) to one file, and serve nothing.")  # fmt: skip
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Of the server, on 127.0.0.1. [a free one]")
 @click.option("--no-open", is_flag=True, help="Say the address, and open no browser.")
@@ -49,8 +50,7 @@ def view(file: Path, scenes: tuple[int, ...], html_path: Path | None, port: int,
       risloc view room.h5 --scene 0 --scene 3
       risloc view room.h5 --method nomp --no-open --port 8080
     """
-    if html_path is not None and html_path.resolve() == file.resolve():
-        raise click.UsageError("FILE, --html: expected different files, got one twice")
+    targets = targets_of({"FILE": file}, {"--html": html_path})
     options = SearchOptions(**search)
     check_plotly()
     tried(file, measured)
@@ -62,7 +62,7 @@ def view(file: Path, scenes: tuple[int, ...], html_path: Path | None, port: int,
         record = functools.partial(_record, reader, options.locator(reader))
         title, subtitle = file.name, options.describe(reader)
         if html_path is not None:
-            write_bytes(html_path, page(title, subtitle, chosen, _records(chosen, record)).encode())
+            write_bytes(targets["--html"], page(title, subtitle, chosen, _records(chosen, record)).encode())
             click.echo(f"wrote {html_path}")
         else:
             answer = _at_hand(chosen, record)
