@@ -103,7 +103,7 @@ def _mode(path: Path) -> int | None:
     """The mode of the regular file that is there; None of a link, or where nothing is."""
     try:
         mode = path.lstat().st_mode
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     if stat.S_ISLNK(mode):
         return None

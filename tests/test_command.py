@@ -17,7 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from risloc.checkpoint import shipped_checkpoint
+from risloc.command import picture
 from risloc.command.main import cli, run
+from risloc.command.outputs import targets_of
 from risloc.command.results import COLUMNS
 from risloc.command.words import EXIT_CODES
 from risloc.records import arrays_of
@@ -135,7 +137,17 @@ BAD: dict[str, tuple[list[str], int, str]] = {
     "span": (["locate", "{room}", "--distance", "4", "1"], 1, r"distance_span_m: expected [lowest, highest]"),
     "beyond": (["locate", "{room}", "--distance", "1", "99"], 1, "network: has learnt distance_span_m"),
     "NaN": (["locate", "{room}", "--distance", "nan", "9"], 1, "expected a finite number"),
-    "no room": (["locate", "{room}", "--csv", "/proc/none/a.csv"], 3, "No such file or directory"),
+    "no room": (
+        ["locate", "{room}", "--csv", "/proc/none/a.csv"],
+        3,
+        "/proc/none/a.csv: expected a folder that can be written to, got No such file or directory in /proc; mend",
+    ),
+    "no folder": (["simulate", "{room}/a.h5"], 1, "room.h5, which is none; mend the path"),
+    "ending": (
+        ["locate", "{room}", "--png", "a.jpg"],
+        2,
+        "--png: expected a name that ends in .pdf, .png, .svg, got a.jpg",
+    ),
     "no command": (["find"], 2, "No such command 'find'"),
     "no option": (["locate", "{room}", "--speed"], 2, "No such option"),
     "twice": (["locate", "{room}", "--csv", "a", "--json", "a"], 2, "expected different files"),
@@ -171,6 +183,54 @@ def test_bad_input_is_one_line_and_a_code(
     assert len(said.strip().splitlines()) == (1 if code != 2 else 4)  # usage, where help is, a blank line, the error
     assert list(tmp_path.iterdir()) == []
     assert room.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["locate", "--csv", "a.csv", "--png", "/proc/none/a.png"],
+        ["locate", "--csv", "/proc/a.csv"],
+        ["view", "--html", "/proc/a.html"],
+    ],
+)
+def test_where_nothing_can_be_written_is_said_before_the_work(
+    words: list[str], room: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for module in ("locate", "view"):
+        monkeypatch.setattr(f"risloc.command.{module}.tried", lambda file, steps: pytest.fail("it has begun"))
+    assert run([words[0], str(room), *words[1:]]) == 3
+    said = capsys.readouterr().err
+    assert f"risloc: {words[-1]}: expected a folder that can be written to" in said
+    assert ".part" not in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_output_s_folder_is_tried_without_a_trace(tmp_path: Path) -> None:
+    targets = targets_of({}, {"--csv": tmp_path / "new" / "er" / "a.csv", "--json": Path("-"), "--png": None})
+    assert targets == {"--csv": tmp_path / "new" / "er" / "a.csv", "--json": Path("-")}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_picture_has_the_truth_of_what_it_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the first sources, and the title says so; the truth is of their scenes, whatever the batches are."""
+    path, seen = tmp_path / "m.h5", []
+    assert run(["simulate", str(path), "--scenes", "4", "--snr", "20", "--sources", "2"]) == 0
+    monkeypatch.setattr(picture, "DRAWN", 3)
+    monkeypatch.setattr(picture, "save_figure", lambda figure, path: seen.append(figure))
+    assert run(["locate", str(path), "--png", str(tmp_path / "a.png")]) == 0
+    (figure,) = seen
+    lines = {line.get_label(): line for line in figure.axes[0].get_lines()}
+    assert len(lines["truth"].get_xdata()) == 4
+    found = next(each for each in figure.axes[0].containers if each.get_label() == "located, +- 1 std")
+    assert len(found.lines[0].get_xdata()) == 3
+    assert figure.get_suptitle() == "m.h5: the first 3 of 8 sources in 4 scenes, hybrid, network default"
+
+
+@pytest.mark.parametrize(("ending", "begins"), [(".pdf", b"%PDF"), (".svg", b"<?xml"), (".PNG", b"\x89PNG")])
+def test_a_picture_is_of_the_kind_that_its_name_says(ending: str, begins: bytes, room: Path, tmp_path: Path) -> None:
+    assert run(["locate", str(room), "--png", str(tmp_path / f"a{ending}")]) == 0
+    assert (tmp_path / f"a{ending}").read_bytes().startswith(begins)
 
 
 def test_a_scene_that_is_spoilt_leaves_no_output(room: Path, tmp_path: Path, capsys: Capture) -> None:

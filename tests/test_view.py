@@ -200,7 +200,7 @@ BAD: dict[str, tuple[list[str], int, str]] = {
     "learnt": (["{room}", "--method", "nomp", "--k-rule", "learnt"], 2, "expected --method hybrid"),
     "onto itself": (["{room}", "--html", "{room}"], 2, "expected different files"),
     "no port": (["{room}", "--port", "65536"], 2, "65536 is not in the range"),
-    "no room": (["{room}", "--html", "/proc/none/a.html"], 3, "No such file or directory"),
+    "no room": (["{room}", "--html", "/proc/none/a.html"], 3, "got No such file or directory in /proc; mend it"),
     "many": (
         ["{many}", "--html", "a.html"],
         1,

@@ -1,27 +1,26 @@
 """`risloc locate`: measurements in, a table of sources with standard deviations out."""
 
 import contextlib
+import itertools
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
-import torch
 
 from risloc.command.apart import measured, tried
 from risloc.command.outputs import FileName, is_standard, targets_of, text_file
-from risloc.command.picture import check_matplotlib, draw
-from risloc.command.results import CsvFile, JsonFile, Row, rows_of, table_head, table_line
+from risloc.command.picture import DRAWN, Picture
+from risloc.command.results import CsvFile, JsonFile, rows_of, table_head, table_line
 from risloc.command.search_options import SearchOptions, search_options
-from risloc.geometry import position_of
+from risloc.locating import Found, Locator
 from risloc.measurement_reader import MeasurementReader
 from risloc.measurements import Measurements
 from risloc.progress import shown_progress
 
 __all__ = ["locate"]
 
-DRAWN = 1000  # sources in the picture
 OUT, TEXT = FileName(dir_okay=False), FileName(dir_okay=False, allow_dash=True)
 
 
@@ -30,7 +29,12 @@ OUT, TEXT = FileName(dir_okay=False), FileName(dir_okay=False, allow_dash=True)
 @search_options
 @click.option("--csv", "csv_path", type=TEXT, help="Write one row a source; - is the standard output.")
 @click.option("--json", "json_path", type=TEXT, help="Write one record a scene; - is the standard output.")
-@click.option("--png", "png_path", type=OUT, help=f"Draw the sources (the first {DRAWN}) from above and from the side.")
+@click.option(
+    "--png",
+    "png_path",
+    type=OUT,
+    help=f"Draw the sources (the first {DRAWN}) from above and from the side, as its ending says: .png, .pdf or .svg.",
+)
 @click.option("--show", type=click.IntRange(0), default=10, show_default=True, metavar="N",
               help="Print the sources of the first N scenes.")  # fmt: skip
 def locate(
@@ -59,10 +63,9 @@ def locate(
     targets = targets_of({"FILE": file}, {"--csv": csv_path, "--json": json_path, "--png": png_path})
     say = partial(click.echo, err=is_standard(csv_path) or is_standard(json_path))
     options = SearchOptions(**search)
-    if png_path is not None:
-        check_matplotlib()
+    picture = Picture(targets["--png"]) if png_path is not None else None
     tried(file, measured)
-    with MeasurementReader(file) as reader, contextlib.ExitStack() as files:
+    with MeasurementReader(file) as reader:
         locator = options.locator(reader)
         head = {
             "file": str(file),
@@ -70,40 +73,29 @@ def locate(
             "sources": options.rule,
             "noise": "given" if reader.has_noise else "estimated",
         }
-        table = CsvFile(files.enter_context(text_file(targets["--csv"]))) if csv_path is not None else None
-        record = JsonFile(files.enter_context(text_file(targets["--json"])), head) if json_path is not None else None
         say(f"{file}: {options.describe(reader)}")
         say(table_head())
-        count, unresolved, kept, truth = 0, 0, list[Row](), list[np.ndarray]()
-        with shown_progress(len(reader), "scenes", partial(click.echo, err=True)) as advance:
-            for start in range(0, len(reader), locator.batch):
-                part = reader.read(slice(start, min(start + locator.batch, len(reader))))
-                found = locator.locate(part)
+        count, unresolved = 0, 0
+        with contextlib.ExitStack() as files:
+            table = CsvFile(files.enter_context(text_file(targets["--csv"]))) if csv_path else None
+            record = JsonFile(files.enter_context(text_file(targets["--json"])), head) if json_path else None
+            for start, part, found in _located(reader, locator):
                 scenes = rows_of(found, start)
                 if table is not None:
                     table.add(scenes)
                 if record is not None:
                     record.add(scenes, start, found.noise_var.tolist())
-                for row in (row for rows in scenes for row in rows):
+                if picture is not None:
+                    picture.add(scenes, part)
+                for row in itertools.chain.from_iterable(scenes):
                     count, unresolved = count + 1, unresolved + (not row["resolved"])
                     if row["scene"] < show:
                         say(table_line(row))
-                    if len(kept) < DRAWN:
-                        kept.append(row)
-                if png_path is not None and len(kept) < DRAWN:
-                    truth.append(_true_positions(part))
-                advance(len(part))
-        if record is not None:
-            record.end()
-        if png_path is not None:
-            true = np.concatenate(truth) if truth else np.zeros((0, 3))
-            draw(
-                targets["--png"],
-                reader.setup,
-                kept,
-                true,
-                f"{file.name}: {count} sources in {len(reader)} scenes, {options.how}",
-            )
+            if record is not None:
+                record.end()
+        if picture is not None:
+            first = f"the first {picture.shown} of " if picture.shown < count else ""
+            picture.draw(reader.setup, f"{file.name}: {first}{count} sources in {len(reader)} scenes, {options.how}")
     more = f"; the table shows the first {show} scenes" if len(reader) > show else ""
     say(f"{count} sources in {len(reader)} scenes, {unresolved} not resolved{more}")
     for path in (csv_path, json_path, png_path):
@@ -111,8 +103,10 @@ def locate(
             say(f"wrote {path}")
 
 
-def _true_positions(part: Measurements) -> np.ndarray:
-    if part.truth is None:
-        return np.zeros((0, 3))
-    there = torch.arange(part.truth.location.shape[1]) < part.truth.count[:, None]
-    return position_of(part.truth.location[there].double()).numpy()
+def _located(reader: MeasurementReader, locator: Locator) -> Iterator[tuple[int, Measurements, Found]]:
+    """The scenes in batches: the number of the first one, what was measured, and what was found."""
+    with shown_progress(len(reader), "scenes", partial(click.echo, err=True)) as advance:
+        for start in range(0, len(reader), locator.batch):
+            part = reader.read(slice(start, min(start + locator.batch, len(reader))))
+            yield start, part, locator.locate(part)
+            advance(len(part))

@@ -1,14 +1,17 @@
-"""Where a command writes: the files behind the names, each of them another one."""
+"""Where a command writes: the files behind the names, each of them another one, and tried before the work."""
 
 import contextlib
 import itertools
+import os
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
 import click
 
+from risloc.command.words import NOT_DONE, CommandError
 from risloc.files import replacing, target_of
 
 __all__ = ["FileName", "is_standard", "targets_of", "text_file"]
@@ -37,6 +40,8 @@ def targets_of(inputs: Mapping[str, Path | None], outputs: Mapping[str, Path | N
 
     Raises
     ------
+    CommandError
+        Nothing can be written there.
     click.UsageError
         Two of the options name one file.
     ValueError
@@ -46,7 +51,11 @@ def targets_of(inputs: Mapping[str, Path | None], outputs: Mapping[str, Path | N
     for (first, path), (second, other) in itertools.combinations(given.items(), 2):
         if path.resolve() == other.resolve():
             raise click.UsageError(f"{first}, {second}: expected different files, got {path} twice; mend one of them")
-    return {name: path if is_standard(path) else target_of(path) for name, path in given.items() if name in outputs}
+    targets = {name: path if is_standard(path) else target_of(path) for name, path in given.items() if name in outputs}
+    for name, path in targets.items():
+        if not is_standard(path):
+            _try(path, given[name])
+    return targets
 
 
 @contextlib.contextmanager
@@ -58,3 +67,18 @@ def text_file(path: Path) -> Iterator[TextIO]:
         return
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         yield file
+
+
+def _try(target: Path, name: Path) -> None:
+    """Write to the folder of the target, or to the one in which its folders will be made, and leave nothing there."""
+    folder = next(place for place in target.parents if os.path.lexists(place))
+    try:
+        if not folder.is_dir():
+            raise CommandError(f"{name}: expected a place in a folder, got {folder}, which is none; mend the path")
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        words = (
+            f"expected a folder that can be written to, got {error.strerror} in {folder}; mend it, or write elsewhere"
+        )
+        raise CommandError(f"{name}: {words}", NOT_DONE) from None
