@@ -1,8 +1,10 @@
 """The command line: what it writes, what it says of bad input, its exit codes, and the wheel that carries it."""
 
 import csv
+import importlib.metadata
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,8 +19,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from risloc.checkpoint import shipped_checkpoint
-from risloc.command import picture
-from risloc.command.main import cli, run
+from risloc.command import environment, picture
+from risloc.command.group import cli
+from risloc.command.main import run
 from risloc.command.outputs import targets_of
 from risloc.command.results import COLUMNS
 from risloc.command.words import EXIT_CODES
@@ -128,6 +131,108 @@ def test_doctor_locates_a_source(capsys: Capture) -> None:
     findings = {each["name"]: each["good"] for each in json.loads(capsys.readouterr().out)}
     assert findings["locating"] is True
     assert findings["click"] is True
+
+
+def test_the_list_of_commands_says_what_their_own_help_says() -> None:
+    for name, listed in cli.commands.items():
+        own = listed.make_context(name, ["x.h5"] if name != "doctor" else []).command
+        assert own is not listed
+        assert own.get_short_help_str(1000) == listed.get_short_help_str(1000)
+
+
+HEAVY = ("torch", "numpy", "scipy", "h5py", "safetensors", "jaxtyping", "yaml", "tqdm")
+
+
+def program(folder: Path, repository: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """`risloc` in a process that finds its packages in `folder` first."""
+    own = os.environ | {"PYTHONPATH": f"{folder}{os.pathsep}{repository}"}
+    command = [sys.executable, "-m", "risloc", *words]
+    return subprocess.run(command, cwd=folder, env=own, capture_output=True, text=True, check=False)
+
+
+def test_help_and_version_import_nothing_heavy(tmp_path: Path, repository: Path) -> None:
+    for name in HEAVY:
+        (tmp_path / f"{name}.py").write_text("raise AssertionError('imported')")
+    for words, code in ((["--help"], 0), (["--version"], 0), (["find"], 2)):
+        done = program(tmp_path, repository, *words)
+        assert (done.returncode, "AssertionError" in done.stderr) == (code, False)
+
+
+def test_doctor_says_what_is_missing_whatever_it_is(tmp_path: Path, repository: Path) -> None:
+    for name in (*HEAVY, "packaging", "click"):
+        (tmp_path / f"{name}.py").write_text(f"raise ImportError('{name} is gone')")
+        if name not in ("packaging", "click"):
+            continue
+        done = program(tmp_path, repository, "doctor")  # without click, too, at last
+        assert done.returncode == 3
+        assert "NOT OK  torch " in done.stdout
+        assert "it cannot be imported (yaml is gone); pip install 'pyyaml" in done.stdout
+        assert done.stderr.startswith("risloc: doctor: torch, numpy, scipy, h5py, safetensors, jaxtyping, pyyaml, ")
+        assert len(done.stderr.splitlines()) == 1
+    assert json.loads(program(tmp_path, repository, "doctor", "--json").stdout)
+    done = program(tmp_path, repository, "locate", "m.h5")
+    assert (done.returncode, done.stdout) == (3, "")
+    words = "risloc: expected the package click, it cannot be imported (click is gone); pip install 'click>=8.1,<9'\n"
+    assert done.stderr == words
+
+
+@pytest.mark.parametrize("name", ["scipy", "h5py", "tqdm"])
+def test_a_command_that_needs_what_is_missing_says_so(name: str, tmp_path: Path, repository: Path) -> None:
+    (tmp_path / f"{name}.py").write_text("import nowhere")
+    done = program(tmp_path, repository, "locate", "m.h5")
+    words = (
+        "risloc: expected the package nowhere, it cannot be imported (No module named 'nowhere'); `risloc doctor` says"
+    )
+    assert done.returncode == 3
+    assert done.stderr.startswith(words)
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_doctor_knows_what_is_declared(repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    project = tomllib.loads((repository / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert {re.match(r"[\w-]+", text)[0] for text in project["dependencies"]} == set(environment.NEEDED)
+    own = importlib.metadata.version
+    others = {"scipy": "1.2", "matplotlib": "4.1"}
+
+    def version(name: str) -> str:
+        if name in ("click", "plotly"):
+            raise importlib.metadata.PackageNotFoundError
+        return others.get(name) or own(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    monkeypatch.setattr(
+        importlib.metadata, "requires", lambda name: project["dependencies"] + ["matplotlib<4; extra=='x'"]
+    )
+    assert run(["doctor"]) == 3
+    said = capsys.readouterr()
+    assert "-       scipy                1.2, expected <2,>=1.14: pip install 'scipy<2,>=1.14'\n" in said.out
+    assert "-       matplotlib           4.1, expected <4: pip install 'matplotlib<4'\n" in said.out
+    assert "NOT OK  click                not installed; pip install 'click<9,>=8.1'\n" in said.out
+    assert "-       plotly               not installed; risloc view: pip install 'risloc[view]'\n" in said.out
+    assert said.err == "risloc: doctor: click: see above\n"
+
+
+def test_doctor_says_that_a_card_is_not_used_by_locate(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda: "a card")
+    monkeypatch.setattr(environment, "_networks", lambda: [environment.Finding("network", "", False)])
+    assert run(["doctor"]) == 3
+    assert "a card: used by the pipeline's training, not used by locate\n" in capsys.readouterr().out
+
+
+def test_ctrl_c_while_packages_are_imported_is_130(tmp_path: Path, repository: Path) -> None:
+    """Whatever they do with a KeyboardInterrupt."""
+    slow = "import time\ntry:\n    print('here', flush=True)\n    time.sleep(60)\nexcept BaseException:\n    raise ImportError"
+    (tmp_path / "torch.py").write_text(slow)
+    own = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{repository}"}
+    command = [sys.executable, "-m", "risloc", "simulate", "m.h5"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=own, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "here\n"
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (130, "risloc: interrupted\n")
 
 
 BAD: dict[str, tuple[list[str], int, str]] = {

@@ -25,7 +25,7 @@ BESIDE = {  # no science imports them
 TRACER = {Path("risloc/raytracer.py"): {"sionna", "mitsuba", "drjit"}}  # in a process of its own
 EXECUTION = ("report", "runner", "storage")  # parameters of a stage that change no result
 ORCHESTRATION = {"prefect", "mlflow", "dvc"}
-COMMAND_LINE = SCIENCE | {"click", "tqdm", "matplotlib", "plotly"}
+COMMAND_LINE = SCIENCE | {"click", "tqdm", "matplotlib", "plotly", "packaging"}
 STANDARD = set(sys.stdlib_module_names)
 DESCRIBED = yaml.safe_load((Path(__file__).parents[1] / "dvc.yaml").read_text(encoding="utf-8"))
 
@@ -58,7 +58,7 @@ def test_the_science_imports_no_figures(repository: Path) -> None:
 
 
 def test_importing_figures_loads_no_library_that_draws() -> None:
-    code = "import sys, risloc.plots, risloc.command.main; print({'matplotlib', 'plotly'} & set(sys.modules))"
+    code = "import sys, risloc.plots, risloc.command.locate, risloc.command.view; print({'matplotlib', 'plotly'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 
