@@ -239,7 +239,12 @@ BAD: dict[str, tuple[list[str], int, str]] = {
     "no file": (["locate", "nothing.h5"], 1, "nothing.h5: expected a file of measurements, there is none"),
     "no checkpoint": (["locate", "{room}", "--checkpoint", "nowhere"], 1, "nowhere/config.json: no such file"),
     "too many": (["locate", "{room}", "--sources", "9"], 1, "this network looks for at most 5, 9 were asked for"),
-    "span": (["locate", "{room}", "--distance", "4", "1"], 1, r"distance_span_m: expected [lowest, highest]"),
+    "span": (
+        ["locate", "{room}", "--distance", "4", "1"],
+        1,
+        "risloc: --distance: expected [lowest, highest], got [4.0, 1.0]",
+    ),
+    "domain": (["locate", "{room}", "--azimuth", "-91", "1"], 1, "risloc: --azimuth: expected"),
     "beyond": (["locate", "{room}", "--distance", "1", "99"], 1, "network: has learnt distance_span_m"),
     "NaN": (["locate", "{room}", "--distance", "nan", "9"], 1, "expected a finite number"),
     "no room": (
@@ -269,9 +274,20 @@ BAD: dict[str, tuple[list[str], int, str]] = {
     "learnt": (["locate", "{room}", "--method", "nomp", "--k-rule", "learnt"], 2, "expected --method hybrid"),
     "most": (["locate", "{room}", "--most", "3"], 2, "expected --method nomp"),
     "preset": (["simulate", "a.h5", "--preset", "moon"], 2, "'moon' is not one of"),
-    "sources": (["simulate", "a.h5", "--sources", "9"], 1, "count: expected integers in 0..K_MAX = 5"),
+    "sources": (
+        ["simulate", "a.h5", "--sources", "9"],
+        1,
+        "--sources: expected at most K_MAX = 5 of preset default, got 9; ask",
+    ),
     "inspect": (["inspect", "nothing"], 1, "expected a file, a folder or one of default, robust"),
-    "params": (["simulate", "a.h5", "--params", "nothing.yaml"], 3, "nothing.yaml"),
+    "params": (
+        ["simulate", "a.h5", "--params", "nothing.yaml"],
+        1,
+        "--params nothing.yaml: expected a YAML file, there is none; mend the path",
+    ),
+    "decibels": (["simulate", "a.h5", "--snr", "nan"], 1, "--snr: expected a finite number, got nan"),
+    "room": (["trace", "a.h5", "--room", "nope"], 1, "--room nope: expected hall, or a YAML file, there is none; mend"),
+    "room as file": (["trace", "hall", "--snr", "inf"], 1, "--snr: expected a finite number"),
 }
 
 
@@ -336,6 +352,29 @@ def test_the_picture_has_the_truth_of_what_it_shows(tmp_path: Path, monkeypatch:
 def test_a_picture_is_of_the_kind_that_its_name_says(ending: str, begins: bytes, room: Path, tmp_path: Path) -> None:
     assert run(["locate", str(room), "--png", str(tmp_path / f"a{ending}")]) == 0
     assert (tmp_path / f"a{ending}").read_bytes().startswith(begins)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (
+            PermissionError(13, "Permission denied", "ro/.a.csv.1234.part"),
+            "ro/a.csv: expected to read or write it, got Permission denied; mend",
+        ),
+        (OSError(5, "no file (name = 'ro/.m.h5.12.part', errno = 5)"), "no file (name = 'ro/m.h5', errno = 5)"),
+    ],
+)
+def test_what_the_system_says_names_the_file_that_was_given(
+    error: OSError, words: str, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    def failing(*args: object) -> None:
+        raise error
+
+    monkeypatch.setattr("risloc.command.inspect.tried", failing)
+    assert run(["inspect", __file__]) == 3
+    said = capsys.readouterr().err
+    assert said.startswith(f"risloc: {words}")
+    assert "Errno" not in said
 
 
 def test_a_scene_that_is_spoilt_leaves_no_output(room: Path, tmp_path: Path, capsys: Capture) -> None:

@@ -312,7 +312,8 @@ def test_the_server_listens_on_loopback_alone(server: ViewServer) -> None:
 
 def test_a_port_that_is_taken_is_said(room: Path, server: ViewServer, capsys: Capture) -> None:
     assert run(["view", str(room), "--port", str(server.port), "--no-open"]) == 3
-    assert "Address already in use" in capsys.readouterr().err
+    words = f"risloc: --port {server.port}: expected a port that is free, got Address already in use; give another one, or none"
+    assert capsys.readouterr().err.startswith(words)
 
 
 def test_it_serves_until_ctrl_c(room: Path) -> None:

@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import re
 import sys
 from typing import Any
 
@@ -96,13 +97,21 @@ def run_group(arguments: list[str]) -> int:
         what = f"the package {error.name}" if error.name else "a package"
         return _said(f"expected {what}, it cannot be imported ({error}); `risloc doctor` says how to get it", NOT_DONE)
     except OSError as error:
-        return _said(str(error), NOT_DONE)
+        return _said(_system_s(error), NOT_DONE)
     except MemoryError:
         return _said("out of memory; a file with fewer elements, antennas or snapshots needs less", NOT_DONE)
     except LookupError as error:
         return _said(f"expected {error} in what was read, it is missing; make the file again", BAD_INPUT)
     except ValueError as error:  # what the science says of its input; the message names it
         return _said(str(error), BAD_INPUT)
+
+
+def _system_s(error: OSError) -> str:
+    """Its words, with the name that was given: files are written under one beside it (`risloc.files.replacing`)."""
+    words = error.strerror or str(error)
+    if error.filename is not None:
+        words = f"{error.filename}: expected to read or write it, got {words}; mend the path, or what it leads to"
+    return re.sub(r"\.([^/'\"]+)\.\d+\.part\b", r"\1", words)
 
 
 def _said(words: str, code: int) -> int:

@@ -1,5 +1,6 @@
 """Which scenes are to be drawn: the options of every command that makes measurements, and the scenario that they ask for."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -7,6 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from risloc.command.outputs import FileName
+from risloc.command.words import CommandError
 from risloc.params import ParamError, build, read_yaml
 from risloc.preset_files import preset, preset_names
 from risloc.scene import Scenario
@@ -14,11 +16,12 @@ from risloc.simulation import SPLITS
 
 __all__ = ["scenario_of", "scene_options"]
 
+DEFAULT = "default"
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def scene_options(preset_help: str) -> Callable[[Command], Command]:
-    """Give a command the options: `name` and `params`, for `scenario_of`, and scenes, seed, split, snr, sources."""
+    """Give a command the options: `name`, `params`, `snr` and `sources`, for `scenario_of`, and scenes, seed, split."""
     options = (
         click.option("--preset", "name", type=click.Choice(preset_names()), help=preset_help),
         click.option(
@@ -49,12 +52,34 @@ def scene_options(preset_help: str) -> Callable[[Command], Command]:
     return give
 
 
-def scenario_of(name: str | None, params: Path | None) -> Scenario:
-    """The scenario of the params file or of preset `name`, of which one is given; of the preset `default` without."""
+def scenario_of(name: str | None, params: Path | None, snr: float | None, sources: int | None) -> Scenario:
+    """The scenario of the params file or of preset `name`, of which one is given; of the preset `default` without.
+
+    Raises
+    ------
+    CommandError
+        There is no such file, or no scene of that scenario has that SNR or that many sources.
+    click.UsageError
+        Both are given.
+    """
+    scenario = _scenario(name, params)
+    if snr is not None and not math.isfinite(snr):
+        raise CommandError(f"--snr: expected a finite number, got {snr}; give one in dB")
+    if sources is not None and sources > scenario.K_MAX:
+        raise CommandError(
+            f"--sources: expected at most K_MAX = {scenario.K_MAX} of {params or f'preset {name or DEFAULT}'}, got {sources}; "
+            "ask for fewer, or for another scenario (--params)"
+        )
+    return scenario
+
+
+def _scenario(name: str | None, params: Path | None) -> Scenario:
     if name is not None and params is not None:
         raise click.UsageError("--preset, --params: expected one of the two, got both")
     if params is None:
-        return build(Scenario, preset(name or "default"), "scenario")
+        return build(Scenario, preset(name or DEFAULT), "scenario")
+    if not params.is_file():
+        raise CommandError(f"--params {params}: expected a YAML file, there is none; mend the path")
     values = read_yaml(params)
     if "scenario" not in values:
         raise ParamError(f"{params}: expected a section `scenario`, got {', '.join(map(str, values)) or 'nothing'}")

@@ -1,5 +1,6 @@
 """How sources are to be searched for: the options of every command that locates, and the locator that they ask for."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -9,7 +10,7 @@ import click
 from risloc.locating import RULES, Locator, load_model
 from risloc.measurement_reader import MeasurementReader
 from risloc.measurements import Setup
-from risloc.params import as_mapping, build
+from risloc.params import ParamError, as_mapping, build
 
 __all__ = ["SearchOptions", "search_options"]
 
@@ -120,5 +121,8 @@ class SearchOptions:
             "distance_span_m": self.distance,
         }
         given = {name: span for name, span in spans.items() if span is not None}
-        setup = build(Setup, as_mapping(reader.setup) | given, "option")
+        try:
+            setup = build(Setup, as_mapping(reader.setup) | given, "option")
+        except ParamError as error:
+            raise ParamError(re.sub(r"^option[.: ]+([a-z]+)_span_(deg|m)\b", r"--\1", str(error))) from None
         return Locator(setup, reader.snapshots, reader.antennas, network, self.rule, self.most)

@@ -49,7 +49,7 @@ def simulate(
       risloc simulate room.h5 --params params.yaml --no-noise-var
     """
     target = targets_of({"--params": params}, {"FILE": file})["FILE"]
-    scenario = scenario_of(name, params)
+    scenario = scenario_of(name, params, snr, sources)
 
     def parts() -> Iterator[Measurements]:
         with shown_progress(scenes, "scenes", partial(click.echo, err=True)) as advance:

@@ -57,8 +57,13 @@ def trace(
       risloc trace room.h5 --depth 0 --snr 20             line of sight alone
       risloc trace room.h5 --room hall.yaml --scenes 100 --sources 2
     """
-    target = targets_of({"--params": params, "--room": Path(room)}, {"FILE": file})["FILE"]
-    scenario, place = scenario_of(name, params), read_room(room)
+    own = None if room in room_names() else Path(room)
+    target = targets_of({"--params": params, "--room": own}, {"FILE": file})["FILE"]
+    if own is not None and not own.is_file():
+        raise CommandError(
+            f"--room {room}: expected {', '.join(room_names())}, or a YAML file, there is none; mend the name"
+        )
+    scenario, place = scenario_of(name, params, snr, sources), read_room(room)
     if depth is not None:
         place = dataclasses.replace(place, max_depth=depth)
     check_traceable(place, scenario)

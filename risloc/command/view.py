@@ -15,7 +15,7 @@ from risloc.command.outputs import FileName, targets_of
 from risloc.command.search_options import SearchOptions, search_options
 from risloc.command.view_page import Record, check_plotly, page, record_of
 from risloc.command.view_server import ViewServer
-from risloc.command.words import CommandError
+from risloc.command.words import NOT_DONE, CommandError
 from risloc.files import write_bytes
 from risloc.locating import Locator
 from risloc.measurement_reader import MeasurementReader
@@ -66,8 +66,9 @@ def view(file: Path, scenes: tuple[int, ...], html_path: Path | None, port: int,
             click.echo(f"wrote {html_path}")
         else:
             answer = _at_hand(chosen, record)
-            answer(chosen[0])  # what is wrong with the file is said here, not in the browser
-            _serve(port, page(title, subtitle, chosen, None), answer, no_open)
+            with _server(port, page(title, subtitle, chosen, None), answer) as server:
+                answer(chosen[0])  # what is wrong with the file is said here, not in the browser
+                _serve(server, no_open)
 
 
 def _chosen(scenes: tuple[int, ...], there: int, most: int, remedy: str) -> list[int]:
@@ -94,13 +95,20 @@ def _records(chosen: Sequence[int], record: Callable[[int], Record]) -> dict[int
     return records
 
 
-def _serve(port: int, text: str, record: Callable[[int], Record], no_open: bool) -> None:
-    with ViewServer(port, text, record) as server:
-        click.echo(f"{server.url} (Ctrl-C ends it)")
-        sys.stdout.flush()
-        if not no_open:
-            webbrowser.open(server.url)
-        server.serve_forever()
+def _server(port: int, text: str, record: Callable[[int], Record]) -> ViewServer:
+    try:
+        return ViewServer(port, text, record)
+    except OSError as error:
+        words = f"--port {port}: expected a port that is free, got {error.strerror}; give another one, or none for a free one"
+        raise CommandError(words, NOT_DONE) from None
+
+
+def _serve(server: ViewServer, no_open: bool) -> None:
+    click.echo(f"{server.url} (Ctrl-C ends it)")
+    sys.stdout.flush()
+    if not no_open:
+        webbrowser.open(server.url)
+    server.serve_forever()
 
 
 def _at_hand(chosen: Sequence[int], record: Callable[[int], Record]) -> Callable[[int], Record]:
