@@ -104,7 +104,18 @@ def test_nomp_with_nothing_known(tmp_path: Path, capsys: Capture) -> None:
     assert run(["locate", path, "--method", "nomp", "--most", "3", "--distance", "0.5", "8", "--show", "1"]) == 0
     said = capsys.readouterr().out
     assert "nomp, K by bic, noise estimated" in said
-    assert "2 sources in 2 scenes, 0 not resolved; the table shows the first 1 scenes" in said
+    assert "2 sources in 2 scenes, 0 not resolved; the table shows the first scene" in said
+
+
+def test_one_is_singular_and_no_table_has_no_head(tmp_path: Path, capsys: Capture) -> None:
+    path = str(tmp_path / "m.h5")
+    assert run(["simulate", path, "--scenes", "1", "--snr", "20", "--sources", "1"]) == 0
+    assert run(["locate", path, "--show", "0", "--k-rule", "bic_noise"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].endswith("m.h5: 1 scene of default, seed 1, test")
+    assert ": 1 scene, 12 x 12 elements" in said[1]
+    assert "K by bic_noise" in said[1]
+    assert said[2:] == ["1 source in 1 scene, 0 not resolved"]
 
 
 def test_inspect_names_what_it_sees(room: Path, tmp_path: Path, small_scenario: Scenario, capsys: Capture) -> None:
@@ -273,6 +284,17 @@ BAD: dict[str, tuple[list[str], int, str]] = {
     "no name at all": (["locate", "{room}", "--csv", "a\0b"], 2, r"expected a name, got 'a\x00b'"),
     "learnt": (["locate", "{room}", "--method", "nomp", "--k-rule", "learnt"], 2, "expected --method hybrid"),
     "most": (["locate", "{room}", "--most", "3"], 2, "expected --method nomp"),
+    "no network": (
+        ["locate", "{room}", "--method", "nomp", "--checkpoint", "robust"],
+        2,
+        "--checkpoint: NOMP takes no network",
+    ),
+    "no rule": (
+        ["locate", "{room}", "--sources", "2", "--k-rule", "bic"],
+        2,
+        "--k-rule, --sources: expected one of the two",
+    ),
+    "rule": (["locate", "{room}", "--k-rule", "aic"], 2, "'aic' is not one of 'bic', 'bic-noise', 'learnt'"),
     "preset": (["simulate", "a.h5", "--preset", "moon"], 2, "'moon' is not one of"),
     "sources": (
         ["simulate", "a.h5", "--sources", "9"],

@@ -199,6 +199,11 @@ BAD: dict[str, tuple[list[str], int, str]] = {
     "beyond": (["{room}", "--distance", "1", "99"], 1, "network: has learnt distance_span_m"),
     "learnt": (["{room}", "--method", "nomp", "--k-rule", "learnt"], 2, "expected --method hybrid"),
     "onto itself": (["{room}", "--html", "{room}"], 2, "expected different files"),
+    "no server": (
+        ["{room}", "--html", "a.html", "--port", "0"],
+        2,
+        "--port, --html: expected one of the two, got both",
+    ),
     "no port": (["{room}", "--port", "65536"], 2, "65536 is not in the range"),
     "no room": (["{room}", "--html", "/proc/none/a.html"], 3, "got No such file or directory in /proc; mend it"),
     "many": (

@@ -12,7 +12,7 @@ import h5py
 from risloc.checkpoint import SHIPPED, load_checkpoint, shipped_checkpoint
 from risloc.command.apart import measured, sharded, tried
 from risloc.command.outputs import FileName
-from risloc.command.words import CommandError
+from risloc.command.words import CommandError, counted
 from risloc.locating import LocateError, Locator
 from risloc.measurement_reader import MeasurementReader
 from risloc.measurements import FORMAT
@@ -89,7 +89,7 @@ def _measurements(path: Path) -> Facts:
             "antennas M": reader.antennas,
             **as_mapping(reader.setup),
             "noise_var": "given" if reader.has_noise else "not given: risloc locate estimates it",
-            "truth": f"up to {reader.sources} sources" if reader.sources else "none",
+            "truth": f"up to {counted(reader.sources, 'source')}" if reader.sources else "none",
         }
         for _ in measured(path):
             pass

@@ -14,6 +14,7 @@ from risloc.command.outputs import FileName, is_standard, targets_of, text_file
 from risloc.command.picture import DRAWN, Picture
 from risloc.command.results import CsvFile, JsonFile, rows_of, table_head, table_line
 from risloc.command.search_options import SearchOptions, search_options
+from risloc.command.words import counted
 from risloc.locating import Found, Locator
 from risloc.measurement_reader import MeasurementReader
 from risloc.measurements import Measurements
@@ -74,7 +75,8 @@ def locate(
             "noise": "given" if reader.has_noise else "estimated",
         }
         say(f"{file}: {options.describe(reader)}")
-        say(table_head())
+        if show:
+            say(table_head())
         count, unresolved = 0, 0
         with contextlib.ExitStack() as files:
             table = CsvFile(files.enter_context(text_file(targets["--csv"]))) if csv_path else None
@@ -94,13 +96,18 @@ def locate(
             if record is not None:
                 record.end()
         if picture is not None:
+            said = _in_words(count, len(reader))
             first = f"the first {picture.shown} of " if picture.shown < count else ""
-            picture.draw(reader.setup, f"{file.name}: {first}{count} sources in {len(reader)} scenes, {options.how}")
-    more = f"; the table shows the first {show} scenes" if len(reader) > show else ""
-    say(f"{count} sources in {len(reader)} scenes, {unresolved} not resolved{more}")
+            picture.draw(reader.setup, f"{file.name}: {first}{said}, {options.how}")
+    some = f"; the table shows the first {counted(show, 'scene') if show > 1 else 'scene'}"
+    say(f"{_in_words(count, len(reader))}, {unresolved} not resolved{some if 0 < show < len(reader) else ''}")
     for path in (csv_path, json_path, png_path):
         if path is not None and not is_standard(path):
             say(f"wrote {path}")
+
+
+def _in_words(sources: int, scenes: int) -> str:
+    return f"{counted(sources, 'source')} in {counted(scenes, 'scene')}"
 
 
 def _located(reader: MeasurementReader, locator: Locator) -> Iterator[tuple[int, Measurements, Found]]:

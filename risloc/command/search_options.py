@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
+from risloc.command.words import counted
 from risloc.locating import RULES, Locator, load_model
 from risloc.measurement_reader import MeasurementReader
 from risloc.measurements import Setup
@@ -16,14 +17,25 @@ __all__ = ["SearchOptions", "search_options"]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Span = tuple[float, float] | None
+DEFAULT = "default"
+
+_RULE = click.Choice([rule.replace("_", "-") for rule in RULES])
+
+
+class _RuleName(click.ParamType):
+    """One of the rules, also with an underscore, as Python and params.yaml have it."""
+
+    name = "rule"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return _RULE.convert(value.replace("_", "-"), param, ctx)
+
 
 _OPTIONS = (
     click.option(
         "--checkpoint",
-        default="default",
-        show_default=True,
         metavar="NAME|FOLDER",
-        help="The network: 'default' or 'robust', which come with the package, or a folder of your own.",
+        help="The network: 'default' or 'robust', which come with the package, or a folder of your own. [default]",
     ),
     click.option(
         "--method",
@@ -37,10 +49,9 @@ _OPTIONS = (
     ),
     click.option(
         "--k-rule",
-        type=click.Choice([rule.replace("_", "-") for rule in RULES]),
-        default="bic",
-        show_default=True,
-        help="How it is found where it is not: BIC, BIC with the noise level unknown, or the network's own rule.",
+        type=_RuleName(),
+        metavar=f"[{'|'.join(_RULE.choices)}]",
+        help="How it is found where it is not: BIC, BIC with the noise level unknown, or the network's own rule. [bic]",
     ),
     click.option(
         "--most", type=click.IntRange(1, 64), metavar="K", help="With nomp: the most sources to look for. [5]"
@@ -67,20 +78,26 @@ class SearchOptions:
     Raises
     ------
     click.UsageError
-        Options that contradict each other.
+        Options that contradict each other, or one that would do nothing beside the others.
     """
 
-    checkpoint: str
+    checkpoint: str | None
     method: str
     sources: int | None
-    k_rule: str
+    k_rule: str | None
     most: int | None
     azimuth: Span
     elevation: Span
     distance: Span
 
     def __post_init__(self) -> None:
-        if self.method == "nomp" and self.k_rule == "learnt" and self.sources is None:
+        if self.k_rule is not None and self.sources is not None:
+            raise click.UsageError(
+                "--k-rule, --sources: expected one of the two, got both; a number that is known needs no rule"
+            )
+        if self.method == "nomp" and self.checkpoint is not None:
+            raise click.UsageError("--checkpoint: NOMP takes no network, expected --method hybrid")
+        if self.method == "nomp" and self.k_rule == "learnt":
             raise click.UsageError("--k-rule learnt: the rule is a network's own, expected --method hybrid")
         if self.method == "hybrid" and self.most is not None:
             raise click.UsageError("--most: a network has its own, expected --method nomp")
@@ -90,18 +107,18 @@ class SearchOptions:
     @property
     def rule(self) -> "int | str":
         """The number of sources, or the rule that finds it."""
-        return self.sources if self.sources is not None else self.k_rule.replace("-", "_")
+        return self.sources if self.sources is not None else (self.k_rule or "bic").replace("-", "_")
 
     @property
     def how(self) -> str:
         """The method, in words."""
-        return f"hybrid, network {self.checkpoint}" if self.method == "hybrid" else "nomp"
+        return f"hybrid, network {self.checkpoint or DEFAULT}" if self.method == "hybrid" else "nomp"
 
     def describe(self, reader: MeasurementReader) -> str:
         """The file's setup, and how its sources are located, in one line."""
         setup, known = reader.setup, isinstance(self.rule, int)
         return (
-            f"{len(reader)} scenes, {setup.n_h} x {setup.n_v} elements, {setup.carrier_hz / 1e9:.4g} GHz, "
+            f"{counted(len(reader), 'scene')}, {setup.n_h} x {setup.n_v} elements, {setup.carrier_hz / 1e9:.4g} GHz, "
             f"M = {reader.antennas}, L = {reader.snapshots}; {self.how}, K {'=' if known else 'by'} {self.rule}, "
             f"noise {'given' if reader.has_noise else 'estimated'}"
         )
@@ -114,7 +131,7 @@ class SearchOptions:
         risloc.checkpoint.CheckpointError, risloc.locating.LocateError, risloc.params.ParamError
             No such network, one that does not fit the file, or a span that is none.
         """
-        network = load_model(self.checkpoint) if self.method == "hybrid" else None
+        network = load_model(self.checkpoint or DEFAULT) if self.method == "hybrid" else None
         spans = {
             "azimuth_span_deg": self.azimuth,
             "elevation_span_deg": self.elevation,

@@ -9,6 +9,7 @@ import click
 
 from risloc.command.outputs import FileName, targets_of
 from risloc.command.scene_options import scenario_of, scene_options
+from risloc.command.words import counted
 from risloc.measurements import Measurements, measurements_of, write_measurements
 from risloc.progress import shown_progress
 from risloc.simulation import simulate as draw_scenes
@@ -65,4 +66,4 @@ def simulate(
                 advance(stop - start)
 
     write_measurements(target, scenes, parts(), scenario.code_bits)
-    click.echo(f"wrote {file}: {scenes} scenes of {name or params or 'default'}, seed {seed}, {split}")
+    click.echo(f"wrote {file}: {counted(scenes, 'scene')} of {name or params or 'default'}, seed {seed}, {split}")

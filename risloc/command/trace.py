@@ -9,7 +9,7 @@ import click
 
 from risloc.command.outputs import FileName, targets_of
 from risloc.command.scene_options import scenario_of, scene_options
-from risloc.command.words import NOT_DONE, CommandError
+from risloc.command.words import NOT_DONE, CommandError, counted
 from risloc.measurements import Measurements, measurements_of, write_measurements
 from risloc.progress import shown_progress
 from risloc.raytraced import check_traceable, simulate_in, trace_channel
@@ -84,6 +84,6 @@ def trace(
     except RayTracerError as error:
         raise CommandError(str(error), NOT_DONE) from None
     click.echo(
-        f"wrote {file}: {scenes} scenes of {name or params or 'default'} in {room}, at most {place.max_depth} reflections, "
-        f"seed {seed}, {split}"
+        f"wrote {file}: {counted(scenes, 'scene')} of {name or params or 'default'} in {room}, at most "
+        f"{counted(place.max_depth, 'reflection')}, seed {seed}, {split}"
     )

@@ -35,9 +35,11 @@ KEPT = 16  # records that the server has at hand
               help="Show this scene; may be given several times. [all]")  # fmt: skip
 @click.option("--html", "html_path", type=FileName(dir_okay=False),
               help=f"Write the page with its scenes ({MOST_WRITTEN} at most) to one file, and serve nothing.")  # fmt: skip
-@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Of the server, on 127.0.0.1. [a free one]")
+@click.option("--port", type=click.IntRange(0, 65535), help="Of the server, on 127.0.0.1. [a free one]")
 @click.option("--no-open", is_flag=True, help="Say the address, and open no browser.")
-def view(file: Path, scenes: tuple[int, ...], html_path: Path | None, port: int, no_open: bool, **search: Any) -> None:
+def view(
+    file: Path, scenes: tuple[int, ...], html_path: Path | None, port: int | None, no_open: bool, **search: Any
+) -> None:
     """Show the scenes in FILE and their sources on an interactive page, until Ctrl-C.
 
     Array, spectrum, sources with deviations and, where the file has it, the truth, in space; slices of the spectrum; the
@@ -51,6 +53,8 @@ def view(file: Path, scenes: tuple[int, ...], html_path: Path | None, port: int,
       risloc view room.h5 --method nomp --no-open --port 8080
     """
     targets = targets_of({"FILE": file}, {"--html": html_path})
+    if html_path is not None and port is not None:
+        raise click.UsageError("--port, --html: expected one of the two, got both; a file is not served")
     options = SearchOptions(**search)
     check_plotly()
     tried(file, measured)
@@ -66,7 +70,7 @@ def view(file: Path, scenes: tuple[int, ...], html_path: Path | None, port: int,
             click.echo(f"wrote {html_path}")
         else:
             answer = _at_hand(chosen, record)
-            with _server(port, page(title, subtitle, chosen, None), answer) as server:
+            with _server(port or 0, page(title, subtitle, chosen, None), answer) as server:
                 answer(chosen[0])  # what is wrong with the file is said here, not in the browser
                 _serve(server, no_open)
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from risloc.command.results import Row, rows_of
-from risloc.command.words import NOT_DONE, CommandError
+from risloc.command.words import NOT_DONE, CommandError, counted
 from risloc.scene_figures import codebook_figure, direction_figure, range_figure, space_figure
 from risloc.scene_view import MATCHED_WITHIN, SceneView
 
@@ -107,7 +107,7 @@ def _summary(view: SceneView, rows: Sequence[Row], errors: Sequence[float]) -> s
     if view.truth is None:
         return f"{found} The file has no truth, so errors are not known."
     false = sum(map(math.isnan, errors))
-    return f"{found} Of {len(view.truth)} true sources {view.missed} missed (nothing within {MATCHED_WITHIN:g} m); {false} false."
+    return f"{found} Of {counted(len(view.truth), 'true source')} {view.missed} missed (nothing within {MATCHED_WITHIN:g} m); {false} false."
 
 
 def _words(view: SceneView, rows: Sequence[Row]) -> dict[str, str]:

@@ -1,6 +1,6 @@
-"""How a command ends: exit codes, and the errors that are one line on the standard error output."""
+"""How a command speaks and ends: exit codes, and the errors that are one line on the standard error output."""
 
-__all__ = ["BAD_INPUT", "EXIT_CODES", "INTERRUPTED", "NOT_DONE", "CommandError"]
+__all__ = ["BAD_INPUT", "EXIT_CODES", "INTERRUPTED", "NOT_DONE", "CommandError", "counted"]
 
 BAD_INPUT, USAGE, NOT_DONE, INTERRUPTED = 1, 2, 3, 130
 
@@ -19,3 +19,8 @@ class CommandError(Exception):
     def __init__(self, words: str, code: int = BAD_INPUT) -> None:
         super().__init__(words)
         self.code = code
+
+
+def counted(number: int, what: str) -> str:
+    """So many of what is named in the singular."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
