@@ -73,7 +73,7 @@ def load_checkpoint(folder: Path) -> tuple[HybridNetwork, dict[str, Any]]:
     CheckpointError
         A file is missing or damaged, the schema version is another, or weights and config do not fit together.
     """
-    remedy = "Make it again with `dvc repro train`"
+    remedy = "Copy it again, or make it again with `dvc repro train`"
     for name in ("config.json", "model.safetensors"):
         if not (folder / name).is_file():
             raise CheckpointError(f"{folder / name}: no such file. {remedy}")

@@ -203,7 +203,7 @@ class ShardReader:
         return file
 
 
-_AGAIN = "delete it and run `dvc repro shard`"
+_AGAIN = "copy it again, or delete it and run `dvc repro shard`"
 
 
 def _opened(path: Path) -> h5py.File:

@@ -56,7 +56,7 @@ def _facts(what: Path) -> Facts:
         if (what / "config.json").exists():
             return _checkpoint(what)
         return _shards(what)
-    if not what.exists():
+    if not what.is_file():
         raise CommandError(
             f"{what}: expected a file, a folder or one of {', '.join(SHIPPED)}, there is none; mend the path"
         )
@@ -73,11 +73,17 @@ def _looked_at(path: Path) -> Iterator[None]:
 
 def _is_shard(path: Path) -> bool:
     """Whether it says that it is one; whatever is wrong with the file is for its reader to say."""
+    said = _attributes(path)
+    return "format" not in said and {"schema", "scenario", "checksum"} <= said
+
+
+def _attributes(path: Path) -> set[str]:
+    """The names of a file's attributes; none where it cannot be read."""
     try:
         with h5py.File(path, "r") as file:
-            return "format" not in file.attrs and {"schema", "scenario", "checksum"} <= set(file.attrs)
+            return set(file.attrs)
     except FAILURES:
-        return False
+        return set()
 
 
 def _measurements(path: Path) -> Facts:
@@ -118,8 +124,16 @@ def _shard(path: Path) -> Facts:
 
 
 def _shards(folder: Path) -> Facts:
-    for path in sorted(folder.glob("*.h5")):
+    paths = sorted(folder.glob("*.h5"))
+    if not paths:
+        raise CommandError(
+            f"{folder}: expected shards (*.h5) in it, or config.json and model.safetensors of a checkpoint, got neither; "
+            "mend the path"
+        )
+    for path in paths:
         tried(path, sharded)
+        if "format" in _attributes(path):
+            raise CommandError(f"{path}: expected a shard in a folder of shards, got another file; inspect it by itself")
     reader = ShardReader(folder)
     try:
         for start in range(0, len(reader), 512):
@@ -127,7 +141,7 @@ def _shards(folder: Path) -> Facts:
         return {
             "kind": "risloc shards",
             "folder": str(folder),
-            "files": len(list(folder.glob("*.h5"))),
+            "files": len(paths),
             "scenes": len(reader),
             "split": reader.split,
             "seed": reader.seed,

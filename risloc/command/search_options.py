@@ -3,14 +3,17 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from risloc.command.words import counted
+from risloc.checkpoint import SHIPPED
+from risloc.command.words import CommandError, counted
 from risloc.locating import RULES, Locator, load_model
 from risloc.measurement_reader import MeasurementReader
 from risloc.measurements import Setup
+from risloc.network import HybridNetwork
 from risloc.params import ParamError, as_mapping, build
 
 __all__ = ["SearchOptions", "search_options"]
@@ -128,10 +131,10 @@ class SearchOptions:
 
         Raises
         ------
-        risloc.checkpoint.CheckpointError, risloc.locating.LocateError, risloc.params.ParamError
+        CommandError, risloc.checkpoint.CheckpointError, risloc.locating.LocateError, risloc.params.ParamError
             No such network, one that does not fit the file, or a span that is none.
         """
-        network = load_model(self.checkpoint or DEFAULT) if self.method == "hybrid" else None
+        network = _network(self.checkpoint or DEFAULT) if self.method == "hybrid" else None
         spans = {
             "azimuth_span_deg": self.azimuth,
             "elevation_span_deg": self.elevation,
@@ -143,3 +146,11 @@ class SearchOptions:
         except ParamError as error:
             raise ParamError(re.sub(r"^option[.: ]+([a-z]+)_span_(deg|m)\b", r"--\1", str(error))) from None
         return Locator(setup, reader.snapshots, reader.antennas, network, self.rule, self.most)
+
+
+def _network(name: str) -> HybridNetwork:
+    files = [Path(name) / part for part in ("config.json", "model.safetensors")]
+    if name not in SHIPPED and not all(file.is_file() for file in files):
+        known = f"{', '.join(SHIPPED)}, or a folder with config.json and model.safetensors"
+        raise CommandError(f"--checkpoint {name}: expected {known}, got none of them; mend the name")
+    return load_model(name)
