@@ -22,6 +22,7 @@ from risloc.geometry import Array, location_of, position_of
 from risloc.learnt_order import learnt_order
 from risloc.likelihood import Sensing
 from risloc.localise import Localiser, Rule, SearchConfig
+from risloc.measurement_reader import MeasurementReader
 from risloc.measurements import Measurements, Setup, setup_of
 from risloc.network import HybridNetwork, Prediction
 from risloc.noise_level import NoiseLevelError, noise_level
@@ -110,7 +111,17 @@ def load_model(name: "str | Path") -> HybridNetwork:
 def locate(
     measurements: Measurements, model: "HybridNetwork | str | Path | None" = "default", sources: "int | str" = "bic"
 ) -> Found:
-    """The sources of all scenes at once; see `Locator`, which takes them part by part."""
+    """The sources of all scenes at once; see `Locator`, which takes them part by part.
+
+    Raises
+    ------
+    LocateError
+        As `Locator` has it.
+    TypeError
+        No measurements: the message says what makes them of simulated scenes, and of a file.
+    """
+    if not isinstance(measurements, Measurements):
+        raise TypeError(_not_measurements(measurements))
     network = load_model(model) if isinstance(model, str | Path) else model
     _, snapshots, antennas = measurements.y.shape
     locator = Locator(measurements.setup, snapshots, antennas, network, sources)
@@ -226,6 +237,17 @@ class Locator:
             noise_var=noise_var,
             estimated=estimated,
         )
+
+
+def _not_measurements(given: object) -> str:
+    """What to do with something else: a path, a reader, or what a simulation gives."""
+    if isinstance(given, str | Path):
+        remedy = "a file is read by MeasurementReader: with MeasurementReader(path) as file: locate(file.read(slice(0, len(file))))"
+    elif isinstance(given, MeasurementReader):
+        remedy = "read a part of it: locate(file.read(slice(0, len(file))))"
+    else:
+        remedy = "simulated scenes become measurements by measurements_of(scenario, scenes)"
+    return f"measurements: expected Measurements, got {type(given).__name__}: {remedy}"
 
 
 def _size(x: Tensor) -> Float[Tensor, " batch"]:

@@ -3,7 +3,17 @@
 import ast
 from pathlib import Path
 
-__all__ = ["COMMAND", "LAYERS", "closure", "external_imports", "local_imports", "modules", "science", "signature"]
+__all__ = [
+    "COMMAND",
+    "LAYERS",
+    "closure",
+    "external_imports",
+    "is_for_type_checkers",
+    "local_imports",
+    "modules",
+    "science",
+    "signature",
+]
 
 LAYERS = ("risloc", "stages", "pipeline")
 COMMAND = Path("risloc/command")  # the command line: it stands on the science, and may print
@@ -19,10 +29,18 @@ def science(root: Path) -> list[Path]:
     return [p for p in modules(root, "risloc") if COMMAND not in p.parents and p.name != "__main__.py"]
 
 
+def is_for_type_checkers(node: ast.stmt) -> bool:
+    """Whether it is `if TYPE_CHECKING:`, whose body is never run."""
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+
+
 def _names(root: Path, path: Path) -> set[str]:
-    """Every dotted name that the file imports: `from a import b` gives a and a.b."""
+    """Every dotted name that the file imports: `from a import b` gives a and a.b. What an __init__ never runs is left out."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse((root / path).read_text(encoding="utf-8"))):
+    tree = ast.parse((root / path).read_text(encoding="utf-8"))
+    if path.name == "__init__.py":
+        tree.body = [node for node in tree.body if not is_for_type_checkers(node)]
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):

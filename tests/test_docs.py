@@ -52,6 +52,14 @@ def test_every_module_has_its_place_in_the_api_reference(repository: Path) -> No
     assert set(named) == modules, f"docs/api: give {sorted(modules ^ set(named))} a place in one page, or take it out"
 
 
+def test_every_public_name_has_its_place_in_the_page_of_risloc_itself(repository: Path) -> None:
+    page = (repository / "docs" / "api" / "public.md").read_text(encoding="utf-8")
+    named = re.findall(r"^\.\. auto(?:function|class|exception):: risloc\.(\w+)$", page, re.MULTILINE)
+    assert sorted(named) == sorted(risloc._HOME), "docs/api/public.md: name each once"
+    for example in code_of(page):
+        exec(compile(example, "docs/api/public.md", "exec"), {})
+
+
 def test_the_examples_of_the_concepts_run(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(repository)
     blocks = code_of((repository / "docs" / "concepts.md").read_text(encoding="utf-8"))

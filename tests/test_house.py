@@ -105,8 +105,39 @@ def test_risloc_names_all_its_modules_and_imports_them_when_asked(repository: Pa
     modules = {path.stem for path in house.science(repository)} - {"__init__"}
     assert {name for name in risloc.__all__ if isinstance(getattr(risloc, name), ModuleType)} == modules | {"command"}
     assert risloc.steering.__name__ == "risloc.steering"
-    with pytest.raises(AttributeError, match="no attribute 'stearing'; it has ahead, channel, "):
-        _ = risloc.stearing
+
+
+def test_type_checkers_see_the_names_that_risloc_has(repository: Path) -> None:
+    tree = ast.parse((repository / "risloc" / "__init__.py").read_text(encoding="utf-8"))
+    seen: dict[str, str] = {}
+    for block in filter(house.is_for_type_checkers, tree.body):
+        for node in block.body:
+            assert isinstance(node, ast.ImportFrom)
+            assert all(alias.asname == alias.name for alias in node.names), "`x as x`: what it imports is public"
+            seen |= {alias.name: node.module for alias in node.names}
+    has = dict.fromkeys(risloc._SUBMODULES, "risloc") | {name: f"risloc.{home}" for name, home in risloc._HOME.items()}
+    assert seen == has, f"risloc/__init__.py, if TYPE_CHECKING: mend {sorted(dict(seen.items() ^ has.items()))}"
+
+
+def test_completion_shows_the_names_that_risloc_has() -> None:
+    assert set(dir(risloc)) >= {*risloc.__all__, "__doc__", "__file__"}
+    assert {name for name in dir(risloc) if not name.startswith("_")} == set(risloc.__all__) - {"__version__"}
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("locat", "the nearest are locate, "),
+        ("Scenerio", "the nearest are Scenario, scenario, "),
+        ("stearing", "the nearest are steering; "),
+        ("zzz", "'zzz'; dir"),
+    ],
+)
+def test_a_name_that_is_not_there_is_answered_by_the_nearest(name: str, said: str) -> None:
+    with pytest.raises(AttributeError, match=re.escape(said)) as caught:
+        getattr(risloc, name)
+    assert str(caught.value).startswith(f"module 'risloc' has no attribute '{name}'; ")
+    assert str(caught.value).endswith("dir(risloc) lists what it has")
 
 
 def test_dvc_has_the_stages_in_order() -> None:

@@ -1,6 +1,7 @@
 """From measurements to positions: the same whatever the units, the truth within its deviations, sigma^2 estimated."""
 
 import dataclasses
+import subprocess
 import sys
 import time
 
@@ -147,13 +148,34 @@ def test_what_does_not_go_together_is_refused(measured: Measurements) -> None:
         few.locate(part)
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("scenes", "Scenes: simulated scenes become measurements by measurements_of(scenario, scenes)"),
+        ("scenes.observation", "Observation: simulated scenes become "),
+        (
+            "'room.h5'",
+            "str: a file is read by MeasurementReader: with MeasurementReader(path) as file: locate(file.read(slice(0, ",
+        ),
+        ("None", "NoneType: simulated scenes become measurements by measurements_of"),
+    ],
+)
+def test_what_is_no_measurements_is_told_what_makes_them(given: str, said: str) -> None:
+    """In a process of its own, as beartype would say less here."""
+    code = (
+        "from risloc import locate, scenario, simulate\n"
+        "scenes = simulate(scenario(), seed=1, split='test', start=0, stop=1)\n"
+        f"try:\n    locate({given})\nexcept TypeError as error:\n    print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(f"measurements: expected Measurements, got {said}")
+
+
 def test_the_package_s_search_is_that_of_the_repository(repository: object) -> None:
     assert as_mapping(default_search()) == read_yaml(repository / "params.yaml")["search"]
 
 
 def test_the_public_names_are_there_and_cost_nothing_until_named() -> None:
-    import subprocess
-
     code = "import sys, risloc; print('torch' in sys.modules, risloc.Scenario.__name__)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "Scenario"]
