@@ -118,6 +118,12 @@ def test_one_is_singular_and_no_table_has_no_head(tmp_path: Path, capsys: Captur
     assert said[2:] == ["1 source in 1 scene, 0 not resolved"]
 
 
+def test_inspect_opens_no_pipe(tmp_path: Path, capsys: Capture) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert run(["inspect", str(tmp_path / "pipe")]) == 1
+    assert "pipe: expected a file, a folder or one of default, robust, there is none" in capsys.readouterr().err
+
+
 def test_inspect_names_what_it_sees(room: Path, tmp_path: Path, small_scenario: Scenario, capsys: Capture) -> None:
     scenes = simulate(small_scenario, seed=1, split="test", start=0, stop=4)
     arrays = arrays_of(scenes, small_scenario.code_bits)
@@ -248,7 +254,11 @@ def test_ctrl_c_while_packages_are_imported_is_130(tmp_path: Path, repository: P
 
 BAD: dict[str, tuple[list[str], int, str]] = {
     "no file": (["locate", "nothing.h5"], 1, "nothing.h5: expected a file of measurements, there is none"),
-    "no checkpoint": (["locate", "{room}", "--checkpoint", "nowhere"], 1, "nowhere/config.json: no such file"),
+    "no checkpoint": (
+        ["locate", "{room}", "--checkpoint", "nowhere"],
+        1,
+        "--checkpoint nowhere: expected default, robust, or a folder with config.json and model.safetensors, got",
+    ),
     "too many": (["locate", "{room}", "--sources", "9"], 1, "this network looks for at most 5, 9 were asked for"),
     "span": (
         ["locate", "{room}", "--distance", "4", "1"],
@@ -300,6 +310,16 @@ BAD: dict[str, tuple[list[str], int, str]] = {
         ["simulate", "a.h5", "--sources", "9"],
         1,
         "--sources: expected at most K_MAX = 5 of preset default, got 9; ask",
+    ),
+    "folder": (
+        ["inspect", "."],
+        1,
+        ".: expected shards (*.h5) in it, or config.json and model.safetensors of a checkpoint, got",
+    ),
+    "no shard": (
+        ["inspect", "{room.parent}"],
+        1,
+        "room.h5: expected a shard in a folder of shards, got another file; inspect",
     ),
     "inspect": (["inspect", "nothing"], 1, "expected a file, a folder or one of default, robust"),
     "params": (

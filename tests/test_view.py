@@ -195,7 +195,11 @@ def test_figures_show_what_they_were_given(views: list) -> None:
 BAD: dict[str, tuple[list[str], int, str]] = {
     "no file": (["nothing.h5"], 1, "nothing.h5: expected a file of measurements, there is none"),
     "no scene": (["{room}", "--scene", "3"], 1, "--scene: expected 0..2, got 3"),
-    "no checkpoint": (["{room}", "--checkpoint", "nowhere"], 1, "nowhere/config.json: no such file"),
+    "no checkpoint": (
+        ["{room}", "--checkpoint", "nowhere"],
+        1,
+        "--checkpoint nowhere: expected default, robust, or a folder",
+    ),
     "beyond": (["{room}", "--distance", "1", "99"], 1, "network: has learnt distance_span_m"),
     "learnt": (["{room}", "--method", "nomp", "--k-rule", "learnt"], 2, "expected --method hybrid"),
     "onto itself": (["{room}", "--html", "{room}"], 2, "expected different files"),

@@ -133,7 +133,9 @@ def _shards(folder: Path) -> Facts:
     for path in paths:
         tried(path, sharded)
         if "format" in _attributes(path):
-            raise CommandError(f"{path}: expected a shard in a folder of shards, got another file; inspect it by itself")
+            raise CommandError(
+                f"{path}: expected a shard in a folder of shards, got another file; inspect it by itself"
+            )
     reader = ShardReader(folder)
     try:
         for start in range(0, len(reader), 512):
