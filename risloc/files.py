@@ -67,7 +67,7 @@ def replacing(path: Path) -> Iterator[Path]:
     ValueError
         What is there is neither a regular file nor a link.
     """
-    mode = _mode(path)
+    mode = _mode(path, follow=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -88,9 +88,8 @@ def target_of(path: Path) -> Path:
     ValueError
         What is there is no regular file.
     """
-    target = Path(os.path.realpath(path))
-    _mode(target)
-    return target
+    _mode(path, follow=True)
+    return Path(os.path.realpath(path))
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -99,10 +98,10 @@ def write_bytes(path: Path, content: bytes) -> None:
         temporary.write_bytes(content)
 
 
-def _mode(path: Path) -> int | None:
-    """The mode of the regular file that is there; None of a link, or where nothing is."""
+def _mode(path: Path, *, follow: bool) -> int | None:
+    """The mode of the regular file that is there; None of a link that is not followed, or where nothing is."""
     try:
-        mode = path.lstat().st_mode
+        mode = path.stat(follow_symlinks=follow).st_mode
     except (FileNotFoundError, NotADirectoryError):
         return None
     if stat.S_ISLNK(mode):

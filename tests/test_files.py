@@ -41,11 +41,11 @@ def test_what_is_no_file_is_not_replaced_by_one(tmp_path: Path, kind: str, monke
     else:
         {"FIFO": os.mkfifo, "folder": os.mkdir}[kind](path)
     before = path.stat()
-    words = rf"there: expected a regular file or a new name, got a {kind}; give another name"
-    with pytest.raises(ValueError, match=words):
+    words = f"expected a regular file or a new name, got a {kind}; give another name"
+    with pytest.raises(ValueError, match=f"there: {words}"):
         write_bytes(path, b"one")
     for each in (path, link):
-        with pytest.raises(ValueError, match=words):
+        with pytest.raises(ValueError, match=f"{each}: {words}"):
             target_of(each)
     assert path.stat().st_ino == before.st_ino
     assert sorted(tmp_path.iterdir()) == [tmp_path / "link", tmp_path / "there"]

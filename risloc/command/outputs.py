@@ -49,7 +49,7 @@ def targets_of(inputs: Mapping[str, Path | None], outputs: Mapping[str, Path | N
     """
     given = {name: path for name, path in {**inputs, **outputs}.items() if path is not None}
     for (first, path), (second, other) in itertools.combinations(given.items(), 2):
-        if path.resolve() == other.resolve():
+        if os.path.realpath(path) == os.path.realpath(other):
             raise click.UsageError(f"{first}, {second}: expected different files, got {path} twice; mend one of them")
     targets = {name: path if is_standard(path) else target_of(path) for name, path in given.items() if name in outputs}
     for name, path in targets.items():

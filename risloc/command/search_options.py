@@ -25,7 +25,7 @@ DEFAULT = "default"
 _RULE = click.Choice([rule.replace("_", "-") for rule in RULES])
 
 
-class _RuleName(click.ParamType):
+class _RuleName(click.ParamType):  # type: ignore[type-arg]  # a generic in some versions of click only
     """One of the rules, also with an underscore, as Python and params.yaml have it."""
 
     name = "rule"
