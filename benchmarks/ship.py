@@ -23,7 +23,7 @@ from pipeline.sections import override
 from risloc.checkpoint import SHIPPED
 from risloc.files import replacing, write_bytes
 from risloc.params import read_yaml
-from stages.order import _HELD  # one scene of so many
+from stages.order import HELD_BACK  # one scene of so many
 
 PRESETS = {"default": "wide", "robust": "robust"}
 """What each is trained on."""
@@ -91,7 +91,7 @@ def train(name: str, shipped: Path) -> None:
 def sizes(params: Mapping[str, Any]) -> dict[str, int]:
     """With these parameters, the scenes of an epoch, and of those for the K rule the ones that it is judged by, not fitted on."""
     asked = override(params, TRAINING)
-    return {"epoch_scenes": asked["data"]["train"], "order_held_back": asked["order"]["scenes"] // _HELD}
+    return {"epoch_scenes": asked["data"]["train"], "order_held_back": asked["order"]["scenes"] // HELD_BACK}
 
 
 def stamp(shipped: Path, made: Mapping[str, object]) -> None:

@@ -13,11 +13,13 @@ from risloc.physical_score import GOSPA_CUTOFF
 from risloc.scene import Scenario
 from stages.report import Reporter, write_json
 
-__all__ = ["OrderConfig", "run"]
+__all__ = ["HELD_BACK", "OrderConfig", "run"]
+
+HELD_BACK = 8
+"""One scene of so many is kept to judge the rule by."""
 
 _FIRST = 10**9  # of the stream of training scenes: beyond what any training draws
 _BATCH = 64
-_HELD = 8  # one scene of so many is kept to judge the rule by
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +29,8 @@ class OrderConfig:
     scenes: int = param("scenes that the learnt K rule is fitted on, but for an eighth that judges it; 0: no such rule", ge=0)
 
     def __post_init__(self) -> None:
-        if 0 < self.scenes < 2 * _HELD:
-            raise ParamError(f"scenes: expected 0 or at least {2 * _HELD}, got {self.scenes}")
+        if 0 < self.scenes < 2 * HELD_BACK:
+            raise ParamError(f"scenes: expected 0 or at least {2 * HELD_BACK}, got {self.scenes}")
 
 
 def run(
@@ -69,7 +71,7 @@ def _fit(
         for scenes in fresh_batches(scenario, _BATCH, seed=seed, split="train", start=_FIRST, stop=_FIRST + count):
             parts.append(order_examples(network, localiser, scenes, GOSPA_CUTOFF))
             advance(len(scenes))
-    examples, held_back = OrderExamples.cat(parts), count // _HELD
+    examples, held_back = OrderExamples.cat(parts), count // HELD_BACK
     kept, held = examples[:-held_back], examples[-held_back:]
     fit_order_head(network.order, kept.features, kept.cost, seed)
     orders = {"known": held.known, "bic": held.bic, "learnt": network.order(held.features).argmax(1)}

@@ -19,7 +19,7 @@ from pipeline.sections import override, typed_sections, with_preset
 from risloc.checkpoint import SHIPPED, CheckpointError, load_checkpoint, shipped_checkpoint
 from risloc.params import as_mapping, read_yaml
 from risloc.scene import Scenario
-from stages.order import _HELD
+from stages.order import HELD_BACK
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -150,7 +150,7 @@ def test_shipped_networks_load_and_know_how_many(scenario: Scenario) -> None:
         assert extra["order"]["gospa_learnt"] <= 1.05 * extra["order"]["gospa_bic"]
         made, text = extra["made"], (folder / "card.md").read_text(encoding="utf-8")
         assert text.startswith(f"# Network `{name}`")
-        assert made["order_held_back"] == extra["order"]["scenes"] // _HELD
+        assert made["order_held_back"] == extra["order"]["scenes"] // HELD_BACK
         for said in (
             made["train"],
             f"epochs of {made['epoch_scenes']:,};",
