@@ -6,9 +6,10 @@ powers are brought back.
 Axes: batch B, snap L, ant M, elem N, src K.
 """
 
+import contextlib
 import dataclasses
 import importlib.resources
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from risloc.learnt_order import learnt_order
 from risloc.likelihood import Sensing
 from risloc.localise import Localiser, Rule, SearchConfig
 from risloc.measurement_reader import MeasurementReader
-from risloc.measurements import Measurements, Setup, setup_of
+from risloc.measurements import Measurements, Setup, noise_fault, root_mean_square, setup_of
 from risloc.network import HybridNetwork, Prediction
 from risloc.noise_level import NoiseLevelError, noise_level
 from risloc.params import ParamError, as_mapping, build, param, read_yaml
@@ -39,6 +40,7 @@ __all__ = [
     "Locator",
     "MeasuredScenario",
     "default_search",
+    "factorised",
     "load_model",
     "locate",
     "of_unit_size",
@@ -91,6 +93,19 @@ class Found:
         return len(self.power)
 
 
+@contextlib.contextmanager
+def factorised() -> Iterator[None]:
+    """What cannot be factorised in the block, or in the function that this decorates, as a `LocateError`."""
+    try:
+        yield
+    except torch.linalg.LinAlgError as error:
+        words = " ".join(str(error).split())
+        raise LocateError(
+            f"y, H, codes: expected scenes whose matrices single precision can factorise, got others ({words}); locate them "
+            "one by one and leave out those that are degenerate"
+        ) from error
+
+
 def default_search() -> SearchConfig:
     """The search that comes with the package: the section `search` of the repository's params.yaml."""
     with importlib.resources.as_file(importlib.resources.files("risloc") / "search.yaml") as path:
@@ -130,7 +145,7 @@ def locate(
 
 def of_unit_size(measurements: Measurements) -> tuple[Observation, Float[Tensor, " batch"], Float[Tensor, " batch"]]:
     """The scenes in single precision with y and H of unit mean squares and noise_var NaN, and what y and H were divided by."""
-    size_y, size_H = _size(measurements.y), _size(measurements.H)
+    size_y, size_H = root_mean_square(measurements.y), root_mean_square(measurements.H)
     y = (measurements.y.to(torch.complex128) / size_y[:, None, None]).to(torch.complex64)
     H = (measurements.H.to(torch.complex128) / size_H[:, None, None]).to(torch.complex64)
     noise_var = torch.full((len(y),), torch.nan)
@@ -180,21 +195,25 @@ class Locator:
         self.batch = max(1, min(_BATCH, _BYTES_AT_ONCE // (8 * snapshots * antennas * setup.size)))
 
     @torch.no_grad()
+    @factorised()
     def locate(self, measurements: Measurements) -> Found:
         """The sources of a batch of scenes.
 
         Raises
         ------
         LocateError
-            No noise variance, and too few antennas to estimate it.
+            No noise variance, and too few antennas to estimate it; one outside `risloc.measurements.NOISE_SPAN`; matrices
+            that single precision cannot factorise.
         """
-        blank, size_y, size_H = of_unit_size(measurements)
         given = measurements.noise_var
-        noise = self._estimated_noise(blank) if given is None else (given.double() / size_y.square()).float()
+        if given is not None and (fault := noise_fault(measurements.y, given)):
+            raise LocateError(f"noise_var: {fault}")
+        blank, size_y, size_H = of_unit_size(measurements)
+        noise = self._estimated_noise(blank) if given is None else (given.double() / size_y / size_y).float()
         observation = dataclasses.replace(blank, noise_var=noise)
         sensing = self.localiser.sensing(observation)
         found = self._search(observation, sensing)
-        return self._result(sensing, found, (size_y / size_H).square(), noise * size_y.square(), given is None)
+        return self._result(sensing, found, (size_y / size_H).square(), noise * size_y * size_y, given is None)
 
     def _search(self, observation: Observation, sensing: Sensing) -> Estimates:
         if self.network is None:
@@ -248,12 +267,6 @@ def _not_measurements(given: object) -> str:
     else:
         remedy = "simulated scenes become measurements by measurements_of(scenario, scenes)"
     return f"measurements: expected Measurements, got {type(given).__name__}: {remedy}"
-
-
-def _size(x: Tensor) -> Float[Tensor, " batch"]:
-    """The root mean square of each scene, safe from overflow: the largest modulus is taken out first."""
-    largest = x.to(torch.complex128).abs().amax((1, 2))
-    return largest * (x.to(torch.complex128).abs() / largest[:, None, None]).square().mean((1, 2)).sqrt()
 
 
 def _slots(K_MAX: int, fixed: bool, known: int, most: int | None) -> int:

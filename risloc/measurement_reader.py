@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from risloc.codebook import codebook
-from risloc.measurements import FORMAT, VERSION, Measurements, Setup, Sources
+from risloc.measurements import FORMAT, VERSION, Measurements, Setup, Sources, noise_fault
 from risloc.params import ParamError, build
 from risloc.stored import MOST_IN_A_CHUNK, StoredError, attribute, broken_as, check_storage, dataset, present
 
@@ -46,7 +46,7 @@ class MeasurementReader:
     ------
     MeasurementError
         No such file, no HDF5, or something in it that the layout does not allow; on `read`, numbers that are not finite, a
-        scene without any signal, a code that is no code, a noise variance that is not positive.
+        scene without any signal, a code that is no code, a noise variance that is not positive or out of all proportion to y.
     """
 
     def __init__(self, path: Path) -> None:
@@ -85,12 +85,15 @@ class MeasurementReader:
             for name, array in (("y", y), ("H", H)):
                 self._require(np.isfinite(array), name, low, "finite numbers", "leave the scene out")
                 self._require(array != 0, name, low, "a signal, not zeros alone", "leave the scene out", enough=np.any)
+            noise_var = self._noise(low, high) if self.has_noise else None
+            if noise_var is not None and (fault := noise_fault(torch.from_numpy(y), noise_var, low)):
+                raise self._error("noise_var", fault)
             return Measurements(
                 setup=self.setup,
                 y=torch.from_numpy(y),
                 codebook=self._codebook(codes, low),
                 H=torch.from_numpy(H),
-                noise_var=self._noise(low, high) if self.has_noise else None,
+                noise_var=noise_var,
                 truth=self._truth(low, high) if self.sources else None,
             )
 

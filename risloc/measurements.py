@@ -46,11 +46,14 @@ from risloc.scene import Scenario, Scenes
 __all__ = [
     "FORMAT",
     "MOST_ELEMENTS",
+    "NOISE_SPAN",
     "VERSION",
     "Measurements",
     "Setup",
     "Sources",
     "measurements_of",
+    "noise_fault",
+    "root_mean_square",
     "setup_of",
     "write_measurements",
 ]
@@ -58,6 +61,9 @@ __all__ = [
 FORMAT, VERSION = "risloc measurements", 1
 MOST_ELEMENTS = 1024
 MOST_SPACING = 0.6  # wavelengths: beyond, directions are ambiguous
+NOISE_SPAN = (1e-14, 1e4)
+"""sigma^2 over a scene's mean |y|^2: below, the fits do not converge in single precision; above, y would hardly be possible."""
+
 Span = tuple[float, float] | None
 
 
@@ -146,6 +152,30 @@ def measurements_of(scenario: Scenario, scenes: Scenes) -> Measurements:
     sources = Sources(location=truth.location, power=truth.power, count=truth.count)
     return Measurements(
         setup=setup_of(scenario), y=o.y, codebook=o.codebook, H=o.H, noise_var=o.noise_var, truth=sources
+    )
+
+
+def root_mean_square(x: Complex[Tensor, "batch row col"]) -> Float[Tensor, " batch"]:
+    """Of each scene, in double precision, safe from overflow: the largest modulus is taken out first."""
+    largest = x.to(torch.complex128).abs().amax((1, 2))
+    return largest * (x.to(torch.complex128).abs() / largest[:, None, None]).square().mean((1, 2)).sqrt()
+
+
+def noise_fault(y: Complex[Tensor, "batch snap ant"], noise_var: Float[Tensor, " batch"], first: int = 0) -> str | None:
+    """What is wrong with the first noise variance that is outside `NOISE_SPAN`; None: nothing is.
+
+    first : the number of the first of these scenes.
+    """
+    size = root_mean_square(y)
+    ratio = noise_var.double() / size / size
+    low, high = NOISE_SPAN
+    strange = torch.nonzero(~((ratio >= low) & (ratio <= high)))
+    if not len(strange):
+        return None
+    scene = int(strange[0])
+    return (
+        f"scene {first + scene}: expected {low:g}..{high:g} times the scene's mean |y|^2, got {float(ratio[scene]):.2g} "
+        "times; mend its unit, or remove it, and it is estimated"
     )
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from risloc.geometry import Array, Domain, location_of, polar_of, position_of
 from risloc.localise import Localiser
-from risloc.locating import Found, Locator, of_unit_size
+from risloc.locating import Found, Locator, factorised, of_unit_size
 from risloc.measurements import Measurements, Setup
 from risloc.metrics import match
 from risloc.shortcuts import covariances
@@ -70,6 +70,7 @@ class SceneView:
 
 
 @torch.no_grad()
+@factorised()
 def scene_view(locator: Locator, scene: Measurements) -> SceneView:
     """Locate the sources of one scene and look at it.
 

@@ -11,7 +11,7 @@ import torch
 import risloc
 from risloc.geometry import position_of
 from risloc.locating import Found, LocateError, Locator, default_search, load_model, locate
-from risloc.measurements import Measurements, Setup, measurements_of
+from risloc.measurements import NOISE_SPAN, Measurements, Setup, measurements_of, root_mean_square
 from risloc.params import as_mapping, read_yaml
 from risloc.scene import Observation, Scenario, Scenes
 from risloc.simulation import simulate
@@ -80,6 +80,43 @@ def test_units_change_powers_alone(measured: Measurements, found: Found, unit_y:
     torch.testing.assert_close(other.position[found.present], found.position[found.present], rtol=0, atol=2e-3)
     scale = (unit_y / unit_H) ** 2
     torch.testing.assert_close(other.power[found.present] / scale, found.power[found.present], rtol=2e-3, atol=0)
+
+
+@pytest.mark.parametrize("factor", [1e-300, 1e-45, 1e-17, 1e10, 1e40, float("nan"), -1.0])
+@pytest.mark.parametrize("model", ["default", None])
+def test_a_noise_level_of_another_unit_is_said(measured: Measurements, model: str | None, factor: float) -> None:
+    noise = measured.noise_var[:3].double()
+    noise[1] *= factor
+    with pytest.raises(
+        LocateError, match=r"noise_var: scene 1: expected 1e-14\.\.10000 times the scene's mean \|y\|\^2, got"
+    ):
+        locate(_first(measured, 3, noise), model=model)
+
+
+@pytest.mark.parametrize("end", NOISE_SPAN)
+@pytest.mark.parametrize("model", ["default", "robust", None])
+def test_every_noise_level_that_is_taken_ends_in_numbers(measured: Measurements, model: str | None, end: float) -> None:
+    """At both ends: all sources that may be there at the lower, none at the upper one."""
+    noise = root_mean_square(measured.y)[:2].square() * end * (1 + 1e-9 if end < 1 else 1 - 1e-9)
+    found = locate(_first(measured, 2, noise), model=model)
+    assert bool(found.present.all() if end < 1 else not found.present.any())
+    assert found.position[found.present].isfinite().all()
+
+
+def test_what_cannot_be_factorised_is_said_in_one_line(measured: Measurements, monkeypatch: pytest.MonkeyPatch) -> None:
+    locator = Locator(measured.setup, 16, 16)
+
+    def singular(*_: object) -> None:
+        torch.linalg.cholesky(torch.zeros(2, 2))
+
+    monkeypatch.setattr(locator, "_search", singular)
+    with pytest.raises(LocateError, match="expected scenes whose matrices single precision can factorise, got others"):
+        locator.locate(measured)
+
+
+def _first(measured: Measurements, scenes: int, noise_var: torch.Tensor) -> Measurements:
+    parts = {name: getattr(measured, name)[:scenes] for name in ("y", "H", "codebook")}
+    return dataclasses.replace(measured, **parts, noise_var=noise_var, truth=None)
 
 
 @pytest.mark.parametrize("sources", ["bic", 2])

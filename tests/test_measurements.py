@@ -189,6 +189,8 @@ WRONG: dict[str, tuple[Change, str]] = {
     "dead receiver": (_spoilt("y", 2, 0), "y: scene 2: expected a signal, not zeros alone"),
     "H shorter": (_put("H", lambda x: x[:3]), r"H: expected the shape \(5, 4, 16\) or"),
     "noise negative": (_spoilt("noise_var", 1, -1.0), "noise_var: scene 1: expected positive numbers"),
+    "noise of another unit": (_spoilt("noise_var", 1, 1e-30), r"noise_var: scene 1: expected 1e-14..10000 times the scene's mean .y.\^2, got [\d.]+e-3\d times; mend its unit, or remove it, and it is estimated"),
+    "noise beyond all": (_spoilt("noise_var", 4, 1e12), r"noise_var: scene 4: expected 1e-14..10000 times .* got [\d.]+e\+\d+ times"),
     "noise text": (_linked("noise_var", "much"), "noise_var: expected real numbers"),
     "truth": (_spoilt("truth/count", 0, 9), r"truth/count: scene 0: expected 0..3"),
     "truth a dataset": (_linked("truth", 1.0), "truth: expected a group"),
