@@ -87,6 +87,10 @@ def test_outputs_go_where_links_lead_and_not_over_what_is_no_file(
         assert run(words) == 1
         assert "pipe: expected a regular file or a new name, got a FIFO; give" in capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "pipe", "sources.csv", "to_pipe"]
+    Path("loop").symlink_to("loop")
+    capsys.readouterr()
+    assert run(["simulate", "loop"]) == 3
+    assert "loop: expected to read or write it, got Too many levels of symbolic links" in capsys.readouterr().err
 
 
 def test_more_scenes_begin_with_the_same_ones(room: Path, tmp_path: Path) -> None:

@@ -25,13 +25,9 @@ DEFAULT = "default"
 _RULE = click.Choice([rule.replace("_", "-") for rule in RULES])
 
 
-class _RuleName(click.ParamType):  # type: ignore[type-arg]  # a generic in some versions of click only
-    """One of the rules, also with an underscore, as Python and params.yaml have it."""
-
-    name = "rule"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        return _RULE.convert(value.replace("_", "-"), param, ctx)
+def _rule(text: str) -> str:
+    """Also with an underscore, as Python and params.yaml have it."""
+    return _RULE.convert(text.replace("_", "-"), None, None)
 
 
 _OPTIONS = (
@@ -52,7 +48,7 @@ _OPTIONS = (
     ),
     click.option(
         "--k-rule",
-        type=_RuleName(),
+        type=_rule,
         metavar=f"[{'|'.join(_RULE.choices)}]",
         help="How it is found where it is not: BIC, BIC with the noise level unknown, or the network's own rule. [bic]",
     ),
