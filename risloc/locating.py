@@ -124,9 +124,15 @@ def load_model(name: "str | Path") -> HybridNetwork:
 
 
 def locate(
-    measurements: Measurements, model: "HybridNetwork | str | Path | None" = "default", sources: "int | str" = "bic"
+    measurements: Measurements,
+    model: "HybridNetwork | str | Path | None" = "default",
+    sources: "int | str" = "bic",
+    most: int | None = None,
 ) -> Found:
     """The sources of all scenes at once; see `Locator`, which takes them part by part.
+
+    model : a network, the name of one that comes with the package, its folder, or None: NOMP.  sources, most : as
+    `Locator` has them.
 
     Raises
     ------
@@ -139,7 +145,7 @@ def locate(
         raise TypeError(_not_measurements(measurements))
     network = load_model(model) if isinstance(model, str | Path) else model
     _, snapshots, antennas = measurements.y.shape
-    locator = Locator(measurements.setup, snapshots, antennas, network, sources)
+    locator = Locator(measurements.setup, snapshots, antennas, network, sources, most)
     return locator.locate(measurements)
 
 
@@ -157,8 +163,11 @@ class Locator:
 
     network : the hybrid with it; None: NOMP (Newtonised orthogonal matching pursuit), which needs no training.
     sources : K where it is known; else the rule that finds it, one of `RULES`.
-    most : the most sources to look for: a network's own K_MAX; 5 with NOMP unless it is said.
+    most : the most sources to look for: a network's own K_MAX; with NOMP K where it is known, else 5 unless it is said.
     batch : scenes that are good to locate together.
+
+    At most K = floor(2 M L / (2 L + 4)) sources can be told apart: each takes, of the 2 M L real samples, those of its symbols
+    and of its place and power.
 
     Where the setup says no span, the network's holds, or with NOMP that of the preset `default`.
 
@@ -184,11 +193,10 @@ class Locator:
         if network is not None:
             _check_fits(network, setup)
         base = network.scenario if network is not None else build(Scenario, preset("default"), "default")
-        slots = _slots(base.K_MAX, network is not None, sources if isinstance(sources, int) else 0, most)
-        if slots > 2 * antennas * snapshots // (2 * snapshots + 4):
-            raise LocateError(
-                f"sources: {antennas} antennas and {snapshots} snapshots tell fewer than {slots} sources apart: take NOMP and look for fewer (--most)"
-            )
+        known = sources if isinstance(sources, int) else None
+        slots = _slots(base.K_MAX, network is not None, known, most)
+        if slots > _told_apart(antennas, snapshots):
+            raise LocateError(_too_many(antennas, snapshots, slots, known, network is not None))
         self.network, self.sources, self.slots = network, sources, slots
         self.scenario = _scenario(base, setup, snapshots, antennas, slots)
         self.localiser = _localiser(self.scenario)
@@ -269,15 +277,35 @@ def _not_measurements(given: object) -> str:
     return f"measurements: expected Measurements, got {type(given).__name__}: {remedy}"
 
 
-def _slots(K_MAX: int, fixed: bool, known: int, most: int | None) -> int:
-    """The most sources to look for: `most` where it is said, else K_MAX or the K that is known; a network's is fixed."""
-    slots = K_MAX if fixed else max(known, K_MAX if most is None else most, 1)
-    if not 0 <= known <= slots or (fixed and most not in (None, slots)):
+def _slots(K_MAX: int, fixed: bool, known: int | None, most: int | None) -> int:
+    """The most sources to look for: a network's K_MAX is fixed; else the K that is known, or `most`, or K_MAX."""
+    slots = K_MAX if fixed else max(1, known if known is not None else K_MAX if most is None else most)
+    if not 0 <= (known or 0) <= slots or (fixed and most not in (None, slots)):
         raise LocateError(
             f"sources: this network looks for at most {slots}, {known or most} were asked for: take NOMP (--method nomp; "
             "model=None)"
         )
     return slots
+
+
+def _told_apart(antennas: int, snapshots: int) -> int:
+    """The most sources that 2 M L real samples can tell apart: each has 2 L of symbols, 3 of place, 1 of power."""
+    return 2 * antennas * snapshots // (2 * snapshots + 4)
+
+
+def _too_many(antennas: int, snapshots: int, slots: int, known: int | None, fixed: bool) -> str:
+    """Why so many `slots` cannot be told apart, and what to do."""
+    able = _told_apart(antennas, snapshots)
+    samples = f"{antennas} antenna{'s' * (antennas > 1)} and {snapshots} snapshot{'s' * (snapshots > 1)}"
+    if able == 0:
+        return f"sources: {samples} cannot locate even one: expected M >= {2 if snapshots > 1 else 3}"
+    remedies = ["take NOMP (--method nomp; model=None)"] if fixed else []
+    if known is None:
+        remedies.append(f"look for at most {able} (--most {able}; most={able})")
+    elif known > able:
+        remedies.append(f"look for at most {able} (--sources {able}; sources={able})")
+    asked = f"up to {slots}" if known is None or fixed else f"{known}"
+    return f"sources: {samples} tell at most {able} sources apart, {asked} were asked for: {' and '.join(remedies)}"
 
 
 def _localiser(scenario: Scenario) -> Localiser:

@@ -26,7 +26,9 @@ _BATCH = 64
 class OrderConfig:
     """The `order` section of params.yaml."""
 
-    scenes: int = param("scenes that the learnt K rule is fitted on, but for an eighth that judges it; 0: no such rule", ge=0)
+    scenes: int = param(
+        "scenes that the learnt K rule is fitted on, but for an eighth that judges it; 0: no such rule", ge=0
+    )
 
     def __post_init__(self) -> None:
         if 0 < self.scenes < 2 * HELD_BACK:

@@ -175,12 +175,32 @@ def test_what_does_not_go_together_is_refused(measured: Measurements) -> None:
     refused("looks for at most 5, 6 were asked for", sources=6)
     refused("expected a number or one of bic, bic_noise, learnt, got 'guess'", sources="guess")
     refused("the rule 'learnt' is a network's own", network=None, sources="learnt")
-    refused("4 antennas and 16 snapshots tell fewer than 5 sources apart", network=None, antennas=4)
-    few = Locator(setup, 8, 8, None)
-    part = _first(measured, 1)
-    part = dataclasses.replace(
-        part, y=part.y[:, :8, :8], codebook=part.codebook[:, :8], H=part.H[:, :8], noise_var=None
+    refused(
+        "4 antennas and 16 snapshots tell at most 3 sources apart, up to 5 were asked for: look for at most 3 \\(--most 3; most=3\\)$",
+        network=None,
+        antennas=4,
     )
+    refused(
+        "tell at most 3 sources apart, 4 were .*: look for at most 3 .--sources 3; sources=3.$",
+        network=None,
+        antennas=4,
+        sources=4,
+    )
+    refused(
+        "at most 3 sources apart, up to 5 .*: take NOMP .--method nomp; model=None. and look for at most 3 ", antennas=4
+    )
+    refused("at most 3 sources apart, up to 5 .*: take NOMP .--method nomp; model=None.$", antennas=4, sources=2)
+    one = "1 antenna and 16 snapshots cannot locate even one: expected M >= 2$"
+    refused(one, network=None, antennas=1, most=1)
+    refused(one, antennas=1)
+    refused(
+        "2 antennas and 1 snapshot cannot locate even one: expected M >= 3$",
+        network=None,
+        antennas=2,
+        snapshots=1,
+    )
+    few = Locator(setup, 8, 8, None)
+    part = dataclasses.replace(_cut(measured, 1, 8, 8), noise_var=None)
     with pytest.raises(LocateError, match="too few to estimate it beside 5 sources"):
         few.locate(part)
 
@@ -206,6 +226,21 @@ def test_what_is_no_measurements_is_told_what_makes_them(given: str, said: str) 
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.startswith(f"measurements: expected Measurements, got {said}")
+
+
+@pytest.mark.parametrize(("antennas", "snapshots", "sources"), [(4, 8, 1), (4, 16, 3), (2, 2, 1)])
+def test_a_k_that_is_known_is_all_that_nomp_looks_for(
+    measured: Measurements, antennas: int, snapshots: int, sources: int
+) -> None:
+    part = _cut(measured, 2, antennas, snapshots)
+    found = locate(part, None, sources)
+    assert found.present.shape == (2, sources)
+    assert found.present.all()
+
+
+def test_the_most_that_is_looked_for_can_be_said_to_locate(measured: Measurements) -> None:
+    found = locate(_cut(measured, 2, 4, 16), None, most=3)
+    assert found.present.shape == (2, 3)
 
 
 def test_the_package_s_search_is_that_of_the_repository(repository: object) -> None:
@@ -236,6 +271,12 @@ def test_a_setup_s_array_is_the_measured_scenario_s(measured: Measurements) -> N
     x = locator.scenario.array().elements
     assert float(x[1, 0] - x[0, 0]) == pytest.approx(0.1)
     assert isinstance(measured.setup, Setup)
+
+
+def _cut(measured: Measurements, count: int, antennas: int, snapshots: int) -> Measurements:
+    part = _first(measured, count)
+    y, codebook, H = part.y[:, :snapshots, :antennas], part.codebook[:, :snapshots], part.H[:, :antennas]
+    return dataclasses.replace(part, y=y, codebook=codebook, H=H)
 
 
 def _first(measured: Measurements, count: int) -> Measurements:

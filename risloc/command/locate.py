@@ -57,7 +57,7 @@ def locate(
       risloc locate room.h5 --csv sources.csv --json sources.json --png sources.png
       risloc locate room.h5 --csv -                     rows to the standard output, the table to the other
       risloc locate room.h5 --sources 2                 the number is known
-      risloc locate room.h5 --method nomp --most 8      any array, no network
+      risloc locate room.h5 --method nomp --most 8      without a network
       risloc locate room.h5 --checkpoint robust --k-rule learnt
       risloc locate room.h5 --distance 1 4              nothing lies beyond 4 m
     """

@@ -41,7 +41,7 @@ _OPTIONS = (
         type=click.Choice(["hybrid", "nomp"]),
         default="hybrid",
         show_default=True,
-        help="With the network, or Newtonised orthogonal matching pursuit, which fits every array.",
+        help="With the network, or Newtonised orthogonal matching pursuit, for which no network need be made.",
     ),
     click.option(
         "--sources", type=click.IntRange(0, 64), metavar="K", help="The number of sources, where it is known."
@@ -53,7 +53,10 @@ _OPTIONS = (
         help="How it is found where it is not: BIC, BIC with the noise level unknown, or the network's own rule. [bic]",
     ),
     click.option(
-        "--most", type=click.IntRange(1, 64), metavar="K", help="With nomp: the most sources to look for. [5]"
+        "--most",
+        type=click.IntRange(1, 64),
+        metavar="K",
+        help="With nomp: the most sources to look for. [--sources, else 5]",
     ),
     click.option(
         "--azimuth", type=(float, float), metavar="LOW HIGH", help="Where sources may lie [deg], for the file's."
