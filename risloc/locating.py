@@ -98,7 +98,7 @@ def factorised() -> Iterator[None]:
     """What cannot be factorised in the block, or in the function that this decorates, as a `LocateError`."""
     try:
         yield
-    except torch.linalg.LinAlgError as error:
+    except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]  # public, and documented
         words = " ".join(str(error).split())
         raise LocateError(
             f"y, H, codes: expected scenes whose matrices single precision can factorise, got others ({words}); locate them "
