@@ -40,7 +40,7 @@ _ROOT_SEED = "root of every random stream: scenes, initial weights, order of the
 
 
 def params_reference(params: Mapping[str, Any]) -> str:
-    """The page, for params.yaml read as the mapping `params`: a table a section, in the order of the file; presets; the keys of a room's file."""
+    """The page, for params.yaml read as the mapping `params`: a table a section, in the order of the file."""
     asked = {stage: sections_of(stage_function(stage)) for stage in STAGES}
     kinds = {name: kind for sections in asked.values() for name, kind in sections.items()}
     lines = [HEAD]

@@ -8,6 +8,9 @@ Axes: batch B (scene), snap L, ant M, elem N, src K.
 """
 
 import dataclasses
+import difflib
+import itertools
+import math
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
@@ -19,16 +22,20 @@ import torch
 
 from risloc.codebook import codebook
 from risloc.measurements import FORMAT, VERSION, Measurements, Setup, Sources, noise_fault
-from risloc.params import ParamError, build
+from risloc.params import ParamError, build, shown
 from risloc.stored import MOST_IN_A_CHUNK, StoredError, attribute, broken_as, check_storage, dataset, present
 
 __all__ = ["MeasurementError", "MeasurementReader"]
 
 MOST_IN_A_SCENE = 2**27  # L M N: a scene's G in single precision then takes 1 GiB
 MOST_SOURCES = 64
+_QUARTER = math.pi / 2 + 1e-6  # in single precision pi / 2 is a little more
 MODULUS = 1e-3  # how far from 1 a code's modulus may be
 _KINDS = {"complex": "c", "integer": "iu", "real": "f", "integer or complex": "iuc"}
 _WHOLE = ("n_h", "n_v", "version", "code_bits")
+_ATTRIBUTES = ("format", "version", "code_bits", *(field.name for field in dataclasses.fields(Setup)))
+_DATASETS, _TRUTH = ("y", "H", "codes", "noise_var", "truth"), ("location", "power", "count")
+_MOST_NAMES = 16
 _LAYOUT = "the layout is in docs/command_line.md and in the help of risloc.measurements"
 
 
@@ -40,7 +47,8 @@ class MeasurementReader:
     """The scenes of a measurement file, read in slices. A context manager.
 
     setup : what all scenes share.  snapshots, antennas : L and M.  has_noise : whether the file says sigma^2.
-    sources : slots of the truth, 0 without a truth.  `len` is the number of scenes.
+    sources : slots of the truth, 0 without a truth.  `len` is the number of scenes.  unknown : names in the file that the
+    layout does not know, quoted, each with the known and absent one that is nearest; nothing of them is looked at.
 
     Raises
     ------
@@ -99,6 +107,7 @@ class MeasurementReader:
 
     def _open(self) -> None:
         self._check_format()
+        self.unknown = self._unknown()
         self.setup = self._setup()
         N = self.setup.size
         self._data: dict[str, h5py.Dataset] = {}
@@ -128,6 +137,22 @@ class MeasurementReader:
         found = [self._attribute(name) if name in self._file.attrs else None for name in ("format", "version")]
         if found != [FORMAT, VERSION]:
             raise self._error("attributes", f"expected format {FORMAT!r}, version {VERSION}, got {found}; {_LAYOUT}")
+
+    def _unknown(self) -> tuple[str, ...]:
+        """At most `_MOST_NAMES` of each place."""
+        places: list[tuple[str, Any, tuple[str, ...]]] = [
+            ("", self._file.attrs, _ATTRIBUTES),
+            ("", self._file, _DATASETS),
+        ]
+        if self._there(self._file, "truth") and isinstance(self._file["truth"], h5py.Group):
+            places.append(("truth/", self._file["truth"], _TRUTH))
+        found = list[str]()
+        for folder, names, known in places:
+            absent = [name for name in known if name not in names]
+            for name in itertools.islice((name for name in names if name not in known), _MOST_NAMES):
+                near = difflib.get_close_matches(name[:64].lower(), absent, n=1)
+                found.append(shown(folder + name) + (f" ({folder}{near[0]}?)" if near else ""))
+        return tuple(found)
 
     def _setup(self) -> Setup:
         optional = ("azimuth_span_deg", "elevation_span_deg", "distance_span_m")
@@ -222,6 +247,13 @@ class MeasurementReader:
             self._require(np.isfinite(array), f"truth/{name}", low, "finite numbers", "remove the group truth")
         good = (count >= 0) & (count <= self.sources)
         self._require(good, "truth/count", low, f"0..{self.sources}", "remove the group truth")
+        there = np.arange(self.sources) < count[:, None]
+        angles, distance = np.abs(location[..., :2]).max(-1), location[..., 2]
+        good = ~there | ((angles <= _QUARTER) & (distance > 0))
+        self._require(
+            good, "truth/location", low, "azimuth and elevation within +-pi/2 radians and a distance above 0 metres",
+            "convert them, or remove the group truth",
+        )  # fmt: skip
         return Sources(
             location=torch.from_numpy(location), power=torch.from_numpy(power), count=torch.from_numpy(count)
         )

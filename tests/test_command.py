@@ -147,6 +147,28 @@ def test_inspect_names_what_it_sees(room: Path, tmp_path: Path, small_scenario: 
     assert "does not match its checksum" in capsys.readouterr().err
 
 
+def test_a_noise_level_and_names_that_are_odd_are_said(room: Path, tmp_path: Path, capsys: Capture) -> None:
+    path = tmp_path / "m.h5"
+    path.write_bytes(room.read_bytes())
+    assert run(["inspect", str(path)]) == 0
+    implied = re.search(r"noise_var +given: an SNR of (\S+) dB \(median of 3 scenes\)", capsys.readouterr().out)
+    assert float(implied[1]) == pytest.approx(20.0, abs=1.5)
+    assert run(["locate", str(path)]) == 0
+    assert "warning" not in capsys.readouterr().err
+    with h5py.File(path, "a") as file:
+        file["noise_var"][...] = file["noise_var"][...] * 1e-6
+        file.attrs["code_bit"] = 3
+    assert run(["inspect", str(path)]) == 0
+    said = capsys.readouterr().out
+    assert "unknown names       'code_bit': not looked at" in said
+    assert 75 < float(re.search(r"an SNR of (\S+) dB", said)[1]) < 85
+    assert run(["locate", str(path), "--method", "nomp", "--most", "3"]) == 0
+    assert capsys.readouterr().err.splitlines()[-2:] == [
+        f"risloc: warning: {path}: unknown names, not looked at: 'code_bit'; mend them where a known one was meant",
+        f"risloc: warning: {path}: every scene has 3 sources, the most that are looked for: noise_var may be too low (its unit?), or there are more",
+    ]
+
+
 def test_doctor_locates_a_source(capsys: Capture) -> None:
     assert run(["doctor", "--json"]) == 0
     findings = {each["name"]: each["good"] for each in json.loads(capsys.readouterr().out)}

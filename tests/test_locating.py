@@ -90,7 +90,7 @@ def test_a_noise_level_of_another_unit_is_said(measured: Measurements, model: st
     with pytest.raises(
         LocateError, match=r"noise_var: scene 1: expected 1e-14\.\.10000 times the scene's mean \|y\|\^2, got"
     ):
-        locate(_first(measured, 3, noise), model=model)
+        locate(dataclasses.replace(_first(measured, 3), noise_var=noise), model=model)
 
 
 @pytest.mark.parametrize("end", NOISE_SPAN)
@@ -98,7 +98,7 @@ def test_a_noise_level_of_another_unit_is_said(measured: Measurements, model: st
 def test_every_noise_level_that_is_taken_ends_in_numbers(measured: Measurements, model: str | None, end: float) -> None:
     """At both ends: all sources that may be there at the lower, none at the upper one."""
     noise = root_mean_square(measured.y)[:2].square() * end * (1 + 1e-9 if end < 1 else 1 - 1e-9)
-    found = locate(_first(measured, 2, noise), model=model)
+    found = locate(dataclasses.replace(_first(measured, 2), noise_var=noise), model=model)
     assert bool(found.present.all() if end < 1 else not found.present.any())
     assert found.position[found.present].isfinite().all()
 
@@ -112,11 +112,6 @@ def test_what_cannot_be_factorised_is_said_in_one_line(measured: Measurements, m
     monkeypatch.setattr(locator, "_search", singular)
     with pytest.raises(LocateError, match="expected scenes whose matrices single precision can factorise, got others"):
         locator.locate(measured)
-
-
-def _first(measured: Measurements, scenes: int, noise_var: torch.Tensor) -> Measurements:
-    parts = {name: getattr(measured, name)[:scenes] for name in ("y", "H", "codebook")}
-    return dataclasses.replace(measured, **parts, noise_var=noise_var, truth=None)
 
 
 @pytest.mark.parametrize("sources", ["bic", 2])

@@ -193,6 +193,8 @@ WRONG: dict[str, tuple[Change, str]] = {
     "noise beyond all": (_spoilt("noise_var", 4, 1e12), r"noise_var: scene 4: expected 1e-14..10000 times .* got [\d.]+e\+\d+ times"),
     "noise text": (_linked("noise_var", "much"), "noise_var: expected real numbers"),
     "truth": (_spoilt("truth/count", 0, 9), r"truth/count: scene 0: expected 0..3"),
+    "degrees": (_spoilt("truth/location", 1, 60.0), "truth/location: scene 1: expected azimuth and elevation within .-pi/2 radians and a distance above 0 metres, got others .*; convert them"),
+    "behind": (_spoilt("truth/location", 2, 0.0), "truth/location: scene 2: .*a distance above 0 metres"),
     "truth a dataset": (_linked("truth", 1.0), "truth: expected a group"),
     "y a group": (lambda f: (f.__delitem__("y"), f.create_group("y")), "y: expected a dataset, got a Group"),
     "soft": (_linked("y", h5py.SoftLink("/H")), "y: expected the data itself, got a SoftLink"),
@@ -223,6 +225,23 @@ def test_what_is_wrong_is_said_in_one_line(whole: Path, tmp_path: Path, what: st
         _read_all(path)
     assert str(caught.value).startswith(f"{path}: ")
     assert "\n" not in str(caught.value)
+
+
+def test_a_name_that_nobody_knows_is_said_with_the_nearest_that_is_missing(whole: Path, tmp_path: Path) -> None:
+    path = tmp_path / "m.h5"
+    shutil.copy(whole, path)
+    with MeasurementReader(path) as reader:
+        assert reader.unknown == ()
+    with h5py.File(path, "a") as file:
+        file.move("noise_var", "noise_variance")
+        file.attrs["referense"], file.attrs["operator"] = "centre", "me"
+        del file.attrs["reference"]
+        file["truth/locations"], file["a\nb"] = 1.0, h5py.SoftLink("/nowhere")
+    with MeasurementReader(path) as reader:
+        assert not reader.has_noise
+        assert set(reader.unknown) == {
+            "'noise_variance' (noise_var?)", "'referense' (reference?)", "'operator'", "'truth/locations'", r"'a\nb'"
+        }  # fmt: skip
 
 
 def test_a_file_that_is_no_file(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from risloc.command.words import CommandError
 from risloc.measurement_reader import MeasurementReader
 from risloc.shards import check_shard
 
-__all__ = ["Steps", "measured", "sharded", "tried"]
+__all__ = ["Steps", "measured", "sharded", "slices", "tried"]
 
 QUIET_S = 60.0  # one step takes a fraction of a second
 _AT_ONCE = 2**25  # bytes of a step, about
@@ -61,10 +61,16 @@ def tried(path: Path, steps: Steps, quiet_s: float = QUIET_S) -> None:
 def measured(path: Path) -> Iterator[None]:
     """Read and check every scene of a measurement file."""
     with MeasurementReader(path) as reader:
-        step = max(1, _AT_ONCE // (16 * reader.antennas * max(reader.setup.size, reader.snapshots)))
-        for start in range(0, len(reader), step):
+        for part in slices(reader):
             yield
-            reader.read(slice(start, start + step))
+            reader.read(part)
+
+
+def slices(reader: MeasurementReader) -> Iterator[slice]:
+    """All scenes, as many at once as take some 32 MiB."""
+    step = max(1, _AT_ONCE // (16 * reader.antennas * max(reader.setup.size, reader.snapshots)))
+    for start in range(0, len(reader), step):
+        yield slice(start, start + step)
 
 
 def sharded(path: Path) -> Iterator[None]:

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import math
+import statistics
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,12 +12,12 @@ import click
 import h5py
 
 from risloc.checkpoint import SHIPPED, load_checkpoint, shipped_checkpoint
-from risloc.command.apart import measured, sharded, tried
+from risloc.command.apart import measured, sharded, slices, tried
 from risloc.command.outputs import FileName
 from risloc.command.words import CommandError, counted
 from risloc.locating import LocateError, Locator
 from risloc.measurement_reader import MeasurementReader
-from risloc.measurements import FORMAT
+from risloc.measurements import FORMAT, root_mean_square
 from risloc.params import as_mapping
 from risloc.shards import ShardReader, check_shard
 from risloc.stored import FAILURES
@@ -94,14 +96,29 @@ def _measurements(path: Path) -> Facts:
             "snapshots L": reader.snapshots,
             "antennas M": reader.antennas,
             **as_mapping(reader.setup),
-            "noise_var": "given" if reader.has_noise else "not given: risloc locate estimates it",
+            "noise_var": "",
             "truth": f"up to {counted(reader.sources, 'source')}" if reader.sources else "none",
         }
-        for _ in measured(path):
-            pass
+        facts["noise_var"] = _noise(reader)
+        if reader.unknown:
+            facts["unknown names"] = f"{', '.join(reader.unknown)}: not looked at"
         facts["checked"] = "every scene is finite and as the layout says"
         facts["fits"] = ", ".join(_fitting(reader)) or "no shipped network: use --method nomp"
         return facts
+
+
+def _noise(reader: MeasurementReader) -> str:
+    """Reads and checks every scene; what SNR the noise level implies, if there is one."""
+    snr = list[float]()
+    for scenes in slices(reader):
+        part = reader.read(scenes)
+        if part.noise_var is not None:
+            snr += ((root_mean_square(part.y) / part.noise_var.sqrt()).square() - 1).tolist()
+    if not snr:
+        return "not given: risloc locate estimates it"
+    middle = statistics.median(snr)
+    implied = f"an SNR of {10 * math.log10(middle):.1f} dB" if middle > 0 else "more noise than |y|^2 has"
+    return f"given: {implied} (median of {len(snr)} scenes)"
 
 
 def _fitting(reader: MeasurementReader) -> list[str]:

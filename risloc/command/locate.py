@@ -77,11 +77,12 @@ def locate(
         say(f"{file}: {options.describe(reader)}")
         if show:
             say(table_head())
-        count, unresolved = 0, 0
+        count, unresolved, full = 0, 0, 0
         with contextlib.ExitStack() as files:
             table = CsvFile(files.enter_context(text_file(targets["--csv"]))) if csv_path else None
             record = JsonFile(files.enter_context(text_file(targets["--json"])), head) if json_path else None
             for start, part, found in _located(reader, locator):
+                full += int(found.present.all(1).sum())
                 scenes = rows_of(found, start)
                 if table is not None:
                     table.add(scenes)
@@ -104,6 +105,21 @@ def locate(
     for path in (csv_path, json_path, png_path):
         if path is not None and not is_standard(path):
             say(f"wrote {path}")
+    if reader.unknown:
+        _warn(
+            f"{file}: unknown names, not looked at: {', '.join(reader.unknown)}; mend them where a known one was meant"
+        )
+    if full == len(reader) and options.sources is None and locator.slots > 1:
+        level = (
+            "noise_var may be too low (its unit?)" if reader.has_noise else "the noise level may be estimated too low"
+        )
+        _warn(
+            f"{file}: every scene has {locator.slots} sources, the most that are looked for: {level}, or there are more"
+        )
+
+
+def _warn(words: str) -> None:
+    click.echo(f"risloc: warning: {words}", err=True)
 
 
 def _in_words(sources: int, scenes: int) -> str:
