@@ -1,8 +1,11 @@
 """The command line on files and words that nobody would give it: a documented exit code, one line, whole outputs or none."""
 
+import dataclasses
 import json
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
@@ -10,7 +13,10 @@ from hypothesis import strategies as st
 from test_fuzz_params import _EXTREMES, PARAMS
 
 from benchmarks.fuzz_hdf5 import Choices, changed
+from risloc import raytraced
 from risloc.command.main import run
+from risloc.params import as_mapping
+from risloc.room import Room, read_room
 from risloc.scene import Scenario
 
 FEW = settings().max_examples // 8
@@ -58,6 +64,49 @@ def test_a_changed_file_is_located_or_refused(
     if code == 0:
         assert json.loads(out.read_text(encoding="utf-8"))["scenes"]
     assert {path.name for path in tmp_path.iterdir()} <= {"m.h5", "out.json"}
+
+
+@pytest.mark.parametrize("options", [[], ["--method", "nomp"]])
+@pytest.mark.parametrize("noise", [1e-300, 1e-45, 1e-9, 1e3, 1e10, 1e300])
+def test_any_noise_level_is_taken_or_refused(
+    noise: float, options: list[str], room: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    file, page = tmp_path / "m.h5", tmp_path / "m.html"
+    file.write_bytes(room.read_bytes())
+    with h5py.File(file, "a") as opened:
+        del opened["noise_var"]
+        opened["noise_var"] = noise
+    for words in (["locate", str(file)], ["view", str(file), "--scene", "0", "--html", str(page)]):
+        code = run([*words, *options])
+        assert code == (0 if 1e-9 <= noise <= 1e3 else 1)
+        _ended(code, capsys)
+
+
+@settings(max_examples=FEW, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    changes=st.dictionaries(
+        st.sampled_from([field.name for field in dataclasses.fields(Room)]),
+        st.sampled_from(
+            [None, 0, 1, 16, 10**9, -1.0, 1e300, "nan", "a<b", [], [-1, 1], [0, 0, 1], {"left": "a/b"}, {}]
+        ),
+        max_size=2,
+    )
+)
+def test_any_room_is_traced_or_refused(
+    changes: dict[str, object], tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a tracer that sees the line of sight everywhere."""
+
+    def flat(faces: object, tx: np.ndarray, rx: np.ndarray, *, max_depth: int, **_: float) -> np.ndarray:
+        return np.ones((max_depth + 1, len(rx), len(tx)), np.complex64)
+
+    monkeypatch.setattr(raytraced, "trace", flat)
+    (tmp_path / "room.yaml").write_text(yaml.safe_dump(as_mapping(read_room("hall")) | changes))
+    (tmp_path / "m.h5").unlink(missing_ok=True)
+    code = run(["trace", str(tmp_path / "m.h5"), "--scenes", "1", "--room", str(tmp_path / "room.yaml")])
+    _ended(code, capsys)
+    assert (tmp_path / "m.h5").exists() == (code == 0)
+    assert {path.name for path in tmp_path.iterdir()} <= {"m.h5", "room.yaml"}
 
 
 @settings(max_examples=FEW, suppress_health_check=[HealthCheck.function_scoped_fixture])
