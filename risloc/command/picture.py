@@ -76,7 +76,7 @@ class Picture:
             ax.set(xlabel=f"{name} [m]", ylabel="z [m]", title="from above" if i == 0 else "from the side")
             ax.set_aspect("equal", adjustable="datalim")
             ax.grid(alpha=0.3)
-        axes[0].legend()
+        axes[0].legend(loc="upper left")  # "best" tries all places, which may take seconds
         figure.suptitle(title)
         save_figure(figure, self._path)
 
