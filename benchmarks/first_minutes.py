@@ -17,7 +17,7 @@ from pathlib import Path
 
 from risloc.files import write_bytes
 
-__all__ = ["COMMANDS", "RecordingError", "record"]
+__all__ = ["COMMANDS", "RecordingError", "record", "said_by"]
 
 COMMANDS = (
     ("What is there, and what is missing.", "risloc doctor"),
@@ -67,29 +67,42 @@ def record(commands: Sequence[tuple[str, str]], folder: Path) -> str:
     RecordingError
         One of them failed: names it, its exit code and its last line.
     """
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     parts, total = [HEAD], 0.0
     for words, command in commands:
-        began = time.perf_counter()
-        done = subprocess.run(
-            command,
-            shell=True,
-            cwd=folder,
-            env=os.environ | {"PATH": path, "COLUMNS": "100", "NO_COLOR": "1"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-        took = time.perf_counter() - began
+        said, took = said_by(command, folder)
         total += took
-        said = _plain(done.stdout, folder)
-        if done.returncode:
-            last = said.splitlines()[-1] if said else "nothing"
-            raise RecordingError(f"expected `{command}` to succeed, got exit code {done.returncode}; it said: {last}")
         parts += [words, f"```console\n$ {command}\n{said}\n```", f"{took:.1f} s"]
     return "\n\n".join([*parts, f"In all {total:.0f} s of waiting."]) + "\n"
+
+
+def said_by(command: str, folder: Path, code: int = 0) -> tuple[str, float]:
+    """What the command says, run in `folder` without a terminal, and the seconds that it took.
+
+    Raises
+    ------
+    RecordingError
+        It ends with another exit code than `code`: names it, its exit code and its last line.
+    """
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    began = time.perf_counter()
+    done = subprocess.run(
+        command,
+        shell=True,
+        cwd=folder,
+        env=os.environ | {"PATH": path, "COLUMNS": "100", "NO_COLOR": "1"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    took = time.perf_counter() - began
+    said = _plain(done.stdout, folder)
+    if done.returncode != code:
+        last = said.splitlines()[-1] if said else "nothing"
+        wanted = "succeed" if code == 0 else f"end with exit code {code}"
+        raise RecordingError(f"expected `{command}` to {wanted}, got exit code {done.returncode}; it said: {last}")
+    return said, took
 
 
 def _plain(said: str, folder: Path) -> str:

@@ -1,9 +1,11 @@
 """The pages are true: links lead somewhere, examples run, every module has its place, names that are named exist."""
 
+import ast
 import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import house
@@ -12,6 +14,7 @@ import yaml
 
 import risloc
 from benchmarks.tutorial import SCRIPT, cells, code_of
+from risloc.command.results import COLUMNS
 
 PAGES = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/**/*.md", "risloc/shipped/*/card.md")
 
@@ -60,13 +63,24 @@ def test_every_public_name_has_its_place_in_the_page_of_risloc_itself(repository
         exec(compile(example, "docs/api/public.md", "exec"), {})
 
 
-def test_the_examples_of_the_concepts_run(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(repository)
+def test_the_examples_of_the_concepts_run(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Elsewhere, as they do with the wheel alone."""
+    monkeypatch.chdir(tmp_path)
     blocks = code_of((repository / "docs" / "concepts.md").read_text(encoding="utf-8"))
     assert len(blocks) >= 5
     space: dict[str, object] = {}
     for block in blocks:
         exec(compile(block, "docs/concepts.md", "exec"), space)
+
+
+def test_the_command_line_s_page_names_all_that_is_written(repository: Path, tmp_path: Path) -> None:
+    page = (repository / "docs" / "command_line.md").read_text(encoding="utf-8")
+    section = page.split("## What it writes", 1)[1].split("\n## ", 1)[0]
+    source = (repository / "risloc" / "command" / "locate.py").read_text(encoding="utf-8")
+    head = re.findall(r'^ +"(\w+)": ', source.split("head = {", 1)[1].split("}", 1)[0], re.MULTILINE)
+    assert len(head) == 4
+    for name in (*COLUMNS, *head, "scenes"):
+        assert f"`{name}`" in section, f"docs/command_line.md, What it writes: no word of {name}"
 
 
 def test_the_tutorial_s_page_shows_the_script(repository: Path) -> None:
@@ -78,6 +92,13 @@ def test_the_tutorial_s_page_shows_the_script(repository: Path) -> None:
         assert words in page, remedy
     for figure in re.findall(r"\((tutorial/\d+\.png)\)", page):
         assert (repository / "docs" / figure).stat().st_size > 5000
+
+
+def test_the_tutorial_needs_the_wheel_alone_up_to_the_training(repository: Path) -> None:
+    before = (repository / SCRIPT).read_text(encoding="utf-8").split("# ## Training a small network", 1)[0]
+    modules = {node.module for node in ast.walk(ast.parse(before)) if isinstance(node, ast.ImportFrom)}
+    assert modules == {"risloc"}
+    assert "Path(" not in before
 
 
 def test_cells_know_their_lines() -> None:
@@ -144,6 +165,10 @@ def test_the_citation_is_of_this_version(repository: Path) -> None:
     assert f'version = "{risloc.__version__}"' in (repository / "pyproject.toml").read_text(encoding="utf-8")
     assert citation["authors"] == [{"name": "The risloc authors"}]
     assert citation["license"] == "Apache-2.0"
+    project = tomllib.loads((repository / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert [project[name] for name in ("authors", "license", "keywords")] == [
+        citation[name] for name in ("authors", "license", "keywords")
+    ]
 
 
 def test_continuous_integration_builds_the_site(repository: Path) -> None:

@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from benchmarks.command_line import FAILING, commands_of, rerun
 from benchmarks.first_minutes import RecordingError, record
 
 
@@ -21,3 +22,20 @@ def test_a_command_that_fails_ends_it(tmp_path):
     with pytest.raises(RecordingError, match=r"expected `echo no; exit 3` to succeed, got exit code 3; it said: no$"):
         record([("Fail.", "echo no; exit 3"), ("Never.", "touch there")], tmp_path)
     assert not (tmp_path / "there").exists()
+
+
+def test_a_page_s_commands_are_run_again_and_its_words_stay(tmp_path):
+    page = "Words.\n\n```console\n$ echo one > file\n```\n\n```console\n$ cat file; exit 1\nold\nolder\n```\n\n```bash\necho no\n```\n"
+    assert commands_of(page) == ["echo one > file", "cat file; exit 1"]
+    done = rerun(page, tmp_path, failing=["cat file; exit 1"])
+    assert done == page.replace("old\nolder", "one")
+    with pytest.raises(RecordingError, match=r"expected `cat file; exit 1` to succeed, got exit code 1; it said: one$"):
+        rerun(page, tmp_path)
+
+
+def test_every_console_block_of_the_command_line_is_run_by_its_program(repository):
+    page = (repository / "docs" / "command_line.md").read_text(encoding="utf-8")
+    commands = commands_of(page)
+    assert len(commands) == page.count("```console") >= 8
+    assert set(FAILING) <= set(commands)
+    assert "python -m benchmarks.command_line" in page
