@@ -24,7 +24,7 @@ CHANNELS := $(VENV)/.channels-$(KEY)
 TORCH := $(shell sed -n '/^torch==/p' constraints.txt)
 LOCAL_SERVER := http://127.0.0.1:4200/api
 
-.PHONY: help setup repro test test-scale test-ui test-channels screenshots chromium channels lint docs ui server worker deploy study peers ablations ship robustness room preset fuzz ci
+.PHONY: help setup repro test test-scale test-ui test-channels screenshots chromium channels lint docs ui server worker deploy study peers ablations ship robustness room preset fuzz wheel ci
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -126,7 +126,7 @@ peers: setup ## train and evaluate in the scenario of published work, both wavef
 	@echo "== peers: into peers/, then docs/peers.md"
 	python -m benchmarks.peers
 
-ablations: setup ## what each part of the idea is worth: some 40 short trainings, a few hours, resumable; docs/ablations.md
+ablations: setup ## what each part of the idea is worth: 39 short trainings, about two hours, resumable; docs/ablations.md
 	@echo "== ablations: DVC experiments in temporary copies, then docs/ablations.md"
 	python -m benchmarks.ablations
 
@@ -152,6 +152,11 @@ fuzz: setup ## fuzz the readers of files (READER=measurements SECONDS=600), docs
 	@echo "== fuzz: inputs and findings in fuzz/"
 	pip install --quiet -c constraints.txt -e '.[fuzz]'
 	python -m benchmarks.fuzz $(READER) --seconds $(SECONDS)
+
+wheel: setup ## the wheel of risloc alone, into dist/
+	@echo "== wheel: into dist/"
+	pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+	@ls dist/risloc-*.whl
 
 ci: ## what continuous integration runs
 	.ci/run
