@@ -9,7 +9,7 @@ from typing import Any
 from pipeline.layout import STAGES
 from pipeline.sections import sections_of, stage_function
 from risloc.params import as_mapping, flatten
-from risloc.preset_files import preset, preset_names
+from risloc.preset_files import preset, preset_names, preset_purpose
 from risloc.room import Room, read_room
 
 __all__ = ["params_reference"]
@@ -65,13 +65,13 @@ def runs_again(takers: list[str]) -> list[str]:
 
 
 def _presets() -> Iterator[str]:
-    """A row for each preset: what it has otherwise than `default`."""
+    """A row for each preset: what it is for, and what it has otherwise than `default`."""
     usual = flatten(preset("default"))
-    yield from ("| preset | differs from `default` in |", "|---|---|")
+    yield from ("| preset | what it is for | differs from `default` in |", "|---|---|---|")
     for name in preset_names():
         own = flatten(preset(name))
         other = [f"`{key}: {_flow(own[key])}`" for key in usual if own[key] != usual[key] and key != "preset"]
-        yield f"| `{name}` | {', '.join(other) or 'nothing'} |"
+        yield f"| `{name}` | {_escaped(preset_purpose(name))} | {', '.join(other) or 'nothing'} |"
 
 
 def _who(kind: type, takers: list[str]) -> str:

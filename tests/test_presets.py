@@ -1,7 +1,9 @@
 import pytest
 
+from risloc.command.simulate import simulate as simulate_command
+from risloc.command.trace import trace
 from risloc.params import ParamError, build, read_yaml
-from risloc.preset_files import preset, preset_names
+from risloc.preset_files import preset, preset_names, preset_purpose
 from risloc.scene import Scenario
 from risloc.simulation import simulate
 
@@ -45,6 +47,16 @@ def test_peers_scenario_is_as_published():
     assert s.wavelength == 1.0
     assert s.array().elements[0].tolist() == [0.0, 0.0]
     assert s.domain().free == (True, False, True)
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_a_preset_s_purpose_is_said_where_one_chooses(name, repository):
+    said = preset_purpose(name)
+    assert said.endswith(".")
+    assert len(said) > 30
+    assert said in (repository / "docs" / "params.md").read_text(encoding="utf-8")
+    for command in (simulate_command, trace):
+        assert said in command.epilog
 
 
 def test_an_unknown_preset_is_named_with_those_there_are():

@@ -10,14 +10,16 @@ import click
 from risloc.command.outputs import FileName
 from risloc.command.words import CommandError
 from risloc.params import ParamError, build, read_yaml
-from risloc.preset_files import preset, preset_names
+from risloc.preset_files import preset, preset_names, preset_purpose
 from risloc.scene import Scenario
 from risloc.simulation import SPLITS
 
-__all__ = ["scenario_of", "scene_options"]
+__all__ = ["PRESETS", "scenario_of", "scene_options"]
 
 DEFAULT = "default"
 Command = TypeVar("Command", bound=Callable[..., Any])
+PRESETS = "\n\n".join(["Presets:", *(f"{name}: {preset_purpose(name)}" for name in preset_names())])
+"""The end of a command's help: what each preset is for."""
 
 
 def scene_options(preset_help: str) -> Callable[[Command], Command]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from risloc.command.outputs import FileName, targets_of
-from risloc.command.scene_options import scenario_of, scene_options
+from risloc.command.scene_options import PRESETS, scenario_of, scene_options
 from risloc.command.words import counted
 from risloc.measurements import Measurements, measurements_of, write_measurements
 from risloc.progress import shown_progress
@@ -21,7 +21,7 @@ _TOGETHER = 32  # scenes that are drawn together whatever is asked for
 _AT_ONCE = 2**25  # numbers of a batch's largest array, about
 
 
-@click.command()
+@click.command(epilog=PRESETS)
 @click.argument("file", type=FileName(dir_okay=False))
 @scene_options("The world to draw from. [default]")
 @click.option("--no-noise-var", is_flag=True, help="Leave noise_var out, as if nobody knew it.")

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from risloc.command.outputs import FileName, targets_of
-from risloc.command.scene_options import scenario_of, scene_options
+from risloc.command.scene_options import PRESETS, scenario_of, scene_options
 from risloc.command.words import NOT_DONE, CommandError, counted
 from risloc.measurements import Measurements, measurements_of, write_measurements
 from risloc.progress import shown_progress
@@ -21,7 +21,7 @@ __all__ = ["trace"]
 BATCH = 64  # scenes for which the tracer is started once
 
 
-@click.command()
+@click.command(epilog=PRESETS)
 @click.argument("file", type=FileName(dir_okay=False))
 @click.option("--room", default="hall", show_default=True, metavar="NAME|FILE",
               help=f"One that comes with the package ({', '.join(room_names())}), or a YAML file of your own.")  # fmt: skip
