@@ -155,6 +155,7 @@ fuzz: setup ## fuzz the readers of files (READER=measurements SECONDS=600), docs
 
 wheel: setup ## the wheel of risloc alone, into dist/
 	@echo "== wheel: into dist/"
+	rm -rf build
 	pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 	@ls dist/risloc-*.whl
 
