@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from benchmarks.command_line import FAILING, commands_of, rerun
+from benchmarks.command_line import FAILING, TRACED, commands_of, rerun
 from benchmarks.first_minutes import RecordingError, record
 
 
@@ -31,6 +31,7 @@ def test_a_page_s_commands_are_run_again_and_its_words_stay(tmp_path):
     assert done == page.replace("old\nolder", "one")
     with pytest.raises(RecordingError, match=r"expected `cat file; exit 1` to succeed, got exit code 1; it said: one$"):
         rerun(page, tmp_path)
+    assert rerun(page, tmp_path, kept="file;") == page
 
 
 def test_every_console_block_of_the_command_line_is_run_by_its_program(repository):
@@ -38,4 +39,5 @@ def test_every_console_block_of_the_command_line_is_run_by_its_program(repositor
     commands = commands_of(page)
     assert len(commands) == page.count("```console") >= 8
     assert set(FAILING) <= set(commands)
+    assert sum(TRACED in command.split() for command in commands) == 2
     assert "python -m benchmarks.command_line" in page
