@@ -2,44 +2,40 @@
 # # Tutorial: from snapshots to positions
 #
 # One scene of the default scenario from its snapshots to located sources, 200 such scenes beside the bound, and a small
-# network trained from nothing. Run it cell by cell from the repository's root in an editor that knows `# %%` cells, or
-# whole by `python -m benchmarks.tutorial`, which makes this page anew.
+# network trained from nothing. Run it cell by cell in an editor that knows `# %%` cells: up to the training it needs the
+# wheel alone, with matplotlib (`risloc[figures]`). `python -m benchmarks.tutorial` runs all of it and makes this page anew.
 #
 # Inside the library everything is in SI units and radians, and sources are searched in (u, v, w): the direction cosines
 # u = sin az cos el and v = sin el, and the inverse distance w = 1 / r, in which the phase of the wavefront is nearly linear.
 # [Concepts](concepts.md) explains the words, [the parameters](params.md) the numbers.
 
 # %%
-import dataclasses
 import os
-from pathlib import Path
 
 import torch
 
-from risloc import plots
-from risloc.checkpoint import load_checkpoint, shipped_checkpoint
-from risloc.covariance import CovarianceConfig, true_covariance
-from risloc.crb import stochastic_bound
-from risloc.fresh import fresh_batches
-from risloc.geometry import location_of
-from risloc.grid import GridConfig
-from risloc.localise import Localiser, SearchConfig
-from risloc.loss import LossConfig, nmse, true_steering
-from risloc.metrics import match
-from risloc.music import signal_subspace
-from risloc.network import HybridNetwork, NetworkConfig
-from risloc.params import build, read_yaml
-from risloc.physical_score import validate
-from risloc.scene import Scenario
-from risloc.simulation import simulate
-from risloc.spectrum import music_spectrum
-from risloc.steering import steering_matrix
-from risloc.training import FitConfig, Trainer
+from risloc import (
+    Localiser,
+    covariances,
+    crb,
+    default_search,
+    load_model,
+    locate,
+    match,
+    measurements_of,
+    music,
+    nmse,
+    plots,
+    polar_of,
+    scenario,
+    simulate,
+    spectrum,
+    steering_matrix,
+    true_covariance,
+)
 
 QUICK = "TUTORIAL_QUICK" in os.environ  # every step, at a size that shows nothing: for a test
 SCENES = 8 if QUICK else 200
-EPOCHS, EPOCH_SCENES = (2, 128) if QUICK else (10, 6400)
-params = read_yaml(Path("params.yaml"))
 
 # %% [markdown]
 # ## A scene
@@ -48,13 +44,13 @@ params = read_yaml(Path("params.yaml"))
 # at 10 dB; everything else is as drawn: places, powers, codes, channel, symbols, noise.
 
 # %%
-scenario = build(Scenario, params["scenario"], "scenario")
-array, domain = scenario.array(), scenario.domain()
-scene = simulate(scenario, seed=1, split="test", start=0, stop=1, snr_db=10.0, count=3)
+world = scenario("default")
+array, domain = world.array(), world.domain()
+scene = simulate(world, seed=1, split="test", start=0, stop=1, snr_db=10.0, count=3)
 observation, truth = scene.observation, scene.truth
 true = truth.location[truth.present]
 
-print(f"{scenario.n_h} x {scenario.n_v} elements, wavelength {scenario.wavelength:.2f} m")
+print(f"{world.n_h} x {world.n_v} elements, wavelength {world.wavelength:.2f} m")
 print(
     f"snapshots y {tuple(observation.y.shape)}, codes {tuple(observation.codebook.shape)}, H {tuple(observation.H.shape)}"
 )
@@ -77,7 +73,7 @@ plots.plot_scene(array, true)
 # more than 16 of the 144 dimensions.
 
 # %%
-plots.plot_codebook(observation.codebook[0], scenario.n_h, scenario.n_v)
+plots.plot_codebook(observation.codebook[0], world.n_h, world.n_v)
 
 # %% [markdown]
 # ## Two covariances, and their blend
@@ -87,14 +83,14 @@ plots.plot_codebook(observation.codebook[0], scenario.n_h, scenario.n_v)
 # supervises. The error is |R - R_true|^2 / |R_true|^2; R_true knows the sources.
 
 # %%
-network, _ = load_checkpoint(shipped_checkpoint("default"))
+network = load_model("default")
 with torch.inference_mode():
-    prediction, R_samp, R_blend = network.blend(observation)
-true_polar, A = true_steering(array, truth)
-R_true = true_covariance(A, truth.power)
+    R = covariances(observation, network)
+true_polar = polar_of(truth.location[:, :3])  # (u, v, w)
+R_true = true_covariance(steering_matrix(array, true_polar), truth.power[:, :3])
 
-for name, R in {"R_samp": R_samp, "R_pred": prediction.R_pred, "R_blend": R_blend}.items():
-    print(f"{name:7s}  rank <= {R.factor.shape[-1]:2d}   NMSE {float(nmse(R, R_true)):.3f}")
+for name, each in {"R_samp": R.R_samp, "R_pred": R.R_pred, "R_blend": R.R_blend}.items():
+    print(f"{name:7s}  rank <= {each.factor.shape[-1]:2d}   NMSE {float(nmse(each, R_true)):.3f}")
 
 # %% [markdown]
 # The MUSIC spectrum of R_samp, in two slices through the first source: over (u, v) at its distance, and over (u, 1/r) at its
@@ -103,21 +99,21 @@ for name, R in {"R_samp": R_samp, "R_pred": prediction.R_pred, "R_blend": R_blen
 
 # %%
 def show_music(R, title):
-    U = signal_subspace(R, 3, scenario.K_MAX)[0]
+    U = music.signal_subspace(R, 3, 3)[0]
 
-    def spectrum(polar):
-        return music_spectrum(steering_matrix(array, polar), U)
+    def of(polar):
+        return spectrum.music_spectrum(steering_matrix(array, polar), U)
 
-    return plots.plot_spectrum(spectrum, domain, true_polar[0, 0], location=true, title=title)
+    return plots.plot_spectrum(of, domain, true_polar[0, 0], location=true, title=title)
 
 
-show_music(R_samp, "MUSIC on R_samp")
+show_music(R.R_samp, "MUSIC on R_samp")
 
 # %% [markdown]
 # The same of R_blend, with the network's part in it:
 
 # %%
-show_music(R_blend, "MUSIC on R_blend")
+show_music(R.R_blend, "MUSIC on R_blend")
 
 # %% [markdown]
 # ## Locating
@@ -127,34 +123,30 @@ show_music(R_blend, "MUSIC on R_blend")
 # Nobody tells it that there are three sources: BIC does. Each estimate comes with its standard deviation, from the Fisher
 # information at the estimate; beside it the Cramér-Rao bound at the truth.
 
+
 # %%
-localiser = Localiser(scenario, build(SearchConfig, params["search"], "search"))
-
-
-def locate(network, observation, count):
-    """The hybrid: network, candidates, selection and joint fit; a count of None leaves K to BIC."""
-    prediction, _, R_blend = network.blend(observation)
-    candidates = localiser.hybrid_candidates(observation, prediction.R_pred, R_blend, prediction.polar)
-    return localiser.select(localiser.sensing(observation), candidates, [count])[0]
-
-
 def bound_of(scenes):
     seen, behind = scenes.observation, scenes.truth
-    return stochastic_bound(
+    return crb.stochastic_bound(
         array, domain.free, seen.codebook, seen.H, behind.location, behind.power, seen.noise_var
     ).position
 
 
-with torch.inference_mode():
-    found = locate(network, observation, None)
-matched = match(found.polar, found.present, true_polar, truth.present, 2.0)
+def errors_of(polar, present, scenes):
+    """Each true source's error, and which estimate is its own; of scenes with three."""
+    truth = scenes.truth
+    return match(polar, present, polar_of(truth.location[:, :3]), truth.present[:, :3], 2.0)
+
+
+found = locate(measurements_of(world, scene), network)
+matched = errors_of(polar_of(found.location), found.present, scene)
 root_crb = bound_of(scene)
 
 print(f"{int(found.present.sum())} sources found, of {int(truth.count)}")
 for k in range(3):
     slot = int(matched.estimate[0, k])
     print(
-        f"source {k + 1}: error {matched.position[0, k]:.3f} m, reported deviation {found.position_std[0, slot]:.3f} m, "
+        f"source {k + 1}: error {matched.position[0, k]:.3f} m, reported deviation {found.position_std[0, slot].norm():.3f} m, "
         f"root-CRB {root_crb[0, k]:.3f} m"
     )
 
@@ -162,8 +154,8 @@ for k in range(3):
 # The bars are one standard deviation of the distance: range carries almost all of the error.
 
 # %%
-estimate = location_of(found.polar[found.present])
-plots.plot_scene(array, true, estimate=estimate, distance_std=found.distance_std[found.present])
+there = found.present
+plots.plot_scene(array, true, estimate=found.location[there], distance_std=found.location_std[there][:, 2])
 
 # %% [markdown]
 # ## Two hundred scenes, beside the bound
@@ -173,38 +165,60 @@ plots.plot_scene(array, true, estimate=estimate, distance_std=found.distance_std
 # 0.67, the median of one Gaussian, as nearly all of the error lies in one dimension.
 
 # %%
-many = simulate(scenario, seed=2, split="test", start=0, stop=SCENES, snr_db=10.0, count=3)
-counts, polar, bounds = many.truth.count, true_steering(array, many.truth)[0], bound_of(many)
+many = simulate(world, seed=2, split="test", start=0, stop=SCENES, snr_db=10.0, count=3)
+measured, bounds = measurements_of(world, many), bound_of(many)[:, :3]
 
 
-def report(name, located):
-    error = match(located.polar, located.present, polar, many.truth.present, 2.0).position
-    error, ratio = error[many.truth.present], (error / bounds)[many.truth.present]
+def report(name, polar, present):
+    error = errors_of(polar, present, many).position
+    ratio = error / bounds
     print(
         f"{name:24s} median error {error.median():.3f} m   / root-CRB {ratio.median():5.2f}   "
         f"within 3 root-CRB {(ratio < 3).double().mean():.3f}"
     )
 
 
+def report_located(name, network):
+    located = locate(measured, network, sources=3)
+    report(name, polar_of(located.location), located.present)
+
+
+localiser = Localiser(world, default_search())
 with torch.inference_mode():
-    _, samples, blends = network.blend(many.observation)
-    report("MUSIC on R_samp", localiser.music(samples, counts))
-    report("MUSIC on R_blend", localiser.music(blends, counts))
-    report("the hybrid", locate(network, many.observation, counts))
-    report("NOMP (no network)", localiser.pursuit(localiser.sensing(many.observation), many.observation, counts)[0])
+    R = covariances(many.observation, network)
+    for name, each in {"MUSIC on R_samp": R.R_samp, "MUSIC on R_blend": R.R_blend}.items():
+        located = localiser.music(each, many.truth.count)
+        report(name, located.polar, located.present)
+report_located("the hybrid", network)
+report_located("NOMP (no network)", None)
 
 # %% [markdown]
 # ## Training a small network
 #
 # A fifth of the shipped network's size, one look at the snapshots, 10 epochs of 6400 scenes, none of which is seen twice.
 # The first step of every training says what it trains on: the weight of the main loss, the loss itself, and whether R_blend
-# carries a gradient. It stops if a weighted term has none.
+# carries a gradient. It stops if a weighted term has none. From here on the library's own modules are named; every number of
+# a training stands in the repository's `params.yaml`, from whose root this is run.
 
 # %%
+import dataclasses
+from pathlib import Path
+
+from risloc.covariance import CovarianceConfig
+from risloc.fresh import fresh_batches
+from risloc.grid import GridConfig
+from risloc.loss import LossConfig
+from risloc.network import HybridNetwork, NetworkConfig
+from risloc.params import build, read_yaml
+from risloc.physical_score import validate
+from risloc.training import FitConfig, Trainer
+
+EPOCHS, EPOCH_SCENES = (2, 128) if QUICK else (10, 6400)
+params = read_yaml(Path("params.yaml"))
 small = dataclasses.replace(build(NetworkConfig, params["network"], "network"), channels=32, passes=1)
 torch.manual_seed(0)
 learner = HybridNetwork(
-    scenario,
+    world,
     build(GridConfig, params["grid"], "grid"),
     build(CovarianceConfig, params["covariance"], "covariance"),
     small,
@@ -212,7 +226,7 @@ learner = HybridNetwork(
 fit, loss = build(FitConfig, params["fit"], "fit"), build(LossConfig, params["loss"], "loss")
 device = torch.device("cpu")
 trainer = Trainer(learner, loss, fit, epochs=EPOCHS, steps_per_epoch=EPOCH_SCENES // fit.batch_size, device=device)
-held = [simulate(scenario, seed=3, split="val", start=0, stop=64 if QUICK else 512)]
+held = [simulate(world, seed=3, split="val", start=0, stop=64 if QUICK else 512)]
 print(f"{sum(weight.numel() for weight in learner.parameters()):,} parameters")
 
 
@@ -227,7 +241,7 @@ untrained = validate(learner, loss, held, device).terms
 history = {name: [untrained[f"loss_{name}"]] for name in ("nmse", "nmse_pred", "ang", "rng", "K")}
 for epoch in range(EPOCHS):
     scenes = fresh_batches(
-        scenario,
+        world,
         fit.batch_size,
         seed=3,
         split="train",
@@ -263,8 +277,8 @@ with torch.inference_mode():
     print(
         f"NMSE of R_blend: untrained {untrained['loss_nmse']:.3f}, now {history['nmse'][-1]:.3f}, shipped {shipped['loss_nmse']:.3f}"
     )
-    report("hybrid, small network", locate(trainer.averaged, many.observation, counts))
-    report("hybrid, shipped", locate(network, many.observation, counts))
+report_located("hybrid, small network", trainer.averaged)
+report_located("hybrid, shipped", network)
 
 # %% [markdown]
 # ## From here
