@@ -56,9 +56,9 @@ def draw(scenario: Scenario, size: int, index: int) -> Scenes:
 
 
 def now(device: torch.device) -> float:
-    """Seconds: of this process on its processors, which no other program lengthens; on a GPU of the clock on the wall.
+    """Seconds that this process has had of its processors: waiting for one does not count, a shared cache still does.
 
-    A GPU is waited for until it has done what it was given.
+    With a GPU, of the clock on the wall, once the GPU has done what it was given.
     """
     if device.type != "cuda":
         return time.process_time()

@@ -1,16 +1,18 @@
 """Milliseconds of a training step and what they go to; scenes a second of the whole loop, and its wait for scenes.
 
-    python -m benchmarks.training
+    python -m benchmarks.training [--parts step loop precision operators shapes compile]
 
 The default scenario with the network, losses and batch of params.yaml, on the accelerator where there is one, else on one
 core where nothing else is said. What is compared takes turns in one run; a ratio is the median over the rounds. Without a
-GPU all but the loop and the compiler is in seconds of the processor, which on one core are those of an idle machine's clock.
+GPU all but the loop and the compiler is in seconds of the processor, so that waiting for a busy one does not count.
 """
 
+import argparse
 import functools
 import itertools
 import json
 import math
+import multiprocessing
 import os
 import statistics
 import tempfile
@@ -43,7 +45,11 @@ PASS, PASS_AND_LOSS = "the forward pass", "the forward pass and the losses"
 
 
 def main() -> None:
-    """Print the step, the loop, precision, compilation, operators and shapes, and the same as JSON at the end."""
+    """Print what each part found, and the same as JSON at the end."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    names = ("step", "loop", "precision", "operators", "shapes", "compile")
+    parser.add_argument("--parts", nargs="+", choices=names, default=names, help="compile alone takes minutes")
+    chosen = parser.parse_args().parts
     torch.set_num_threads(1)
     device = best_device()
     trainer = trainer_of(device)
@@ -56,12 +62,17 @@ def main() -> None:
     )
     drawn = [draw(network.scenario, size, index) for index in range(STEPS)]
     with tempfile.TemporaryDirectory() as folder:
-        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(Path(folder) / "inductor")  # so that every run compiles anew
         reader = _shard(network.scenario, LOOP_STEPS * size, Path(folder) / "shards")
-        results: dict[str, Any] = {"step_ms": _step(trainer, drawn, reader), "loop": _loop(trainer, reader)}
+        parts: dict[str, Callable[[], Mapping[str, Any]]] = {
+            "step": lambda: _step(trainer, drawn, reader),
+            "loop": lambda: _loop(trainer, reader),
+            "precision": lambda: _precision(device, drawn),
+            "operators": lambda: _operators(trainer, drawn),
+            "shapes": lambda: _shapes(device, size),
+            "compile": _compiled,
+        }
+        results = {name: part() for name, part in parts.items() if name in chosen}
         reader.close()
-        results |= {"precision": _precision(device, drawn), "operators_ms": _operators(trainer, drawn)}
-        results |= {"largest_tensor": _shapes(device, size), "compile": _compiled(device, drawn)}
     print(f"{_load()}\n{json.dumps(results)}")
 
 
@@ -141,34 +152,48 @@ def _precision(device: torch.device, drawn: Sequence[Scenes]) -> dict[str, float
     return _rounded({"amp_ms": on, "full_ms": off, "ratio": ratio})
 
 
-def _compiled(device: torch.device, drawn: Sequence[Scenes]) -> dict[str, dict[str, float] | str]:
-    """torch.compile of a part of the step: what it costs once, what it saves in each step, when that is even."""
+def _compiled() -> dict[str, dict[str, float] | str]:
+    """torch.compile of a part of the step: what it costs once, what it saves in each step, when that is even.
+
+    Each part in a process and with a cache of its own, so that nothing of it has been compiled before.
+    """
     results: dict[str, dict[str, float] | str] = {}
-    scenes = read_yaml(Path("params.yaml"))["data"]["train"]
-    for name in (PASS, PASS_AND_LOSS):
-        torch.compiler.reset()
-        eager, other = trainer_of(device), trainer_of(device)
-        owner, part = (other.network, "blend") if name == PASS else (other, "part")
-        with patch.object(owner, part, torch.compile(getattr(owner, part))):
-            began = time.perf_counter()
-            try:
-                seconds(other, drawn[:2])
-            except RuntimeError as error:  # among others: no C++ compiler
-                results[name] = str(error).strip().partition("\n")[0]
-                print(f"torch.compile of {name} failed: {results[name]}")
+    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
+        for name in (PASS, PASS_AND_LOSS):
+            found = results[name] = pool.apply(_compile, (name,))
+            if isinstance(found, str):
+                print(f"torch.compile of {name} failed: {found}")
                 continue
-            once = time.perf_counter() - began
-            took = in_turns({"eager": eager, "compiled": other}, drawn, ROUNDS)
-        ratio = median_ratio(took["compiled"], took["eager"])
-        plain, fast = (statistics.median(took[each]) for each in ("eager", "compiled"))
-        saved = (1 - ratio) * plain * scenes / eager.fit.batch_size
-        pays = f"pays after {once / saved:.1f} epochs of {scenes} scenes" if saved > 0 else "never pays"
-        print(
-            f"torch.compile of {name}: {once:.0f} s once, then a step takes {1e3 * fast:.1f} ms, eager {1e3 * plain:.1f}: "
-            f"{ratio:.2f}, {pays}"
-        )
-        results[name] = _rounded({"once_s": once, "ms": 1e3 * fast, "eager_ms": 1e3 * plain, "ratio": ratio})
+            epochs = found["pays_after_steps"] / found["steps_an_epoch"]
+            pays = f"pays after {epochs:.1f} epochs" if epochs > 0 else "never pays"
+            print(
+                f"torch.compile of {name}: {found['once_s']:.0f} s once, then a step takes {found['ms']:.1f} ms, eager "
+                f"{found['eager_ms']:.1f}: {found['ratio']:.2f}, {pays}",
+                flush=True,
+            )
     return results
+
+
+def _compile(name: str) -> dict[str, float] | str:
+    """The figures of a part, or why it cannot be compiled."""
+    torch.set_num_threads(1)
+    device = best_device()
+    eager, other = trainer_of(device), trainer_of(device)
+    size, scenes = eager.fit.batch_size, read_yaml(Path("params.yaml"))["data"]["train"]
+    drawn = [draw(eager.network.scenario, size, index) for index in range(STEPS)]
+    owner, part = (other.network, "blend") if name == PASS else (other, "part")
+    with tempfile.TemporaryDirectory() as folder, patch.object(owner, part, torch.compile(getattr(owner, part))):
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = folder
+        began = time.perf_counter()
+        try:
+            seconds(other, drawn[:2])
+        except RuntimeError as error:  # among others: no C++ compiler
+            return str(error).strip().partition("\n")[0]
+        once = time.perf_counter() - began
+        took = in_turns({"eager": eager, "compiled": other}, drawn, ROUNDS)
+    ratio, (plain, fast) = median_ratio(took["compiled"], took["eager"]), map(statistics.median, took.values())
+    result = {"once_s": once, "ms": 1e3 * fast, "eager_ms": 1e3 * plain, "ratio": ratio}
+    return _rounded({**result, "pays_after_steps": once / ((1 - ratio) * plain), "steps_an_epoch": -(-scenes // size)})
 
 
 def _operators(trainer: Trainer, drawn: Sequence[Scenes]) -> dict[str, float]:
