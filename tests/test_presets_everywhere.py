@@ -53,7 +53,7 @@ def test_every_term_of_the_loss_is_finite_and_teaches(preset_scenario: Scenario,
     prediction, _, R_blend = net.blend(scenes.observation)
     terms = loss_terms(prediction, R_blend, scenes, net.array, net.grid, ALL)
     weights = ALL.weights_at(0, 1)
-    guard(terms, weights, prediction.output)
+    guard(terms, weights, prediction)
     terms.total(weights).backward()
     assert all(math.isfinite(float(value.detach())) for value in terms.values.values())
     for name, parameter in net.named_parameters():
