@@ -157,17 +157,17 @@ def _errors(case: Case, snr_db: float) -> dict[str, np.ndarray]:
 def _accuracy(errors: Mapping[float, Mapping[str, np.ndarray]]) -> dict[str, float]:
     """Print the mean of each method, and its mean difference from NOMP scene by scene with half of a 95 % interval."""
     title = f"mean GOSPA, cut-off {CUTOFF:g} m, {SCENES} scenes [m]"
-    print(f"{title:50s}" + "".join(f"{f'{snr_db:g} dB':>18s}" for snr_db in errors))
+    print(f"{title:50s}" + "".join(f"{f'{snr_db:g} dB':>22s}" for snr_db in errors))
     rows: dict[str, list[str]] = {}
     result = {}
     for snr_db, found in errors.items():
         for name, each in found.items():
-            rows.setdefault(name, []).append(f"{each.mean():18.4f}")
+            rows.setdefault(name, []).append(f"{each.mean():22.4f}")
             result[f"GOSPA, {name}, {snr_db:g} dB"] = float(each.mean())
         for name in (HYBRID, NOMP_COARSE):
             less = found[name] - found[NOMP]
             half = NORMAL * less.std(ddof=1) / len(less) ** 0.5
-            rows.setdefault(f"{name}, less NOMP", []).append(f"{f'{less.mean():+.4f} +- {half:.4f}':>18s}")
+            rows.setdefault(f"{name}, less NOMP", []).append(f"{f'{less.mean():+.5f} +- {half:.5f}':>22s}")
             result[f"GOSPA, {name}, less NOMP, {snr_db:g} dB"] = float(less.mean())
             result[f"half width of that, {name}, {snr_db:g} dB"] = float(half)
     for name, cells in rows.items():
