@@ -54,7 +54,7 @@ ELSEWHERE: Mapping[str, Mapping[str, Any]] = {
     "k = 2, a line of sight": {"rician_span": (2.0, 2.0)},
     "k = 10, a strong line of sight": {"rician_span": (10.0, 10.0)},
     "random 1-bit codes": {"code_bits": 1},
-    "2-D DFT codes": {"codebook": "dft", "code_bits": 8},
+    "2-D DFT codes": {"codebook": "dft"},
     "sources closer than trained: no least separation": {"min_separation_uv": 0.0},
 }
 """Channels, codes and separations of other distributions, at 10 dB."""

@@ -17,16 +17,18 @@ BEAMS = 8  # the DFT codebook has BEAMS x BEAMS beams
 
 
 def dft_codes(n_h: int, n_v: int, snapshots: int, bits: int) -> UInt8[Tensor, "snap elem"]:
-    """Two-dimensional DFT beams: element (ix, iy) has code (p ix + q iy) mod 2^bits in beam (p, q).
+    """Two-dimensional DFT beams: element (ix, iy) has code round(2^bits (p ix + q iy) / 8) mod 2^bits in beam (p, q).
 
     The beams (p, q), p, q = 0..7, q fastest, follow one another; after all 64 the codebook starts again, so that
-    snapshot l has beam l mod 64. With 3 bits the 64 beams are distinct and the code is the exact DFT.
+    snapshot l has beam l mod 64. From 3 bits on the phasors are exactly exp(+j 2 pi (p ix + q iy) / 8), whatever the bits,
+    and the 64 beams are orthogonal on 8 x 8 elements. Fewer bits take the nearest state, half way the later one.
     """
     beam = torch.arange(snapshots) % BEAMS**2
     p, q = beam // BEAMS, beam % BEAMS
     element = torch.arange(n_h * n_v)
     ix, iy = element % n_h, element // n_h
-    codes = (p[:, None] * ix + q[:, None] * iy) % 2**bits
+    turns = p[:, None] * ix + q[:, None] * iy  # in 1 / BEAMS
+    codes = (2**bits * turns + BEAMS // 2) // BEAMS % 2**bits  # in integers: rounded alike everywhere
     return codes.to(torch.uint8)
 
 

@@ -19,9 +19,47 @@ def test_a_code_of_too_many_bits_is_an_error():
         codebook(torch.tensor([8], dtype=torch.uint8), 3)
 
 
-def test_64_beams_of_3_bits_are_the_dft_of_an_8_by_8_surface():
-    C = codebook(dft_codes(8, 8, 64, 3), 3).to(torch.complex128)
+@pytest.mark.parametrize("bits", range(3, 9))
+def test_from_3_bits_on_the_beams_are_the_exact_dft(bits):
+    codes = dft_codes(12, 5, 70, bits)
+    snapshot, element = np.arange(70) % 64, np.arange(60)
+    eighths = np.outer(snapshot // 8, element % 12) + np.outer(snapshot % 8, element // 12)
+    np.testing.assert_allclose(codebook(codes, bits).numpy(), np.exp(2j * np.pi * eighths / 8), atol=2e-7)
+
+
+@pytest.mark.parametrize("bits", range(3, 9))
+def test_from_3_bits_on_64_beams_are_orthogonal_on_an_8_by_8_surface(bits):
+    C = codebook(dft_codes(8, 8, 64, bits), bits).to(torch.complex128)
     torch.testing.assert_close(C @ C.mH, 64 * torch.eye(64, dtype=torch.complex128), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("snapshots", [16, 64])
+@pytest.mark.parametrize("bits", range(4, 9))
+def test_more_than_3_bits_change_no_beam(bits, snapshots):
+    torch.testing.assert_close(
+        codebook(dft_codes(12, 12, snapshots, bits), bits),
+        codebook(dft_codes(12, 12, snapshots, 3), 3),
+        atol=2e-7,
+        rtol=0,
+    )
+
+
+@pytest.mark.parametrize("bits", [1, 2])
+def test_below_3_bits_each_code_is_the_state_nearest_to_the_dft(bits):
+    codes = dft_codes(12, 12, 64, bits)
+    snapshot, element = np.arange(64), np.arange(144)
+    eighths = np.outer(snapshot // 8, element % 12) + np.outer(snapshot % 8, element // 12)
+    wanted = np.exp(2j * np.pi * eighths / 8)
+    states = np.exp(2j * np.pi * np.arange(2**bits) / 2**bits)
+    distances = np.abs(wanted[..., None] - states)
+    taken = np.take_along_axis(distances, codes.numpy()[..., None].astype(int), -1)[..., 0]
+    np.testing.assert_allclose(taken, distances.min(-1), atol=1e-12)
+    assert np.bincount(codes.flatten().numpy(), minlength=2**bits).min() > 0
+
+
+@pytest.mark.parametrize(("bits", "expected"), [(1, [0, 0, 1, 1, 1, 1, 0, 0]), (2, [0, 1, 1, 2, 2, 3, 3, 0])])
+def test_half_way_between_two_states_the_later_one_is_taken(bits, expected):
+    assert dft_codes(8, 1, 9, bits)[8].tolist() == expected
 
 
 def test_beams_follow_the_formula_and_start_again():
