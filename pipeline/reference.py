@@ -90,7 +90,7 @@ def _head() -> list[str]:
 
 
 def _rows(cls: Any, values: Mapping[str, Any], prefix: str) -> Iterator[str]:
-    """A row for each field; one that is a dataclass gets the rows of its own fields, a mapping of them one an entry."""
+    """A row for each field; one that is a dataclass gets the rows of its own fields, a mapping of mappings one an entry."""
     hints = typing.get_type_hints(cls)
     for field in dataclasses.fields(cls):
         kind, value, name = hints[field.name], values[field.name], f"{prefix}{field.name}"
@@ -98,15 +98,22 @@ def _rows(cls: Any, values: Mapping[str, Any], prefix: str) -> Iterator[str]:
         if dataclasses.is_dataclass(kind):
             yield _row(name, meta["doc"], "section", "", "", None)
             yield from _rows(kind, value, f"{name}.")
-        elif typing.get_origin(kind) is dict and dataclasses.is_dataclass(entry := typing.get_args(kind)[1]):
+        elif typing.get_origin(kind) is dict and typing.get_origin(ranges := typing.get_args(kind)[1]) is dict:
             yield _row(name, meta["doc"], "mapping", "", "", None)
-            yield from (
-                _row(f"{name}.*.{f.name}", f.metadata["doc"], _type(h), f.metadata["unit"], _domain(f.metadata), None)
-                for f, h in zip(dataclasses.fields(entry), typing.get_type_hints(entry).values(), strict=True)
-            )
-            yield from (_row(f"{name}.{key}", "the range searched", "", "", "", each) for key, each in value.items())
+            yield from _ranges(typing.get_args(ranges)[1], value, name)
         else:
             yield _row(name, meta["doc"], _type(kind), meta["unit"], _domain(meta), value)
+
+
+def _ranges(entry: Any, sections: Mapping[str, Mapping[str, Any]], prefix: str) -> Iterator[str]:
+    """The rows of a search space: what a range says, by the fields of its dataclass `entry`, and each range there is."""
+    hints = typing.get_type_hints(entry)
+    for f in dataclasses.fields(entry):
+        domain = _domain(f.metadata)
+        yield _row(f"{prefix}.*.*.{f.name}", f.metadata["doc"], _type(hints[f.name]), f.metadata["unit"], domain, None)
+    for section, ranges in sections.items():
+        for name, each in ranges.items():
+            yield _row(f"{prefix}.{section}.{name}", "the range searched", "", "", "", each)
 
 
 def _row(name: str, doc: str, kind: str, unit: str, domain: str, value: object) -> str:

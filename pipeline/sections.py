@@ -37,6 +37,7 @@ def typed_sections(stage: str, params: Mapping[str, Any]) -> dict[str, Any]:
         An unknown or missing section or key, a wrong type, a value outside its domain; of any stage, so that a slip in
         the last one shows before the first one runs.
     """
+    _no_dots(params)
     asked = {name: sections_of(stage_function(name)) for name in STAGES}
     known = dict.fromkeys(section for sections in asked.values() for section in sections)
     if unknown := [name for name in params if name not in known]:
@@ -69,6 +70,19 @@ def override(params: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str,
             raise ParamError(f"{path}: a section; set its parameters one by one: {', '.join(place[last])}")
         place[last] = value
     return changed
+
+
+def _no_dots(values: Mapping[Any, Any], where: str = "") -> None:
+    """Refuse a name with a dot, which no `-S` and no `--set` reaches."""
+    for name, value in values.items():
+        if isinstance(name, str) and "." in name:
+            section, _, rest = name.partition(".")
+            raise ParamError(
+                f"{where}{name}: expected a name without dots, for `dvc exp run -S` takes each for a level; write "
+                f"{section}: {{{rest}: ...}} under {where.rstrip('.') or 'the top level'}"
+            )
+        if isinstance(value, Mapping):
+            _no_dots(value, f"{where}{name}.")
 
 
 def _section(kind: type, value: object, name: str) -> Any:

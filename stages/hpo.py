@@ -67,7 +67,11 @@ class HpoConfig:
         "validation scenes that score a trial; as many others decide whether the best is used", ge=2
     )
     confidence: float = param("confidence with which the best must beat the default", gt=0.5, lt=1.0)
-    space: dict[str, Knob] = param("the search space: dotted paths into params.yaml")
+    space: dict[str, dict[str, Knob]] = param("the search space: for each section, the range of each parameter searched")
+
+    def knobs(self) -> dict[str, Knob]:
+        """The ranges of the search space by dotted path into params.yaml."""
+        return {f"{section}.{name}": knob for section, ranges in self.space.items() for name, knob in ranges.items()}
 
 
 def run(
@@ -96,7 +100,7 @@ def run(
     """
     del overfit_report  # a dependency only: nothing is tuned before the check has passed
     default = Tunable(covariance=covariance, network=network, loss=loss, fit=fit)
-    if unknown := [path for path in hpo.space if path not in knobs(default)]:
+    if unknown := [path for path in hpo.knobs() if path not in knobs(default)]:
         raise ParamError(f"hpo.space.{unknown[0]}: no such knob; expected one of {', '.join(knobs(default))}")
     if runner.hosts and storage is None:
         raise ParamError(
@@ -173,7 +177,7 @@ class Search:
         return Plan(
             name=f"hpo-{key}",
             trials=self.hpo.trials,
-            space={path: knob.distribution() for path, knob in self.hpo.space.items()},
+            space={path: knob.distribution() for path, knob in self.hpo.knobs().items()},
             seed=self.seed,
             startup=self.hpo.startup,
             run=uuid.uuid4().hex,
@@ -206,10 +210,10 @@ class Search:
         folder.mkdir(parents=True, exist_ok=True)
         rows: list[dict[str, Any]] = []
         for outcome in outcomes:
-            knob_values = {path: outcome.params.get(path, math.nan) for path in self.hpo.space}
+            knob_values = {path: outcome.params.get(path, math.nan) for path in self.hpo.knobs()}
             score = math.nan if outcome.score is None else outcome.score
             rows.append({"trial": outcome.place, "state": outcome.state, "score": score, **knob_values})
-        header = {"trial": 0, "state": "", "score": math.nan, **dict.fromkeys(self.hpo.space, math.nan)}
+        header = {"trial": 0, "state": "", "score": math.nan, **dict.fromkeys(self.hpo.knobs(), math.nan)}
         write_csv(folder / "trials.csv", rows or [{**header, "state": "NONE"}])
 
     def attempt(self, claim: Claim) -> None:

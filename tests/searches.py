@@ -39,8 +39,8 @@ SEARCH = HpoConfig(
     val_scenes=16,
     confidence=0.9,
     space={
-        "fit.learning_rate": Knob(low=2e-3, high=1e-2, log=True, step=0.0),
-        "network.channels": Knob(low=8, high=16, log=False, step=8.0),
+        "fit": {"learning_rate": Knob(low=2e-3, high=1e-2, log=True, step=0.0)},
+        "network": {"channels": Knob(low=8, high=16, log=False, step=8.0)},
     },
 )
 

@@ -43,10 +43,10 @@ HPO = HpoConfig(
     val_scenes=16,
     confidence=0.95,
     space={
-        "fit.learning_rate": Knob(low=1e-3, high=1e-2, log=True, step=0.0),
-        "network.channels": Knob(low=8, high=16, log=False, step=8.0),
-        "covariance.beta": Knob(low=0.1, high=0.5, log=False, step=0.0),
-        "loss.lam_K": Knob(low=0.5, high=2.0, log=True, step=0.0),
+        "fit": {"learning_rate": Knob(low=1e-3, high=1e-2, log=True, step=0.0)},
+        "network": {"channels": Knob(low=8, high=16, log=False, step=8.0)},
+        "covariance": {"beta": Knob(low=0.1, high=0.5, log=False, step=0.0)},
+        "loss": {"lam_K": Knob(low=0.5, high=2.0, log=True, step=0.0)},
     },
 )
 TRAIN = TrainConfig(epochs=3, fresh=False, patience=3, val_scenes=16)
@@ -289,8 +289,8 @@ class TestHpo:
 
     def test_a_bad_trial_is_pruned(self, easy: Scenario, shard_dir: Path, tmp_path: Path) -> None:
         """After two trials that learn, a learning rate of 1e-9 scores worse than their median and is cut short."""
-        good = {"fit.learning_rate": Knob(low=5e-3, high=6e-3, log=True, step=0.0)}
-        bad = {"fit.learning_rate": Knob(low=1e-9, high=2e-9, log=True, step=0.0)}
+        good = {"fit": {"learning_rate": Knob(low=5e-3, high=6e-3, log=True, step=0.0)}}
+        bad = Knob(low=1e-9, high=2e-9, log=True, step=0.0)
         config = replace(HPO, trials=2, startup=3, space=good, epochs=3)
         train, val = (ShardReader(shard_dir / split, easy) for split in ("train", "val"))
         default = hpo.Tunable(covariance=COVARIANCE, network=NETWORK, loss=LOSS, fit=FIT)
@@ -300,7 +300,7 @@ class TestHpo:
         )  # fmt: skip
         plan = search.plan(tmp_path, None)
         hpo.join(hpo.Worker(search=search, plan=plan, threads=1))
-        space = {path: knob.distribution() for path, knob in bad.items()}
+        space = {"fit.learning_rate": bad.distribution()}
         hpo.join(hpo.Worker(search=search, plan=replace(plan, trials=3, space=space), threads=1))
         with open_study(plan) as shared:
             trials = shared.study.get_trials()
@@ -310,7 +310,7 @@ class TestHpo:
     def test_tuning_lam_cov_is_one_line_of_the_search_space(
         self, easy: Scenario, shard_dir: Path, tmp_path: Path
     ) -> None:
-        space = {**HPO.space, "loss.lam_cov": Knob(low=0.5, high=2.0, log=True, step=0.0)}
+        space = {**HPO.space, "loss": {"lam_cov": Knob(low=0.5, high=2.0, log=True, step=0.0)}}
         run_hpo(easy, shard_dir, tmp_path, hpo=replace(HPO, trials=2, space=space))
         rows = table(tmp_path / "trials" / "trials.csv")
         assert 0.5 <= float(rows[1]["loss.lam_cov"]) <= 2.0
@@ -327,7 +327,7 @@ class TestHpo:
     ) -> None:
         knob = Knob(low=1, high=2, log=False, step=0.0)
         with pytest.raises(ParamError, match=r"hpo\.space\.loss\.lam_psd: no such knob"):
-            run_hpo(easy, shard_dir, tmp_path, hpo=replace(HPO, space={"loss.lam_psd": knob}))
+            run_hpo(easy, shard_dir, tmp_path, hpo=replace(HPO, space={"loss": {"lam_psd": knob}}))
         with pytest.raises(ParamError, match=r"hpo\.val_scenes"):
             run_hpo(easy, shard_dir, tmp_path, hpo=replace(HPO, val_scenes=100))
         with pytest.raises(ParamError, match="low < high"):

@@ -37,7 +37,8 @@ def test_the_page_is_up_to_date(repository: Path, params: dict) -> None:
 def test_every_parameter_has_a_row_with_a_meaning_and_its_value(params: dict, rows: dict[str, list[str]]) -> None:
     space = params["hpo"]["space"]
     plain = flatten({**params, "hpo": {**params["hpo"], "space": {}}})
-    for name, value in {**plain, **{f"hpo.space.{path}": knob for path, knob in space.items()}}.items():
+    knobs = {f"hpo.space.{s}.{name}": knob for s, ranges in space.items() for name, knob in ranges.items()}
+    for name, value in {**plain, **knobs}.items():
         meaning, *_, shown = rows[name]
         assert meaning, name
         assert yaml.safe_load(shown.strip("`")) == yaml.safe_load(yaml.safe_dump(value)), name
@@ -48,7 +49,7 @@ def test_a_row_says_unit_domain_and_type(rows: dict[str, list[str]]) -> None:
     assert rows["scenario.azimuth_span_deg"][1:4] == ["list of 2 float", "deg", "> -90 and &lt; 90"]
     assert rows["network.head"][1:] == ["str", "", "one of manifold, free", "`manifold`"]
     assert rows["evaluate.gospa_cutoffs"][1:] == ["list of float", "m", "> 0", "`[2.0, 0.5, 5.0]`"]
-    assert rows["hpo.space.*.step"][1:] == ["float", "", ">= 0", ""]
+    assert rows["hpo.space.*.*.step"][1:] == ["float", "", ">= 0", ""]
 
 
 def test_a_room_s_keys_have_rows_too(rows: dict[str, list[str]]) -> None:

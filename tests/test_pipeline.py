@@ -71,6 +71,14 @@ def test_override_changes_a_copy_and_only_what_is_there(params: dict[str, Any]) 
         override(params, {"loss": 1})
 
 
+def test_the_search_space_can_be_set_and_its_old_spelling_is_told_the_new(params: dict[str, Any]) -> None:
+    changed = override(params, {"hpo.space.loss.lam_cross.high": 5})
+    assert typed_sections("hpo", changed)["hpo"].knobs()["loss.lam_cross"].high == 5.0
+    old = {"loss.lam_cross": {"low": 0.3, "high": 3.0, "log": True, "step": 0}}
+    with pytest.raises(ParamError, match=r"hpo\.space\.loss\.lam_cross: .*without dots.*loss: \{lam_cross: \.\.\.\}"):
+        typed_sections("hpo", params | {"hpo": params["hpo"] | {"space": old}})
+
+
 def test_a_preset_takes_the_place_of_the_scenario_before_any_change(params: dict[str, Any]) -> None:
     given = with_preset(params, "ula_coherent")
     changed = override(given, {"scenario.waveform": "independent"})
