@@ -67,7 +67,7 @@ class HpoConfig:
         "validation scenes that score a trial; as many others decide whether the best is used", ge=2
     )
     confidence: float = param("confidence with which the best must beat the default", gt=0.5, lt=1.0)
-    space: dict[str, dict[str, Knob]] = param("the search space: for each section, the range of each parameter searched")
+    space: dict[str, dict[str, Knob]] = param("search space: the range of each parameter searched, by section")
 
     def knobs(self) -> dict[str, Knob]:
         """The ranges of the search space by dotted path into params.yaml."""
