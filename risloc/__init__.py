@@ -53,6 +53,7 @@ _SUBMODULES = frozenset(
         "localise",
         "locating",
         "loss",
+        "measurement_checks",
         "measurement_reader",
         "measurements",
         "metrics",
@@ -144,6 +145,7 @@ if TYPE_CHECKING:  # what `_HOME` and `_SUBMODULES` say; a test compares them
     from risloc import localise as localise
     from risloc import locating as locating
     from risloc import loss as loss
+    from risloc import measurement_checks as measurement_checks
     from risloc import measurement_reader as measurement_reader
     from risloc import measurements as measurements
     from risloc import metrics as metrics

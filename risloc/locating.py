@@ -23,8 +23,9 @@ from risloc.geometry import Array, location_of, position_of
 from risloc.learnt_order import learnt_order
 from risloc.likelihood import Sensing
 from risloc.localise import Localiser, Rule, SearchConfig
+from risloc.measurement_checks import array_faults, root_mean_square
 from risloc.measurement_reader import MeasurementReader
-from risloc.measurements import Measurements, Setup, noise_fault, root_mean_square, setup_of
+from risloc.measurements import Measurements, Setup, setup_of
 from risloc.network import HybridNetwork, Prediction
 from risloc.noise_level import NoiseLevelError, noise_level
 from risloc.params import ParamError, as_mapping, build, param, read_yaml
@@ -155,7 +156,8 @@ def of_unit_size(measurements: Measurements) -> tuple[Observation, Float[Tensor,
     y = (measurements.y.to(torch.complex128) / size_y[:, None, None]).to(torch.complex64)
     H = (measurements.H.to(torch.complex128) / size_H[:, None, None]).to(torch.complex64)
     noise_var = torch.full((len(y),), torch.nan)
-    return Observation(y=y, codebook=measurements.codebook, H=H, noise_var=noise_var), size_y, size_H
+    codebook = measurements.codebook.to(torch.complex64)
+    return Observation(y=y, codebook=codebook, H=H, noise_var=noise_var), size_y, size_H
 
 
 class Locator:
@@ -210,12 +212,12 @@ class Locator:
         Raises
         ------
         LocateError
-            No noise variance, and too few antennas to estimate it; one outside `risloc.measurements.NOISE_SPAN`; matrices
+            No noise variance, and too few antennas to estimate it; one outside `risloc.measurement_checks.NOISE_SPAN`; matrices
             that single precision cannot factorise.
         """
-        given = measurements.noise_var
-        if given is not None and (fault := noise_fault(measurements.y, given)):
-            raise LocateError(f"noise_var: {fault}")
+        m, given = measurements, measurements.noise_var
+        for fault in array_faults(m.y, m.codebook, m.H, given):
+            raise LocateError(fault.words())
         blank, size_y, size_H = of_unit_size(measurements)
         noise = self._estimated_noise(blank) if given is None else (given.double() / size_y / size_y).float()
         observation = dataclasses.replace(blank, noise_var=noise)

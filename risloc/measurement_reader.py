@@ -10,7 +10,6 @@ Axes: batch B (scene), snap L, ant M, elem N, src K.
 import dataclasses
 import difflib
 import itertools
-import math
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
@@ -21,26 +20,28 @@ import numpy as np
 import torch
 
 from risloc.codebook import codebook
-from risloc.measurements import FORMAT, VERSION, Measurements, Setup, Sources, noise_fault
+from risloc.measurement_checks import (
+    Fault,
+    MeasurementError,
+    allowed_shapes,
+    array_faults,
+    shape_fault,
+    size_fault,
+    truth_faults,
+)
+from risloc.measurements import FORMAT, VERSION, Measurements, Setup, Sources
 from risloc.params import ParamError, build, shown
 from risloc.stored import MOST_IN_A_CHUNK, StoredError, attribute, broken_as, check_storage, dataset, present
 
 __all__ = ["MeasurementError", "MeasurementReader"]
 
-MOST_IN_A_SCENE = 2**27  # L M N: a scene's G in single precision then takes 1 GiB
 MOST_SOURCES = 64
-_QUARTER = math.pi / 2 + 1e-6  # in single precision pi / 2 is a little more
-MODULUS = 1e-3  # how far from 1 a code's modulus may be
 _KINDS = {"complex": "c", "integer": "iu", "real": "f", "integer or complex": "iuc"}
 _WHOLE = ("n_h", "n_v", "version", "code_bits")
 _ATTRIBUTES = ("format", "version", "code_bits", *(field.name for field in dataclasses.fields(Setup)))
 _DATASETS, _TRUTH = ("y", "H", "codes", "noise_var", "truth"), ("location", "power", "count")
 _MOST_NAMES = 16
 _LAYOUT = "the layout is in docs/command_line.md and in the help of risloc.measurements"
-
-
-class MeasurementError(ValueError):
-    """A measurement file is not readable or not what it must be; the message says where, what was expected and what to do."""
 
 
 class MeasurementReader:
@@ -89,21 +90,12 @@ class MeasurementReader:
         if step != 1 or high <= low:
             raise IndexError(f"scenes: expected a slice of step 1 in 0..{len(self)}, not empty, got {scenes}")
         with self._told("damaged"):
-            y, H, codes = (self._part(name, low, high) for name in ("y", "H", "codes"))
-            for name, array in (("y", y), ("H", H)):
-                self._require(np.isfinite(array), name, low, "finite numbers", "leave the scene out")
-                self._require(array != 0, name, low, "a signal, not zeros alone", "leave the scene out", enough=np.any)
+            y, H = (torch.from_numpy(self._part(name, low, high)) for name in ("y", "H"))
+            book = self._codebook(self._part("codes", low, high), low)
             noise_var = self._noise(low, high) if self.has_noise else None
-            if noise_var is not None and (fault := noise_fault(torch.from_numpy(y), noise_var, low)):
-                raise self._error("noise_var", fault)
-            return Measurements(
-                setup=self.setup,
-                y=torch.from_numpy(y),
-                codebook=self._codebook(codes, low),
-                H=torch.from_numpy(H),
-                noise_var=noise_var,
-                truth=self._truth(low, high) if self.sources else None,
-            )
+            self._refuse(array_faults(y, book, H, noise_var), low)
+            truth = self._truth(low, high) if self.sources else None
+            return Measurements(setup=self.setup, y=y, codebook=book, H=H, noise_var=noise_var, truth=truth)
 
     def _open(self) -> None:
         self._check_format()
@@ -113,19 +105,17 @@ class MeasurementReader:
         self._data: dict[str, h5py.Dataset] = {}
         self._scenes, self.snapshots, self.antennas = self._add("y", "complex", (None, None, None))
         B, L, M = self._scenes, self.snapshots, self.antennas
-        if min(B, L, M) < 1 or L * M * N > MOST_IN_A_SCENE or M > N:
-            raise self._error(
-                "y", f"expected [scene, snap, ant] with 1..{N} antennas, at least one snapshot, and snapshots x antennas x "
-                f"elements up to {MOST_IN_A_SCENE}, got {B} x {L} x {M} with {N} elements; split the file, or mend n_h and n_v"
-            )  # fmt: skip
-        self._add("H", "complex", (B, M, N), (M, N))
-        self._add("codes", "integer or complex", (B, L, N), (L, N))
+        if fault := size_fault(B, L, M, N):
+            raise MeasurementError(f"{self.path}: {fault}")
+        allowed = allowed_shapes(B, L, M, N)
+        self._add("H", "complex", *allowed["H"])
+        self._add("codes", "integer or complex", *allowed["codebook"])
         self.code_bits = self._attribute("code_bits") if "code_bits" in self._file.attrs else None
         if self._data["codes"].dtype.kind != "c" and not (isinstance(self.code_bits, int) and 1 <= self.code_bits <= 8):
             raise self._error("code_bits", f"expected an attribute of 1..8 for integer codes, got {self.code_bits!r}")
         self.has_noise = self._there(self._file, "noise_var")
         if self.has_noise:
-            self._add("noise_var", "real", (B,), ())
+            self._add("noise_var", "real", *allowed["noise_var"])
         self.sources = self._add("truth/location", "real", (B, None, 3))[1] if self._has_truth() else 0
         if self.sources:
             if self.sources > MOST_SOURCES:
@@ -202,14 +192,8 @@ class MeasurementReader:
             raise self._error(
                 name, f"expected {kind} numbers of at most double precision, got {data.dtype}; convert them"
             )
-        fits = [
-            len(data.shape) == len(shape)
-            and all(want in (None, got) for want, got in zip(shape, data.shape, strict=True))
-            for shape in shapes
-        ]
-        if not any(fits):
-            wanted = " or ".join(str(shape).replace("None", "any") for shape in shapes)
-            raise self._error(name, f"expected the shape {wanted}, got {data.shape}; {_LAYOUT}")
+        if fault := shape_fault(name, tuple(data.shape), shapes):
+            raise MeasurementError(f"{self.path}: {fault}; {_LAYOUT}")
         try:
             check_storage(data)
         except StoredError as error:
@@ -226,47 +210,31 @@ class MeasurementReader:
 
     def _codebook(self, codes: np.ndarray, low: int) -> torch.Tensor:
         if codes.dtype.kind == "c":
-            self._require(abs(abs(codes) - 1) <= MODULUS, "codes", low, "phasors of modulus 1", "divide by the modulus")
             return torch.from_numpy(codes.astype(np.complex64))
         bits = int(self.code_bits or 0)
-        inside = (codes >= 0) & (codes < 2**bits)
-        self._require(inside, "codes", low, f"integers in 0..{2**bits - 1} (code_bits = {bits})", "mend code_bits")
+        inside = torch.from_numpy(((codes >= 0) & (codes < 2**bits)).reshape(len(codes), -1).all(1))
+        if not inside.all():
+            expected = f"integers in 0..{2**bits - 1} (code_bits = {bits})"
+            self._refuse([Fault("codebook", ~inside, expected, "others", "mend code_bits")], low)
         return codebook(torch.from_numpy(codes.astype(np.uint8)), bits)
 
     def _noise(self, low: int, high: int) -> torch.Tensor:
         data = self._data["noise_var"]
-        value = np.asarray(data[low:high] if data.shape else np.full(high - low, data[()]), dtype=np.float64)
-        good = np.isfinite(value) & (value > 0)
-        self._require(good, "noise_var", low, "positive numbers", "remove noise_var, and it is estimated")
-        return torch.from_numpy(value)
+        value = data[low:high] if data.shape == (len(self),) else np.full(high - low, data[()])
+        return torch.from_numpy(np.asarray(value, dtype=np.float64))
 
     def _truth(self, low: int, high: int) -> Sources:
         location, power = (self._data[f"truth/{name}"][low:high].astype(np.float32) for name in ("location", "power"))
         count = self._data["truth/count"][low:high].astype(np.int64)
-        for name, array in (("location", location), ("power", power)):
-            self._require(np.isfinite(array), f"truth/{name}", low, "finite numbers", "remove the group truth")
-        good = (count >= 0) & (count <= self.sources)
-        self._require(good, "truth/count", low, f"0..{self.sources}", "remove the group truth")
-        there = np.arange(self.sources) < count[:, None]
-        angles, distance = np.abs(location[..., :2]).max(-1), location[..., 2]
-        good = ~there | ((angles <= _QUARTER) & (distance > 0))
-        self._require(
-            good, "truth/location", low, "azimuth and elevation within +-pi/2 radians and a distance above 0 metres",
-            "convert them, or remove the group truth",
-        )  # fmt: skip
-        return Sources(
-            location=torch.from_numpy(location), power=torch.from_numpy(power), count=torch.from_numpy(count)
-        )
+        truth = [torch.from_numpy(array) for array in (location, power, count)]
+        self._refuse(truth_faults(*truth), low)
+        return Sources(location=truth[0], power=truth[1], count=truth[2])
 
-    def _require(self, good: np.ndarray, name: str, low: int, expected: str, remedy: str, enough: Any = np.all) -> None:
-        """The first scene whose entries are not all (or, with np.any, not one of them) good."""
-        fine = enough(good.reshape(len(good), -1), axis=1)
-        if not fine.all():
-            bad = np.flatnonzero(~fine)
-            raise self._error(
-                name, f"scene {low + bad[0]}: expected {expected}, got others ({len(bad)} of scenes {low}.."
-                f"{low + len(good) - 1}); {remedy}"
-            )  # fmt: skip
+    def _refuse(self, faults: list[Fault], low: int) -> None:
+        """Say the first fault, under the name that its array has in the file."""
+        for fault in faults:
+            name = {"codebook": "codes"}.get(fault.name, fault.name.replace(".", "/"))
+            raise MeasurementError(f"{self.path}: {dataclasses.replace(fault, name=name).words(low)}")
 
     def _error(self, name: str, words: str) -> MeasurementError:
         return MeasurementError(f"{self.path}: {name}: {words}")

@@ -26,10 +26,10 @@ Axes: batch B (scene), snap L, ant M, elem N, src K.
 """
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsFloat
 
 import h5py
 import numpy as np
@@ -40,20 +40,18 @@ from torch import Tensor
 from risloc.codebook import codes_of
 from risloc.files import replacing
 from risloc.geometry import SPEED_OF_LIGHT, Array, planar_array
-from risloc.params import ParamError, param
+from risloc.measurement_checks import MeasurementError, allowed_shapes, converted, shape_fault, size_fault
+from risloc.params import ParamError, checked, param
 from risloc.scene import Scenario, Scenes
 
 __all__ = [
     "FORMAT",
     "MOST_ELEMENTS",
-    "NOISE_SPAN",
     "VERSION",
     "Measurements",
     "Setup",
     "Sources",
     "measurements_of",
-    "noise_fault",
-    "root_mean_square",
     "setup_of",
     "write_measurements",
 ]
@@ -61,10 +59,10 @@ __all__ = [
 FORMAT, VERSION = "risloc measurements", 1
 MOST_ELEMENTS = 1024
 MOST_SPACING = 0.6  # wavelengths: beyond, directions are ambiguous
-NOISE_SPAN = (1e-14, 1e4)
-"""sigma^2 over a scene's mean |y|^2: below, the fits do not converge in single precision; above, y would hardly be possible."""
 
 Span = tuple[float, float] | None
+Numbers = Tensor | np.ndarray | SupportsFloat
+"""What becomes a tensor."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +79,7 @@ class Setup:
     distance_span_m: Span = param("distance", unit="m", ge=1e-3, le=1e6)
 
     def __post_init__(self) -> None:
+        _set(self, checked(self, "setup"))
         if self.size > MOST_ELEMENTS:
             raise ParamError(f"n_h, n_v: expected at most {MOST_ELEMENTS} elements, got {self.n_h} x {self.n_v}")
         if self.spacing_m > MOST_SPACING * self.wavelength:
@@ -109,23 +108,45 @@ class Setup:
         return Array(elements=lattice.elements, wavelength=self.wavelength)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, init=False)
 class Sources:
     """The truth, where it is known: `count` sources in the first slots.
 
-    location : azimuth [rad], elevation [rad], distance [m].  power : linear.
+    location : azimuth [rad], elevation [rad], distance [m].  power : linear.  Numpy arrays become tensors.
+
+    Raises
+    ------
+    risloc.measurement_checks.MeasurementError
+        Something else, or shapes that do not fit together.
     """
 
     location: Float[Tensor, "batch src 3"]
     power: Float[Tensor, "batch src"]
     count: Int[Tensor, " batch"]
 
+    def __init__(self, *, location: Numbers, power: Numbers, count: Numbers) -> None:
+        place = _floating(converted("truth.location", location, "real", "[scene, src, 3]"))
+        _fit("truth.location", place, ((None, None, 3),))
+        linear = _floating(converted("truth.power", power, "real", "[scene, src]"))
+        _fit("truth.power", linear, (tuple(place.shape[:2]),))
+        number = converted("truth.count", count, "integer", "[scene]").long()
+        _fit("truth.count", number, ((len(place),),))
+        _set(self, {"location": place, "power": linear, "count": number})
 
-@dataclass(frozen=True, kw_only=True)
+
+@dataclass(frozen=True, kw_only=True, init=False)
 class Measurements:
     """B measured scenes, y_l = H diag(c_l) A s_l + n_l, in any units that y, H and noise_var agree on.
 
     codebook : c_l, of modulus 1.  noise_var : sigma^2; None: not known.  truth : None: not known.
+
+    Numpy arrays become tensors, a copy; codebook [snap, elem], H [ant, elem] and one noise_var stand for all scenes. Values are
+    looked at where they are used.
+
+    Raises
+    ------
+    risloc.measurement_checks.MeasurementError
+        An array of another type or kind of numbers, or shapes that do not fit together.
     """
 
     setup: Setup
@@ -135,8 +156,65 @@ class Measurements:
     noise_var: Float[Tensor, " batch"] | None
     truth: Sources | None
 
+    def __init__(
+        self,
+        *,
+        setup: Setup,
+        y: Numbers,
+        codebook: Numbers,
+        H: Numbers,
+        noise_var: Numbers | None,
+        truth: Sources | None,
+    ) -> None:
+        if not isinstance(setup, Setup):
+            came = type(setup).__name__
+            raise MeasurementError(f"setup: expected a Setup, got {came}; setup_of(scenario) makes that of a scenario")
+        arrays = {
+            "y": converted("y", y, "complex", "[scene, snap, ant]"),
+            "codebook": converted("codebook", codebook, "complex", "[scene, snap, elem]"),
+            "H": converted("H", H, "complex", "[scene, ant, elem]"),
+        }
+        if noise_var is not None:
+            arrays["noise_var"] = _floating(converted("noise_var", noise_var, "real", "[scene], or one number"))
+        _fit("y", arrays["y"], ((None, None, None),))
+        sizes = (*arrays["y"].shape, setup.size)
+        if fault := size_fault(*sizes):
+            raise MeasurementError(fault)
+        _check_truth(truth, len(arrays["y"]))
+        fitted = {name: _of_all(name, array, allowed_shapes(*sizes)[name]) for name, array in arrays.items()}
+        _set(self, {"setup": setup, "noise_var": None, "truth": truth, **fitted})
+
     def __len__(self) -> int:
         return len(self.y)
+
+
+def _set(frozen: object, values: Mapping[str, object]) -> None:
+    """What a frozen dataclass's `__post_init__` makes of its fields."""
+    for name, value in values.items():
+        object.__setattr__(frozen, name, value)
+
+
+def _check_truth(truth: object, scenes: int) -> None:
+    if not isinstance(truth, Sources | None):
+        raise MeasurementError(f"truth: expected Sources or None, got {type(truth).__name__}")
+    if truth is not None:
+        _fit("truth.location", truth.location, ((scenes, None, 3),))
+
+
+def _floating(x: Tensor) -> Tensor:
+    """In single precision at least."""
+    return x if x.dtype in (torch.float32, torch.float64) else x.double()
+
+
+def _fit(name: str, x: Tensor, allowed: tuple[tuple[int | None, ...], ...]) -> None:
+    if fault := shape_fault(name, tuple(x.shape), allowed):
+        raise MeasurementError(fault)
+
+
+def _of_all(name: str, x: Tensor, allowed: tuple[tuple[int, ...], ...]) -> Tensor:
+    """For each scene what stands for all: in the first of the shapes."""
+    _fit(name, x, allowed)
+    return x if x.shape == allowed[0] else x.reshape(-1 if x.numel() == 1 else x.shape).expand(allowed[0])
 
 
 def setup_of(scenario: Scenario) -> Setup:
@@ -152,30 +230,6 @@ def measurements_of(scenario: Scenario, scenes: Scenes) -> Measurements:
     sources = Sources(location=truth.location, power=truth.power, count=truth.count)
     return Measurements(
         setup=setup_of(scenario), y=o.y, codebook=o.codebook, H=o.H, noise_var=o.noise_var, truth=sources
-    )
-
-
-def root_mean_square(x: Complex[Tensor, "batch row col"]) -> Float[Tensor, " batch"]:
-    """Of each scene, in double precision, safe from overflow: the largest modulus is taken out first."""
-    largest = x.to(torch.complex128).abs().amax((1, 2))
-    return largest * (x.to(torch.complex128).abs() / largest[:, None, None]).square().mean((1, 2)).sqrt()
-
-
-def noise_fault(y: Complex[Tensor, "batch snap ant"], noise_var: Float[Tensor, " batch"], first: int = 0) -> str | None:
-    """What is wrong with the first noise variance that is outside `NOISE_SPAN`; None: nothing is.
-
-    first : the number of the first of these scenes.
-    """
-    size = root_mean_square(y)
-    ratio = noise_var.double() / size / size
-    low, high = NOISE_SPAN
-    strange = torch.nonzero(~((ratio >= low) & (ratio <= high)))
-    if not len(strange):
-        return None
-    scene = int(strange[0])
-    return (
-        f"scene {first + scene}: expected {low:g}..{high:g} times the scene's mean |y|^2, got {float(ratio[scene]):.2g} "
-        "times; mend its unit, or remove it, and it is estimated"
     )
 
 

@@ -4,8 +4,10 @@ A section of ``params.yaml`` is built into the dataclass that owns it, which sta
 """
 
 import collections
+import contextlib
 import dataclasses
 import math
+import operator
 import reprlib
 import sys
 import types
@@ -16,7 +18,17 @@ from typing import Any, TypeVar
 
 import yaml
 
-__all__ = ["ParamError", "as_mapping", "build", "flatten", "param", "read_yaml", "shown"]
+__all__ = [
+    "ParamError",
+    "as_mapping",
+    "build",
+    "checked",
+    "flatten",
+    "integer",
+    "param",
+    "read_yaml",
+    "shown",
+]
 
 T = TypeVar("T")
 _DOMAIN = ("ge", "gt", "le", "lt", "choices")
@@ -84,6 +96,30 @@ def build(cls: type[T], values: object, where: str) -> T:
         raise ParamError(f"{where}: {error}") from None
 
 
+def checked(config: Any, where: str) -> dict[str, Any]:
+    """The fields of a dataclass as `build` would take them, for the `__post_init__` of one that is also made directly.
+
+    Raises
+    ------
+    ParamError
+        As `build` has it.
+    """
+    hints = typing.get_type_hints(type(config))
+    return {
+        f.name: _checked(hints[f.name], f, getattr(config, f.name), f"{where}.{f.name}")
+        for f in dataclasses.fields(config)
+    }
+
+
+def integer(value: object) -> int | None:
+    """An integer of Python, numpy or torch (one number, no booleans) as Python's; None of anything else."""
+    with contextlib.suppress(AttributeError, TypeError):
+        number: Any = value
+        array = not isinstance(value, int) and (number.ndim > 0 or "bool" in str(number.dtype))
+        return None if isinstance(value, bool) or array else operator.index(number)
+    return None
+
+
 def as_mapping(config: Any) -> dict[str, Any]:
     """The plain mapping (lists instead of tuples) from which `build` gives `config` again."""
     return {f.name: _plain(getattr(config, f.name)) for f in dataclasses.fields(config)}
@@ -148,6 +184,7 @@ def _converted(kind: Any, value: object, where: str) -> Any:
     if dataclasses.is_dataclass(kind):
         return build(typing.cast(type, kind), value, where)
     if origin is tuple:
+        value = _listed(value)
         if not isinstance(value, list | tuple):
             raise ParamError(f"{where}: expected a list, got {shown(value)}")
         if args[-1] is not ... and len(value) != len(args):
@@ -161,14 +198,26 @@ def _converted(kind: Any, value: object, where: str) -> Any:
     return _scalar(kind, value, where)
 
 
+def _listed(value: object) -> object:
+    """What an array holds, as lists of numbers; anything else as it is."""
+    with contextlib.suppress(AttributeError, TypeError):
+        array: Any = value
+        return array.tolist() if array.ndim >= 0 else value
+    return value
+
+
 def _scalar(kind: type, value: object, where: str) -> Any:
     if kind is float and isinstance(value, str):
         try:
             value = float(value)  # YAML 1.1 reads 1e-3 as a string
         except ValueError:
             raise ParamError(f"{where}: expected a number, got {shown(value)}") from None
+    if kind is float:
+        value = _listed(value)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value) if abs(value) <= sys.float_info.max else math.inf
+    if kind is int and (whole := integer(value)) is not None:
+        value = whole
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise ParamError(f"{where}: expected {kind.__name__}, got {shown(value)}")
     if isinstance(value, float) and not math.isfinite(value):

@@ -11,9 +11,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from unhooked import unhooked
 
 from risloc.measurement_reader import MeasurementError, MeasurementReader
-from risloc.measurements import Measurements, Setup, measurements_of, setup_of, write_measurements
+from risloc.measurements import Measurements, Setup, Sources, measurements_of, setup_of, write_measurements
 from risloc.params import ParamError
 from risloc.scene import Scenario
 from risloc.simulation import simulate
@@ -96,6 +97,106 @@ def test_a_setup_is_checked() -> None:
         Setup(**good | {"n_h": 64, "n_v": 64})
     with pytest.raises(ParamError, match=r"azimuth_span_deg: expected .lowest, highest."):
         Setup(**good | {"azimuth_span_deg": (10.0, -10.0)})
+
+
+def test_a_setup_made_directly_is_checked_as_a_file_s() -> None:
+    good = {
+        "n_h": np.int64(4),
+        "n_v": torch.tensor(4),
+        "spacing_m": np.float32(0.125),
+        "carrier_hz": 10**9,
+        "reference": "centre",
+    }
+    good |= {"azimuth_span_deg": [-60, 60], "elevation_span_deg": np.array([-30.0, 30.0]), "distance_span_m": None}
+    setup = unhooked(Setup, **good)
+    assert (setup.n_h, setup.n_v, setup.spacing_m, setup.carrier_hz) == (4, 4, 0.125, 1e9)
+    assert (setup.azimuth_span_deg, setup.elevation_span_deg) == ((-60.0, 60.0), (-30.0, 30.0))
+    assert type(setup.n_h) is type(setup.n_v) is int
+    assert type(setup.carrier_hz) is float
+    for change, said in (
+        ({"n_h": 4.0}, "setup.n_h: expected int, got 4.0"),
+        ({"n_v": True}, "setup.n_v: expected int, got True"),
+        ({"n_h": 0}, "setup.n_h: expected a value >= 1 and <= 1024, got 0"),
+        ({"carrier_hz": float("nan")}, "setup.carrier_hz: expected a finite number, got nan"),
+        ({"reference": "corner"}, "setup.reference: expected a value one of"),
+        ({"distance_span_m": 3.0}, "setup.distance_span_m: expected a list, got 3.0"),
+        ({"distance_span_m": (0.0, 3.0)}, "setup.distance_span_m: expected a value >= 0.001"),
+    ):
+        with pytest.raises(ParamError, match=said):
+            unhooked(Setup, **good | change)
+
+
+def test_numpy_is_welcome_and_what_is_for_all_scenes_is_said_once(written: Measurements) -> None:
+    y, codebook, H, noise = (x.numpy() for x in (written.y, written.codebook, written.H, written.noise_var))
+    own = Measurements(
+        setup=written.setup, y=y.astype(">c16"), codebook=codebook[0], H=H[0].copy(order="F"), noise_var=0.5,
+        truth=Sources(location=written.truth.location.numpy(), power=np.ones((SCENES, 3)), count=np.full(SCENES, 2, "u1")),
+    )  # fmt: skip
+    assert torch.equal(own.y, written.y.to(torch.complex128))
+    assert torch.equal(own.H, written.H[:1].expand(SCENES, 4, 16))
+    assert torch.equal(own.codebook, written.codebook[:1].expand(SCENES, 6, 16))
+    assert own.noise_var.tolist() == [0.5] * SCENES
+    assert own.truth.count.tolist() == [2] * SCENES
+    for one in (1, np.float32(1), np.array(1), np.array([[1.0]]), torch.tensor(1), torch.ones(SCENES), noise / noise):
+        assert dataclasses.replace(written, noise_var=one).noise_var.tolist() == [1.0] * SCENES
+    y[0] = 0
+    assert own.y[0].abs().min() > 0  # a copy
+    y[0] = own.y[0].numpy()
+
+
+WRONG_ARRAYS: dict[str, tuple[dict[str, object], str]] = {
+    "codes": ({"codebook": torch.zeros(SCENES, 6, 16, dtype=torch.uint8)}, r"codebook: expected complex numbers, .scene, snap, elem., got uint8; risloc.codebook.codebook\(codes, bits\) makes phasors"),
+    "phases": ({"codebook": np.zeros((SCENES, 6, 16))}, "codebook: expected complex numbers, .*, got float64; .* of phases"),
+    "y real": ({"y": torch.zeros(SCENES, 6, 4)}, "y: expected complex numbers, .scene, snap, ant., got float32; give the complex"),
+    "H bool": ({"H": torch.ones(4, 16, dtype=torch.bool)}, "H: expected complex numbers, .*, got bool; give the complex channel"),
+    "y a list": ({"y": [[[1j]]]}, "y: expected a torch tensor or numpy array of complex numbers, .*, got list"),
+    "y of objects": ({"y": np.full((SCENES, 6, 4), None)}, "y: expected a torch tensor .*, got an array of object"),
+    "y sparse": ({"y": torch.zeros(SCENES, 6, 4, dtype=torch.complex64).to_sparse()}, "y: expected a torch tensor or"),
+    "y masked": ({"y": np.ma.masked_equal(np.zeros((SCENES, 6, 4), complex), 0)}, "y: expected numbers, got 120 masked ones"),
+    "y short": ({"y": np.ones((SCENES, 3, 4), complex)}, r"codebook: expected the shape \(5, 3, 16\) or \(3, 16\), got \(5, 6, 16\)"),
+    "y flat": ({"y": np.ones((6, 4), complex)}, r"y: expected the shape \(any, any, any\), got \(6, 4\)"),
+    "no scenes": ({"y": np.ones((0, 6, 4), complex)}, "y: expected .* at least one scene and one snapshot, .*, got 0 x 6 x 4"),
+    "antennas": ({"y": np.ones((SCENES, 6, 17), complex)}, r"y: expected .* with 1\.\.16 antennas"),
+    "H of another": ({"H": np.ones((SCENES, 4, 15), complex)}, r"H: expected the shape \(5, 4, 16\) or \(4, 16\), got"),
+    "noise of two": ({"noise_var": [1.0, 2.0]}, "noise_var: expected a torch tensor or numpy array of real numbers"),
+    "noise of four": ({"noise_var": np.ones(4)}, r"noise_var: expected the shape \(5,\) or \(\) or .*, got \(4,\)"),
+    "noise complex": ({"noise_var": 1j}, "noise_var: expected a torch tensor or numpy array of real numbers, .*, got complex"),
+    "noise True": ({"noise_var": True}, "noise_var: expected a torch tensor or numpy array of real numbers, .*, got bool"),
+    "setup": ({"setup": {"n_h": 4}}, r"setup: expected a Setup, got dict; setup_of\(scenario\) makes that of a scenario"),
+    "truth": ({"truth": (1, 2)}, "truth: expected Sources or None, got tuple"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", WRONG_ARRAYS)
+def test_arrays_of_another_form_are_refused_in_one_line(written: Measurements, what: str) -> None:
+    change, said = WRONG_ARRAYS[what]
+    with pytest.raises(MeasurementError, match=f"^{said}") as caught:
+        unhooked(Measurements, **_fields(written) | change)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_truth_of_another_form_is_refused(written: Measurements) -> None:
+    for change, said in (
+        ({"count": torch.ones(SCENES)}, "truth.count: expected integer numbers, .scene., got float32"),
+        ({"power": np.ones((SCENES, 2))}, r"truth.power: expected the shape \(5, 3\), got \(5, 2\)"),
+        ({"location": np.ones((SCENES, 3))}, r"truth.location: expected the shape \(any, any, 3\), got"),
+    ):
+        with pytest.raises(MeasurementError, match=said):
+            dataclasses.replace(written.truth, **change)
+    fewer = Sources(**{name: getattr(written.truth, name)[:2] for name in ("location", "power", "count")})
+    with pytest.raises(MeasurementError, match=r"truth.location: expected the shape \(5, any, 3\), got \(2, 3, 3\)"):
+        dataclasses.replace(written, truth=fewer)
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1)])
+def test_one_noise_level_may_have_any_shape_of_one_number(whole: Path, tmp_path: Path, shape: tuple[int, ...]) -> None:
+    path = tmp_path / "m.h5"
+    shutil.copy(whole, path)
+    with h5py.File(path, "a") as file:
+        del file["noise_var"]
+        file["noise_var"] = np.full(shape, 0.25)
+    with MeasurementReader(path) as reader:
+        assert reader.read(slice(1, 3)).noise_var.tolist() == [0.25, 0.25]
 
 
 def test_parts_that_do_not_add_up_leave_no_file(written: Measurements, tmp_path: Path) -> None:
@@ -314,6 +415,10 @@ def test_any_attribute_is_read_or_refused(whole: Path, name: str, value: object)
 def test_simulated_setups_keep_the_scenario_s_array(small_scenario: Scenario) -> None:
     for scenario in (small_scenario, dataclasses.replace(small_scenario, reference="first", n_h=5)):
         assert torch.equal(setup_of(scenario).array().elements, scenario.array().elements)
+
+
+def _fields(given: object) -> dict[str, object]:
+    return {field.name: getattr(given, field.name) for field in dataclasses.fields(given)}
 
 
 def _read_all(path: Path) -> None:

@@ -16,8 +16,9 @@ from risloc.command.apart import measured, sharded, slices, tried
 from risloc.command.outputs import FileName
 from risloc.command.words import CommandError, counted
 from risloc.locating import LocateError, Locator
+from risloc.measurement_checks import root_mean_square
 from risloc.measurement_reader import MeasurementReader
-from risloc.measurements import FORMAT, root_mean_square
+from risloc.measurements import FORMAT
 from risloc.params import as_mapping
 from risloc.shards import ShardReader, check_shard
 from risloc.stored import FAILURES
