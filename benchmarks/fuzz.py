@@ -4,7 +4,8 @@
 
 Each reader is fuzzed for that long or that often, whatever comes first, in a process of its own that is started again when
 an input ends it. Inputs that reach new code go to fuzz/READER, what is found to fuzz/findings/READER. --keep: no fuzzing,
-but what is worth keeping of fuzz/READER goes to tests/fuzz/READER, which the tests replay.
+but what is worth keeping of fuzz/READER goes to tests/fuzz/READER, which the tests replay. Only what is harmless to the
+library beneath the reader is kept.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from benchmarks.fuzz_readers import CORPUS, READERS, judge, working_folder
+from benchmarks.fuzz_readers import CORPUS, READERS, does_no_harm, judge, working_folder
 
 FOLDER = Path("fuzz")
 MEMORY_MB = 1800  # of the whole process, of which the packages take some 700
@@ -73,7 +74,7 @@ def fuzz(name: str, seconds: int, runs: int) -> None:
 
 
 def keep(name: str) -> None:
-    """Of the inputs of fuzz/READER, the smallest that reach a line, or lead to an answer, that no smaller one does."""
+    """Of the harmless inputs of fuzz/READER, the smallest that reach a line, or an answer, that no smaller one does."""
     kept = CORPUS / name
     kept.mkdir(parents=True, exist_ok=True)
     inputs = {path.read_bytes() for folder in (FOLDER / name, kept) for path in folder.iterdir()}
@@ -84,7 +85,7 @@ def keep(name: str) -> None:
         seen = set().union(*(_reached(name, seed, folder) for seed in READERS[name].seeds()))
         for content in sorted(inputs, key=lambda each: (len(each), each)):
             reached = _reached(name, content, folder)
-            if reached - seen:
+            if reached - seen and does_no_harm(READERS[name], content, folder):
                 (kept / hashlib.blake2b(content, digest_size=8).hexdigest()).write_bytes(content)
             seen |= reached
             if sum(path.stat().st_size for path in kept.iterdir()) > MOST_KEPT:

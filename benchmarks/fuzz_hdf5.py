@@ -2,6 +2,8 @@
 
 Raw bytes seldom get past HDF5's own checks. Here each byte is a decision, and 0, the harmless one, where they are used up: any
 bytes are a file, the same one every time, and a fuzzer that changes a byte changes a decision.
+
+No file may harm other software: h5py alone reads each of them, or raises an error, at once and in little memory.
 """
 
 import contextlib
@@ -19,7 +21,9 @@ __all__ = ["Choices", "changed"]
 T = TypeVar("T")
 _MOST_CHANGES = 5
 _WRITTEN = 2**16  # bytes: what is larger is declared, and written as compressed zeros or not at all
-_SIZES = (1, 0, 2, 3, 5, 16, 64, 1023, 2**20, 2**31, 2**40)
+_SIZES = (1, 0, 2, 3, 5, 16, 64, 1023, 2**20, 2**50)
+_BEARABLE = 2**24  # bytes of a dataset that are read in a moment; more than that is more than any machine can address
+_MOST_CHUNKS = 2**12
 _NUMBERS = (0.0, 1.0, -1.0, math.nan, math.inf, -math.inf, 1e308, 1e-320, 255.0, 3.0, 1e9)
 _POINT = np.dtype([("r", "f4"), ("i", "f4"), ("rest", "f8")])
 _DTYPES: tuple[Any, ...] = (
@@ -126,7 +130,7 @@ def _other(file: h5py.File, name: str, choices: Choices) -> None:
     """Another dtype, shape, layout or filter."""
     old = file.get(name)
     dtype = np.dtype(choices.of([old.dtype if old is not None else "f4", *_DTYPES]))
-    shape = _shape(old.shape if old is not None else (1,), choices)
+    shape = _shape(old.shape if old is not None else (1,), dtype.itemsize, choices)
     how = _layout(shape, choices)
     values = choices.of(_NUMBERS)
     if old is not None:
@@ -139,7 +143,7 @@ def _other(file: h5py.File, name: str, choices: Choices) -> None:
         _zeros(made, choices.of((0, 1, 4, 40)))
 
 
-def _shape(shape: tuple[int, ...], choices: Choices) -> tuple[int, ...]:
+def _shape(shape: tuple[int, ...], itemsize: int, choices: Choices) -> tuple[int, ...]:
     sizes = list(shape)
     kind = choices.of(("same", "size", "size", "less", "more", "sizes"))
     if kind == "less":
@@ -150,6 +154,8 @@ def _shape(shape: tuple[int, ...], choices: Choices) -> tuple[int, ...]:
         sizes[choices.of(range(len(sizes)))] = choices.of(_SIZES)
     elif kind == "sizes":
         sizes = [choices.of(_SIZES) for _ in range(choices.of(range(5)))]
+    if math.prod(sizes) * itemsize > _BEARABLE:
+        sizes[0] = _SIZES[-1]
     return tuple(sizes)
 
 
@@ -158,7 +164,10 @@ def _layout(shape: tuple[int, ...], choices: Choices) -> dict[str, Any]:
     kind = choices.of(("plain", "chunks", "gzip", "lzf", "szip", "scaleoffset", "foreign"))
     if kind == "plain":
         return how
-    how["chunks"] = tuple(min(max(size, 1), choices.of((2**13, 1, 2, 7, 2**20))) for size in shape)
+    steps = [choices.of((2**13, 1, 2, 7, 2**20)) for _ in shape]
+    if math.prod(-(-size // step) for size, step in zip(shape, steps, strict=True)) > _MOST_CHUNKS:
+        steps = [2**20 for _ in shape]
+    how["chunks"] = tuple(min(max(size, 1), step) for size, step in zip(shape, steps, strict=True))
     how["maxshape"] = choices.of((shape, (None,) * len(shape)))
     how["shuffle"], how["fletcher32"] = choices.of((False, True)), choices.of((False, True))
     if kind in ("gzip", "lzf", "szip"):
@@ -225,7 +234,7 @@ def _virtual(file: h5py.File, name: str, choices: Choices) -> None:
     shape, dtype = file[name].shape, file[name].dtype
     del file[name]
     layout = h5py.VirtualLayout(shape, dtype)
-    layout[...] = h5py.VirtualSource(choices.of(("beside.h5", ".", "/etc/passwd")), name, shape)
+    layout[...] = h5py.VirtualSource(choices.of(("beside.h5", "nowhere.h5", "/etc/passwd")), name, shape)
     file.create_virtual_dataset(name, layout)
 
 

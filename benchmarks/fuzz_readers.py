@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import fuzz_seeds
+from benchmarks.fuzz_alone import Alone, by_h5py, by_json_and_safetensors, by_pyyaml, harmless
 from benchmarks.fuzz_hdf5 import Choices, changed
 from pipeline.layout import STAGES
 from pipeline.sections import sections_of, stage_function
@@ -22,7 +23,7 @@ from risloc.params import ParamError, build, read_yaml
 from risloc.room import read_room, shoebox
 from risloc.shards import ShardError, ShardReader
 
-__all__ = ["CORPUS", "READERS", "Reader", "judge", "working_folder"]
+__all__ = ["CORPUS", "READERS", "Reader", "does_no_harm", "judge", "working_folder"]
 
 CORPUS = Path("tests/fuzz")
 _MOST_READ = 64  # scenes of a file: what is wrong with a later one is wrong with an early one of another file
@@ -32,11 +33,16 @@ _NOT_FROM_A_FILE = ("pickle.find_class", "os.system", "os.exec", "os.posix_spawn
 
 @dataclass(frozen=True)
 class Reader:
-    """A reader of files: how an input is laid out in a folder and read, what it may raise, and inputs that it reads."""
+    """A reader of files: how it reads a file in a folder, what it may raise, inputs, and the library beneath it alone.
+
+    file : what is in the file that an input stands for.
+    """
 
     read: Callable[[bytes, Path], None]
     refuses: type[ValueError]
     seeds: Callable[[], list[bytes]]
+    alone: Alone
+    file: Callable[[bytes], bytes] = bytes
 
 
 class ForbiddenError(Exception):
@@ -47,13 +53,18 @@ def judge(reader: Reader, content: bytes, folder: Path) -> str | None:
     """What the reader says against the input, None if it takes it; any other exception is a finding and passes through."""
     try:
         with _WATCH.watching():
-            reader.read(content, folder)
+            reader.read(reader.file(content), folder)
     except reader.refuses as error:
         said = str(error)
         if not 0 < len(said) < 10_000:
             raise AssertionError(f"expected a message that can be read, got {len(said)} characters") from error
         return said
     return None
+
+
+def does_no_harm(reader: Reader, content: bytes, folder: Path) -> bool:
+    """Whether the library beneath the reader survives the input."""
+    return harmless(reader.alone, reader.file(content), folder)
 
 
 @contextlib.contextmanager
@@ -146,26 +157,31 @@ def _sections() -> dict[str, type]:
 
 READERS = {
     "measurements": Reader(
-        _read_measurements, MeasurementError, lambda: [fuzz_seeds.measurements(), fuzz_seeds.measurements_otherwise()]
+        _read_measurements,
+        MeasurementError,
+        lambda: [fuzz_seeds.measurements(), fuzz_seeds.measurements_otherwise()],
+        by_h5py,
     ),
     "measurements_changed": Reader(
-        lambda content, folder: _read_measurements(changed(fuzz_seeds.measurements(), Choices(content)), folder),
+        _read_measurements,
         MeasurementError,
         fuzz_seeds.choices_alone,
+        by_h5py,
+        lambda content: changed(fuzz_seeds.measurements(), Choices(content)),
     ),
-    "shards": Reader(_read_shard, ShardError, lambda: [fuzz_seeds.shard()]),
-    "shards_changed": Reader(
-        lambda content, folder: _read_shard(fuzz_seeds.changed_shard(content), folder),
-        ShardError,
-        fuzz_seeds.choices_alone,
+    "shards": Reader(_read_shard, ShardError, lambda: [fuzz_seeds.shard()], by_h5py),
+    "shards_changed": Reader(_read_shard, ShardError, fuzz_seeds.choices_alone, by_h5py, fuzz_seeds.changed_shard),
+    "checkpoint": Reader(
+        _read_checkpoint, CheckpointError, lambda: [fuzz_seeds.checkpoint()], by_json_and_safetensors
     ),
-    "checkpoint": Reader(_read_checkpoint, CheckpointError, lambda: [fuzz_seeds.checkpoint()]),
     "checkpoint_changed": Reader(
-        lambda content, folder: _read_checkpoint(fuzz_seeds.changed_checkpoint(content), folder),
+        _read_checkpoint,
         CheckpointError,
         fuzz_seeds.choices_alone,
+        by_json_and_safetensors,
+        fuzz_seeds.changed_checkpoint,
     ),
-    "params": Reader(_read_params, ParamError, fuzz_seeds.params),
-    "room": Reader(_read_room, ParamError, fuzz_seeds.rooms),
+    "params": Reader(_read_params, ParamError, fuzz_seeds.params, by_pyyaml),
+    "room": Reader(_read_room, ParamError, fuzz_seeds.rooms, by_pyyaml),
 }
 """The readers by name; `_changed`: inputs are choices of changes to a valid file, not the file's own bytes."""

@@ -99,7 +99,7 @@ def test_a_network_larger_than_its_file_is_never_made(
         load_checkpoint(folder)
 
 
-@pytest.mark.parametrize("text", ["[" * 10**5, "9" * 5000, " " * 2**21, "\ufeff{}"])
+@pytest.mark.parametrize("text", ["[" * 2000, "9" * 5000, " " * 2**21, "\ufeff{}"])
 def test_a_config_that_is_no_json_is_refused(folder: Path, text: str) -> None:
     (folder / "config.json").write_text(text)
     with pytest.raises(CheckpointError, match="not a readable checkpoint"):
