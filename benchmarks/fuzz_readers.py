@@ -171,9 +171,7 @@ READERS = {
     ),
     "shards": Reader(_read_shard, ShardError, lambda: [fuzz_seeds.shard()], by_h5py),
     "shards_changed": Reader(_read_shard, ShardError, fuzz_seeds.choices_alone, by_h5py, fuzz_seeds.changed_shard),
-    "checkpoint": Reader(
-        _read_checkpoint, CheckpointError, lambda: [fuzz_seeds.checkpoint()], by_json_and_safetensors
-    ),
+    "checkpoint": Reader(_read_checkpoint, CheckpointError, lambda: [fuzz_seeds.checkpoint()], by_json_and_safetensors),
     "checkpoint_changed": Reader(
         _read_checkpoint,
         CheckpointError,

@@ -55,7 +55,9 @@ def test_harm_is_seen_and_an_exception_is_none(alone: Alone, fine: bool, tmp_pat
 
 
 def test_a_program_that_a_file_starts_would_be_seen(tmp_path: Path) -> None:
-    infected = Reader(lambda content, folder: os._exit(os.system("true")), ValueError, list, lambda content, folder: None)
+    infected = Reader(
+        lambda content, folder: os._exit(os.system("true")), ValueError, list, lambda content, folder: None
+    )
     with pytest.raises(Exception, match=r"os\.system"):
         judge(infected, b"", tmp_path)
     assert os.system("true") == 0, "the watch is over"
