@@ -44,6 +44,7 @@ _SUBMODULES = frozenset(
         "covariance",
         "crb",
         "device",
+        "exact",
         "files",
         "fresh",
         "geometry",
@@ -136,6 +137,7 @@ if TYPE_CHECKING:  # what `_HOME` and `_SUBMODULES` say; a test compares them
     from risloc import covariance as covariance
     from risloc import crb as crb
     from risloc import device as device
+    from risloc import exact as exact
     from risloc import files as files
     from risloc import fresh as fresh
     from risloc import geometry as geometry

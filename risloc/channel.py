@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
+from risloc.exact import exact_matmul, exact_steering_matrix, phasor, units
 from risloc.geometry import Array
-from risloc.steering import plane_wave_steering_matrix
 
 __all__ = ["direct_channel", "effective_rank", "rician_channel"]
 
@@ -24,21 +24,23 @@ def rician_channel(
     direction: Float[Tensor, "batch 3"],
     k: Float[Tensor, " batch"],
 ) -> Complex[Tensor, "batch ant elem"]:
-    """H = sqrt(k / (1 + k)) H_los + sqrt(1 / (1 + k)) H_iid, entries of unit variance.
+    """H = sqrt(k / (1 + k)) H_los + sqrt(1 / (1 + k)) H_iid, entries of unit variance, complex128: the same bits anywhere.
 
     scattered : H_iid, entries CN(0, 1).  k : the Rician factor, linear.
     direction : three numbers, uniform in [0, 1), that choose the line of sight H_los = a_bs a_ris^H, a far-field wave
     (rank one, unit-modulus entries): the angle from the normal of the base station's half-wavelength linear array in
     +-60 deg, and the azimuth in +-60 deg and elevation in +-30 deg at which the wave leaves the surface.
     """
-    m = scattered.shape[-2]
-    psi, azimuth, elevation = ((2 * direction - 1) * direction.new_tensor([_AZIMUTH, _AZIMUTH, _ELEVATION])).unbind(-1)
-    polar = torch.stack([azimuth.sin() * elevation.cos(), elevation.sin(), torch.zeros_like(azimuth)], dim=-1)
-    a_ris = plane_wave_steering_matrix(array, polar[:, None])
-    phase = -math.pi * psi.sin()[:, None] * torch.arange(m, dtype=psi.dtype)
-    a_bs = torch.complex(phase.cos(), phase.sin())[:, :, None]
-    sight, scatter = (k / (1 + k)).sqrt(), (1 / (1 + k)).sqrt()
-    return (sight[:, None, None] * a_bs) * a_ris.mH + scatter[:, None, None] * scattered
+    spans = torch.tensor([_AZIMUTH, _AZIMUTH, _ELEVATION], dtype=torch.float64)
+    psi, azimuth, elevation = ((2 * direction.double() - 1) * spans).unbind(-1)
+    u_v = units(torch.stack([azimuth, elevation, torch.ones_like(azimuth)], -1))[:, :2]
+    a_ris = exact_steering_matrix(array, torch.cat([u_v, torch.zeros_like(u_v[:, :1])], -1)[:, None])  # w = 0: plane
+    sine = phasor(psi / (2 * math.pi)).imag
+    a_bs = phasor(-sine[:, None] / 2 * torch.arange(scattered.shape[-2], dtype=torch.float64))
+    sight, scatter = (k.double() / (1 + k.double())).sqrt(), (1 / (1 + k.double())).sqrt()
+    H_los = exact_matmul((sight[:, None] * a_bs)[:, :, None], a_ris.mH)
+    H_iid = scatter[:, None, None, None] * torch.view_as_real(scattered)
+    return torch.view_as_complex(torch.view_as_real(H_los) + H_iid)
 
 
 def direct_channel(batch: int, size: int) -> Complex[Tensor, "{batch} {size} {size}"]:

@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Complex, UInt8
 from torch import Tensor
 
+from risloc.exact import phasor
+
 __all__ = ["codebook", "codes_of", "dft_codes"]
 
 BEAMS = 8  # the DFT codebook has BEAMS x BEAMS beams
@@ -52,5 +54,4 @@ def codes_of(book: Complex[Tensor, "*shape"], bits: int) -> UInt8[Tensor, "*shap
 
 
 def _table(bits: int) -> Complex[Tensor, " code"]:
-    phase = torch.arange(2**bits, dtype=torch.float64) * (2 * math.pi / 2**bits)
-    return torch.complex(phase.cos(), phase.sin()).to(torch.complex64)
+    return phasor(torch.arange(2**bits, dtype=torch.float64) / 2**bits).to(torch.complex64)

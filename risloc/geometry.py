@@ -51,14 +51,13 @@ def planar_array(n_h: int, n_v: int, wavelength: float, reference: str = "centre
 
     reference : "centre" puts the origin at the array's centre, "first" at element 0.
     """
-    step = wavelength / 2
-    x = torch.arange(n_h, dtype=torch.float64) * step
-    y = torch.arange(n_v, dtype=torch.float64) * step
-    elements = torch.stack([x.repeat(n_v), y.repeat_interleave(n_h)], dim=-1)
-    if reference == "centre":
-        elements = elements - elements.mean(dim=0)
-    elif reference != "first":
+    if reference not in ("centre", "first"):
         raise ValueError(f"reference: expected 'centre' or 'first', got {reference!r}")
+    origin = (0, 0) if reference == "first" else ((n_h - 1) / 2, (n_v - 1) / 2)
+    x, y = (
+        (torch.arange(n, dtype=torch.float64) - o) * (wavelength / 2) for n, o in zip((n_h, n_v), origin, strict=True)
+    )
+    elements = torch.stack([x.repeat(n_v), y.repeat_interleave(n_h)], dim=-1)
     return Array(elements=elements, wavelength=wavelength)
 
 

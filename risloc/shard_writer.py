@@ -10,25 +10,25 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import torch
 
-from risloc.covariance import true_covariance
+from risloc.exact import exact_polar_of, exact_steering_matrix, exact_sum
 from risloc.files import replacing
-from risloc.geometry import polar_of
 from risloc.params import as_mapping
 from risloc.records import layout, scenes_of
 from risloc.scene import Scenario, Scenes
 from risloc.shards import FACTOR, SCHEMA, shard_checksum
-from risloc.steering import steering_matrix
 
 __all__ = ["true_factor", "write_shard"]
 
 
 def true_factor(scenario: Scenario, scenes: Scenes) -> np.ndarray:
     """The factor A diag(sqrt p) of R_true, trace N: complex64 [batch, elem, src], zero columns where no source is."""
-    location = scenes.truth.location.clone()
+    location, power = scenes.truth.location.double(), scenes.truth.power.double()
     location[~scenes.truth.present] = 1.0  # any place: the power there is 0
-    A = steering_matrix(scenario.array(), polar_of(location))
-    return true_covariance(A, scenes.truth.power).factor.numpy()
+    A = exact_steering_matrix(scenario.array(), exact_polar_of(location))
+    share = power / exact_sum(power)[:, None].clamp_min(torch.finfo(torch.float32).tiny)
+    return torch.view_as_complex(torch.view_as_real(A) * share.sqrt()[:, None, :, None]).to(torch.complex64).numpy()
 
 
 def write_shard(

@@ -3,8 +3,9 @@
 Axes: batch B, src K_MAX, elem N, ant M, snap L; rank is 1 where every scene's sources share a waveform, else K_MAX.
 """
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,16 +15,28 @@ from torch import Tensor
 
 from risloc.channel import direct_channel, rician_channel
 from risloc.codebook import codebook, dft_codes
-from risloc.geometry import Array, polar_of
+from risloc.exact import (
+    CHANNEL_STEP,
+    coded_product,
+    exact_matmul,
+    exact_polar_of,
+    exact_steering_matrix,
+    exact_sum,
+    on_grid,
+    phasor,
+    power_of_ten,
+    times,
+    units,
+)
+from risloc.geometry import Array
 from risloc.scene import Observation, Scenario, Scenes, Truth
-from risloc.steering import steering_matrix
 
 __all__ = ["SPLITS", "simulate", "source_covariance"]
 
 SPLITS = {"train": 0, "val": 1, "test": 2}
 PerScene = int | float | Sequence[int] | Sequence[float] | np.ndarray | None
 
-_CHUNK = 32  # scenes computed together, cut at its multiples whatever is asked for: the same operations, the same bits
+_CHUNK = 32  # scenes computed together
 _SETS = 4  # sets of locations that each scene draws at once; the rest come from its second stream
 _MOST_SETS = 10_000
 
@@ -40,7 +53,8 @@ def simulate(
 ) -> Scenes:
     """Scenes start..stop-1 of a split: y_l = H diag(c_l) A s_l + n_l.
 
-    A scene depends on the scenario and (seed, split, index) alone, bit for bit: batches may be cut anywhere.
+    A scene depends on the scenario and (seed, split, index) alone, bit for bit, whatever the processor and its number of
+    threads (`risloc.exact`): batches may be cut anywhere.
     The noise variance is tr(G_l A P A^H G_l^H) / M, averaged over l, over the SNR; without a source it is the mean row
     energy of G over the SNR, as for one unit-power source. Mismatch enters the data; the codes and the channel that an
     estimator is given are those of the model, up to the channel's own error. G and A are then those of the data: the SNR
@@ -65,15 +79,14 @@ def simulate(
     if counts is not None and not np.isin(counts, np.arange(scenario.K_MAX + 1)).all():
         raise ValueError(f"count: expected integers in 0..K_MAX = {scenario.K_MAX}, got {np.unique(counts)}")
     parts = []
-    for first in range(start - start % _CHUNK, stop, _CHUNK):
-        draws = _draw(scenario, seed, SPLITS[split], range(first, first + _CHUNK))
-        wanted = slice(max(start - first, 0), min(stop - first, _CHUNK))
-        given = slice(first + wanted.start - start, first + wanted.stop - start)
+    for first in range(start, stop, _CHUNK):
+        draws = _draw(scenario, seed, SPLITS[split], range(first, min(first + _CHUNK, stop)))
+        given = slice(first - start, first - start + len(draws.keys))
         if snrs is not None:
-            draws.snr_db[wanted] = snrs[given]
+            draws.snr_db[:] = snrs[given]
         if counts is not None:
-            draws.count[wanted] = counts[given]
-        parts.append(_scenes(scenario, draws)[wanted])
+            draws.count[:] = counts[given]
+        parts.append(_scenes(scenario, draws))
     return Scenes.cat(parts)
 
 
@@ -188,32 +201,45 @@ def _draw_paths(s: Scenario, keys: list[tuple[int, int, int]]) -> tuple[np.ndarr
 
 
 def _scenes(s: Scenario, draws: _Draws) -> Scenes:
-    array, batch, K = s.array(), len(draws.keys), s.K_MAX
+    array, K = s.array(), s.K_MAX
     count = torch.from_numpy(draws.count)
     present = torch.arange(K) < count[:, None]
     places = _locations(s, draws)
     location, power = _float(places), _float(_powers(s, draws, places)) * present
-    if draws.scattered is None:
-        H = direct_channel(batch, s.size)
-    else:
-        H = rician_channel(array, draws.scattered, _float(draws.direction), _float(draws.rician))
+    H = _channel(s, draws, array)
     given, reflection = _mismatch(s, draws, H)
     book = codebook(draws.codes, s.code_bits)
 
     B = _mixing(s, draws, power)  # s_l = B z_l, P = B B^H
     z = torch.ones_like(draws.waveforms) if s.waveform == "constant" else draws.waveforms
-    AB = (_arriving(s, draws, array, location) @ B) * reflection[:, :, None]
-    fields = book[:, :, None] * AB.mT[:, None].contiguous()  # [batch, snap, rank, elem]: diag(c_l) A B, transposed
-    arrived = (fields.flatten(1, 2) @ H.mT).view(batch, s.snapshots, -1, s.antennas)  # G_l A B, transposed
-    mean_power = _energy(arrived) / (s.snapshots * s.antennas)
-    row_energy = _energy(H * reflection[:, None, :]) / s.antennas
+    AB = exact_matmul(_arriving(s, draws, array, location), B)
+    if reflection is not None:
+        AB = times(AB, reflection[:, :, None])
+    arrived = coded_product(book, AB, H)  # G_l A B, transposed
+    mean_power = exact_sum(_squared(arrived)) / (s.snapshots * s.antennas)
+    heard = H if reflection is None else times(H, reflection[:, None])
+    row_energy = exact_sum(_squared(heard)) / s.antennas
     snr_db = _float(draws.snr_db)
-    noise_var = torch.where(count > 0, mean_power, row_energy) / 10 ** (snr_db / 10)
-    y = (arrived * z.mT[..., None]).sum(2) + noise_var.sqrt()[:, None, None] * draws.noise
+    noise_var = (torch.where(count > 0, mean_power, row_energy) / power_of_ten(snr_db.double() / 10)).float()
+    y = _in_order(times(arrived[:, :, k], z[:, k, :, None]) for k in range(z.shape[1]))
+    y = y + noise_var.double().sqrt()[:, None, None] * draws.noise
     return Scenes(
-        Observation(y=y, codebook=book, H=given, noise_var=noise_var),
-        Truth(location=location * present[..., None], power=power, symbols=B @ z, count=count, snr_db=snr_db),
+        Observation(y=y.to(torch.complex64), codebook=book, H=given, noise_var=noise_var),
+        Truth(
+            location=location * present[..., None],
+            power=power,
+            symbols=_in_order(times(B[:, :, k, None], z[:, k, None]) for k in range(z.shape[1])).to(torch.complex64),
+            count=count,
+            snr_db=snr_db,
+        ),
     )
+
+
+def _channel(s: Scenario, draws: _Draws, array: Array) -> Complex[Tensor, "batch ant elem"]:
+    if draws.scattered is None:
+        return direct_channel(len(draws.keys), s.size).to(torch.complex128)
+    H = rician_channel(array, draws.scattered, torch.from_numpy(draws.direction), torch.from_numpy(draws.rician))
+    return on_grid(H, CHANNEL_STEP)
 
 
 def _codes(s: Scenario, draws: np.ndarray) -> UInt8[Tensor, "batch snap elem"]:
@@ -227,13 +253,13 @@ def _codes(s: Scenario, draws: np.ndarray) -> UInt8[Tensor, "batch snap elem"]:
 def _powers(s: Scenario, draws: _Draws, location: np.ndarray) -> np.ndarray:
     if s.power_law == "inverse_square":
         return 1 / np.square(location[..., 2])
-    return 10 ** (_between(s.power_span_db, draws.power) / 10)
+    return power_of_ten(torch.from_numpy(_between(s.power_span_db, draws.power) / 10)).numpy()
 
 
 def _mixing(s: Scenario, draws: _Draws, power: Tensor) -> Complex[Tensor, "batch src rank"]:
     """B; a coherent scene among independent ones has b in the first column, so that all send the first waveform."""
-    amplitude = power.sqrt()
-    b = torch.polar(amplitude, 2 * math.pi * _float(draws.phase))[:, :, None]
+    amplitude = power.double().sqrt()
+    b = (amplitude * phasor(torch.from_numpy(draws.phase)))[:, :, None]
     if s.waveform != "independent":
         return b
     shared = torch.from_numpy(draws.shared < s.coherent_fraction)[:, None, None]
@@ -243,25 +269,27 @@ def _mixing(s: Scenario, draws: _Draws, power: Tensor) -> Complex[Tensor, "batch
 
 def _arriving(s: Scenario, draws: _Draws, array: Array, location: Tensor) -> Complex[Tensor, "batch elem src"]:
     """What source k sends to the elements: its direct wave and its extra paths'."""
-    A = steering_matrix(array, polar_of(location))
+    A = exact_steering_matrix(array, exact_polar_of(location.double()))
     if not (paths := s.mismatch.multipath_paths):
         return A
-    images = _float(_within(s, draws.images)).flatten(1, 2)
-    waves = steering_matrix(array, polar_of(images)).unflatten(-1, (s.K_MAX, paths))  # type: ignore[no-untyped-call]
-    deviation = math.sqrt(10 ** (s.mismatch.multipath_db / 10) / paths)
-    return A + deviation * (waves * draws.path_gains[:, None]).sum(-1)
+    images = torch.from_numpy(_within(s, draws.images))
+    deviation = power_of_ten(torch.tensor(s.mismatch.multipath_db / 10, dtype=torch.float64)).div(paths).sqrt()
+    for path in range(paths):
+        waves = exact_steering_matrix(array, exact_polar_of(images[:, :, path]))
+        A = A + times(waves, deviation * draws.path_gains[:, None, :, path])
+    return A
 
 
-def _mismatch(s: Scenario, draws: _Draws, H: Tensor) -> tuple[Tensor, Tensor]:
-    """The channel that the estimator is given, and each element's true complex reflection."""
+def _mismatch(s: Scenario, draws: _Draws, H: Tensor) -> tuple[Tensor, Tensor | None]:
+    """The channel that the estimator is given, and each element's true complex reflection; None: all are 1."""
     if draws.mismatch is None:
-        return H, torch.ones(H.shape[0], s.size, dtype=H.dtype)
+        return H.to(torch.complex64), None
     normal, uniform, error = draws.mismatch
-    gain = 10 ** (s.mismatch.element_gain_std_db / 20 * normal[:, 0])
+    gain = power_of_ten(s.mismatch.element_gain_std_db / 20 * normal[:, 0].double())
     alive = uniform >= s.mismatch.dead_fraction
-    phase = math.radians(s.mismatch.element_phase_std_deg) * normal[:, 1]
-    scale = (s.mismatch.channel_error * H.abs().square().mean((1, 2))).sqrt()
-    return H + scale[:, None, None] * error, torch.polar(gain * alive, phase)
+    reflection = gain * alive * phasor(s.mismatch.element_phase_std_deg / 360 * normal[:, 1].double())
+    scale = (s.mismatch.channel_error * exact_sum(_squared(H)) / H[0].numel()).sqrt()
+    return (H + scale[:, None, None] * error).to(torch.complex64), reflection
 
 
 def _locations(s: Scenario, draws: _Draws) -> np.ndarray:
@@ -295,13 +323,11 @@ def _within(s: Scenario, unit: np.ndarray) -> np.ndarray:
 
 def _separated(s: Scenario, location: np.ndarray, count: np.ndarray) -> np.ndarray:
     """Bool [batch, sets]: whether all pairs of the first `count` sources are apart, in (u, v) and in angle."""
-    azimuth, elevation = location[..., 0], location[..., 1]
-    flat = np.cos(elevation)
-    unit = np.stack([np.sin(azimuth) * flat, np.sin(elevation), np.cos(azimuth) * flat])  # [3, batch, sets, src]
+    unit = np.moveaxis(units(torch.from_numpy(location)).numpy(), -1, 0)  # [3, batch, sets, src]
     i, j = np.triu_indices(s.K_MAX, 1)
-    apart = np.square(unit[:2, ..., i] - unit[:2, ..., j]).sum(0) >= s.min_separation_uv**2
-    chord = 2 * math.sin(math.radians(s.min_separation_deg) / 2)
-    apart &= np.square(unit[..., i] - unit[..., j]).sum(0) >= chord**2
+    apart = np.square(unit[:2, ..., i] - unit[:2, ..., j]).sum(0) >= s.min_separation_uv * s.min_separation_uv
+    chord = 2 * float(phasor(torch.tensor(s.min_separation_deg / 720, dtype=torch.float64)).imag)
+    apart &= np.square(unit[..., i] - unit[..., j]).sum(0) >= chord * chord
     return (apart | (j >= count[:, None, None])).all(-1)
 
 
@@ -313,5 +339,9 @@ def _float(values: np.ndarray) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
 
 
-def _energy(x: Tensor) -> Float[Tensor, " batch"]:
-    return torch.view_as_real(x).square().flatten(1).sum(1)
+def _squared(x: Complex[Tensor, "*shape"]) -> Float[Tensor, "*shape 2"]:
+    return torch.view_as_real(x).square()
+
+
+def _in_order(terms: Iterable[Tensor]) -> Tensor:
+    return functools.reduce(torch.add, terms)

@@ -16,7 +16,23 @@ from torch import Tensor
 
 from risloc.geometry import Array
 
-__all__ = ["fresnel_steering_matrix", "plane_wave_steering_matrix", "steering_derivatives", "steering_matrix"]
+__all__ = [
+    "fresnel_steering_matrix",
+    "path_difference",
+    "plane_wave_steering_matrix",
+    "steering_derivatives",
+    "steering_matrix",
+]
+
+
+def path_difference(array: Array, polar: Float[Tensor, "*batch src 3"]) -> Float[Tensor, "*batch elem src"]:
+    """delta = |p - x_n| - r [m], one column a source: how much longer the path to element n is than to the origin.
+
+    polar : (u, v, w).
+    """
+    s, rho2, _, _ = _projections(array, polar)
+    w = polar[..., None, :, 2]
+    return (w * rho2 - 2 * s) / (1 + _relative_distance(s, rho2, w))
 
 
 def steering_matrix(array: Array, polar: Float[Tensor, "*batch src 3"]) -> Complex[Tensor, "*batch elem src"]:
@@ -24,10 +40,7 @@ def steering_matrix(array: Array, polar: Float[Tensor, "*batch src 3"]) -> Compl
 
     polar : (u, v, w); the result has the matching complex precision.
     """
-    s, rho2, _, _ = _projections(array, polar)
-    w = polar[..., None, :, 2]
-    t = _relative_distance(s, rho2, w)
-    return _phasor(array, (w * rho2 - 2 * s) / (1 + t))
+    return _phasor(array, path_difference(array, polar))
 
 
 def steering_derivatives(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from risloc.channel import effective_rank
 from risloc.params import ParamError, as_mapping, param
@@ -204,7 +205,7 @@ def _draw_block(job: Job, split: str, number: int) -> Drawn:
     drawn = Drawn(
         digests=np.frombuffer(b"".join(digests), np.uint8).reshape(len(scenes), -1),
         sources=int(scenes.truth.count.sum()),
-        ranks=effective_rank(scenes.observation.H[: max(0, _RANK_SCENES - start)]).numpy(),
+        ranks=effective_rank(scenes.observation.H[: max(0, _RANK_SCENES - start)].to(torch.complex128)).numpy(),
     )
     write_arrays(block, arrays)
     write_arrays(known, {"digests": drawn.digests, "sources": np.array(drawn.sources), "ranks": drawn.ranks})
