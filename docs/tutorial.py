@@ -40,7 +40,7 @@ SCENES = 8 if QUICK else 200
 # %% [markdown]
 # ## A scene
 #
-# A scene depends on the scenario and on (seed, split, index) alone: this one is the same on every machine, to rounding. Three sources
+# A scene depends on the scenario and on (seed, split, index) alone: this one is the same on every machine. Three sources
 # at 10 dB; everything else is as drawn: places, powers, codes, channel, symbols, noise.
 
 # %%
