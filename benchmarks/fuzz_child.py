@@ -9,7 +9,7 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["risloc", "yaml", "h5py._hl"]):
+with atheris.instrument_imports(include=["risloc", "ruamel.yaml", "h5py._hl"]):
     from benchmarks.fuzz_readers import READERS, Reader, judge, working_folder
 
 

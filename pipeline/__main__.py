@@ -4,9 +4,6 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from pipeline import signals, torchrun
 from pipeline.env import COPY, SettingError
@@ -35,17 +32,24 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write(f"{error}\n")
         return 1
     except ParamError as error:
-        sys.stderr.write(f"params.yaml: {error}\n")
+        sys.stderr.write(f"{_source(options)}: {error}\n")
         return 1
     return 0
 
 
-def _run(arguments: list[str], stage: str, into: Path | None, named: str | None, changes: list[tuple[str, Any]]) -> int:
+def _source(options: argparse.Namespace) -> str:
+    """Where the parameters come from."""
+    given = [f"--{name}" for name in ("preset", "set") if vars(options).get(name)]
+    return f"params.yaml with {' and '.join(given)}" if given else "params.yaml"
+
+
+def _run(arguments: list[str], stage: str, into: Path | None, named: str | None, changes: list[str]) -> int:
+    from pipeline.changes import parse_change
     from pipeline.runner_setting import runner_setting
     from pipeline.sections import override, typed_sections, with_preset
 
     params = read_yaml(COPY / "params.yaml")
-    params = override(params if named is None else with_preset(params, named), dict(changes))
+    params = override(params if named is None else with_preset(params, named), dict(map(parse_change, changes)))
     typed_sections(stage, params)  # a wrong parameter shows before the seconds that prefect and mlflow take to load
     runner_setting()
     count = torchrun.processes(stage)
@@ -88,19 +92,14 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(stage, help=f"run the stage {stage} (dvc repro does, when it is due)")
         command.add_argument("--into", type=Path, help="write results to this folder, and read what it already holds")
         command.add_argument("--preset", metavar="NAME", help="take the scenario from this preset, before any --set")
-        command.add_argument("--set", type=_change, action="append", default=[], metavar="section.key=value")
+        command.add_argument(
+            "--set", action="append", default=[], metavar="section.key=value", help="as `dvc exp run -S`"
+        )
     command = commands.add_parser("preset", help="write a preset's values into params.yaml")
     command.add_argument("name")
     commands.add_parser("outbox", help="send MLflow the reports that an outage held up")
     commands.add_parser("params-reference", help="print the reference of params.yaml, as docs/params.md holds it")
     return parser
-
-
-def _change(text: str) -> tuple[str, Any]:
-    path, equals, value = text.partition("=")
-    if not equals:
-        raise argparse.ArgumentTypeError(f"expected section.key=value, got {text!r}")
-    return path, yaml.safe_load(value)
 
 
 if __name__ == "__main__":

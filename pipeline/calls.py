@@ -20,6 +20,7 @@ from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 from sqlalchemy import make_url
 
+from pipeline.changes import written_change
 from pipeline.env import PARENT, ROOT, SettingError, child_environment
 from pipeline.flows import DONE_ELSEWHERE, NO_PREFECT
 from pipeline.git import git
@@ -87,7 +88,7 @@ def dvc_command(target: str | None, set_params: Mapping[str, Any], name: str | N
     command = ["exp", "run", "--temp"] if experiment else ["repro"]
     command += ["--name", name] if experiment and name else []
     for key, value in set_params.items():
-        command += ["--set-param", f"{key}={json.dumps(value)}"]
+        command += ["--set-param", written_change(key, value)]
     return command + ([target] if target else [])
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from mlflow import MlflowClient
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from mlflow.tracking.context.registry import resolve_tags
@@ -25,7 +24,7 @@ from pipeline.portable import PortableModel
 from pipeline.server import EXPERIMENT, experiment_of, is_file, page_of, reach, starting
 from pipeline.signals import on_stop
 from risloc.files import DiskFullError
-from risloc.params import flatten
+from risloc.params import flatten, read_yaml
 from risloc.progress import shown_progress
 from stages.processes import lives, this_process
 from stages.report import Reporter
@@ -214,8 +213,8 @@ def _origin_tags(stage: str) -> dict[str, str]:
 
 def dependency_checksums(stage: str) -> dict[str, str]:
     """md5 of each DVC output that `stage` depends on, from the lock that DVC has just brought up to date."""
-    described = yaml.safe_load((COPY / "dvc.yaml").read_text(encoding="utf-8"))["stages"][stage]
+    described = read_yaml(COPY / "dvc.yaml")["stages"][stage]
     path = COPY / "dvc.lock"
-    locked = yaml.safe_load(path.read_text(encoding="utf-8"))["stages"] if path.exists() else {}
+    locked = read_yaml(path)["stages"] if path.exists() else {}
     outs = {out["path"]: out["md5"] for entry in locked.values() for out in entry.get("outs", [])}
     return {f"md5 {dep}": outs[dep] for dep in described["deps"] if dep in outs}

@@ -3,20 +3,24 @@
 A section of ``params.yaml`` is built into the dataclass that owns it, which stands beside the code it configures.
 """
 
-import collections
 import contextlib
 import dataclasses
 import math
 import operator
+import re
 import reprlib
 import sys
 import types
 import typing
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
+from ruamel.yaml import YAML
+from ruamel.yaml.composer import Composer, MaxDepthExceededError
+from ruamel.yaml.constructor import ConstructorError, SafeConstructor
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.events import CollectionStartEvent, ScalarEvent
 
 __all__ = [
     "ParamError",
@@ -33,7 +37,8 @@ __all__ = [
 T = TypeVar("T")
 _DOMAIN = ("ge", "gt", "le", "lt", "choices")
 _MOST_YAML = 2**18  # bytes: of ours the longest has some 2^13
-_BROKEN = (yaml.YAMLError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RecursionError)
+_DEEPEST_YAML = 32  # mappings and lists within each other: of ours the deepest has 5
+_BROKEN = (YAMLError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RecursionError)
 
 
 class ParamError(ValueError):
@@ -134,38 +139,77 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """Safe YAML that refuses a key given twice, and reads 1e-3 as a number as YAML 1.2 does."""
+class _Composer(Composer):
+    """Refuses what two readers of YAML understand differently: other versions, tags, unusual names of anchors."""
+
+    def __init__(self, loader: Any = None) -> None:
+        super().__init__(loader)
+        self.warn_double_anchors = False
+
+    def compose_document(self) -> Any:
+        event = self.parser.peek_event()
+        if event.version not in (None, (1, 2)):
+            raise ConstructorError(None, None, "expected YAML 1.2; remove the line %YAML", event.start_mark)
+        return super().compose_document()
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        event = self.parser.peek_event()
+        if isinstance(event, ScalarEvent | CollectionStartEvent) and event.ctag is not None:
+            raise ConstructorError(None, None, "expected no tag (!...); remove it", event.start_mark)
+        if event.anchor is not None and re.fullmatch(r"[A-Za-z0-9_-]+", event.anchor) is None:
+            raise ConstructorError(None, None, "expected letters, digits, - and _ after & and *", event.start_mark)
+        return super().compose_node(parent, index)
 
 
-def _unique(loader: _UniqueKeyLoader, node: yaml.MappingNode) -> dict[Any, Any]:
-    keys = [loader.construct_object(key) for key, _ in node.value]
-    for key, times in collections.Counter(key for key in keys if isinstance(key, Hashable)).items():
-        if times > 1:
-            raise ParamError(f"{key if isinstance(key, str) else shown(key)}: given twice{node.start_mark}; keep one")
-    return loader.construct_mapping(node, deep=True)
+class _Constructor(SafeConstructor):
+    """Data alone, without keys given twice and without merges, which could stand for more than fits into memory."""
 
+    def check_mapping_key(self, node: Any, key_node: Any, mapping: Any, key: Any, value: Any) -> bool:
+        if key in mapping:
+            name = key if isinstance(key, str) else shown(key)
+            raise ConstructorError(None, None, f"{name}: given twice; keep one", key_node.start_mark)
+        return True
 
-_UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique)
+    def flatten_mapping(self, node: Any) -> None:
+        for key, _ in node.value:
+            if key.tag == "tag:yaml.org,2002:merge":
+                raise ConstructorError(None, None, "expected no merge (<<); write its values out here", key.start_mark)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML mapping of at most 256 KiB as data; a doubled key or anything but a mapping is a `ParamError`."""
+    """Read a YAML 1.2 mapping of at most 256 KiB as data, with the library by which DVC reads it.
+
+    Raises
+    ------
+    ParamError
+        Names the line: no YAML, no mapping, a key given twice, a tag, a merge, or what is nested too deeply.
+    """
     with path.open("rb") as file:
         content = file.read(_MOST_YAML + 1)
     if len(content) > _MOST_YAML:
         raise ParamError(f"{path}: expected at most {_MOST_YAML} bytes of YAML, got more; mend the path")
+    reader = YAML(typ="safe", pure=True)  # libyaml's half overruns the stack where texts are nested deeply
+    reader.Composer, reader.Constructor, reader.max_depth = _Composer, _Constructor, _DEEPEST_YAML
     try:
-        values = yaml.load(content.decode(), _UniqueKeyLoader)  # noqa: S506 - a SafeLoader
-    except ParamError:
-        raise
+        values = reader.load(content.decode())
     except _BROKEN as error:
-        raise ParamError(f"{path}: not readable as YAML: {error}") from error
+        raise ParamError(f"{path}: not readable as YAML: {_reason(error)}") from error
     if not isinstance(values, dict):
         raise ParamError(f"{path}: expected a mapping at the top level, got {type(values).__name__}")
     if strange := [key for key in values if not isinstance(key, str)]:
         raise ParamError(f"{path}: expected names at the top level, got {shown(strange[0])}; mend it")
     return values
+
+
+def _reason(error: BaseException) -> str:
+    """What an error of the reader says, in one line with the place in the text."""
+    said = str(error).partition(";")[0]  # what may follow is advice to programmers
+    if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
+        deep = isinstance(error, MaxDepthExceededError)
+        problem = f"expected at most {_DEEPEST_YAML} levels, got more; nest less" if deep else error.problem
+        said = f"line {error.problem_mark.line + 1}, column {error.problem_mark.column + 1}: {problem}"
+    said = " ".join(said.split())
+    return said if len(said) <= 200 else f"{said[:200]}..."
 
 
 def _checked(kind: Any, field: dataclasses.Field[Any], value: object, where: str) -> Any:
@@ -208,10 +252,9 @@ def _listed(value: object) -> object:
 
 def _scalar(kind: type, value: object, where: str) -> Any:
     if kind is float and isinstance(value, str):
-        try:
-            value = float(value)  # YAML 1.1 reads 1e-3 as a string
-        except ValueError:
-            raise ParamError(f"{where}: expected a number, got {shown(value)}") from None
+        raise ParamError(
+            f"{where}: expected a number, got the text {shown(value)}; write it without quotes, a digit before the point"
+        )
     if kind is float:
         value = _listed(value)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):

@@ -5,11 +5,12 @@ a person sets always changes what is trained and 0 stays 0; any other knob repla
 """
 
 import dataclasses
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
+from ruamel.yaml import YAML
 
 from risloc.covariance import CovarianceConfig
 from risloc.files import write_bytes
@@ -86,7 +87,9 @@ def apply(tunable: Tunable, best: Best) -> Tunable:
 
 def write_best(path: Path, best: Best) -> None:
     """Write best.yaml, whole or not at all."""
-    write_bytes(path, yaml.safe_dump(as_mapping(best), sort_keys=False).encode())
+    text = io.BytesIO()
+    YAML().dump(as_mapping(best), text)
+    write_bytes(path, text.getvalue())
 
 
 def read_best(path: Path) -> Best:

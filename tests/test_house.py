@@ -15,7 +15,7 @@ import risloc
 from pipeline.layout import PATHS, STAGES
 from risloc.params import read_yaml
 
-SCIENCE = {"torch", "numpy", "h5py", "scipy", "yaml", "safetensors", "jaxtyping"}
+SCIENCE = {"torch", "numpy", "h5py", "scipy", "ruamel", "safetensors", "jaxtyping"}
 STAGE_WORK = SCIENCE | {"tqdm", "matplotlib", "jinja2", "optuna", "sqlalchemy", "psutil"}
 BESIDE = {  # no science imports them
     Path("risloc/plots.py"): {"matplotlib"},

@@ -132,7 +132,7 @@ def test_the_command_line_names_a_wrong_parameter_without_a_traceback(repository
     command = [sys.executable, "-m", "pipeline", "simulate", "--set", "loss.lam_cov=-1"]
     done = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr == "params.yaml: loss.lam_cov: expected a value >= 0.0, got -1.0\n"
+    assert done.stderr == "params.yaml with --set: loss.lam_cov: expected a value >= 0.0, got -1.0\n"
 
 
 @pytest.mark.parametrize(
@@ -140,17 +140,20 @@ def test_the_command_line_names_a_wrong_parameter_without_a_traceback(repository
     [
         (
             ["--preset", "nope"],
-            "preset: expected one of default, legacy, robust, room_3g5, ula_coherent, wide, got 'nope'",
+            "--preset: preset: expected one of default, legacy, robust, room_3g5, ula_coherent, wide, got 'nope'",
         ),
         # 3 sources are within the K_MAX of params.yaml, and beyond the preset's
-        (["--preset", "ula_coherent", "--set", "scenario.K_span=[3, 3]"], "scenario: K_span: expected at most K_MAX"),
+        (
+            ["--preset", "ula_coherent", "--set", "scenario.K_span=[3, 3]"],
+            "--preset and --set: scenario: K_span: expected at most K_MAX",
+        ),
     ],
 )
 def test_the_command_line_takes_a_preset(repository: Path, tmp_path: Path, arguments: list[str], message: str) -> None:
     command = [sys.executable, "-m", "pipeline", "simulate", "--into", str(tmp_path), *arguments]
     done = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr.startswith(f"params.yaml: {message}")
+    assert done.stderr.startswith(f"params.yaml with {message}")
     assert done.stderr.count("\n") == 1
     assert not list(tmp_path.iterdir())
 
@@ -170,7 +173,7 @@ def test_driver_checks_before_it_runs_anything(monkeypatch: pytest.MonkeyPatch) 
     assert dvc_command(None, {}, None, False) == ["repro"]
     assert dvc_command("train", {"loss.lam_cov": 0.5, "scenario.K_span": [1, 2]}, "half", True) == [
         *("exp", "run", "--temp", "--name", "half"),
-        *("--set-param", "loss.lam_cov=0.5", "--set-param", "scenario.K_span=[1, 2]", "train"),
+        *("--set-param", "loss.lam_cov=0.5", "--set-param", "scenario.K_span=[1,2]", "train"),
     ]
     for arguments, message in (
         (("nope", {}, None, False), "target: expected one of simulate"),

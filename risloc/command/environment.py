@@ -20,7 +20,7 @@ NEEDED = {
     "h5py": "h5py",
     "safetensors": "safetensors",
     "jaxtyping": "jaxtyping",
-    "pyyaml": "yaml",
+    "ruamel.yaml": "ruamel.yaml",
     "click": "click",
     "tqdm": "tqdm",
     "packaging": "packaging",
