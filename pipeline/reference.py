@@ -145,6 +145,8 @@ def _flow(value: object) -> str:
         return value
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, float) and abs(value) >= 1e6 and float(f"{value:g}") == value:
+        return f"{value:g}"
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{key}: {_flow(each)}" for key, each in value.items()) + "}"
     if isinstance(value, list):

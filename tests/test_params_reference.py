@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-import yaml
+from ruamel.yaml import YAML
 
 from pipeline.reference import params_reference, runs_again
 from pipeline.sections import override
@@ -41,11 +41,11 @@ def test_every_parameter_has_a_row_with_a_meaning_and_its_value(params: dict, ro
     for name, value in {**plain, **knobs}.items():
         meaning, *_, shown = rows[name]
         assert meaning, name
-        assert yaml.safe_load(shown.strip("`")) == yaml.safe_load(yaml.safe_dump(value)), name
+        assert YAML(typ="safe").load(shown.strip("`")) == value, name
 
 
 def test_a_row_says_unit_domain_and_type(rows: dict[str, list[str]]) -> None:
-    assert rows["scenario.carrier_hz"][1:] == ["float", "Hz", ">= 1e+06 and &lt;= 1e+12", "`1.0e9`"]
+    assert rows["scenario.carrier_hz"][1:] == ["float", "Hz", ">= 1e+06 and &lt;= 1e+12", "`1e+09`"]
     assert rows["scenario.azimuth_span_deg"][1:4] == ["list of 2 float", "deg", "> -90 and &lt; 90"]
     assert rows["network.head"][1:] == ["str", "", "one of manifold, free", "`manifold`"]
     assert rows["evaluate.gospa_cutoffs"][1:] == ["list of float", "m", "> 0", "`[2.0, 0.5, 5.0]`"]
@@ -60,7 +60,7 @@ def test_a_room_s_keys_have_rows_too(rows: dict[str, list[str]]) -> None:
 
 def test_what_runs_again_is_what_dvc_would_run(repository: Path) -> None:
     """The oracle walks dvc.yaml, which knows files; the page walks the pipeline's table, which knows names."""
-    stages = yaml.safe_load((repository / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    stages = read_yaml(repository / "dvc.yaml")["stages"]
     for section in {section for stage in stages.values() for section in stage["params"]}:
         takers = [name for name, stage in stages.items() if section in stage["params"]]
         due = set(takers)
@@ -80,5 +80,5 @@ def test_a_preset_is_default_and_what_its_row_says(params: dict) -> None:
     for name in preset_names():
         row = re.search(rf"^\| `{name}` \| (.*) \|$", page, re.MULTILINE)[1]
         said = dict(entry.split(": ", 1) for entry in re.findall(r"`([^`]+)`", row))
-        own = flatten(preset("default")) | {key: yaml.safe_load(value) for key, value in said.items()}
+        own = flatten(preset("default")) | {key: YAML(typ="safe").load(value) for key, value in said.items()}
         assert own | {"preset": name} == flatten(preset(name)) | {"preset": name}
