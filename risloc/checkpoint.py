@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ class CheckpointError(ValueError):
     """A checkpoint is missing, damaged, of another version, or made for another geometry."""
 
 
-def save_checkpoint(folder: Path, network: HybridNetwork, extra: Mapping[str, Any]) -> None:
+def save_checkpoint(folder: "str | os.PathLike[str]", network: HybridNetwork, extra: Mapping[str, Any]) -> None:
     """Write the weights and their config; each file is whole or as it was.
 
     extra : what else travels with the weights (loss weights, data checksum, scores); must be JSON.
@@ -52,6 +53,7 @@ def save_checkpoint(folder: Path, network: HybridNetwork, extra: Mapping[str, An
     risloc.files.DiskFullError
         No room for one of them.
     """
+    folder = Path(folder)
     config = {
         "schema_version": SCHEMA_VERSION,
         "scenario": as_mapping(network.scenario),
@@ -65,7 +67,7 @@ def save_checkpoint(folder: Path, network: HybridNetwork, extra: Mapping[str, An
     write_bytes(folder / "config.json", (json.dumps(config, indent=2, sort_keys=True) + "\n").encode())
 
 
-def load_checkpoint(folder: Path) -> tuple[HybridNetwork, dict[str, Any]]:
+def load_checkpoint(folder: "str | os.PathLike[str]") -> tuple[HybridNetwork, dict[str, Any]]:
     """The network in evaluation mode, and what was saved as `extra`.
 
     Raises
@@ -73,6 +75,7 @@ def load_checkpoint(folder: Path) -> tuple[HybridNetwork, dict[str, Any]]:
     CheckpointError
         A file is missing or damaged, the schema version is another, or weights and config do not fit together.
     """
+    folder = Path(folder)
     remedy = "Copy it again, or make it again with `dvc repro train`"
     for name in ("config.json", "model.safetensors"):
         if not (folder / name).is_file():

@@ -6,12 +6,15 @@ Axes: batch B, snap L, elem N.
 """
 
 import math
+from typing import SupportsIndex
 
+import numpy as np
 import torch
 from jaxtyping import Complex, UInt8
 from torch import Tensor
 
 from risloc.exact import phasor
+from risloc.params import whole
 
 __all__ = ["codebook", "codes_of", "dft_codes"]
 
@@ -34,17 +37,25 @@ def dft_codes(n_h: int, n_v: int, snapshots: int, bits: int) -> UInt8[Tensor, "s
     return codes.to(torch.uint8)
 
 
-def codebook(codes: UInt8[Tensor, "*shape"], bits: int) -> Complex[Tensor, "*shape"]:
+def codebook(codes: "Tensor | np.ndarray", bits: SupportsIndex) -> Complex[Tensor, "*shape"]:
     """The phasors exp(+j 2 pi q / 2^bits), complex64, of codes q in 0..2^bits - 1, by table.
+
+    codes : integers of any type, of torch or numpy, of any shape.  bits : 1..8.
 
     Raises
     ------
     ValueError
-        A code that does not fit in `bits` bits.
+        Bits outside 1..8; codes that are no integers, or do not fit in so many bits.
     """
-    if codes.numel() and int(codes.max()) >= 2**bits:
-        raise ValueError(f"codes: expected integers in 0..{2**bits - 1} ({bits} bits), got {int(codes.max())}")
-    return _table(bits)[codes.int()]
+    b, array = whole("bits", bits, 1, 8), torch.as_tensor(codes)
+    if array.is_complex() or array.is_floating_point() or array.dtype == torch.bool:
+        raise ValueError(f"codes: expected integers in 0..{2**b - 1} ({b} bits), got {array.dtype}")
+    array = array.long()
+    if array.numel():
+        low, high = int(array.min()), int(array.max())
+        if low < 0 or high >= 2**b:
+            raise ValueError(f"codes: expected integers in 0..{2**b - 1} ({b} bits), got {low if low < 0 else high}")
+    return _table(b)[array]
 
 
 def codes_of(book: Complex[Tensor, "*shape"], bits: int) -> UInt8[Tensor, "*shape"]:

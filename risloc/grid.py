@@ -67,7 +67,9 @@ def polar_grid(array: Array, domain: Domain, config: GridConfig) -> PolarGrid:
     """
     box, counts = domain.polar_box, reversed(grid_shape(array, domain, config))
     u, v, w = (
-        torch.linspace(low, high, n) if n > 1 else torch.tensor([(low + high) / 2])
+        torch.linspace(low, high, n, dtype=torch.float32)
+        if n > 1
+        else torch.tensor([(low + high) / 2], dtype=torch.float32)
         for (low, high), n in zip(box, counts, strict=True)
     )
     step = tuple(float(x[1] - x[0]) if len(x) > 1 else 0.0 for x in (u, v, w))

@@ -114,7 +114,7 @@ def project(
     gram = B.conj() @ B.mT + torch.diag_embed((~present).to(B.dtype))[:, None]
     C, info = torch.linalg.cholesky_ex(gram)
     Qh = torch.linalg.solve_triangular(C, B.conj(), upper=False)
-    z = (Qh @ y[..., None]) * torch.where(info == 0, 1.0, torch.nan)[..., None, None]
+    z = (Qh @ y[..., None]) * torch.where(info == 0, 1.0, torch.nan).to(y.real.dtype)[..., None, None]
     s = torch.linalg.solve_triangular(C.mH, z, upper=True)
     return Projection(Qh=Qh, s=s[..., 0], residual=y - (z.mT @ Qh.conj())[..., 0, :])
 

@@ -9,9 +9,10 @@ Axes: batch B, snap L, ant M, elem N, src K.
 import contextlib
 import dataclasses
 import importlib.resources
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from typing import SupportsIndex
 
 import torch
 from jaxtyping import Bool, Float
@@ -28,7 +29,7 @@ from risloc.measurement_reader import MeasurementReader
 from risloc.measurements import Measurements, Setup, setup_of
 from risloc.network import HybridNetwork, Prediction
 from risloc.noise_level import NoiseLevelError, noise_level
-from risloc.params import ParamError, as_mapping, build, param, read_yaml
+from risloc.params import ParamError, as_mapping, build, integer, param, read_yaml, shown, whole
 from risloc.preset_files import preset
 from risloc.scene import Observation, Scenario
 from risloc.selection import Estimates, bic_noise_order
@@ -44,6 +45,7 @@ __all__ = [
     "factorised",
     "load_model",
     "locate",
+    "not_measurements",
     "of_unit_size",
 ]
 
@@ -113,7 +115,7 @@ def default_search() -> SearchConfig:
         return build(SearchConfig, read_yaml(path), "search")
 
 
-def load_model(name: "str | Path") -> HybridNetwork:
+def load_model(name: "str | os.PathLike[str]") -> HybridNetwork:
     """A network that comes with the package (`default`, `robust`), or one in a folder of one's own.
 
     Raises
@@ -121,14 +123,15 @@ def load_model(name: "str | Path") -> HybridNetwork:
     risloc.checkpoint.CheckpointError
         No such network, or one that is damaged.
     """
-    return load_checkpoint(shipped_checkpoint(str(name)) if str(name) in SHIPPED else Path(name))[0]
+    text = os.fspath(name)
+    return load_checkpoint(shipped_checkpoint(text) if text in SHIPPED else text)[0]
 
 
 def locate(
     measurements: Measurements,
-    model: "HybridNetwork | str | Path | None" = "default",
-    sources: "int | str" = "bic",
-    most: int | None = None,
+    model: "HybridNetwork | str | os.PathLike[str] | None" = "default",
+    sources: "SupportsIndex | str" = "bic",
+    most: "SupportsIndex | None" = None,
 ) -> Found:
     """The sources of all scenes at once; see `Locator`, which takes them part by part.
 
@@ -140,11 +143,11 @@ def locate(
     LocateError
         As `Locator` has it.
     TypeError
-        No measurements: the message says what makes them of simulated scenes, and of a file.
+        No measurements: the message says what makes them of simulated scenes, and of a file; or no model.
     """
     if not isinstance(measurements, Measurements):
-        raise TypeError(_not_measurements(measurements))
-    network = load_model(model) if isinstance(model, str | Path) else model
+        raise TypeError(not_measurements(measurements))
+    network = load_model(model) if isinstance(model, str | os.PathLike) else model
     _, snapshots, antennas = measurements.y.shape
     locator = Locator(measurements.setup, snapshots, antennas, network, sources, most)
     return locator.locate(measurements)
@@ -155,7 +158,7 @@ def of_unit_size(measurements: Measurements) -> tuple[Observation, Float[Tensor,
     size_y, size_H = root_mean_square(measurements.y), root_mean_square(measurements.H)
     y = (measurements.y.to(torch.complex128) / size_y[:, None, None]).to(torch.complex64)
     H = (measurements.H.to(torch.complex128) / size_H[:, None, None]).to(torch.complex64)
-    noise_var = torch.full((len(y),), torch.nan)
+    noise_var = torch.full((len(y),), torch.nan, dtype=torch.float32)
     codebook = measurements.codebook.to(torch.complex64)
     return Observation(y=y, codebook=codebook, H=H, noise_var=noise_var), size_y, size_H
 
@@ -185,21 +188,28 @@ class Locator:
         snapshots: int,
         antennas: int,
         network: HybridNetwork | None = None,
-        sources: "int | str" = "bic",
-        most: int | None = None,
+        sources: "SupportsIndex | str" = "bic",
+        most: "SupportsIndex | None" = None,
     ) -> None:
-        if isinstance(sources, str) and sources not in RULES:
-            raise LocateError(f"sources: expected a number or one of {', '.join(RULES)}, got {sources!r}")
-        if sources == "learnt" and network is None:
+        if not isinstance(setup, Setup):
+            raise TypeError(
+                f"setup: expected a Setup, got {type(setup).__name__}: that of measurements is in their setup"
+            )
+        known, rule = _known(sources), str(sources)
+        most = None if most is None else _count("most", most, 1)
+        snapshots, antennas = _count("snapshots", snapshots, 1), _count("antennas", antennas, 1)
+        if rule == "learnt" and network is None:
             raise LocateError("sources: the rule 'learnt' is a network's own: take a network with it, or 'bic'")
         if network is not None:
+            _check_usable(network)
             _check_fits(network, setup)
         base = network.scenario if network is not None else build(Scenario, preset("default"), "default")
-        known = sources if isinstance(sources, int) else None
         slots = _slots(base.K_MAX, network is not None, known, most)
         if slots > _told_apart(antennas, snapshots):
             raise LocateError(_too_many(antennas, snapshots, slots, known, network is not None))
-        self.network, self.sources, self.slots = network, sources, slots
+        self.network, self.slots = network, slots
+        self.sources: int | str = rule if known is None else known
+        self.setup, self.snapshots, self.antennas = setup, snapshots, antennas
         self.scenario = _scenario(base, setup, snapshots, antennas, slots)
         self.localiser = _localiser(self.scenario)
         self.batch = max(1, min(_BATCH, _BYTES_AT_ONCE // (8 * snapshots * antennas * setup.size)))
@@ -212,18 +222,44 @@ class Locator:
         Raises
         ------
         LocateError
-            No noise variance, and too few antennas to estimate it; one outside `risloc.measurement_checks.NOISE_SPAN`; matrices
-            that single precision cannot factorise.
+            Measured with another setup, L or M; values that `risloc.measurement_checks.array_faults` finds wrong: not finite,
+            no signal, codes of a modulus other than 1, a noise variance outside `risloc.measurement_checks.NOISE_SPAN`; none,
+            and too few antennas to estimate it; matrices that single precision cannot factorise.
+        TypeError
+            No measurements.
         """
-        m, given = measurements, measurements.noise_var
-        for fault in array_faults(m.y, m.codebook, m.H, given):
+        if not isinstance(measurements, Measurements):
+            raise TypeError(not_measurements(measurements))
+        self._check_same(measurements)
+        m = measurements
+        for fault in array_faults(m.y, m.codebook, m.H, m.noise_var):
             raise LocateError(fault.words())
+        with torch.autocast("cpu", enabled=False):
+            return self._located(measurements)
+
+    def _located(self, measurements: Measurements) -> Found:
+        given = measurements.noise_var
         blank, size_y, size_H = of_unit_size(measurements)
         noise = self._estimated_noise(blank) if given is None else (given.double() / size_y / size_y).float()
         observation = dataclasses.replace(blank, noise_var=noise)
         sensing = self.localiser.sensing(observation)
         found = self._search(observation, sensing)
         return self._result(sensing, found, (size_y / size_H).square(), noise * size_y * size_y, given is None)
+
+    def _check_same(self, m: Measurements) -> None:
+        """The spans may differ: where sources are looked for is the locator's."""
+        _, L, M = m.y.shape
+        for name, own, got in (("snapshots", self.snapshots, L), ("antennas", self.antennas, M)):
+            if own != got:
+                raise LocateError(
+                    f"y: this locator was made for {own} {name}, got {got}: make one for these measurements"
+                )
+        for field in dataclasses.fields(Setup):
+            made, got = (getattr(setup, field.name) for setup in (self.setup, m.setup))
+            if "span" not in field.name and made != got:
+                raise LocateError(
+                    f"setup: this locator was made for {field.name} = {made}, got {got}: make one for these measurements"
+                )
 
     def _search(self, observation: Observation, sensing: Sensing) -> Estimates:
         if self.network is None:
@@ -268,9 +304,39 @@ class Locator:
         )
 
 
-def _not_measurements(given: object) -> str:
+def _count(name: str, given: object, least: int) -> int:
+    try:
+        return whole(name, given, least)
+    except ValueError as error:
+        raise LocateError(str(error)) from None
+
+
+def _known(sources: object) -> int | None:
+    """K where it is given, None where a rule is."""
+    if isinstance(sources, str) and sources in RULES:
+        return None
+    if (number := integer(sources)) is None or number < 0:
+        rules = ", ".join(RULES)
+        raise LocateError(f"sources: expected an integer of at least 0, or one of {rules}, got {shown(sources)}")
+    return number
+
+
+def _check_usable(network: object) -> None:
+    if not isinstance(network, HybridNetwork):
+        raise TypeError(
+            f"network: expected a HybridNetwork or None, got {type(network).__name__}: load_model(name) gives one"
+        )
+    weight = next(network.parameters())
+    if weight.device.type != "cpu" or weight.dtype != torch.float32:
+        raise LocateError(
+            f"network: expected one in single precision on the CPU, which locates, got {weight.dtype} on {weight.device}: "
+            "network.float().cpu() makes it so"
+        )
+
+
+def not_measurements(given: object) -> str:
     """What to do with something else: a path, a reader, or what a simulation gives."""
-    if isinstance(given, str | Path):
+    if isinstance(given, str | os.PathLike):
         remedy = "a file is read by MeasurementReader: with MeasurementReader(path) as file: locate(file.read(slice(0, len(file))))"
     elif isinstance(given, MeasurementReader):
         remedy = "read a part of it: locate(file.read(slice(0, len(file))))"

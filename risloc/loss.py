@@ -321,7 +321,7 @@ def _presence(
     low = torch.stack([grid.u[0], grid.v[0]])
     index = ((polar[..., :2] - low) / step[:2]).round().long()
     cell = index[..., 1].clamp(0, rows - 1) * columns + index[..., 0].clamp(0, columns - 1)
-    target = torch.zeros(len(polar), rows * columns, device=polar.device)
+    target = torch.zeros(len(polar), rows * columns, dtype=polar.dtype, device=polar.device)
     target.scatter_add_(1, cell, present.to(target.dtype))
     entropy = functional.binary_cross_entropy_with_logits(output.heat.flatten(1), target.clamp_max(1), reduction="none")
     return (entropy * grid.inside.flatten()).sum(1) / present.sum(1).clamp_min(1) / math.log(rows * columns)
@@ -329,7 +329,7 @@ def _presence(
 
 def _steps(grid: PolarGrid, device: torch.device) -> Float[Tensor, " 3"]:
     """Grid steps, 1 along a fixed coordinate."""
-    return torch.tensor([step or 1.0 for step in grid.step], device=device)
+    return torch.tensor([step or 1.0 for step in grid.step], dtype=torch.float32, device=device)
 
 
 def _over_passes(values: Iterable[Tensor]) -> Tensor:

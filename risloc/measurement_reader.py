@@ -10,6 +10,7 @@ Axes: batch B (scene), snap L, ant M, elem N, src K.
 import dataclasses
 import difflib
 import itertools
+import os
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
@@ -58,7 +59,8 @@ class MeasurementReader:
         scene without any signal, a code that is no code, a noise variance that is not positive or out of all proportion to y.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: "str | os.PathLike[str]") -> None:
+        path = Path(path)
         if not path.is_file():
             raise MeasurementError(f"{path}: expected a file of measurements, there is none; mend the path")
         self.path = path

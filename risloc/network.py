@@ -130,6 +130,7 @@ class HybridNetwork(nn.Module):
             look.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
             look.start_with(rarity=scenario.K_MAX / (rows * columns))
         self.order = OrderHead(scenario.K_MAX)
+        self.float()  # whatever torch's default is
 
     @property
     def beta(self) -> float:
@@ -242,7 +243,7 @@ class HybridNetwork(nn.Module):
         weight = (raw[..., 6:] + look.plane_gain * 2 * log_map).softmax(-1)
         w = (weight * grid.w).sum(-1) + grid.step[2] * raw[..., 3]
         centre = torch.stack(torch.meshgrid(grid.v, grid.u, indexing="ij")[::-1], dim=-1)
-        step = torch.tensor(grid.step[:2], device=raw.device)
+        step = torch.tensor(grid.step[:2], dtype=raw.dtype, device=raw.device)
         uv = centre + 2 * step * raw[..., 1:3].tanh()
         return MapOutput(
             heat=raw[..., 0].masked_fill(~grid.inside, -20.0),

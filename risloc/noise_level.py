@@ -50,7 +50,7 @@ def noise_level(
             "sources: write noise_var into the file, or look for fewer sources"
         )
     fitted = torch.full((batch,), most if count is None else count)
-    noise = torch.full((batch,), 0.1)
+    noise = torch.full((batch,), 0.1, dtype=torch.float32)
     for look in range(_LOOKS):
         seen = dataclasses.replace(observation, noise_var=noise)
         sensing = localiser.sensing(seen)
@@ -61,5 +61,6 @@ def noise_level(
         order = bic_order if look > 0 else bic_noise_order
         there = reached if count is not None else torch.minimum(order(sensing, path), reached)
         cost = path.cost.gather(1, reached[:, None])[:, 0]
-        noise = (cost / (snap * ant - there * real - (reached - there) * chance)).clamp(1e-9, 1.0)
+        real_ones, others = there.to(cost.dtype), (reached - there).to(cost.dtype)
+        noise = (cost / (snap * ant - real_ones * real - others * chance)).clamp(1e-9, 1.0)
     return noise

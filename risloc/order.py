@@ -20,7 +20,8 @@ def bic(value: Float[Tensor, "*batch"], parameters: "int | Tensor", samples: int
     f is the negative log-likelihood at its minimum. A source has its free coordinates and its power: q = 4 K, or 3 K
     where the domain fixes a coordinate.
     """
-    return 2 * value + parameters * math.log(samples)
+    count = parameters.to(value.dtype) if isinstance(parameters, Tensor) else parameters
+    return 2 * value + count * math.log(samples)
 
 
 def aic_order(R: FactoredCovariance, widest: int) -> Int[Tensor, "*batch"]:

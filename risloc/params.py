@@ -32,6 +32,7 @@ __all__ = [
     "param",
     "read_yaml",
     "shown",
+    "whole",
 ]
 
 T = TypeVar("T")
@@ -123,6 +124,21 @@ def integer(value: object) -> int | None:
         array = not isinstance(value, int) and (number.ndim > 0 or "bool" in str(number.dtype))
         return None if isinstance(value, bool) or array else operator.index(number)
     return None
+
+
+def whole(name: str, value: object, least: int, most: int | None = None) -> int:
+    """An argument that counts something as Python's integer.
+
+    Raises
+    ------
+    ValueError
+        No integer, or one outside least..most (None: no bound): `name` and what came.
+    """
+    number = integer(value)
+    if number is None or number < least or (most is not None and number > most):
+        span = f"of at least {least}" if most is None else f"in {least}..{most}"
+        raise ValueError(f"{name}: expected an integer {span}, got {shown(value)}")
+    return number
 
 
 def as_mapping(config: Any) -> dict[str, Any]:

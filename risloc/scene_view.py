@@ -110,7 +110,10 @@ def _strongest_points(localiser: Localiser, U: Tensor) -> tuple[Tensor, Tensor]:
     inside = grid.inside.expand(grid.shape).flatten()
     energy = torch.where(inside, grid_energy(grid, U[None])[0], -torch.inf)
     cells = grid.polar[energy.topk(min(MOST_CELLS, int(inside.sum()))).indices]
-    parts = [(torch.arange(n) - (n - 1) / 2) / n * step for n, step in zip(PARTS, grid.step, strict=True)]
+    parts = [
+        (torch.arange(n, dtype=torch.float32) - (n - 1) / 2) / n * step
+        for n, step in zip(PARTS, grid.step, strict=True)
+    ]
     fine = domain.clamp((cells[:, None] + torch.cartesian_prod(*parts)).flatten(0, 1))
     level = _decibels(music_spectrum(steering_matrix(localiser.array, fine), U))
     strongest = level.topk(min(MOST_POINTS, len(level)))
@@ -140,7 +143,7 @@ def _slices(array: Array, domain: Domain, U: Tensor, through: Tensor) -> Slices:
 def _axis(span: tuple[float, float], margin: float) -> Tensor:
     """A coordinate's axis; one that is no parameter is shown a little to both sides."""
     low, high = span if span[1] > span[0] else (span[0] - margin, span[1] + margin)
-    return torch.linspace(low, high, PIXELS)
+    return torch.linspace(low, high, PIXELS, dtype=torch.float32)
 
 
 def _decibels(x: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ import functools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any, SupportsFloat, SupportsIndex
 
 import numpy as np
 import torch
@@ -29,12 +30,13 @@ from risloc.exact import (
     units,
 )
 from risloc.geometry import Array
+from risloc.params import integer, shown, whole
 from risloc.scene import Observation, Scenario, Scenes, Truth
 
 __all__ = ["SPLITS", "simulate", "source_covariance"]
 
 SPLITS = {"train": 0, "val": 1, "test": 2}
-PerScene = int | float | Sequence[int] | Sequence[float] | np.ndarray | None
+PerScene = SupportsFloat | Sequence[SupportsFloat] | np.ndarray | Tensor | None
 
 _CHUNK = 32  # scenes computed together
 _SETS = 4  # sets of locations that each scene draws at once; the rest come from its second stream
@@ -44,10 +46,10 @@ _MOST_SETS = 10_000
 def simulate(
     scenario: Scenario,
     *,
-    seed: int,
+    seed: SupportsIndex,
     split: str,
-    start: int,
-    stop: int,
+    start: SupportsIndex,
+    stop: SupportsIndex,
     snr_db: PerScene = None,
     count: PerScene = None,
 ) -> Scenes:
@@ -70,12 +72,21 @@ def simulate(
     ------
     ValueError
         An unknown split, an empty or negative range, a count outside 0..K_MAX, or a separation that cannot be met.
+    TypeError
+        No scenario.
     """
+    if not isinstance(scenario, Scenario):
+        came = type(scenario).__name__
+        raise TypeError(f"scenario: expected a Scenario, got {came}: risloc.scenario('default') makes one")
     if split not in SPLITS:
         raise ValueError(f"split: expected one of {', '.join(SPLITS)}, got {split!r}")
-    if not 0 <= start < stop:
-        raise ValueError(f"start, stop: expected 0 <= start < stop, got {start} and {stop}")
+    seed, low, high = whole("seed", seed, 0), integer(start), integer(stop)
+    if low is None or high is None or not 0 <= low < high:
+        raise ValueError(f"start, stop: expected integers, 0 <= start < stop, got {shown(start)} and {shown(stop)}")
+    start, stop = low, high
     snrs, counts = _per_scene("snr_db", snr_db, stop - start), _per_scene("count", count, stop - start)
+    if counts is not None and np.asarray(count).dtype.kind not in "iu":
+        raise ValueError(f"count: expected integers, got {shown(count)}")
     if counts is not None and not np.isin(counts, np.arange(scenario.K_MAX + 1)).all():
         raise ValueError(f"count: expected integers in 0..K_MAX = {scenario.K_MAX}, got {np.unique(counts)}")
     parts = []
@@ -104,13 +115,13 @@ def source_covariance(truth: Truth, waveform: str) -> Complex[Tensor, "batch src
     return shared
 
 
-def _per_scene(name: str, values: PerScene, batch: int) -> np.ndarray | None:
+def _per_scene(name: str, values: Any, batch: int) -> np.ndarray | None:
     if values is None:
         return None
-    array = np.asarray(values, dtype=np.float64)
-    if array.shape not in ((), (batch,)) or not np.isfinite(array).all():
-        raise ValueError(f"{name}: expected one finite number or one for each of {batch} scenes, got {values!r}")
-    return np.broadcast_to(array, (batch,))
+    array = np.asarray(values) if np.ndim(values) < 2 else np.empty((0, 0))
+    if array.dtype.kind not in "iuf" or array.shape not in ((), (batch,)) or not np.isfinite(array).all():
+        raise ValueError(f"{name}: expected one finite number or one for each of {batch} scenes, got {shown(values)}")
+    return np.broadcast_to(array.astype(np.float64), (batch,))
 
 
 @dataclass(frozen=True, kw_only=True)

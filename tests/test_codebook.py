@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from unhooked import unhooked
 
 from risloc.codebook import codebook, codes_of, dft_codes
 
@@ -68,3 +69,18 @@ def test_beams_follow_the_formula_and_start_again():
         p, q = divmod(snapshot % 64, 8)
         for element in range(60):
             assert int(codes[snapshot, element]) == (p * (element % 12) + q * (element // 12)) % 8
+
+
+def test_codes_may_be_integers_of_any_kind_and_nothing_else():
+    expected = codebook(torch.tensor([[0, 3], [7, 1]], dtype=torch.uint8), 3)
+    for codes in (np.array([[0, 3], [7, 1]]), np.array([[0, 3], [7, 1]], "u2"), torch.tensor([[0, 3], [7, 1]])):
+        assert torch.equal(codebook(codes, np.int64(3)), expected)
+    for codes, bits, said in (
+        (np.array([-1]), 3, r"codes: expected integers in 0\.\.7 \(3 bits\), got -1"),
+        (np.array([0.5]), 3, r"codes: expected integers in .*, got torch\.float64"),
+        (expected, 3, r"codes: expected integers in .*, got torch\.complex64"),
+        (np.array([1]), 9, r"bits: expected an integer in 1\.\.8, got 9"),
+        (np.array([1]), 3.0, r"bits: expected an integer in 1\.\.8, got 3\.0"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            unhooked(codebook, codes, bits)

@@ -1,12 +1,16 @@
 """From measurements to positions: the same whatever the units, the truth within its deviations, sigma^2 estimated."""
 
+import contextlib
 import dataclasses
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 
+import numpy as np
 import pytest
 import torch
+from unhooked import unhooked
 
 import risloc
 from risloc.geometry import position_of
@@ -169,7 +173,7 @@ def test_what_does_not_go_together_is_refused(measured: Measurements) -> None:
     refused("made for 12 x 12 elements", {"n_h": 10})
     refused("network: has learnt distance_span_m = .1, 6., asked for .1, 9.", {"distance_span_m": (1.0, 9.0)})
     refused("looks for at most 5, 6 were asked for", sources=6)
-    refused("expected a number or one of bic, bic_noise, learnt, got 'guess'", sources="guess")
+    refused("expected an integer of at least 0, or one of bic, bic_noise, learnt, got 'guess'", sources="guess")
     refused("the rule 'learnt' is a network's own", network=None, sources="learnt")
     refused(
         "4 antennas and 16 snapshots tell at most 3 sources apart, up to 5 were asked for: look for at most 3 \\(--most 3; most=3\\)$",
@@ -284,3 +288,119 @@ def _first(measured: Measurements, count: int) -> Measurements:
         measured, y=measured.y[:count], codebook=measured.codebook[:count], H=measured.H[:count],
         noise_var=measured.noise_var[:count], truth=truth,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("model", ["default", None])
+def test_a_number_of_sources_may_be_an_integer_of_any_kind(measured: Measurements, model: str | None) -> None:
+    one = _first(measured, 1)
+    for two in (2, np.int64(2), np.uint8(2), np.array(2), torch.tensor(2), torch.tensor(2, dtype=torch.uint8)):
+        assert int(unhooked(locate, one, model, two).present.sum()) == 2
+        most = unhooked(Locator, one.setup, 16, 16, None, "bic", two).slots
+        assert (most, type(most)) == (2, int)
+    assert unhooked(Locator, one.setup, np.int64(16), torch.tensor(16)).snapshots == 16
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["2.0", "'2'", "'guess'", "[2]", "(2,)", "None", "True", "np.float32(2)", "np.array([2])", "torch.tensor([2])",
+     "torch.tensor(2.)", "torch.tensor(True)", "np.True_", "-1", "np.int64(-1)", "1j"],
+)  # fmt: skip
+def test_what_is_no_number_of_sources_is_refused(measured: Measurements, given: str) -> None:
+    value = eval(given, {"np": np, "torch": torch})
+    said = r"sources: expected an integer of at least 0, or one of bic, bic_noise, learnt, got "
+    with pytest.raises(LocateError, match=said):
+        unhooked(Locator, measured.setup, 16, 16, None, value)
+    if value is not None:
+        with pytest.raises(LocateError, match="most: expected an integer of at least 1, got "):
+            unhooked(Locator, measured.setup, 16, 16, None, "bic", value)
+    with pytest.raises(LocateError, match="snapshots: expected an integer of at least 1, got "):
+        unhooked(Locator, measured.setup, value, 16)
+
+
+def test_arrays_of_numpy_and_of_double_precision_are_located_as_tensors_are(measured: Measurements) -> None:
+    part = _first(measured, 2)
+    shared = dataclasses.replace(part, H=part.H[:1].expand(2, -1, -1), codebook=part.codebook[:1].expand(2, -1, -1))
+    own = dataclasses.replace(
+        part, y=part.y.numpy().astype("c16"), codebook=part.codebook[0].numpy().astype("c16"),
+        H=part.H[0].numpy().astype(">c16"), noise_var=part.noise_var.numpy(),
+    )  # fmt: skip
+    _same(locate(own), locate(shared))
+
+
+WRONG_VALUES = {
+    "y NaN": (lambda m: {"y": _put(m.y, torch.nan)}, "y: scene 1: expected finite numbers, got others .1 of scenes 0..2.; leave"),
+    "H infinite": (lambda m: {"H": _put(m.H, torch.inf)}, "H: scene 1: expected finite numbers"),
+    "y of zeros": (lambda m: {"y": 0 * m.y}, "y: scene 0: expected a signal, not zeros alone, got others .3 of scenes 0..2."),
+    "lossy codes": (lambda m: {"codebook": _put(m.codebook, 0.5)}, "codebook: scene 1: expected phasors of modulus 1"),
+    "codes NaN": (lambda m: {"codebook": _put(m.codebook, torch.nan)}, "codebook: scene 1: expected phasors of modulus 1"),
+    "snapshots": (lambda m: {"y": m.y[:, :8], "codebook": m.codebook[:, :8]}, "y: this locator was made for 16 snapshots, got 8"),
+    "setup": (lambda m: {"setup": dataclasses.replace(m.setup, carrier_hz=0.9e9)}, "setup: this locator was made for carrier_hz"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", WRONG_VALUES)
+def test_values_that_a_file_may_not_have_are_refused_here_too(measured: Measurements, what: str) -> None:
+    part = _first(measured, 3)
+    change, said = WRONG_VALUES[what]
+    with pytest.raises(LocateError, match=f"^{said}"):
+        Locator(part.setup, 16, 16).locate(dataclasses.replace(part, **change(part)))
+
+
+def test_what_is_no_network_and_no_setup_is_told_what_makes_one(measured: Measurements) -> None:
+    for given, said in (
+        ({"setup": risloc.scenario()}, "setup: expected a Setup, got Scenario"),
+        ({"network": "default"}, r"network: expected a HybridNetwork or None, got str: load_model\(name\) gives one"),
+    ):
+        with pytest.raises(TypeError, match=said):
+            unhooked(Locator, **{"setup": measured.setup, "snapshots": 16, "antennas": 16} | given)
+    with pytest.raises(
+        LocateError, match=r"network: expected one in single precision on the CPU, .* got torch.float64"
+    ):
+        Locator(measured.setup, 16, 16, load_model("default").double())
+
+
+@contextlib.contextmanager
+def _double_by_default() -> Iterator[None]:
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+MODES = {
+    "double by default": _double_by_default,
+    "autocast": lambda: torch.autocast("cpu", torch.bfloat16),
+    "inference": torch.inference_mode,
+    "gradients": torch.enable_grad,
+    "none": torch.no_grad,
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("model", ["default", None])
+def test_torch_s_modes_around_the_call_change_nothing(measured: Measurements, model: str | None, mode: str) -> None:
+    part = _first(measured, 2)
+    for given in (part, dataclasses.replace(part, noise_var=None)):
+        expected = locate(given, model)
+        with MODES[mode]():
+            found = locate(given, model)
+        _same(found, expected)
+        assert not found.position.requires_grad
+
+
+def _same(found: Found, expected: Found) -> None:
+    for field in dataclasses.fields(Found):
+        got, want = (getattr(each, field.name) for each in (found, expected))
+        if isinstance(want, torch.Tensor):
+            assert got.dtype == want.dtype, field.name
+            torch.testing.assert_close(got, want, rtol=0, atol=0, equal_nan=True)
+        else:
+            assert got == want, field.name
+
+
+def _put(x: torch.Tensor, value: float) -> torch.Tensor:
+    """One number of scene 1 is another."""
+    spoilt = x.clone()
+    spoilt[1, 0, 0] = value
+    return spoilt

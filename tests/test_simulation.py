@@ -1,5 +1,6 @@
 import dataclasses
 import math
+import re
 
 import numpy as np
 import pytest
@@ -8,11 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import elements, position, received, steering
 from test_scene import same
+from unhooked import unhooked
 
 from risloc.codebook import codes_of
-from risloc.params import build
+from risloc.params import ParamError, build
 from risloc.preset_files import preset
 from risloc.scene import Scenario
+from risloc.shortcuts import scenario as preset_scenario
 from risloc.simulation import simulate, source_covariance
 
 WAVEFORMS = ("independent", "coherent", "constant")
@@ -262,3 +265,50 @@ def test_dead_elements_take_their_share_of_the_energy(small_scenario):
     whole = draw(s, 512).observation.noise_var
     holes = draw(variant(s, dead_fraction=0.25), 512).observation.noise_var
     assert float((holes / whole).mean()) == pytest.approx(0.75, abs=0.03)  # 8192 elements: six standard errors
+
+
+def test_counts_seeds_and_ranges_may_be_integers_of_any_kind(small_scenario: Scenario) -> None:
+    expected = simulate(small_scenario, seed=3, split="test", start=1, stop=3, count=2, snr_db=10)
+    for whole in (np.int64, np.uint8, torch.tensor):
+        same = unhooked(
+            simulate, small_scenario, seed=whole(3), split="test", start=whole(1), stop=whole(3), count=whole(2),
+            snr_db=torch.tensor([10.0, 10.0]),
+        )  # fmt: skip
+        assert torch.equal(same.observation.y, expected.observation.y)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"count": 2.0}, "count: expected integers, got 2.0"),
+        ({"count": "2"}, "count: expected one finite number or one for each of 2 scenes, got '2'"),
+        ({"count": True}, "count: expected one finite number or one for each of 2 scenes, got True"),
+        ({"count": [1, 2, 3]}, "count: expected one finite number or one for each of 2 scenes, got"),
+        ({"count": [[1, 2]]}, "count: expected one finite number or one for each of 2 scenes, got"),
+        ({"snr_db": "10"}, "snr_db: expected one finite number or one for each of 2 scenes, got '10'"),
+        ({"seed": 1.0}, "seed: expected an integer of at least 0, got 1.0"),
+        ({"seed": -1}, "seed: expected an integer of at least 0, got -1"),
+        ({"stop": 3.0}, "start, stop: expected integers, 0 <= start < stop, got 1 and 3.0"),
+    ],
+)
+def test_what_is_no_count_is_refused(small_scenario: Scenario, change: dict[str, object], said: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(said)):
+        unhooked(simulate, small_scenario, **{"seed": 3, "split": "test", "start": 1, "stop": 3} | change)
+
+
+def test_what_is_no_scenario_is_told_what_makes_one() -> None:
+    with pytest.raises(
+        TypeError, match=r"scenario: expected a Scenario, got str: risloc.scenario\('default'\) makes one"
+    ):
+        unhooked(simulate, "default", seed=3, split="test", start=1, stop=3)
+
+
+def test_a_scenario_s_numbers_may_be_of_any_kind() -> None:
+    world = preset_scenario(
+        "default", snapshots=np.int64(8), K_MAX=torch.tensor(2), K_span=np.array([1, 2]), carrier_hz=np.float32(2e9)
+    )
+    assert (world.snapshots, world.K_MAX, world.K_span, world.carrier_hz) == (8, 2, (1, 2), 2e9)
+    assert {type(x) for x in (world.snapshots, world.K_MAX, *world.K_span)} == {int}
+    for change in ({"snapshots": 8.0}, {"snapshots": np.float64(8)}, {"snapshots": True}, {"K_span": [1, 2.0]}):
+        with pytest.raises(ParamError, match=r"expected int, got (np\.float64\()?(8\.0|True|2\.0)"):
+            preset_scenario("default", **change)
