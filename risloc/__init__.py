@@ -76,6 +76,7 @@ _SUBMODULES = frozenset(
         "room",
         "scene",
         "scene_figures",
+        "scene_rows",
         "scene_view",
         "selection",
         "shard_writer",
@@ -88,6 +89,7 @@ _SUBMODULES = frozenset(
         "stochastic",
         "stored",
         "training",
+        "unknown_names",
         "validation",
     ]
 )
@@ -169,6 +171,7 @@ if TYPE_CHECKING:  # what `_HOME` and `_SUBMODULES` say; a test compares them
     from risloc import room as room
     from risloc import scene as scene
     from risloc import scene_figures as scene_figures
+    from risloc import scene_rows as scene_rows
     from risloc import scene_view as scene_view
     from risloc import selection as selection
     from risloc import shard_writer as shard_writer
@@ -181,6 +184,7 @@ if TYPE_CHECKING:  # what `_HOME` and `_SUBMODULES` say; a test compares them
     from risloc import stochastic as stochastic
     from risloc import stored as stored
     from risloc import training as training
+    from risloc import unknown_names as unknown_names
     from risloc import validation as validation
     from risloc.covariance import FactoredCovariance as FactoredCovariance
     from risloc.covariance import hybrid_covariance as hybrid_covariance

@@ -7,7 +7,7 @@ Axes: batch B (scene), snap L, ant M, elem N, src K.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,7 @@ __all__ = [
     "allowed_shapes",
     "array_faults",
     "converted",
+    "modulus_fault",
     "noise_fault",
     "root_mean_square",
     "shape_fault",
@@ -67,11 +68,16 @@ class Fault:
     got: str
     remedy: str
 
-    def words(self, first: int = 0) -> str:
-        """The fault in one line; `first` is the number of the batch's first scene."""
-        bad = torch.nonzero(self.bad).flatten().tolist()
-        several = f" ({len(bad)} of scenes {first}..{first + len(self.bad) - 1})" if self.got == "others" else ""
-        return f"{self.name}: scene {first + bad[0]}: expected {self.expected}, got {self.got}{several}; {self.remedy}"
+    @property
+    def reason(self) -> str:
+        """The fault of one scene, which somebody else names."""
+        return f"{self.name}: expected {self.expected}, got {self.got}"
+
+    def words(self, numbers: Sequence[int] | None = None) -> str:
+        """The fault in one line; `numbers` are those of the batch's scenes, without it from 0."""
+        bad, numbers = torch.nonzero(self.bad).flatten().tolist(), range(len(self.bad)) if numbers is None else numbers
+        several = f" ({len(bad)} of scenes {numbers[0]}..{numbers[-1]})" if self.got == "others" else ""
+        return f"{self.name}: scene {numbers[bad[0]]}: expected {self.expected}, got {self.got}{several}; {self.remedy}"
 
 
 def allowed_shapes(B: int, L: int, M: int, N: int) -> dict[str, tuple[tuple[int, ...], ...]]:
@@ -142,17 +148,31 @@ def array_faults(
         checks.append((name, array.isfinite(), "finite numbers", "leave the scene out"))
         signal = (array != 0).flatten(1).any(1)
         checks.append((name, signal, "a signal, not zeros alone", "leave the scene out"))
-    checks.append((
-        "codebook", (codebook.abs() - 1).abs() <= MODULUS, "phasors of modulus 1",
-        "divide by the modulus if all codes have the same one; the model has no losses that depend on the code",
-    ))  # fmt: skip
+    checks.append(("codebook", codebook.isfinite(), "finite numbers", "leave the scene out"))
     if noise_var is not None:
         good = noise_var.isfinite() & (noise_var > 0)
         checks.append(("noise_var", good, "positive numbers", "remove noise_var, and it is estimated"))
     found = _faults(checks)
+    if not found and (fault := modulus_fault(codebook)):
+        found.append(fault)
     if not found and noise_var is not None and (fault := noise_fault(y, noise_var)):
         found.append(fault)
     return found
+
+
+def modulus_fault(codebook: Complex[Tensor, "batch snap elem"]) -> Fault | None:
+    """The codes that are not of modulus 1; None: none is. A modulus that all of them share is only a matter of units."""
+    modulus = codebook.abs()
+    bad = ((modulus - 1).abs() > MODULUS).flatten(1).any(1)
+    if not bad.any():
+        return None
+    low, high = (float(each) for each in modulus[bad][0].aminmax())
+    remedy = (
+        "codes that lose power differently cannot be used yet, and divided by their moduli they give wrong positions"
+    )
+    if high > 0 and high - low <= MODULUS * high:
+        remedy = "divide all codes by it: only the powers change"
+    return Fault("codebook", bad, "phasors of modulus 1", f"moduli of {low:.3g} to {high:.3g}", remedy)
 
 
 def noise_fault(y: Complex[Tensor, "batch snap ant"], noise_var: Float[Tensor, " batch"]) -> Fault | None:

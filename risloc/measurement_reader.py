@@ -8,9 +8,10 @@ Axes: batch B (scene), snap L, ant M, elem N, src K.
 """
 
 import dataclasses
-import difflib
 import itertools
+import operator
 import os
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
@@ -18,31 +19,26 @@ from typing import Any
 
 import h5py
 import numpy as np
-import torch
 
-from risloc.codebook import codebook
-from risloc.measurement_checks import (
-    Fault,
-    MeasurementError,
-    allowed_shapes,
-    array_faults,
-    shape_fault,
-    size_fault,
-    truth_faults,
-)
-from risloc.measurements import FORMAT, VERSION, Measurements, Setup, Sources
+from risloc.measurement_checks import MeasurementError, allowed_shapes, shape_fault, size_fault
+from risloc.measurements import FORMAT, VERSION, Measurements, Setup
 from risloc.params import ParamError, build, shown
+from risloc.scene_rows import Rows
 from risloc.stored import MOST_IN_A_CHUNK, StoredError, attribute, broken_as, check_storage, dataset, present
+from risloc.unknown_names import unknown_names
 
 __all__ = ["MeasurementError", "MeasurementReader"]
 
 MOST_SOURCES = 64
+_AT_ONCE = 2**25  # bytes of a part, about
 _KINDS = {"complex": "c", "integer": "iu", "real": "f", "integer or complex": "iuc"}
 _WHOLE = ("n_h", "n_v", "version", "code_bits")
 _ATTRIBUTES = ("format", "version", "code_bits", *(field.name for field in dataclasses.fields(Setup)))
 _DATASETS, _TRUTH = ("y", "H", "codes", "noise_var", "truth"), ("location", "power", "count")
-_MOST_NAMES = 16
 _LAYOUT = "the layout is in docs/command_line.md and in the help of risloc.measurements"
+
+
+_TURNED = "axes in reverse, as MATLAB, Julia and Fortran write them, are to be permuted before writing"
 
 
 class MeasurementReader:
@@ -50,7 +46,14 @@ class MeasurementReader:
 
     setup : what all scenes share.  snapshots, antennas : L and M.  has_noise : whether the file says sigma^2.
     sources : slots of the truth, 0 without a truth.  `len` is the number of scenes.  unknown : names in the file that the
-    layout does not know, quoted, each with the known and absent one that is nearest; nothing of them is looked at.
+    layout does not know, quoted, each with the known and absent one that is nearest; nothing of them is looked at. What
+    netCDF4 and PyTables write beside the data is not among them.
+
+    Scenes that are bad do not spoil the others:
+
+        bad = file.bad()
+        good = [scene for scene in range(len(file)) if scene not in bad]
+        measurements = file.read(good)
 
     Raises
     ------
@@ -62,12 +65,13 @@ class MeasurementReader:
     def __init__(self, path: "str | os.PathLike[str]") -> None:
         path = Path(path)
         if not path.is_file():
-            raise MeasurementError(f"{path}: expected a file of measurements, there is none; mend the path")
+            found = "a folder" if path.is_dir() else "nothing of that name"
+            raise MeasurementError(f"{path}: expected a file of measurements, got {found}; mend the path")
         self.path = path
-        with self._told("not a readable HDF5 file, or a damaged one"):
+        with self._told():
             self._file = h5py.File(path, "r", rdcc_nbytes=MOST_IN_A_CHUNK)
         try:
-            with self._told("damaged"):
+            with self._told():
                 self._open()
         except MeasurementError:
             self._file.close()
@@ -86,18 +90,31 @@ class MeasurementReader:
         """Close the file."""
         self._file.close()
 
-    def read(self, scenes: slice) -> Measurements:
-        """The scenes of a slice of step 1; y, H and noise_var in the precision of the file."""
-        low, high, step = scenes.indices(len(self))
-        if step != 1 or high <= low:
-            raise IndexError(f"scenes: expected a slice of step 1 in 0..{len(self)}, not empty, got {scenes}")
-        with self._told("damaged"):
-            y, H = (torch.from_numpy(self._part(name, low, high)) for name in ("y", "H"))
-            book = self._codebook(self._part("codes", low, high), low)
-            noise_var = self._noise(low, high) if self.has_noise else None
-            self._refuse(array_faults(y, book, H, noise_var), low)
-            truth = self._truth(low, high) if self.sources else None
-            return Measurements(setup=self.setup, y=y, codebook=book, H=H, noise_var=noise_var, truth=truth)
+    def read(self, scenes: slice | Sequence[int]) -> Measurements:
+        """The scenes of a slice, or of those numbers, rising; y, H and noise_var in the precision of the file."""
+        rows = self._rows(scenes)
+        for fault in rows.faults():
+            raise MeasurementError(f"{self.path}: {fault.words(rows.numbers)}")
+        return rows.measurements(self.setup)
+
+    def parts(self) -> Iterator[slice]:
+        """All scenes, as many at once as take some 32 MiB."""
+        step = max(1, _AT_ONCE // (16 * self.antennas * max(self.setup.size, self.snapshots)))
+        for start in range(0, len(self), step):
+            yield slice(start, min(start + step, len(self)))
+
+    def bad(self, scenes: slice | None = None) -> dict[int, str]:
+        """Which of these scenes, or of all, `read` refuses, and why; all of them are read."""
+        if scenes is None:
+            return {number: why for part in self.parts() for number, why in self.bad(part).items()}
+        numbers = range(len(self))[scenes]
+        try:
+            return self._rows(numbers).bad() if numbers else {}
+        except MeasurementError as error:  # what is stored is damaged
+            if len(numbers) == 1:
+                return {numbers[0]: str(error).removeprefix(f"{self.path}: ")}
+            middle = numbers[len(numbers) // 2]
+            return self.bad(slice(numbers[0], middle)) | self.bad(slice(middle, numbers[-1] + 1))
 
     def _open(self) -> None:
         self._check_format()
@@ -131,19 +148,9 @@ class MeasurementReader:
             raise self._error("attributes", f"expected format {FORMAT!r}, version {VERSION}, got {found}; {_LAYOUT}")
 
     def _unknown(self) -> tuple[str, ...]:
-        """At most `_MOST_NAMES` of each place."""
-        places: list[tuple[str, Any, tuple[str, ...]]] = [
-            ("", self._file.attrs, _ATTRIBUTES),
-            ("", self._file, _DATASETS),
-        ]
+        found = unknown_names("", self._file.attrs, _ATTRIBUTES) + unknown_names("", self._file, _DATASETS)
         if self._there(self._file, "truth") and isinstance(self._file["truth"], h5py.Group):
-            places.append(("truth/", self._file["truth"], _TRUTH))
-        found = list[str]()
-        for folder, names, known in places:
-            absent = [name for name in known if name not in names]
-            for name in itertools.islice((name for name in names if name not in known), _MOST_NAMES):
-                near = difflib.get_close_matches(name[:64].lower(), absent, n=1)
-                found.append(shown(folder + name) + (f" ({folder}{near[0]}?)" if near else ""))
+            found += unknown_names("truth/", self._file["truth"], _TRUTH)
         return tuple(found)
 
     def _setup(self) -> Setup:
@@ -191,11 +198,11 @@ class MeasurementReader:
         except StoredError as error:
             raise self._error(name, f"{error}; {_LAYOUT}") from None
         if data.dtype.kind not in _KINDS[kind] or data.dtype.itemsize > 16:
-            raise self._error(
-                name, f"expected {kind} numbers of at most double precision, got {data.dtype}; convert them"
-            )
+            raise self._error(name, f"expected {kind} numbers of at most double precision{_compound(kind, data)}")
         if fault := shape_fault(name, tuple(data.shape), shapes):
-            raise MeasurementError(f"{self.path}: {fault}; {_LAYOUT}")
+            size = self.setup.size
+            turned = len(data.shape) > 1 and data.shape[0] == size != data.shape[-1]
+            raise MeasurementError(f"{self.path}: {fault}; {_TURNED if turned else _LAYOUT}")
         try:
             check_storage(data)
         except StoredError as error:
@@ -203,43 +210,47 @@ class MeasurementReader:
         self._data[name] = data
         return tuple(data.shape)
 
-    def _part(self, name: str, low: int, high: int) -> np.ndarray:
-        """Scenes low..high - 1; what all scenes share, once for each."""
+    def _rows(self, scenes: slice | Sequence[int]) -> Rows:
+        """The scenes as they are stored."""
+        numbers = range(len(self))[scenes] if isinstance(scenes, slice) else [operator.index(each) for each in scenes]
+        rising = all(low < high for low, high in itertools.pairwise(numbers))
+        if not numbers or not rising or numbers[0] < 0 or numbers[-1] >= len(self):
+            raise IndexError(f"scenes: expected some of 0..{len(self) - 1}, rising, got {shown(scenes)}")
+        together = numbers[-1] - numbers[0] + 1 == len(numbers)
+        index = slice(numbers[0], numbers[-1] + 1) if together else list(numbers)
+        with self._told():
+            y, H, codes = (self._part(name, index, len(numbers)) for name in ("y", "H", "codes"))
+            noise_var = self._noise(index, len(numbers)) if self.has_noise else None
+            truth = self._truth(index) if self.sources else None
+        bits = int(self.code_bits or 0)
+        return Rows(numbers=numbers, y=y, H=H, codes=codes, bits=bits, noise_var=noise_var, truth=truth)
+
+    def _part(self, name: str, index: slice | list[int], count: int) -> np.ndarray:
+        """Of those scenes; what all scenes share, once for each."""
         data = self._data[name]
         shared = len(data.shape) < 3
-        array = np.repeat(data[()][None], high - low, axis=0) if shared else data[low:high]
+        array = np.repeat(data[()][None], count, axis=0) if shared else data[index]
         return np.ascontiguousarray(array.astype(array.dtype.newbyteorder("="), copy=False))
 
-    def _codebook(self, codes: np.ndarray, low: int) -> torch.Tensor:
-        if codes.dtype.kind == "c":
-            return torch.from_numpy(codes.astype(np.complex64))
-        bits = int(self.code_bits or 0)
-        inside = torch.from_numpy(((codes >= 0) & (codes < 2**bits)).reshape(len(codes), -1).all(1))
-        if not inside.all():
-            expected = f"integers in 0..{2**bits - 1} (code_bits = {bits})"
-            self._refuse([Fault("codebook", ~inside, expected, "others", "mend code_bits")], low)
-        return codebook(torch.from_numpy(codes.astype(np.uint8)), bits)
-
-    def _noise(self, low: int, high: int) -> torch.Tensor:
+    def _noise(self, index: slice | list[int], count: int) -> np.ndarray:
         data = self._data["noise_var"]
-        value = data[low:high] if data.shape == (len(self),) else np.full(high - low, data[()])
-        return torch.from_numpy(np.asarray(value, dtype=np.float64))
+        value = data[index] if data.shape == (len(self),) else np.full(count, data[()])
+        return np.asarray(value, dtype=np.float64)
 
-    def _truth(self, low: int, high: int) -> Sources:
-        location, power = (self._data[f"truth/{name}"][low:high].astype(np.float32) for name in ("location", "power"))
-        count = self._data["truth/count"][low:high].astype(np.int64)
-        truth = [torch.from_numpy(array) for array in (location, power, count)]
-        self._refuse(truth_faults(*truth), low)
-        return Sources(location=truth[0], power=truth[1], count=truth[2])
-
-    def _refuse(self, faults: list[Fault], low: int) -> None:
-        """Say the first fault, under the name that its array has in the file."""
-        for fault in faults:
-            name = {"codebook": "codes"}.get(fault.name, fault.name.replace(".", "/"))
-            raise MeasurementError(f"{self.path}: {dataclasses.replace(fault, name=name).words(low)}")
+    def _truth(self, index: slice | list[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        location, power, count = (self._data[f"truth/{name}"][index] for name in _TRUTH)
+        return location.astype(np.float32), power.astype(np.float32), count.astype(np.int64)
 
     def _error(self, name: str, words: str) -> MeasurementError:
         return MeasurementError(f"{self.path}: {name}: {words}")
 
-    def _told(self, what: str) -> AbstractContextManager[None]:
-        return broken_as(MeasurementError, f"{self.path}: {what}", "write it again")
+    def _told(self) -> AbstractContextManager[None]:
+        return broken_as(MeasurementError, self.path, "copy or write it again")
+
+
+def _compound(kind: str, data: h5py.Dataset) -> str:
+    """What came in place of numbers of that kind, and what to do."""
+    if "complex" not in kind or data.dtype.names is None:
+        return f", got {data.dtype}; convert them"
+    came = ", ".join(f"{name} ({data.dtype[name]})" for name in data.dtype.names[:4])
+    return f" (complex ones as h5py writes them: a compound of two floats, r and i), got a compound of {came}; convert them"

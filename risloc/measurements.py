@@ -304,7 +304,7 @@ def _arrays(part: Measurements, code_bits: int | None, first: int) -> dict[str, 
     if truth is not None:
         faults += truth_faults(truth.location, truth.power, truth.count)
     for fault in faults:
-        raise MeasurementError(fault.words(first))
+        raise MeasurementError(fault.words(range(first, first + len(part))))
     tensors = {"y": part.y, "H": part.H, "codes": part.codebook if code_bits is None else _codes(part, code_bits)}
     if part.noise_var is not None:
         tensors["noise_var"] = part.noise_var

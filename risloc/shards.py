@@ -203,11 +203,11 @@ class ShardReader:
         return file
 
 
-_AGAIN = "copy it again, or delete it and run `dvc repro shard`"
+_AGAIN = "copy it again or, in the repository, delete it and run `dvc repro shard`"
 
 
 def _opened(path: Path) -> h5py.File:
-    with broken_as(ShardError, f"{path}: truncated, or not an HDF5 file", _AGAIN):
+    with broken_as(ShardError, path, _AGAIN):
         return h5py.File(path, "r", rdcc_nbytes=0)
 
 
@@ -264,7 +264,7 @@ def _check_arrays(header: ShardHeader, scenario: Scenario) -> None:
 
 
 def _told(path: Path) -> AbstractContextManager[None]:
-    return broken_as(ShardError, f"{path}: damaged", _AGAIN)
+    return broken_as(ShardError, path, _AGAIN)
 
 
 def _joined(parts: list[np.ndarray]) -> np.ndarray:

@@ -6,7 +6,9 @@ here is plain numbers that lie in the file itself, as they are or in compressed 
 
 import contextlib
 import math
+import shlex
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import h5py
@@ -37,16 +39,48 @@ class StoredError(ValueError):
     """An object is not stored as it must be; the message says what was expected, what came and what to do, not where."""
 
 
+_TROUBLE = (
+    (
+        "already open for write", "a process has it open for writing, or was ended before it closed it",
+        "close it there or, where no process has it open, run `h5clear -s {path}` (of HDF5's tools)",
+    ),
+    ("file signature not found", "no HDF5 file", "{again}"),
+    ("truncated file", "cut off", "{again}"),
+)  # fmt: skip
+"""What HDF5 says of a file that it does not open, what that means, and what to do."""
+
+
 @contextlib.contextmanager
-def broken_as(kind: type[ValueError], what: str, remedy: str) -> Iterator[None]:
-    """Whatever h5py raises in the block on a file that is broken, as one line of `kind`, which itself passes."""
+def broken_as(kind: type[ValueError], path: Path, again: str) -> Iterator[None]:
+    """Whatever h5py raises in the block on a file, as one line of `kind`, which itself passes.
+
+    again : what to do where the file is broken.
+    """
     try:
         yield
     except kind:
         raise
     except FAILURES as error:
         words = " ".join(str(error).split()) or type(error).__name__
-        raise kind(f"{what} ({words}); {remedy}") from error
+        what, remedy = _meaning(error, words)
+        raise kind(f"{path}: {what} ({words}); {remedy.format(path=shlex.quote(str(path)), again=again)}") from error
+
+
+def _meaning(error: Exception, words: str) -> tuple[str, str]:
+    """What an exception says of the file, and what to do."""
+    if isinstance(error, BlockingIOError):
+        return "another process has it open for writing", "close it there"
+    if isinstance(error, PermissionError):
+        return "it may not be read", "change its permissions"
+    if "unable to lock file" in words:
+        return "its file system has no locks", "copy it to a local disk, or set HDF5_USE_FILE_LOCKING=FALSE"
+    if isinstance(error, MemoryError):
+        return "it needs more memory than there is, or is damaged", "read it on a larger machine, or {again}"
+    for mark, what, remedy in _TROUBLE:
+        if mark in words:
+            return what, remedy
+    here = f"HDF5 {h5py.version.hdf5_version} (h5py {h5py.__version__}) cannot read it"
+    return f"{here}: it is damaged, or was written by a newer HDF5", "{again}, or install a newer h5py"
 
 
 def attribute(owner: h5py.HLObject, name: str) -> Any:
