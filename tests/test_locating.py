@@ -332,7 +332,7 @@ WRONG_VALUES = {
     "H infinite": (lambda m: {"H": _put(m.H, torch.inf)}, "H: scene 1: expected finite numbers"),
     "y of zeros": (lambda m: {"y": 0 * m.y}, "y: scene 0: expected a signal, not zeros alone, got others .3 of scenes 0..2."),
     "lossy codes": (lambda m: {"codebook": _put(m.codebook, 0.5)}, "codebook: scene 1: expected phasors of modulus 1"),
-    "codes NaN": (lambda m: {"codebook": _put(m.codebook, torch.nan)}, "codebook: scene 1: expected phasors of modulus 1"),
+    "codes NaN": (lambda m: {"codebook": _put(m.codebook, torch.nan)}, "codebook: scene 1: expected finite numbers"),
     "snapshots": (lambda m: {"y": m.y[:, :8], "codebook": m.codebook[:, :8]}, "y: this locator was made for 16 snapshots, got 8"),
     "setup": (lambda m: {"setup": dataclasses.replace(m.setup, carrier_hz=0.9e9)}, "setup: this locator was made for carrier_hz"),
 }  # fmt: skip
