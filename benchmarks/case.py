@@ -76,7 +76,7 @@ class Case:
         count : None: BIC finds K.
         """
         o = self.scenes.observation
-        return self.localiser.pursuit(self.localiser.sensing(o), o, count)[0]
+        return self.localiser.pursuit(self.localiser.sensing(o), count)[0]
 
     def sparse(self) -> FactoredCovariance:
         """The covariance that sparse Bayesian learning finds."""

@@ -32,7 +32,7 @@ SMALL = {
     "search.iterations": 3,
     "search.rank": 6,
     "search.peaks": 10,
-    "search.pursuit_peaks": 1,
+    "search.exchange_rounds": 0,
 }
 
 

@@ -41,7 +41,7 @@ def located(scenes: Scenes, localiser: Localiser, networks: Mapping[str, HybridN
         rules: dict[str, Rule] = {"K learnt": learnt_order(network, seen), "K by BIC": None}
         for rule, estimates in zip(rules, localiser.select(sensing, candidates, list(rules.values())), strict=True):
             found[f"hybrid `{name}`, {rule}"] = _gospa(estimates.polar, estimates.present, scenes)
-    pursued = localiser.pursuit(sensing, o, None, bic_noise_order, truth.count)
+    pursued = localiser.pursuit(sensing, None, bic_noise_order, truth.count)
     names = ("NOMP, K by BIC", "NOMP, K by BIC, noise level unknown", "NOMP, K known")
     for name, estimates in zip(names, pursued, strict=True):
         found[name] = _gospa(estimates.polar, estimates.present, scenes)

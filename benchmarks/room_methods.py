@@ -65,7 +65,7 @@ def _located(
         yield from ((f"hybrid `{name}`, K {rule}", each) for rule, each in zip(rules, found, strict=True))
     noise_unknown = "by BIC, noise level unknown"
     rules = {"known": known, f"by the rule of `{name}`": lent, "by BIC": None, noise_unknown: bic_noise_order}
-    for rule, each in zip(rules, localiser.pursuit(sensing, o, *rules.values()), strict=True):
+    for rule, each in zip(rules, localiser.pursuit(sensing, *rules.values()), strict=True):
         yield f"NOMP, K {rule}", each
     R_samp = sample_covariance(least_squares_snapshots(o.y, o.codebook, o.H, o.noise_var))
     rules = {"known": known, noise_unknown: bic_noise_order}

@@ -23,7 +23,9 @@ from risloc.newton import Model, Problem, minimise
 from risloc.scene import Observation
 from risloc.steering import steering_derivatives, steering_matrix
 
-__all__ = ["Fit", "Projection", "Sensing", "conditional_cost", "fit_conditional", "project"]
+__all__ = ["INDEPENDENT", "Fit", "Projection", "Sensing", "conditional_cost", "fit_conditional", "likelihood_gain", "project"]
+
+INDEPENDENT = 1e-2  # least share of a candidate's response outside the span of the sources already picked
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,14 @@ def project(
     z = (Qh @ y[..., None]) * torch.where(info == 0, 1.0, torch.nan).to(y.real.dtype)[..., None, None]
     s = torch.linalg.solve_triangular(C.mH, z, upper=True)
     return Projection(Qh=Qh, s=s[..., 0], residual=y - (z.mT @ Qh.conj())[..., 0, :])
+
+
+def likelihood_gain(Z: Complex[Tensor, "batch snap cand ant"], fit: Projection) -> Float[Tensor, "batch cand"]:
+    """The decrease of the cost when one more source with responses Z_l joins: sum_l |z^H r_l|^2 / |P_perp(B_l) z|^2."""
+    energy = Z.abs().square().sum(-1)
+    outside = energy - (Z @ fit.Qh.mT).abs().square().sum(-1)
+    match = (Z.conj() @ fit.residual[..., None])[..., 0].abs().square()
+    return (match / torch.maximum(outside, INDEPENDENT * energy).clamp_min(1e-30)).sum(1)
 
 
 def conditional_cost(

@@ -12,6 +12,8 @@ from jaxtyping import Bool, Complex, Float, Int
 from torch import Tensor
 
 from risloc.covariance import FactoredCovariance, score_snapshots
+from risloc.exchange import Exchange
+from risloc.gain import GainMap
 from risloc.grid import GridConfig, PolarGrid, polar_grid
 from risloc.likelihood import Sensing
 from risloc.music import music_peaks, signal_subspace
@@ -19,6 +21,7 @@ from risloc.params import ParamError, param
 from risloc.refine import RefinedPeaks, energy_peaks
 from risloc.scene import Observation, Scenario
 from risloc.selection import (
+    LOOSE,
     Estimates,
     MatchingPursuit,
     OrderRule,
@@ -53,11 +56,16 @@ class SearchConfig:
     score_peaks: int = param(
         "how many of a network's candidates are peaks of what the snapshots say against R_pred", ge=1
     )
-    pursuit_peaks: int = param("peaks of a residual from which matching pursuit takes the best", ge=1)
+    exchange_rounds: int = param(
+        "most rounds after each pick in which each source is taken out and searched for anew, where the residual is larger "
+        "than noise explains; 0: none", ge=0
+    )
+    exchange_tries: int = param("places that are tried for a source that was taken out", ge=1)
     steps_between: int = param("most Gauss-Newton steps of the joint fit after each pick", ge=0)
     iterations: int = param("most Gauss-Newton steps of the last joint fit", ge=1)
     coarse: GridConfig = param(
-        "the grid of a network's candidates, which the fit refines, and of sparse Bayesian learning"
+        "the grid of a network's candidates, of matching pursuit and of exchanges, which the fit refines, and of sparse Bayesian "
+        "learning"
     )
     sparse_iterations: int = param("sparse Bayesian learning: updates of the powers", ge=1)
 
@@ -159,16 +167,13 @@ class Localiser:
         """The same from the peaks of the snapshots' power map a^H R_samp a (beamforming), no subspace at all."""
         return self.select(sensing, self.candidates(R_samp.factor, self.search.peaks), counts)
 
-    def pursuit(
-        self, sensing: Sensing, observation: Observation, *counts: Rule, fit: bool = True, coarse: bool = False
-    ) -> list[Estimates]:
-        """Newtonised orthogonal matching pursuit with the same fit: the strong classical baseline.
+    def pursuit(self, sensing: Sensing, *counts: Rule, fit: bool = True) -> list[Estimates]:
+        """Newtonised orthogonal matching pursuit with the same fit and exchanges: the strong classical baseline.
 
-        fit : False leaves the sources on the grid: plain OMP.  coarse : on the grid of a network's candidates.
+        fit : False leaves the sources on the (then finer) grid: plain OMP.
         """
-        grid = self.coarse if coarse else self.grid
-        source = MatchingPursuit(sensing, observation, grid, self.search.pursuit_peaks)
-        return self._run(sensing, source, counts, fit=fit)
+        gains = GainMap(sensing, self.coarse if fit else self.grid)
+        return self._run(sensing, MatchingPursuit(sensing, gains), counts, gains, fit=fit)
 
     def sparse(self, sensing: Sensing) -> FactoredCovariance:
         """The covariance of sparse Bayesian learning's powers on its own grid, for MUSIC to leave the grid with."""
@@ -186,15 +191,27 @@ class Localiser:
     ) -> list[Estimates]:
         """Forward selection among the candidates by likelihood, and the joint fit; `counts`: see `Rule`.
 
-        joint : with the joint fit after each pick.  fit : with any fit; False leaves the candidates where they are.
+        joint : with the joint fit, and exchanges, after each pick.  fit : with any fit; False leaves the candidates where they
+        are.
         """
-        return self._run(sensing, PeakCandidates(sensing, candidates), counts, joint=joint, fit=fit)
+        gains = GainMap(sensing, self.coarse)
+        return self._run(sensing, PeakCandidates(sensing, candidates), counts, gains, joint=joint, fit=fit)
 
     def path(self, sensing: Sensing, candidates: Peaks) -> SelectionPath:
         """The selection among the candidates to its end: the fits of all orders 0..K_MAX."""
         most = torch.full((len(sensing),), self.slots, device=sensing.y.device)
         source, between = PeakCandidates(sensing, candidates), self.search.steps_between
-        return forward_selection(sensing, source, self.slots, least=most, seek=True, steps_between=between)
+        exchange = self.exchange(GainMap(sensing, self.coarse))
+        return forward_selection(
+            sensing, source, self.slots, least=most, seek=True, steps_between=between, exchange=exchange
+        )
+
+    def exchange(self, gains: GainMap) -> Exchange | None:
+        """How sources are exchanged after each pick; None: not at all."""
+        s = self.search
+        if s.exchange_rounds == 0:
+            return None
+        return Exchange(gains, s.exchange_rounds, s.exchange_tries, s.steps_between, LOOSE)
 
     def strongest(self, sensing: Sensing, candidates: Peaks, count: Count) -> Estimates:
         """The `count` strongest candidates, fitted jointly: no selection."""
@@ -207,11 +224,21 @@ class Localiser:
         return refit_stochastic(sensing, found, iterations=self.search.iterations)
 
     def _run(
-        self, sensing: Sensing, source: Source, counts: Sequence[Rule], *, joint: bool = True, fit: bool = True
+        self,
+        sensing: Sensing,
+        source: Source,
+        counts: Sequence[Rule],
+        gains: GainMap,
+        *,
+        joint: bool = True,
+        fit: bool = True,
     ) -> list[Estimates]:
         between = self.search.steps_between if joint and fit else 0
         last = self.search.iterations if fit else 0
-        return select_and_fit(sensing, source, counts, self.slots, steps_between=between, iterations=last)
+        exchange = self.exchange(gains) if between else None
+        return select_and_fit(
+            sensing, source, counts, self.slots, steps_between=between, iterations=last, exchange=exchange
+        )
 
     def _energy(self, T: Complex[Tensor, "batch elem rank"], count: Count) -> Located:
         s = self.search

@@ -263,7 +263,7 @@ class Locator:
 
     def _search(self, observation: Observation, sensing: Sensing) -> Estimates:
         if self.network is None:
-            return self.localiser.pursuit(sensing, observation, self._rule(len(observation), None))[0]
+            return self.localiser.pursuit(sensing, self._rule(len(observation), None))[0]
         prediction, _, R_blend = self.network.blend(observation)
         candidates = self.localiser.hybrid_candidates(observation, prediction.R_pred, R_blend, prediction.polar)
         return self.localiser.select(sensing, candidates, [self._rule(len(observation), prediction)])[0]

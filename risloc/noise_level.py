@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from risloc.gain import GainMap
 from risloc.localise import Localiser
 from risloc.scene import Observation
 from risloc.selection import MatchingPursuit, bic_noise_order, bic_order, forward_selection
@@ -51,10 +52,10 @@ def noise_level(
         )
     fitted = torch.full((batch,), most if count is None else count)
     noise = torch.full((batch,), 0.1, dtype=torch.float32)
+    blank = localiser.sensing(observation)
+    source = MatchingPursuit(blank, GainMap(blank, localiser.coarse))
     for look in range(_LOOKS):
-        seen = dataclasses.replace(observation, noise_var=noise)
-        sensing = localiser.sensing(seen)
-        source = MatchingPursuit(sensing, seen, localiser.coarse, localiser.search.pursuit_peaks)
+        sensing = dataclasses.replace(blank, noise_var=noise)
         between = localiser.search.steps_between
         path = forward_selection(sensing, source, most, least=fitted, seek=look > 0, steps_between=between)
         reached = torch.minimum(fitted, path.reached)

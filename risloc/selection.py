@@ -13,14 +13,13 @@ import torch
 from jaxtyping import Bool, Complex, Float, Int
 from torch import Tensor
 
-from risloc.covariance import least_squares_snapshots
 from risloc.crb import bound_of
+from risloc.exchange import Exchange
+from risloc.gain import GainMap
 from risloc.geometry import location_of
-from risloc.grid import PolarGrid
-from risloc.likelihood import Projection, Sensing, fit_conditional, project
+from risloc.likelihood import Projection, Sensing, fit_conditional, likelihood_gain, project
 from risloc.order import bic
-from risloc.scene import Observation
-from risloc.spectrum import Peaks, grid_energy, peaks
+from risloc.spectrum import Peaks, peaks
 from risloc.steering import steering_matrix
 from risloc.stochastic import fit_powers, fit_stochastic, information
 
@@ -36,21 +35,11 @@ __all__ = [
     "bic_order",
     "fit_and_assess",
     "forward_selection",
-    "likelihood_gain",
     "refit_stochastic",
     "select_and_fit",
 ]
 
 LOOSE, TIGHT = 1.0, 1e-3  # tolerance of a fit between picks, and of the last one, in units of sigma^2
-INDEPENDENT = 1e-2  # least share of a candidate's response outside the span of the sources already picked
-
-
-def likelihood_gain(Z: Complex[Tensor, "batch snap cand ant"], fit: Projection) -> Float[Tensor, "batch cand"]:
-    """The decrease of the cost when one more source with responses Z_l joins: sum_l |z^H r_l|^2 / |P_perp(B_l) z|^2."""
-    energy = Z.abs().square().sum(-1)
-    outside = energy - (Z @ fit.Qh.mT).abs().square().sum(-1)
-    match = (Z.conj() @ fit.residual[..., None])[..., 0].abs().square()
-    return (match / torch.maximum(outside, INDEPENDENT * energy).clamp_min(1e-30)).sum(1)
 
 
 class Source(ABC):
@@ -83,24 +72,19 @@ class PeakCandidates(Source):
 
 
 class MatchingPursuit(Source):
-    """Orthogonal matching pursuit: the peaks of the residual's back-projection, searched anew for each source.
+    """Orthogonal matching pursuit: the point of the grid with the greatest likelihood gain, searched anew for each source.
 
-    The residual is brought to the surface by the same ridge solution as the snapshots were, and its power mapped on the
-    grid; of the `count` highest peaks the one of greatest likelihood gain is picked. With the joint fit after each pick
-    this is Newtonised OMP (Mamandipoor et al. 2016).
+    With the joint fit after each pick this is Newtonised OMP (Mamandipoor et al. 2016), by the exact gain in place of the
+    energy of the back-projected residual (orthogonal least squares, Chen et al. 1989).
     """
 
-    def __init__(self, sensing: Sensing, observation: Observation, grid: PolarGrid, count: int) -> None:
-        self.sensing, self.observation, self.grid, self.count = sensing, observation, grid, count
+    def __init__(self, sensing: Sensing, gains: GainMap) -> None:
+        self.sensing, self.gains = sensing, gains
 
     def offer(self, rows: Tensor, fit: Projection) -> tuple[Tensor, Tensor]:
-        """The peaks of what the sources so far leave unexplained."""
-        o = self.observation[rows]
-        residual = torch.where(fit.cost.isfinite()[:, None, None], fit.residual, 0.0)  # no fit: nothing left to find
-        x = least_squares_snapshots(residual, o.codebook, o.H, o.noise_var)
-        found = peaks(grid_energy(self.grid, x), self.grid, self.count, 0.0)
-        Z = self.sensing.scenes(rows).responses(steering_matrix(self.sensing.array, found.polar))
-        return self.sensing.domain.clamp(found.polar), likelihood_gain(Z, fit).masked_fill(~found.valid, -torch.inf)
+        """The highest peak of the gain."""
+        found = peaks(self.gains.further(rows, fit), self.gains.grid, 1, 0.0)
+        return self.sensing.domain.clamp(found.polar), found.value.masked_fill(~found.valid, -torch.inf)
 
     def take(self, rows: Tensor, pick: Tensor) -> None:
         """Nothing to strike off: the next residual is another one."""
@@ -152,12 +136,20 @@ def bic_noise_order(sensing: Sensing, path: SelectionPath) -> Int[Tensor, " batc
 
 
 def forward_selection(
-    sensing: Sensing, source: Source, slots: int, *, least: Int[Tensor, " batch"], seek: bool, steps_between: int
+    sensing: Sensing,
+    source: Source,
+    slots: int,
+    *,
+    least: Int[Tensor, " batch"],
+    seek: bool,
+    steps_between: int,
+    exchange: Exchange | None = None,
 ) -> SelectionPath:
     """Greedy growth: the candidate of the greatest likelihood gain joins, then all sources so far are fitted jointly.
 
     Every scene grows to `least` sources, and with `seek` on while BIC falls; at most to `slots`, and as long as there
     are candidates. steps_between : most Gauss-Newton steps after each pick; 0 leaves the candidates where they are.
+    exchange : how sources are exchanged after each fit; None: each pick stays.
     """
     y, samples = sensing.y, sensing.y[0].numel()
     each = sum(sensing.domain.free) + 1  # parameters of a source: its free coordinates and its power
@@ -181,6 +173,8 @@ def forward_selection(
         source.take(rows, pick)
         now[:, k] = offered[torch.arange(len(rows), device=pick.device), pick]
         fit = fit_conditional(here, now, present, tolerance=LOOSE, iterations=steps_between)
+        if exchange is not None:
+            fit = exchange.improved(sensing, rows, fit)
         found = gain.amax(dim=1) > -torch.inf
         polar[rows, k + 1, : k + 1] = fit.polar
         cost[rows, k + 1] = torch.where(found, fit.value, torch.inf)
@@ -219,19 +213,22 @@ def select_and_fit(
     *,
     steps_between: int,
     iterations: int,
+    exchange: Exchange | None = None,
 ) -> list[Estimates]:
     """Forward selection from the source of candidates, then the tight joint fit, powers and standard deviations.
 
     counts : one answer for each; the number of sources of each scene where it is known, or None: BIC finds it, or another
     rule, which looks at the fits of all orders. All answers come from one selection.
-    steps_between, iterations : most steps of a fit after each pick, and of the last.
+    steps_between, iterations : most steps of a fit after each pick, and of the last.  exchange : see `forward_selection`.
     """
     known = [count for count in counts if isinstance(count, Tensor)]
     whole = any(count is not None and not isinstance(count, Tensor) for count in counts)
     none = torch.full((len(sensing),), slots if whole else 0, dtype=torch.int64, device=sensing.y.device)
     least = torch.stack([none, *known]).amax(0)
     seek = len(known) < len(counts)
-    path = forward_selection(sensing, source, slots, least=least, seek=seek, steps_between=steps_between)
+    path = forward_selection(
+        sensing, source, slots, least=least, seek=seek, steps_between=steps_between, exchange=exchange
+    )
     found = []
     for count in counts:
         rule = bic_order if count is None else count

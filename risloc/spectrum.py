@@ -9,6 +9,7 @@ Axes: elem N, rank r, src K, grid G = P V U.
 """
 
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -22,6 +23,7 @@ __all__ = [
     "Peaks",
     "beamforming_spectrum",
     "grid_energy",
+    "grid_products",
     "music_residual",
     "music_spectrum",
     "mvdr_factor",
@@ -119,14 +121,26 @@ def shrinkage_loading(R: FactoredCovariance, snapshots: int) -> Float[Tensor, "*
 
 def grid_energy(grid: PolarGrid, F: Complex[Tensor, "batch elem rank"]) -> Float[Tensor, "batch grid"]:
     """|F^H a|^2 at every point of the grid; beside the result and a copy of F, memory does not grow with its sizes."""
+    return torch.cat([real.square_().addcmul_(imag, imag).sum(1) for real, imag in _products(grid, F)], dim=1)
+
+
+def grid_products(
+    grid: PolarGrid, F: Complex[Tensor, "batch elem rank"]
+) -> Iterator[Complex[Tensor, "batch rank part"]]:
+    """f^H a for every column f of F, for one part of the grid's points after another."""
+    return (torch.complex(real, imag.neg_()) for real, imag in _products(grid, F))
+
+
+def _products(grid: PolarGrid, F: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """The real and imaginary part of a^H f."""
     batch, _, rank = F.shape
     columns = torch.cat([F.real, F.imag], dim=1).mT.reshape(batch * rank, -1)  # [batch rank, 2 elem]
     projection = grid.projection.to(columns.dtype).view(2, -1, columns.shape[1])  # real, imaginary
-    at_once, energy = max(1, PRODUCTS_AT_ONCE // len(columns)), []
+    at_once = max(1, PRODUCTS_AT_ONCE // max(1, len(columns)))
     for start in range(0, projection.shape[1], at_once):
-        real, imag = (columns @ part.mT for part in projection[:, start : start + at_once])
-        energy.append(real.square_().addcmul_(imag, imag).view(batch, rank, -1).sum(1))
-    return torch.cat(energy, dim=1)
+        parts = (columns @ part.mT for part in projection[:, start : start + at_once])
+        real, imag = (part.view(batch, rank, -1) for part in parts)
+        yield real, imag
 
 
 def peaks(values: Float[Tensor, "batch grid"], grid: PolarGrid, count: int, separation: float) -> Peaks:

@@ -21,7 +21,8 @@ SEARCH = dataclasses.replace(
     peaks=8,
     separation=0.05,
     score_peaks=2,
-    pursuit_peaks=2,
+    exchange_rounds=2,
+    exchange_tries=2,
     steps_between=4,
     iterations=20,
     coarse=GridConfig(step_beams=0.5, planes=3),
@@ -96,7 +97,7 @@ def test_every_spectrum_of_the_true_covariance_finds_one_source(small_scenario, 
 def test_omp_stays_on_the_grid_and_nomp_does_not(small_scenario, scenes):
     localiser, o, count = Localiser(small_scenario, SEARCH), scenes.observation, scenes.truth.count
     sensing, location = localiser.sensing(o), truth_of(scenes)
-    [omp], [nomp] = (localiser.pursuit(sensing, o, count, fit=fit) for fit in (False, True))
+    [omp], [nomp] = (localiser.pursuit(sensing, count, fit=fit) for fit in (False, True))
     off_grid = torch.cdist(omp.polar[omp.present], localiser.domain.clamp(localiser.grid.polar)).amin(1)
     assert off_grid.max() < 1e-5
     present = scenes.truth.present
@@ -133,7 +134,7 @@ def test_the_leading_eigenvectors_of_r_samp_hold_little_of_the_signal_subspace(s
 def test_a_scene_without_sources_can_be_located(small_scenario):
     scenes = draw(small_scenario, seed=1, split="test", start=0, stop=4, count=[0, 1, 0, 3])
     localiser = Localiser(small_scenario, SEARCH)
-    [found] = localiser.pursuit(localiser.sensing(scenes.observation), scenes.observation, scenes.truth.count)
+    [found] = localiser.pursuit(localiser.sensing(scenes.observation), scenes.truth.count)
     assert found.present.sum(1).tolist() == [0, 1, 0, 3]
 
 

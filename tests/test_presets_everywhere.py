@@ -25,7 +25,8 @@ SEARCH = dataclasses.replace(
     peaks=10,
     separation=0.05,
     score_peaks=2,
-    pursuit_peaks=3,
+    exchange_rounds=2,
+    exchange_tries=2,
     steps_between=4,
     iterations=20,
     coarse=GridConfig(step_beams=0.6, planes=3),
@@ -77,7 +78,7 @@ def test_every_search_answers_inside_the_domain(preset_scenario: Scenario, snr_d
         answers = [
             *localiser.select(sensing, offered, [count, None]),
             *localiser.back_projection(sensing, R_samp, count, None),
-            *localiser.pursuit(sensing, observation, count, None),
+            *localiser.pursuit(sensing, count, None),
             *localiser.refined(sensing, localiser.sparse(sensing), count, None),
         ]
         spectra = (localiser.music, localiser.mvdr, localiser.beamforming)
