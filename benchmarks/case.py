@@ -71,7 +71,7 @@ class Case:
         return self.localiser.select(self.localiser.sensing(o), candidates, [rule])[0]
 
     def pursuit(self, count: Count | None) -> Estimates:
-        """NOMP on `search.grid`, where the hybrid's candidates are of `search.coarse`; the same engine and fit.
+        """NOMP on `search.coarse`, as the hybrid's candidates are; the same engine and fit.
 
         count : None: BIC finds K.
         """

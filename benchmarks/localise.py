@@ -25,7 +25,6 @@ from risloc.covariance import score_snapshots
 from risloc.geometry import location_of, position_of
 from risloc.grid import PolarGrid
 from risloc.likelihood import Fit, fit_conditional
-from risloc.localise import Localiser
 from risloc.metrics import gospa
 from risloc.scene import Scenario
 from risloc.selection import TIGHT, Estimates, PeakCandidates, SelectionPath, assess, forward_selection
@@ -38,7 +37,6 @@ NORMAL = 1.96  # standard errors in half of a 95 % interval
 HYBRID, HYBRID_BIC = "hybrid, K known", "hybrid, K by BIC"
 HYBRID_LEARNT = "hybrid, K learnt"
 NOMP, NOMP_BIC = "NOMP, K known", "NOMP, K by BIC"
-NOMP_COARSE = "NOMP on the coarse grid, K known"
 MUSIC, REFERENCE = "MUSIC on R_samp with Newton refinement", "plain reference: 3-D MUSIC, one scene"
 Works = Mapping[str, Callable[[], object]]
 
@@ -50,7 +48,7 @@ def main() -> None:
     checkpoint = parser.parse_args().checkpoint
     torch.set_num_threads(1)
     case = Case.of(BATCH, checkpoint=checkpoint)
-    grids = f"NOMP on {_shape(case.localiser.grid)}, the hybrid on {_shape(case.localiser.coarse)}"
+    grids = f"NOMP and the hybrid on {_shape(case.localiser.coarse)}"
     network = f"network of {checkpoint}" if checkpoint else "network before training"
     print(f"K = {SOURCES}, {SNR_DB:g} dB, batch of {BATCH}, {grids}, {network}, one core")
     with torch.inference_mode():
@@ -60,7 +58,6 @@ def main() -> None:
         errors = {snr_db: _errors(case, snr_db) for snr_db in SNRS_DB}
     ratios = {
         "hybrid / NOMP, K known": median_ratio(wholes[HYBRID], wholes[NOMP]),
-        "hybrid / NOMP on the coarse grid, K known": median_ratio(wholes[HYBRID], wholes[NOMP_COARSE]),
         "hybrid / NOMP, K by BIC": median_ratio(wholes[HYBRID_BIC], wholes[NOMP_BIC]),
         "plain reference / MUSIC": median_ratio(slow[REFERENCE], slow[MUSIC]) * BATCH,
     }
@@ -117,11 +114,10 @@ def _steps(case: Case) -> Works:
 
 
 def _wholes(case: Case) -> Works:
-    count, coarse = case.scenes.truth.count, _on_the_coarse_grid(case)
+    count = case.scenes.truth.count
     works = {
         HYBRID: lambda: case.hybrid(count),
         NOMP: lambda: case.pursuit(count),
-        NOMP_COARSE: lambda: coarse.pursuit(count),
         HYBRID_BIC: lambda: case.hybrid(None),
         NOMP_BIC: lambda: case.pursuit(None),
     }
@@ -130,24 +126,14 @@ def _wholes(case: Case) -> Works:
     return works
 
 
-def _on_the_coarse_grid(case: Case) -> Case:
-    search = dataclasses.replace(case.localiser.search, grid=case.localiser.search.coarse)
-    return dataclasses.replace(case, localiser=Localiser(case.localiser.scenario, search))
-
-
 def _errors(case: Case, snr_db: float) -> dict[str, np.ndarray]:
     """GOSPA of each of `SCENES` scenes, metres, K known."""
-    scenario, coarse = case.localiser.scenario, _on_the_coarse_grid(case).localiser
-    drawn = simulate(scenario, seed=0, split="test", start=0, stop=SCENES, snr_db=snr_db, count=SOURCES)
-    parts: dict[str, list[np.ndarray]] = {HYBRID: [], NOMP: [], NOMP_COARSE: []}
+    drawn = simulate(case.localiser.scenario, seed=0, split="test", start=0, stop=SCENES, snr_db=snr_db, count=SOURCES)
+    parts: dict[str, list[np.ndarray]] = {HYBRID: [], NOMP: []}
     for start in range(0, SCENES, BATCH):
         here = dataclasses.replace(case, scenes=drawn[start : start + BATCH])
         truth = here.scenes.truth
-        found: dict[str, Estimates] = {
-            HYBRID: here.hybrid(truth.count),
-            NOMP: here.pursuit(truth.count),
-            NOMP_COARSE: dataclasses.replace(here, localiser=coarse).pursuit(truth.count),
-        }
+        found: dict[str, Estimates] = {HYBRID: here.hybrid(truth.count), NOMP: here.pursuit(truth.count)}
         for name, each in found.items():
             places, true = position_of(location_of(each.polar)), position_of(truth.location)
             parts[name].append(gospa(places, each.present, true, truth.present, CUTOFF).numpy())
@@ -164,12 +150,11 @@ def _accuracy(errors: Mapping[float, Mapping[str, np.ndarray]]) -> dict[str, flo
         for name, each in found.items():
             rows.setdefault(name, []).append(f"{each.mean():22.4f}")
             result[f"GOSPA, {name}, {snr_db:g} dB"] = float(each.mean())
-        for name in (HYBRID, NOMP_COARSE):
-            less = found[name] - found[NOMP]
-            half = NORMAL * less.std(ddof=1) / len(less) ** 0.5
-            rows.setdefault(f"{name}, less NOMP", []).append(f"{f'{less.mean():+.5f} +- {half:.5f}':>22s}")
-            result[f"GOSPA, {name}, less NOMP, {snr_db:g} dB"] = float(less.mean())
-            result[f"half width of that, {name}, {snr_db:g} dB"] = float(half)
+        less = found[HYBRID] - found[NOMP]
+        half = NORMAL * less.std(ddof=1) / len(less) ** 0.5
+        rows.setdefault(f"{HYBRID}, less NOMP", []).append(f"{f'{less.mean():+.5f} +- {half:.5f}':>22s}")
+        result[f"GOSPA, {HYBRID}, less NOMP, {snr_db:g} dB"] = float(less.mean())
+        result[f"half width of that, {HYBRID}, {snr_db:g} dB"] = float(half)
     for name, cells in rows.items():
         print(f"  {name:48s}" + "".join(cells))
     return result

@@ -30,7 +30,6 @@ PAGE = Path("docs/evaluation.md")
 MAIN = (
     "R_blend_refined",
     "nomp_refined",
-    "nomp_coarse_refined",
     "R_pred_refined",
     "untrained_refined",
     "back_projection_refined",

@@ -23,7 +23,16 @@ from risloc.newton import Model, Problem, minimise
 from risloc.scene import Observation
 from risloc.steering import steering_derivatives, steering_matrix
 
-__all__ = ["INDEPENDENT", "Fit", "Projection", "Sensing", "conditional_cost", "fit_conditional", "likelihood_gain", "project"]
+__all__ = [
+    "INDEPENDENT",
+    "Fit",
+    "Projection",
+    "Sensing",
+    "conditional_cost",
+    "fit_conditional",
+    "likelihood_gain",
+    "project",
+]
 
 INDEPENDENT = 1e-2  # least share of a candidate's response outside the span of the sources already picked
 

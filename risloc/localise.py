@@ -58,7 +58,8 @@ class SearchConfig:
     )
     exchange_rounds: int = param(
         "most rounds after each pick in which each source is taken out and searched for anew, where the residual is larger "
-        "than noise explains; 0: none", ge=0
+        "than noise explains; 0: none",
+        ge=0,
     )
     exchange_tries: int = param("places that are tried for a source that was taken out", ge=1)
     steps_between: int = param("most Gauss-Newton steps of the joint fit after each pick", ge=0)

@@ -71,7 +71,6 @@ _SOURCES = {
     "sbl": ("sparse Bayesian learning", "classical", "#7F7F7F", "X", "-"),
     "omp": ("matching pursuit (OMP)", "classical", "#000000", "D", "--"),
     "nomp": ("matching pursuit (NOMP)", "classical", "#000000", "D", "-"),
-    "nomp_coarse": ("NOMP, coarse grid", "classical", "#000000", "d", ":"),
     "R_true": ("R_true", "oracle", "#009E73", "*", "-"),
 }
 _MUSIC = ("R_blend", "R_pred", "untrained", "R_samp", "R_true")

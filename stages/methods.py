@@ -78,7 +78,7 @@ def run_methods(
 
     MUSIC on R_blend, R_pred, R_samp, R_true (the oracle), on R_blend of the untrained network and on the covariance of
     sparse Bayesian learning, each refined, and plain with it; back-projection peaks, refined, and with them beamforming
-    and MVDR on R_samp, plain; orthogonal matching pursuit, plain and Newtonised, the latter on the coarse grid too; the network's slots alone; and the hybrid
+    and MVDR on R_samp, plain; orthogonal matching pursuit, plain and Newtonised; the network's slots alone; and the hybrid
     with one step left out at a time. Where symbols are Gaussian, some of the refined ones once more after the stochastic
     fit. A network's slots and the peaks of what the snapshots say against it stand among its candidates, of which every
     method has as many. Where K is not given, a plain spectrum takes the K that the refinement of the same covariance found.
@@ -246,7 +246,7 @@ def _sbl(batch: _Batch) -> Iterator[Result]:
 
 
 def _omp(batch: _Batch) -> Iterator[Result]:
-    search = partial(batch.localiser.pursuit, batch.sensing, batch.observation, *batch.rules.values(), fit=False)
+    search = partial(batch.localiser.pursuit, batch.sensing, *batch.rules.values(), fit=False)
     for result in batch.fitted("omp_plain", search, 0.0, batch.rules):
         yield replace(result, estimates=None)  # on the grid: no fit, no standard deviations
 
@@ -254,15 +254,8 @@ def _omp(batch: _Batch) -> Iterator[Result]:
 def _nomp(batch: _Batch) -> Iterator[Result]:
     """With the learnt K rule too, which tells what the rule does from what the candidates do."""
     rules = batch.every_rule
-    search = partial(batch.localiser.pursuit, batch.sensing, batch.observation, *rules.values())
+    search = partial(batch.localiser.pursuit, batch.sensing, *rules.values())
     yield from batch.fitted("nomp_refined", search, 0.0, rules)
-
-
-def _nomp_coarse(batch: _Batch) -> Iterator[Result]:
-    """On the grid of a network's candidates, which tells what the grid does from what the network does."""
-    rules = batch.rules
-    search = partial(batch.localiser.pursuit, batch.sensing, batch.observation, *rules.values(), coarse=True)
-    yield from batch.fitted("nomp_coarse_refined", search, 0.0, rules)
 
 
 def _R_true(batch: _Batch) -> Iterator[Result]:
@@ -297,7 +290,6 @@ _FAMILIES: Mapping[str, Callable[[_Batch], Iterator[Result]]] = {
     "sbl_refined": _sbl,
     "omp_plain": _omp,
     "nomp_refined": _nomp,
-    "nomp_coarse_refined": _nomp_coarse,
     "R_true_refined": _R_true,
 }
 

@@ -31,7 +31,13 @@ PARAMS = read_yaml(Path(__file__).parents[1] / "params.yaml")
 GRID = GridConfig(step_beams=0.36, planes=3)
 NETWORK = dataclasses.replace(build(NetworkConfig, PARAMS["network"], "network"), channels=8, blocks=1, passes=1)
 SEARCH = dataclasses.replace(
-    build(SearchConfig, PARAMS["search"], "search"), grid=GRID, coarse=GRID, rank=6, peaks=8, exchange_rounds=2, exchange_tries=2
+    build(SearchConfig, PARAMS["search"], "search"),
+    grid=GRID,
+    coarse=GRID,
+    rank=6,
+    peaks=8,
+    exchange_rounds=2,
+    exchange_tries=2,
 )
 DATA = simulate.DataConfig(train=70, val=20, test_per_cell=4, test_snr_db=(10.0, 30.0), block=16)
 SHARDS = ShardConfig(scenes_per_shard=24, chunk=8)

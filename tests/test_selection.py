@@ -6,16 +6,16 @@ import torch
 from worlds import roomy, world
 
 from risloc.covariance import least_squares_snapshots, true_covariance
+from risloc.gain import GainMap
 from risloc.geometry import location_of, position_of
 from risloc.grid import GridConfig, polar_grid
-from risloc.likelihood import Sensing, conditional_cost, project
+from risloc.likelihood import Sensing, conditional_cost, likelihood_gain, project
 from risloc.selection import (
     MatchingPursuit,
     PeakCandidates,
     SelectionPath,
     bic_noise_order,
     bic_order,
-    likelihood_gain,
     select_and_fit,
 )
 from risloc.spectrum import Peaks, grid_energy, peaks
@@ -38,7 +38,7 @@ def source(name, w):
     s, o = sensing(w), w.observation
     grid = polar_grid(w.scenario.array(), w.scenario.domain(), GRID)
     if name == "pursuit":
-        return s, MatchingPursuit(s, o, grid, 4)
+        return s, MatchingPursuit(s, GainMap(s, grid))
     if name == "oracle":
         factor = true_covariance(w.A, w.power).subspace(3)
     else:
