@@ -45,8 +45,10 @@ _SUBMODULES = frozenset(
         "crb",
         "device",
         "exact",
+        "exchange",
         "files",
         "fresh",
+        "gain",
         "geometry",
         "grid",
         "learnt_order",
@@ -140,8 +142,10 @@ if TYPE_CHECKING:  # what `_HOME` and `_SUBMODULES` say; a test compares them
     from risloc import crb as crb
     from risloc import device as device
     from risloc import exact as exact
+    from risloc import exchange as exchange
     from risloc import files as files
     from risloc import fresh as fresh
+    from risloc import gain as gain
     from risloc import geometry as geometry
     from risloc import grid as grid
     from risloc import learnt_order as learnt_order

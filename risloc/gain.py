@@ -38,7 +38,7 @@ class GainMap:
     def __init__(self, sensing: Sensing, grid: PolarGrid) -> None:
         batch, snap, _ = sensing.y.shape
         self.grid = grid
-        self._G = sensing.G.unflatten(1, sensing.y.shape[1:])  # type: ignore[no-untyped-call]
+        self._G = sensing.G.view(*sensing.y.shape, -1)
         self._energy = sensing.y.real.new_zeros(batch, snap, grid.steering.shape[1])
         self._known = torch.zeros(batch, dtype=torch.bool)
 
@@ -72,7 +72,7 @@ class GainMap:
         for product in grid_products(self.grid, seen.mH[None]):
             points = product.shape[-1]
             energy = self._energy[scene, :, low : low + points]
-            match, outside = formula(product[0].unflatten(0, (snap, width)), energy)
+            match, outside = formula(product[0].view(snap, width, points), energy)
             least = INDEPENDENT * energy[:, None]
             gains.append((match / torch.maximum(outside, least).clamp_min(1e-30)).sum(0))
             low += points
@@ -83,7 +83,7 @@ class GainMap:
         for scene in rows[~self._known[rows.cpu()]].tolist():
             G = self._G[scene]
             products = grid_products(self.grid, G.flatten(0, 1).mH[None])
-            parts = [_squared(each[0]).unflatten(0, G.shape[:2]).sum(1) for each in products]
+            parts = [_squared(each[0]).view(*G.shape[:2], -1).sum(1) for each in products]
             self._energy[scene] = torch.cat(parts, dim=-1)
         self._known[rows.cpu()] = True
 
