@@ -18,7 +18,7 @@ from torch import Tensor
 
 from pipeline.artifacts import Progress, link
 from pipeline.env import COPY, lock
-from pipeline.git import git
+from pipeline.git import changed, git
 from pipeline.outbox import Address, Outbox, deliver_all, now
 from pipeline.portable import PortableModel
 from pipeline.server import EXPERIMENT, experiment_of, is_file, page_of, reach, starting
@@ -200,8 +200,8 @@ def _process_tags() -> dict[str, str]:
 
 
 def _origin_tags(stage: str) -> dict[str, str]:
-    changed = git("status", "--porcelain", "--untracked-files=no", at=COPY)
-    dirty = "unknown" if changed is None else str(bool(changed)).lower()
+    differs = changed(COPY)
+    dirty = "unknown" if differs is None else str(differs).lower()
     tags = {"stage": stage, "git_commit": git("rev-parse", "HEAD", at=COPY) or "unknown", "git_dirty": dirty}
     for key in ("DVC_STAGE", "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV"):
         if key in os.environ:

@@ -189,6 +189,40 @@ def test_driver_checks_before_it_runs_anything(monkeypatch: pytest.MonkeyPatch) 
         dvc_command(None, {}, None, False)
 
 
+def test_what_the_pipeline_writes_is_no_change_and_all_else_is(tmp_path: Path) -> None:
+    """DVC removes a stage's tracked metrics before it runs, so that every run would be of a changed tree."""
+    from pipeline.git import changed
+
+    def git(*words: str) -> None:
+        subprocess.run(
+            ["git", "-c", "user.name=test", "-c", "user.email=test@localhost", *words], cwd=tmp_path, check=True
+        )
+
+    for name in ("metrics/train.json", "dvc.lock", "params.yaml", "stages/train.py", "docs/metrics/dvc.lock"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("old")
+    assert changed(tmp_path) is None  # no repository
+    git("init", "--quiet")
+    git("add", ".")
+    git("commit", "--quiet", "-m", "start")
+    assert changed(tmp_path) is False
+    (tmp_path / "metrics/train.json").unlink()
+    (tmp_path / "dvc.lock").write_text("new")
+    (tmp_path / "reports").mkdir()
+    assert changed(tmp_path) is False
+    git("add", "dvc.lock")
+    assert changed(tmp_path) is False
+    for name in ("params.yaml", "stages/train.py", "docs/metrics/dvc.lock"):
+        (tmp_path / name).write_text("new")
+        assert changed(tmp_path) is True
+        git("add", name)
+        assert changed(tmp_path) is True
+        git("commit", "--quiet", "-m", "more", name)
+        assert changed(tmp_path) is False
+    (tmp_path / "stages/train.py").unlink()
+    assert changed(tmp_path) is True
+
+
 STOPPED = """
 import sys, time
 from pathlib import Path

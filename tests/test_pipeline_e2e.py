@@ -156,6 +156,7 @@ def test_mlflow_holds_weights_components_and_origin(clone: Clone) -> None:
             name: float(params["loss"][name.removeprefix("loss.")]) for name in weights
         }
         assert (run.data.tags["git_commit"], run.data.tags["dvc_stage"]) == (commit, stage)
+        assert run.data.tags["git_dirty"] == "false", "what the stages write is no change"
     (train,) = clone.runs("tags.stage = 'train'")
     assert "md5 data/shards" in train.data.tags
     assert {f"effective.loss_{term}" for term in ("nmse", "nmse_pred", "cross", "gap")} <= set(train.data.params)
