@@ -15,8 +15,14 @@ SPREAD ?= -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 STUDY ?= study
 SCENES ?= 1000
 
-VENV := $(CURDIR)/.venv
-export PATH := $(VENV)/bin:$(PATH)
+# PATH, the scripts of .venv and MLflow's address of mlflow.db cannot hold % ? # : $ " ' ` \ in a path.
+UNFIT := $(shell pwd | tr -cd '%?\043:\044\042\047\140\134')
+$(if $(UNFIT),$(error expected a folder without $(UNFIT) in its path; move or rename it, spaces are no trouble))
+
+VENV := .venv
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+# Never the pip of another Python.
+PIP := $(VENV)/bin/python -m pip
 # The environment is rebuilt when what it is made of changes, and only then.
 KEY := $(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)$(if $(TORCH_INDEX),-$(shell echo $(TORCH_INDEX) | cksum | cut -d' ' -f1))
 READY := $(VENV)/.ready-$(KEY)
@@ -35,9 +41,9 @@ $(READY):
 	@echo "== setup: $(VENV) from constraints.txt"
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v < (3, 13) else "needs Python 3.11 or 3.12, got %d.%d: make PYTHON=python3.11" % v)'
 	$(PYTHON) -m venv $(VENV)
-	$(if $(TORCH_INDEX),pip install --quiet --no-deps --force-reinstall --index-url $(TORCH_INDEX) $(TORCH))
+	$(if $(TORCH_INDEX),$(PIP) install --quiet --no-deps --force-reinstall --index-url $(TORCH_INDEX) $(TORCH))
 	@echo '   installing (2 GB, some minutes)'
-	pip install --quiet -c constraints.txt -e '.[dev]'
+	$(PIP) install --quiet -c constraints.txt -e '.[dev]'
 	rm -f $(VENV)/.ready-*
 	touch $@
 
@@ -76,7 +82,7 @@ $(CHANNELS): $(READY)
 	  test "$$(id -u)" = 0 || { echo "no LLVM 19 here: install Debian's package libllvm19, or run this as root" >&2; exit 1; }; \
 	  echo "== apt-get install libllvm19"; \
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends libllvm19; }
-	pip install --quiet -c constraints.txt -e '.[channels]'
+	$(PIP) install --quiet -c constraints.txt -e '.[channels]'
 	touch $@
 
 channels: $(CHANNELS) ## the ray tracer (installs sionna-rt; root installs libllvm19 where it is missing)
@@ -99,7 +105,7 @@ docs: setup ## the documentation, into site/ (warnings are errors, nothing is fe
 ui: setup ## MLflow on http://127.0.0.1:5000
 	@echo "== mlflow ui: http://127.0.0.1:5000 (Ctrl-C ends it)"
 	DO_NOT_TRACK=true MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false \
-	  mlflow ui --host 127.0.0.1 --port 5000 --workers 1 --backend-store-uri sqlite:///$(CURDIR)/mlflow.db
+	  mlflow ui --host 127.0.0.1 --port 5000 --workers 1 --backend-store-uri sqlite:///mlflow.db
 
 server: setup ## a Prefect server on http://127.0.0.1:4200
 	@echo "== prefect server: http://127.0.0.1:4200 (Ctrl-C ends it)"
@@ -150,13 +156,13 @@ preset: setup ## write a preset's scenario into params.yaml: make preset NAME=ro
 
 fuzz: setup ## fuzz the readers of files (READER=measurements SECONDS=600), docs/fuzzing.md
 	@echo "== fuzz: inputs and findings in fuzz/"
-	pip install --quiet -c constraints.txt -e '.[fuzz]'
+	$(PIP) install --quiet -c constraints.txt -e '.[fuzz]'
 	python -m benchmarks.fuzz $(READER) --seconds $(SECONDS)
 
 wheel: setup ## the wheel of risloc alone, into dist/
 	@echo "== wheel: into dist/"
 	rm -rf build
-	pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+	$(PIP) wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 	@ls dist/risloc-*.whl
 
 ci: ## what continuous integration runs

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from pipeline import signals, torchrun
-from pipeline.env import COPY, SettingError
+from pipeline.env import COPY, SettingError, check_folder
 from pipeline.layout import STAGES
 from risloc.params import ParamError, read_yaml
 
@@ -16,6 +16,7 @@ def main(arguments: list[str]) -> int:
     options = _parser().parse_args(arguments)
     signals.install()
     try:
+        check_folder()
         if options.command == "preset":
             from pipeline.presets import write_preset
 

@@ -13,19 +13,20 @@ from pathlib import Path
 
 from risloc.params import ParamError
 
-__all__ = ["COPY", "PARENT", "ROOT", "STATE", "SettingError", "child_environment", "lock"]
+__all__ = ["COPY", "PARENT", "ROOT", "STATE", "SettingError", "check_folder", "child_environment", "lock", "lock_of"]
 
 COPY = Path(__file__).resolve().parents[1]
 ROOT = Path(os.environ.get("DVC_ROOT") or COPY).resolve()
 STATE = ROOT / ".state"
 PARENT = "RISLOC_PARENT_FLOW_RUN"
 """The environment variable by which the driver flow names itself to the stages that it causes to run."""
+_STORE = f"sqlite:///{ROOT / 'mlflow.db'}"
 
 for _name, _value in {
     "DO_NOT_TRACK": "true",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    "MLFLOW_TRACKING_URI": f"sqlite:///{ROOT / 'mlflow.db'}",
+    "MLFLOW_TRACKING_URI": _STORE,
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",  # seconds; an outage must not hold up the work, see pipeline/outbox.py
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
@@ -39,13 +40,28 @@ class SettingError(ParamError):
     """An environment variable that sets how, and never what, is computed has a value that cannot be."""
 
 
+def check_folder() -> None:
+    """SettingError where MLflow's address of mlflow.db in the repository cannot be read back."""
+    if os.environ["MLFLOW_TRACKING_URI"] == _STORE and set(str(ROOT)) & set("%?#"):
+        raise SettingError(
+            f"{ROOT}: expected none of % ? # in the path of the repository, for MLflow could not find its mlflow.db there; "
+            "move or rename the folder, or set MLFLOW_TRACKING_URI to a tracking server"
+        )
+
+
 @contextlib.contextmanager
 def lock(name: str, on_wait: Callable[[], object] | None = None) -> Iterator[bool]:
-    """Hold the file lock `name` of this repository; whether it had to be waited for.
+    """Hold the lock `name` of this repository; see `lock_of`."""
+    with lock_of(STATE / "locks" / f"{name}.lock", on_wait) as waited:
+        yield waited
+
+
+@contextlib.contextmanager
+def lock_of(path: Path, on_wait: Callable[[], object] | None = None) -> Iterator[bool]:
+    """Hold the lock on the file `path`, made if need be; whether it had to be waited for.
 
     on_wait : called before a wait. The kernel frees the lock if the process dies.
     """
-    path = STATE / "locks" / f"{name}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
         waited = False

@@ -20,6 +20,7 @@ from prefect.logging import get_run_logger
 from pipeline import signals
 from pipeline.artifacts import rows_of, table
 from pipeline.env import COPY, PARENT, ROOT, lock
+from pipeline.first_use import database_made
 from pipeline.layout import clear_outs, paths_of
 from pipeline.runner_setting import runner_setting
 from pipeline.runners import open_runner
@@ -79,6 +80,7 @@ def run_stage(stage: str, params: Mapping[str, Any], into: Path | None) -> bool:
     with prefect.tags(*_tags()), _alone(stage, used, paths):
         flow: Callable[..., Any] = stage_flow(stage, done.set)
         try:
+            database_made()
             state: State[None] = flow(sections=used, paths=paths, params=dict(params), return_state=True)
         except (httpx.HTTPError, PrefectException, RuntimeError) as error:  # the stage's own are in the state
             if not done.is_set():
