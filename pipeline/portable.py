@@ -1,90 +1,113 @@
-"""The portable copy of a network that MLflow keeps: torch.export's pt2, with an example and a signature, no pickle."""
+"""The copy of a checkpoint that MLflow keeps as a model: it locates wherever it is loaded, and holds no pickle.
 
-import inspect
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+It is code (`pipeline/locating_model.py` and the package risloc as they stood), weights as safetensors, and JSON.
+"""
+
+import importlib
+import warnings
+from dataclasses import fields
 from importlib.metadata import version
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-import mlflow
+import numpy as np
 import torch
 from mlflow import MlflowClient
-from mlflow.models import ModelSignature
-from mlflow.types import Schema, TensorSpec
+from mlflow.models import Model, ModelSignature
+from mlflow.types import ColSpec, DataType, Schema
+from mlflow.types.schema import AnyType, Object, Property
 from torch import Tensor
 
-__all__ = ["PortableModel"]
+import risloc
+from risloc.checkpoint import load_checkpoint
+from risloc.codebook import codes_of
+from risloc.measurements import Setup
+from risloc.scene import Scenario
+from risloc.simulation import simulate
+
+__all__ = ["PACKAGES", "REGISTERED", "PortableModel"]
+
+REGISTERED = "risloc-hybrid"
+"""The name in MLflow's registry."""
+
+PACKAGES = ("torch", "numpy", "h5py", "jaxtyping", "safetensors", "scipy", "ruamel.yaml", "click", "tqdm", "packaging")
+"""What risloc itself requires; a test compares it with pyproject.toml."""
+
+_INPUTS = ("y", "H", "codes", "code_bits", "noise_var", "sources", "file")
 
 
 class PortableModel:
-    """`network` with the example that it is traced on, on the CPU and in eval mode; the batch axis (the first) stays free.
+    """The network of a checkpoint folder, to be logged or saved."""
 
-    network : takes the tensors of `example`; returns a tensor, or a tuple or mapping of tensors.
-    example : at least two scenes, since torch.export freezes an axis of one.
+    def __init__(self, checkpoint: Path) -> None:
+        network, _ = load_checkpoint(checkpoint)
+        self._described = {
+            "python_model": str(Path(__file__).with_name("locating_model.py")),
+            "artifacts": {"checkpoint": str(checkpoint)},
+            "code_paths": [str(Path(risloc.__file__).parent)],
+            "signature": _signature(),
+            "input_example": _example(network.scenario),
+            "pip_requirements": _requirements(),
+        }
 
-    Raises
-    ------
-    ValueError
-        The example holds fewer than two scenes.
-    """
-
-    def __init__(self, network: torch.nn.Module, example: tuple[Tensor, ...]) -> None:
-        self.network = network
-        self.example = tuple(x.detach().cpu() for x in example)
-        if min(len(x) for x in self.example) < 2:
-            raise ValueError(
-                f"example: expected a batch of at least 2, got {min(len(x) for x in self.example)}; add scenes"
-            )
-
-    def log(self, run_id: str) -> None:
-        """Log it to the run as its model ``model``."""
+    def log(self, run_id: str, registered: str | None = None) -> None:
+        """Log it to the run as its model ``model``; registered : as a new version of that name, too."""
         client = MlflowClient()
         run = client.get_run(run_id)
         model = client.create_logged_model(
             run.info.experiment_id, name="model", source_run_id=run_id, params=run.data.params
         )
-        with self._exportable() as described:
-            mlflow.pytorch.log_model(name="model", model_id=model.model_id, run_id=run_id, **described)
+        Model.log(
+            None,
+            _pyfunc(),
+            name="model",
+            model_id=model.model_id,
+            run_id=run_id,
+            registered_model_name=registered,
+            **self._described,
+        )
 
     def save(self, folder: Path) -> None:
         """Write it to a new folder, in the same format."""
-        with self._exportable() as described:
-            mlflow.pytorch.save_model(path=str(folder), **described)
-
-    @contextmanager
-    def _exportable(self) -> Iterator[dict[str, Any]]:
-        """What describes the model to MLflow, while the network is as it is to be exported."""
-        network = self.network
-        device = next((p.device for p in network.parameters()), torch.device("cpu"))
-        was_training = network.training
-        network.to("cpu").eval()
-        try:
-            with torch.no_grad():
-                outputs = network(*self.example)
-            names = list(inspect.signature(network.forward).parameters)
-            inputs = dict(zip(names, self.example, strict=True))
-            yield {
-                "pytorch_model": network,
-                "input_example": tuple(x.numpy() for x in self.example),
-                "signature": ModelSignature(inputs=_schema(inputs), outputs=_schema(_named(outputs))),
-                "serialization_format": "pt2",
-                "pip_requirements": [f"torch=={version('torch').split('+')[0]}", f"mlflow=={version('mlflow')}"],
-            }
-        finally:
-            network.to(device).train(was_training)
+        _pyfunc().save_model(path=str(folder), **self._described)
 
 
-def _named(outputs: object) -> dict[str, Tensor]:
-    """The outputs of a network by name, or by position where they have none."""
-    if isinstance(outputs, Tensor):
-        return {"output": outputs}
-    if isinstance(outputs, Mapping):
-        return dict(outputs)
-    if isinstance(outputs, tuple):
-        return {f"output_{index}": value for index, value in enumerate(outputs)}
-    raise TypeError(f"network: expected it to return a tensor, or a tuple or mapping of them, got {type(outputs)}")
+def _pyfunc() -> ModuleType:
+    """mlflow.pyfunc, which takes seconds to import, and warns of type hints of its own."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return importlib.import_module("mlflow.pyfunc")
 
 
-def _schema(tensors: Mapping[str, Tensor]) -> Schema:
-    return Schema([TensorSpec(x.numpy().dtype, (-1, *x.shape[1:]), name) for name, x in tensors.items()])
+def _signature() -> ModelSignature:
+    """What may be given, and what comes back. MLflow checks names alone: the model itself checks types, shapes and numbers."""
+    anything = AnyType()  # type: ignore[no-untyped-call]
+    setup = Object([Property(field.name, anything, required=False) for field in fields(Setup)])
+    inputs = dict.fromkeys(_INPUTS, anything) | {"setup": setup}
+    outputs = {"scene": DataType.long, "K": DataType.long, "noise": DataType.string, "noise_var": DataType.double}
+    return ModelSignature(
+        Schema([ColSpec(type_, name, required=False) for name, type_ in inputs.items()]),
+        Schema([ColSpec(type_, name) for name, type_ in (outputs | {"sources": anything}).items()]),
+    )
+
+
+def _example(scenario: Scenario) -> dict[str, Any]:
+    """One scene with one source, as JSON has it, to six digits."""
+    seen = simulate(scenario, seed=0, split="test", start=0, stop=1, snr_db=20.0, count=1).observation
+    if scenario.observation == "ris":
+        codes = {"codes": codes_of(seen.codebook[0], scenario.code_bits).tolist(), "code_bits": scenario.code_bits}
+    else:
+        codes = {"codes": _pairs(seen.codebook[0])}
+    return {"y": _pairs(seen.y), "H": _pairs(seen.H[0]), **codes, "noise_var": float(seen.noise_var[0])}
+
+
+def _pairs(values: Tensor) -> Any:
+    """Nested lists that end in (real, imaginary)."""
+    pairs = torch.view_as_real(values.resolve_conj()).double().numpy()
+    return np.vectorize(lambda x: float(f"{x:.6g}"))(pairs).tolist()
+
+
+def _requirements() -> list[str]:
+    """What a model needs, in the versions that are installed."""
+    return [f"{name}=={version(name).split('+')[0]}" for name in (*PACKAGES, "mlflow")]

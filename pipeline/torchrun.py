@@ -144,7 +144,7 @@ class Silent:
     def artifact(self, path: Path) -> None:
         """Nothing."""
 
-    def model(self, network: object, example: object) -> None:
+    def model(self, checkpoint: Path) -> None:
         """Nothing."""
 
     def child(self, name: str) -> AbstractContextManager[Reporter]:

@@ -8,19 +8,17 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-import torch
 from mlflow import MlflowClient
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from mlflow.tracking.context.registry import resolve_tags
 from prefect.exceptions import MissingContextError
 from prefect.logging import get_logger, get_run_logger
-from torch import Tensor
 
 from pipeline.artifacts import Progress, link
 from pipeline.env import COPY, lock
 from pipeline.git import changed, git
 from pipeline.outbox import Address, Outbox, deliver_all, now
-from pipeline.portable import PortableModel
+from pipeline.portable import REGISTERED, PortableModel
 from pipeline.server import EXPERIMENT, experiment_of, is_file, page_of, reach, starting
 from pipeline.signals import on_stop
 from risloc.files import DiskFullError
@@ -75,10 +73,11 @@ class MlflowReporter:
             raise FileNotFoundError(f"artifact {path}: expected a file or a folder; write it before it is reported")
         self.outbox.send({"kind": "file", "path": str(path.resolve())})
 
-    def model(self, network: torch.nn.Module, example: tuple[Tensor, ...]) -> None:
-        """A torch.export'ed copy with its signature; sent later, it is a file of the run and not a model of MLflow's."""
-        portable = PortableModel(network, example)
-        if not self.outbox.attempt(portable.log):
+    def model(self, checkpoint: Path) -> None:
+        """A model of MLflow's that locates, registered if `dvc repro` made it; sent later, it is but a file of the run."""
+        portable = PortableModel(checkpoint)
+        registered = REGISTERED if "DVC_STAGE" in os.environ and "DVC_EXP_NAME" not in os.environ else None
+        if not self.outbox.attempt(lambda run_id: portable.log(run_id, registered)):
             folder = self.outbox.room() / "model"
             portable.save(folder)
             self.outbox.keep({"kind": "file", "path": str(folder)})

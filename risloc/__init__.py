@@ -75,6 +75,7 @@ _SUBMODULES = frozenset(
         "raytracer",
         "records",
         "refine",
+        "results",
         "room",
         "scene",
         "scene_figures",
@@ -172,6 +173,7 @@ if TYPE_CHECKING:  # what `_HOME` and `_SUBMODULES` say; a test compares them
     from risloc import raytracer as raytracer
     from risloc import records as records
     from risloc import refine as refine
+    from risloc import results as results
     from risloc import room as room
     from risloc import scene as scene
     from risloc import scene_figures as scene_figures

@@ -195,8 +195,7 @@ class _Ridge:
         gram = H @ H.mH
         row_energy = gram.diagonal(dim1=-2, dim2=-1).real.mean(-1)
         p_tot = element_power(y, H, noise_var)
-        if not torch.compiler.is_exporting():
-            _require_finite(p_tot)
+        _require_finite(p_tot)
         rho = noise_var / p_tot.clamp_min(torch.finfo(p_tot.dtype).tiny)
         rho = torch.maximum(rho, row_energy * torch.finfo(rho.dtype).eps)
         eye = torch.eye(H.shape[-2], dtype=H.dtype, device=H.device)

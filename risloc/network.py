@@ -38,7 +38,7 @@ from risloc.params import param
 from risloc.scene import Observation, Scenario
 from risloc.steering import steering_derivatives
 
-__all__ = ["PRESENT", "HybridNetwork", "MapOutput", "NetworkConfig", "OrderHead", "Prediction", "TensorNetwork"]
+__all__ = ["PRESENT", "HybridNetwork", "MapOutput", "NetworkConfig", "OrderHead", "Prediction"]
 
 PRESENT = 0.5
 """A slot whose presence is above this holds a source."""
@@ -170,8 +170,7 @@ class HybridNetwork(nn.Module):
         """Pass after pass; no gradient goes from one to the next through the solver."""
         hidden: tuple[Tensor, ...] = ()
         earlier: tuple[Prediction, ...] = ()
-        amp = self.config.amp and not torch.compiler.is_exporting()  # the portable copy is in full precision
-        with mixed_precision(x.device, amp):
+        with mixed_precision(x.device, self.config.amp):
             for look in self.looks:
                 assert isinstance(look, Look)
                 if earlier:
@@ -281,20 +280,6 @@ class HybridNetwork(nn.Module):
         raw = self.free(torch.cat([hidden, polar], dim=-1)).float()
         angle, range_ = torch.view_as_complex(raw.reshape(*raw.shape[:2], 2, -1, 2).contiguous()).unbind(2)
         return angle.mT, 0.1 * range_.mT
-
-
-class TensorNetwork(nn.Module):
-    """A `HybridNetwork` from tensors to a mapping of tensors, for export: the fields of Observation to Prediction's."""
-
-    def __init__(self, network: HybridNetwork) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, y: Tensor, codebook: Tensor, H: Tensor, noise_var: Tensor) -> dict[str, Tensor]:
-        """The arguments are `Observation`'s fields; the result has every tensor field of `Prediction`."""
-        prediction = self.network(Observation(y=y, codebook=codebook, H=H, noise_var=noise_var))
-        names = ("cov_fact_angle", "cov_fact_range", "polar", "power", "presence")
-        return {name: getattr(prediction, name) for name in names}
 
 
 class OrderHead(nn.Module):

@@ -100,7 +100,8 @@ def run(
 
     Into `evaluate_report`: a CSV for each table, all of them as tables.json, by_snr as curves/, the figures as PNG and
     PDF, and page.html, which holds tables and figures and needs no other file. All numbers but the times are the same whoever
-    runs it. The batches that an interrupted run has finished are not evaluated again.
+    runs it. The batches that an interrupted run has finished are not evaluated again. The network that was judged is the
+    run's model.
 
     Raises
     ------
@@ -147,6 +148,7 @@ def run(
     report.metrics({key: value for key, value in flat.items() if value is not None})
     report.metrics({f"ms_per_scene/{row['method']}": number(row, "ms_per_scene") for row in tables["time"]})
     report.artifact(evaluate_report)
+    report.model(folder)
     _say(tables["by_snr"], evaluate.k_rules[0], report)
 
 

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from risloc.files import replacing, write_bytes
 from risloc.progress import shown_progress
@@ -46,8 +44,8 @@ class Reporter(Protocol):
     def artifact(self, path: Path) -> None:
         """A file or a folder kept with the run. It must exist."""
 
-    def model(self, network: torch.nn.Module, example: tuple[Tensor, ...]) -> None:
-        """A portable copy of `network`, traced in eval mode on `example` (tensors of one batch size, at least 2)."""
+    def model(self, checkpoint: Path) -> None:
+        """The network in the folder `checkpoint`, kept as a model that locates wherever it is loaded."""
 
     def child(self, name: str) -> "AbstractContextManager[Reporter]":
         """A nested run, such as a trial. An exception that leaves the block marks it as failed."""
@@ -86,9 +84,9 @@ class ConsoleReporter:
             raise FileNotFoundError(f"artifact {path}: expected a file or a folder; write it before it is reported")
         self._keep("artifact", path)
 
-    def model(self, network: torch.nn.Module, example: tuple[Tensor, ...]) -> None:
-        """Keep the network."""
-        self._keep("model", network)
+    def model(self, checkpoint: Path) -> None:
+        """Keep the path."""
+        self._keep("model", checkpoint)
 
     @contextlib.contextmanager
     def child(self, name: str) -> Iterator[Reporter]:

@@ -16,7 +16,7 @@ from risloc.device import best_device
 from risloc.fresh import fresh_batches
 from risloc.grid import GridConfig
 from risloc.loss import WEIGHTS, LossConfig
-from risloc.network import HybridNetwork, NetworkConfig, TensorNetwork
+from risloc.network import NetworkConfig
 from risloc.parallel import Group, joined, share
 from risloc.params import as_mapping, param
 from risloc.plots import save_figure
@@ -119,7 +119,7 @@ def run(
     }
     save_checkpoint(trained, network_best, extra)
     _write(log, best_score, best_epoch, train_report, metrics, report)
-    _report_model(network_best, held, trained, report)
+    report.artifact(trained)
     shutil.rmtree(state / key)
 
 
@@ -200,9 +200,3 @@ def _write(log: Log, best_score: float, best_epoch: int, folder: Path, metrics: 
     write_json(metrics, {"score": best_score, "epochs": len(log.rows), "kept_epoch": best_epoch, **held})
     report.metrics({"train/best_score": best_score})
     report.artifact(folder)
-
-
-def _report_model(network: HybridNetwork, held: ShardReader, checkpoint: Path, report: Reporter) -> None:
-    example = held.read(slice(0, 4)).observation
-    report.artifact(checkpoint)
-    report.model(TensorNetwork(network), (example.y, example.codebook, example.H, example.noise_var))

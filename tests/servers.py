@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-__all__ = ["MlflowServer", "dask_cluster", "end", "free_port", "kill", "mlflow_server"]
+__all__ = ["MlflowServer", "dask_cluster", "end", "free_port", "kill", "mlflow_server", "served_model"]
 
 
 def free_port() -> int:
@@ -67,6 +67,29 @@ def mlflow_server(folder: Path, store: str | None = None) -> Iterator[MlflowServ
         yield server
     finally:
         server.kill()
+
+
+@contextlib.contextmanager
+def served_model(uri: str, store: str, folder: Path) -> Iterator[str]:
+    """The address of a model of the tracking store that `mlflow models serve` serves, from a folder without a repository."""
+    port, log = free_port(), folder / "serve.log"
+    command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", uri, "--env-manager", "local"]
+    command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    known = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "MLFLOW"))}
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = known | {"DO_NOT_TRACK": "true", "MLFLOW_TRACKING_URI": store, "PATH": path}
+    with log.open("wb") as words:
+        process = psutil.Popen([*command], cwd=folder, env=environment, stdout=words, stderr=words)
+    address = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(1200):
+            with contextlib.suppress(OSError), urllib.request.urlopen(f"{address}/ping", timeout=5):
+                break
+            assert process.poll() is None, log.read_text()[-4000:]
+            time.sleep(0.1)
+        yield address
+    finally:
+        kill(process)
 
 
 @contextlib.contextmanager

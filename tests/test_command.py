@@ -23,9 +23,9 @@ from risloc.command import environment, picture
 from risloc.command.group import cli
 from risloc.command.main import run
 from risloc.command.outputs import targets_of
-from risloc.command.results import COLUMNS
 from risloc.command.words import EXIT_CODES
 from risloc.records import arrays_of
+from risloc.results import COLUMNS
 from risloc.scene import Scenario
 from risloc.shard_writer import write_shard
 from risloc.simulation import simulate

@@ -14,7 +14,7 @@ import yaml
 
 import risloc
 from benchmarks.tutorial import SCRIPT, cells, code_of
-from risloc.command.results import COLUMNS
+from risloc.results import COLUMNS
 
 PAGES = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/**/*.md", "risloc/shipped/*/card.md")
 

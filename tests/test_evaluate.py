@@ -220,7 +220,7 @@ def test_the_oracle_is_exact(result):
     assert all(float(row["root_crb_median_m"]) > 1e-3 for row in oracle)
 
 
-def test_metrics_are_flat_finite_and_logged(result):
+def test_metrics_are_flat_finite_and_logged(result, world):
     out, report = result
     flat = json.loads((out / "evaluate.json").read_text())
     assert "position_error_median/R_blend_refined/snr10" in flat
@@ -230,6 +230,7 @@ def test_metrics_are_flat_finite_and_logged(result):
     assert logged["position_error_median/R_true_plain/snr10"] == flat["position_error_median/R_true_plain/snr10"]
     assert logged["ms_per_scene/nomp_refined"] > 0
     assert ("artifact", out / "report") in report.records
+    assert ("model", world / "checkpoint") in report.records, "what is kept is what was judged"
     pictures = [f"{name}{ending}" for name in (*(d.name for d in FIGURES), *SAYS) for ending in (".png", ".pdf")]
     for name in (*pictures, "curves/error_by_snr.csv", "page.html"):
         assert (out / "report" / name).stat().st_size > 100

@@ -15,19 +15,26 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import psutil
 import pytest
+import torch
 import yaml
+from loaded import answers, same
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from servers import end, free_port, kill, mlflow_server
+from servers import end, free_port, kill, mlflow_server, served_model
 
 from pipeline.layout import PATHS, STAGES
+from pipeline.portable import REGISTERED
 from pipeline.sections import override
 from pipeline.tracking import EXPERIMENT
+from risloc import load_model, locate, measurements_of, simulate, write_measurements
+from risloc.measurements import Measurements
 from risloc.params import read_yaml
+from risloc.results import records_of
 from stages.figures import FIGURES
 
 pytestmark = [
@@ -166,6 +173,64 @@ def test_mlflow_holds_weights_components_and_origin(clone: Clone) -> None:
     assert clone.runs("tags.mlflow.parentRunId != ''"), "the trials are nested runs"
 
 
+@pytest.fixture(scope="module")
+def measured(clone: Clone) -> Measurements:
+    """Scenes of the clone's network."""
+    world = load_model(clone.root / "models" / "checkpoint").scenario
+    return measurements_of(world, simulate(world, seed=9, split="test", start=0, stop=6, snr_db=20.0))
+
+
+def test_the_model_of_the_run_locates_without_the_repository(
+    clone: Clone, measured: Measurements, tmp_path: Path
+) -> None:
+    """By the run's name and by the registered one; it is the network that was judged."""
+    store, checkpoint = f"sqlite:///{clone.root / 'mlflow.db'}", clone.root / "models" / "checkpoint"
+    run = clone.runs("tags.stage = 'evaluate'")[0]
+    (version,) = MlflowClient(store, store).search_model_versions(f"name = '{REGISTERED}'")
+    assert (version.run_id, int(version.version)) == (run.info.run_id, 1)
+    (kept,) = clone.root.glob("mlartifacts/models/*/artifacts/artifacts/checkpoint")
+    for name in ("model.safetensors", "config.json"):
+        assert (kept / name).read_bytes() == (checkpoint / name).read_bytes()
+    write_measurements(tmp_path / "scenes.h5", len(measured), [measured])
+    arrays = {"y": measured.y, "H": measured.H, "codes": measured.codebook, "noise_var": measured.noise_var}
+    inputs = {
+        "raw": {name: array.resolve_conj().numpy() for name, array in arrays.items()},
+        "file": {"file": str(tmp_path / "scenes.h5")},
+        "learnt": {"file": str(tmp_path / "scenes.h5"), "sources": "learnt"},
+    }
+    located = records_of(locate(measured, checkpoint), 0)
+    assert any(record["sources"] for record in located)
+    for uri in (f"runs:/{run.info.run_id}/model", f"models:/{REGISTERED}/1"):
+        said = answers(uri, inputs, tmp_path, MLFLOW_TRACKING_URI=store)
+        same(said["raw"], located)
+        same(said["file"], located)
+        same(said["learnt"], records_of(locate(measured, checkpoint, "learnt"), 0))
+
+
+def test_the_registered_model_is_served(clone: Clone, measured: Measurements, tmp_path: Path) -> None:
+    arrays = {"y": measured.y, "H": measured.H, "codes": measured.codebook}
+    inputs = {name: torch.view_as_real(array.resolve_conj()).tolist() for name, array in arrays.items()}
+    inputs["noise_var"] = measured.noise_var.tolist()
+    with served_model(f"models:/{REGISTERED}/1", f"sqlite:///{clone.root / 'mlflow.db'}", tmp_path) as address:
+        code, answer = _invoke(address, {"inputs": inputs})
+        assert code == 200, answer
+        same(answer["predictions"], records_of(locate(measured, clone.root / "models" / "checkpoint"), 0))
+        code, answer = _invoke(address, {"inputs": {**inputs, "noise_var": -1.0}})
+        assert (code, "expected positive numbers" in answer["message"]) == (400, True)
+        code, answer = _invoke(address, {"inputs": {"file": str(clone.root / "params.yaml")}})
+        assert (code, "a model that is served reads no files" in answer["message"]) == (400, True)
+
+
+def _invoke(address: str, body: dict[str, Any]) -> tuple[int, Any]:
+    """The status and the answer to a request."""
+    request = Request(f"{address}/invocations", json.dumps(body).encode(), {"Content-Type": "application/json"})
+    try:
+        with urlopen(request, timeout=120) as answer:
+            return answer.status, json.load(answer)
+    except HTTPError as error:
+        return error.code, json.load(error)
+
+
 def test_metrics_and_plots_are_there(clone: Clone) -> None:
     for stage in STAGES:
         assert f"metrics/{stage}.json" in clone.run("dvc", "metrics", "show")
@@ -284,6 +349,9 @@ def test_a_sweep_runs_experiments_side_by_side_and_only_what_is_due(clone: Clone
     }
     assert {run.data.params["loss.lam_cov"] for run in clone.runs("tags.dvc_exp_name = 'half'")} == {"0.5"}
     assert {"half", "known"} <= _experiments(clone)
+    store = f"sqlite:///{clone.root / 'mlflow.db'}"
+    versions = MlflowClient(store, store).search_model_versions(f"name = '{REGISTERED}'")
+    assert len(versions) == 1, "an experiment keeps its model, and registers none"
 
 
 @pytest.mark.usefixtures("server")
@@ -385,7 +453,7 @@ def test_a_training_goes_on_without_its_servers_and_says_what_it_holds(clone: Cl
         assert _history(client) == list(range(1, epochs + 1))
         (run,) = client.search_runs([client.get_experiment_by_name(EXPERIMENT).experiment_id])
         assert run.info.status == "FINISHED"
-        assert {file.path for file in client.list_artifacts(run.info.run_id)} >= {"train", "network", "model"}
+        assert {file.path for file in client.list_artifacts(run.info.run_id)} >= {"train", "network"}
     ref = clone.run("git", "for-each-ref", "--format=%(refname)", "refs/exps/*/*/long").strip()
     expected = json.loads(clone.run("git", "show", f"{ref}:metrics/train.json"))
     assert json.loads((tmp_path / "into" / "metrics" / "train.json").read_text()) == expected

@@ -12,13 +12,13 @@ import click
 from risloc.command.apart import measured, tried
 from risloc.command.outputs import FileName, is_standard, targets_of, text_file
 from risloc.command.picture import DRAWN, Picture
-from risloc.command.results import CsvFile, JsonFile, rows_of, table_head, table_line
 from risloc.command.search_options import SearchOptions, search_options
 from risloc.command.words import counted
 from risloc.locating import Found, Locator
 from risloc.measurement_reader import MeasurementReader
 from risloc.measurements import Measurements
 from risloc.progress import shown_progress
+from risloc.results import CsvFile, JsonFile, rows_of, table_head, table_line
 
 __all__ = ["locate"]
 

@@ -6,11 +6,11 @@ from typing import Any
 import click
 import numpy as np
 
-from risloc.command.results import Row
 from risloc.command.words import NOT_DONE, CommandError
 from risloc.geometry import position_of
 from risloc.measurements import Measurements, Setup
 from risloc.plots import FORMATS, save_figure
+from risloc.results import Row
 
 __all__ = ["DRAWN", "Picture"]
 

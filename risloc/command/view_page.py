@@ -10,8 +10,8 @@ import string
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from risloc.command.results import Row, rows_of
 from risloc.command.words import NOT_DONE, CommandError, counted
+from risloc.results import Row, rows_of
 from risloc.scene_figures import codebook_figure, direction_figure, range_figure, space_figure
 from risloc.scene_view import MATCHED_WITHIN, SceneView
 

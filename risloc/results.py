@@ -11,7 +11,7 @@ import torch
 
 from risloc.locating import Found
 
-__all__ = ["COLUMNS", "CsvFile", "JsonFile", "Row", "rows_of", "table_head", "table_line"]
+__all__ = ["COLUMNS", "CsvFile", "JsonFile", "Row", "records_of", "rows_of", "table_head", "table_line"]
 
 Row = dict[str, Any]
 COLUMNS = (
@@ -42,6 +42,19 @@ def rows_of(found: Found, start: int) -> list[list[Row]]:
             rows.append(dict(zip(COLUMNS, [start + i, k + 1, *numbers[i][k], *tail], strict=True)))
         scenes.append(rows)
     return scenes
+
+
+def records_of(found: Found, start: int) -> list[Row]:
+    """The record of each scene, the first of which has number `start`; a number that is not finite is None."""
+    return _records(rows_of(found, start), start, found.noise_var.tolist())
+
+
+def _records(scenes: list[list[Row]], start: int, noise_var: list[float]) -> list[Row]:
+    records = []
+    for i, (rows, noise) in enumerate(zip(scenes, noise_var, strict=True)):
+        sources = [{name: _finite(row[name]) for name in COLUMNS if name not in ("scene", "noise_var")} for row in rows]
+        records.append({"scene": start + i, "noise_var": noise, "sources": sources})
+    return records
 
 
 def table_head() -> str:
@@ -77,11 +90,7 @@ class JsonFile:
 
     def add(self, scenes: list[list[Row]], start: int, noise_var: list[float]) -> None:
         """The next scenes, the first of which has number `start`."""
-        for i, (rows, noise) in enumerate(zip(scenes, noise_var, strict=True)):
-            sources = [
-                {name: _finite(row[name]) for name in COLUMNS if name not in ("scene", "noise_var")} for row in rows
-            ]
-            record = {"scene": start + i, "noise_var": noise, "sources": sources}
+        for record in _records(scenes, start, noise_var):
             self._file.write(self._between + json.dumps(record, allow_nan=False))
             self._between = ",\n"
 
