@@ -18,6 +18,7 @@ At a prompt:
 | `covariances`, `sample_covariance`, `hybrid_covariance`, `true_covariance`, `FactoredCovariance` | R as its factor |
 | `polar_of`, `location_of`, `position_of`, `steering_matrix` | (u, v, 1/r), (azimuth, elevation, r), (x, y, z); the waves |
 | `nmse`, `match`, `gospa` | errors: of a covariance, of each source, of a scene |
+| `bound` | the least deviations that an estimator can have, of measurements with their truth |
 | `music`, `refine`, `crb` | modules: `music.music`, `refine.energy_peaks`, `crb.stochastic_bound` |
 | `load_model`, `HybridNetwork` | a shipped network or one of one's own |
 | `Localiser`, `default_search` | every method's search for sources |
@@ -111,8 +112,9 @@ _HOME = {
     "Scenes": "scene",
     "Setup": "measurements",
     "Truth": "scene",
+    "bound": "shortcuts",
     "covariances": "shortcuts",
-    "default_search": "locating",
+    "default_search": "localise",
     "gospa": "metrics",
     "hybrid_covariance": "covariance",
     "load_model": "locating",
@@ -200,10 +202,10 @@ if TYPE_CHECKING:  # what `_HOME` and `_SUBMODULES` say; a test compares them
     from risloc.geometry import polar_of as polar_of
     from risloc.geometry import position_of as position_of
     from risloc.localise import Localiser as Localiser
+    from risloc.localise import default_search as default_search
     from risloc.locating import Found as Found
     from risloc.locating import LocateError as LocateError
     from risloc.locating import Locator as Locator
-    from risloc.locating import default_search as default_search
     from risloc.locating import load_model as load_model
     from risloc.locating import locate as locate
     from risloc.loss import nmse as nmse
@@ -219,6 +221,7 @@ if TYPE_CHECKING:  # what `_HOME` and `_SUBMODULES` say; a test compares them
     from risloc.scene import Scenario as Scenario
     from risloc.scene import Scenes as Scenes
     from risloc.scene import Truth as Truth
+    from risloc.shortcuts import bound as bound
     from risloc.shortcuts import covariances as covariances
     from risloc.shortcuts import scenario as scenario
     from risloc.simulation import simulate as simulate

@@ -36,7 +36,7 @@ def full(error: OSError) -> int | None:
 
 
 @contextlib.contextmanager
-def writing(path: Path) -> Iterator[None]:
+def writing(path: "str | os.PathLike[str]") -> Iterator[None]:
     """Raise DiskFullError, which names `path`, where the block finds no room; other errors are left as they are."""
     try:
         yield
@@ -46,7 +46,7 @@ def writing(path: Path) -> Iterator[None]:
         number = full(error)
         if number is None:
             raise
-        where = next(place for place in path.absolute().parents if os.path.ismount(place))
+        where = next(place for place in Path(path).absolute().parents if os.path.ismount(place))
         raise DiskFullError(
             number,
             f"{path}: {os.strerror(number)} ({where}); free some space and start again, what was finished is kept",
@@ -54,7 +54,7 @@ def writing(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: "str | os.PathLike[str]") -> Iterator[Path]:
     """A temporary path beside `path` to write to; it takes the place of `path` only when the block ends well.
 
     The mode of a file that is there is kept. A link is replaced and what it leads to left alone: DVC's outputs may be links
@@ -67,6 +67,7 @@ def replacing(path: Path) -> Iterator[Path]:
     ValueError
         What is there is neither a regular file nor a link.
     """
+    path = Path(path)
     mode = _mode(path, follow=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -80,7 +81,7 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def target_of(path: Path) -> Path:
+def target_of(path: "str | os.PathLike[str]") -> Path:
     """The file that is meant by `path`, links followed; it need not be there.
 
     Raises
@@ -88,11 +89,11 @@ def target_of(path: Path) -> Path:
     ValueError
         What is there is no regular file.
     """
-    _mode(path, follow=True)
+    _mode(Path(path), follow=True)
     return Path(os.path.realpath(path))
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def write_bytes(path: "str | os.PathLike[str]", content: bytes) -> None:
     """Write `content`, whole or not at all; see `replacing`."""
     with replacing(path) as temporary:
         temporary.write_bytes(content)

@@ -3,9 +3,12 @@
 Axes: batch B, elem N, rank r, src K_MAX.
 """
 
+import dataclasses
 import functools
+import importlib.resources
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol, SupportsIndex, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Complex, Float, Int
@@ -14,10 +17,11 @@ from torch import Tensor
 from risloc.covariance import FactoredCovariance, score_snapshots
 from risloc.exchange import Exchange
 from risloc.gain import GainMap
+from risloc.geometry import Array, Domain
 from risloc.grid import GridConfig, PolarGrid, polar_grid
 from risloc.likelihood import Sensing
 from risloc.music import music_peaks, signal_subspace
-from risloc.params import ParamError, param
+from risloc.params import ParamError, build, param, read_yaml, whole
 from risloc.refine import RefinedPeaks, energy_peaks
 from risloc.scene import Observation, Scenario
 from risloc.selection import (
@@ -36,7 +40,9 @@ from risloc.selection import (
 from risloc.sparse import sparse_covariance, sparse_powers
 from risloc.spectrum import Peaks, grid_energy, mvdr_factor, peaks, shrinkage_loading
 
-__all__ = ["Localiser", "Located", "Rule", "SearchConfig"]
+__all__ = ["Localiser", "Located", "Rule", "SearchConfig", "Surface", "default_search"]
+
+MOST = 5  # sources to look for on a surface of which no scenario is known
 
 Count = Int[Tensor, " batch"]
 Rule = Count | OrderRule | None
@@ -71,6 +77,23 @@ class SearchConfig:
     sparse_iterations: int = param("sparse Bayesian learning: updates of the powers", ge=1)
 
 
+def default_search() -> SearchConfig:
+    """The search that comes with the package: the section `search` of the repository's params.yaml."""
+    with importlib.resources.as_file(importlib.resources.files("risloc") / "search.yaml") as path:
+        return build(SearchConfig, read_yaml(path), "search")
+
+
+@runtime_checkable
+class Surface(Protocol):
+    """Elements, and where sources may lie: a `Scenario`, or a `risloc.Setup` of measurements."""
+
+    def array(self) -> Array:
+        """The surface's elements."""
+
+    def domain(self) -> Domain:
+        """Where sources may lie."""
+
+
 @dataclass(frozen=True)
 class Located:
     """Locations alone: (u, v, w) in slots, and which slots hold a source."""
@@ -80,7 +103,11 @@ class Located:
 
 
 class Localiser:
-    """What every method knows of a scenario: the array, the domain, the grid, K_MAX, and how to search.
+    """What every method knows of a surface: the array, the domain, the grid, K_MAX, and how to search.
+
+    surface : a scenario, or the setup of measurements.  search : how; None: `default_search`, with as many candidates as K_MAX
+    takes.  most : K_MAX; None: the scenario's, or 5 with a setup.  snapshots : L, which `mvdr` alone asks for; None: the
+    scenario's.
 
     A method is a spectrum whose strongest peaks are the answer (`music`, `mvdr`, `beamforming`), or a source of candidates
     from which the likelihood selects (`refined`, `pursuit`, `sparse`).
@@ -89,19 +116,42 @@ class Localiser:
     ------
     ParamError
         No more candidates than sources.
+    TypeError
+        No surface.
     """
 
-    def __init__(self, scenario: Scenario, search: SearchConfig) -> None:
-        least = scenario.K_MAX + search.score_peaks
+    def __init__(
+        self,
+        surface: Surface,
+        search: SearchConfig | None = None,
+        *,
+        most: SupportsIndex | None = None,
+        snapshots: SupportsIndex | None = None,
+    ) -> None:
+        if not isinstance(surface, Surface):
+            came = type(surface).__name__
+            raise TypeError(f"surface: expected a Scenario, or the setup of measurements, got {came}")
+        world = surface if isinstance(surface, Scenario) else None
+        known = (MOST, None) if world is None else (world.K_MAX, world.snapshots)
+        self.slots = known[0] if most is None else whole("most", most, 1)
+        self.snapshots = known[1] if snapshots is None else whole("snapshots", snapshots, 1)
+        search = _wide_enough(default_search(), self.slots) if search is None else search
+        least = self.slots + search.score_peaks
         if search.peaks <= least:
             raise ParamError(
                 f"search.peaks: expected more than K_MAX + score_peaks = {least} candidates, got {search.peaks}"
             )
-        self.scenario = scenario
-        self.array, self.domain = scenario.array(), scenario.domain()
+        self._scenario, self.search = world, search
+        self.array, self.domain = surface.array(), surface.domain()
         self.grid: PolarGrid = polar_grid(self.array, self.domain, search.grid)
         self.coarse: PolarGrid = polar_grid(self.array, self.domain, search.coarse)
-        self.slots, self.snapshots, self.search = scenario.K_MAX, scenario.snapshots, search
+
+    @property
+    def scenario(self) -> Scenario:
+        """The scenario that it was made for; ValueError where it was made for a setup."""
+        if self._scenario is None:
+            raise ValueError("scenario: this localiser was made for a setup of measurements, which has none")
+        return self._scenario
 
     def sensing(self, observation: Observation) -> Sensing:
         """What the likelihood needs of a batch, to be shared by the methods that run on it."""
@@ -115,6 +165,8 @@ class Localiser:
 
     def mvdr(self, R: FactoredCovariance, count: Count) -> Located:
         """Capon's spectrum of R, loaded as `shrinkage_loading` says: its `count` strongest refined peaks."""
+        if self.snapshots is None:
+            raise ValueError("snapshots: expected how many there are, got None; give it: Localiser(setup, snapshots=L)")
         return self._energy(mvdr_factor(R.factor, shrinkage_loading(R, self.snapshots)), count)
 
     def beamforming(self, R: FactoredCovariance, count: Count) -> Located:
@@ -247,6 +299,11 @@ class Localiser:
 
     def _strongest(self, found: RefinedPeaks, count: Count) -> Located:
         return first(found.polar, found.valid, count, self.slots)
+
+
+def _wide_enough(search: SearchConfig, most: int) -> SearchConfig:
+    """With more candidates than `most` sources."""
+    return dataclasses.replace(search, peaks=max(search.peaks, most + search.score_peaks + 1))
 
 
 def first(polar: Float[Tensor, "batch cand 3"], valid: Bool[Tensor, "batch cand"], count: Count, slots: int) -> Located:

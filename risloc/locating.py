@@ -8,7 +8,6 @@ Axes: batch B, snap L, ant M, elem N, src K.
 
 import contextlib
 import dataclasses
-import importlib.resources
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -23,13 +22,13 @@ from risloc.crb import bound_of
 from risloc.geometry import Array, location_of, position_of
 from risloc.learnt_order import learnt_order
 from risloc.likelihood import Sensing
-from risloc.localise import Localiser, Rule, SearchConfig
+from risloc.localise import Localiser, Rule
 from risloc.measurement_checks import array_faults, root_mean_square
 from risloc.measurement_reader import MeasurementReader
 from risloc.measurements import Measurements, Setup, setup_of
 from risloc.network import HybridNetwork, Prediction
 from risloc.noise_level import NoiseLevelError, noise_level
-from risloc.params import ParamError, as_mapping, build, integer, param, read_yaml, shown, whole
+from risloc.params import ParamError, as_mapping, build, integer, param, shown, whole
 from risloc.preset_files import preset
 from risloc.scene import Observation, Scenario
 from risloc.selection import Estimates, bic_noise_order
@@ -41,7 +40,6 @@ __all__ = [
     "LocateError",
     "Locator",
     "MeasuredScenario",
-    "default_search",
     "factorised",
     "load_model",
     "locate",
@@ -107,12 +105,6 @@ def factorised() -> Iterator[None]:
             f"y, H, codes: expected scenes whose matrices single precision can factorise, got others ({words}); locate them "
             "one by one and leave out those that are degenerate"
         ) from error
-
-
-def default_search() -> SearchConfig:
-    """The search that comes with the package: the section `search` of the repository's params.yaml."""
-    with importlib.resources.as_file(importlib.resources.files("risloc") / "search.yaml") as path:
-        return build(SearchConfig, read_yaml(path), "search")
 
 
 def load_model(name: "str | os.PathLike[str]") -> HybridNetwork:
@@ -211,7 +203,7 @@ class Locator:
         self.sources: int | str = rule if known is None else known
         self.setup, self.snapshots, self.antennas = setup, snapshots, antennas
         self.scenario = _scenario(base, setup, snapshots, antennas, slots)
-        self.localiser = _localiser(self.scenario)
+        self.localiser = Localiser(self.scenario)
         self.batch = max(1, min(_BATCH, _BYTES_AT_ONCE // (8 * snapshots * antennas * setup.size)))
 
     @torch.no_grad()
@@ -228,26 +220,36 @@ class Locator:
         TypeError
             No measurements.
         """
-        if not isinstance(measurements, Measurements):
-            raise TypeError(not_measurements(measurements))
-        self._check_same(measurements)
-        m = measurements
-        for fault in array_faults(m.y, m.codebook, m.H, m.noise_var):
-            raise LocateError(fault.words())
+        self._check(measurements)
         with torch.autocast("cpu", enabled=False):
             return self._located(measurements)
 
-    def _located(self, measurements: Measurements) -> Found:
+    @torch.no_grad()
+    @factorised()
+    def observed(self, measurements: Measurements) -> Observation:
+        """The scenes with y and H of unit mean squares, sigma^2 as given or as estimated; errors as `locate` has them."""
+        self._check(measurements)
+        with torch.autocast("cpu", enabled=False):
+            return self._with_noise(measurements)[0]
+
+    def _with_noise(self, measurements: Measurements) -> tuple[Observation, Tensor, Tensor]:
+        """The scenes of unit size, and what y and H were divided by."""
         given = measurements.noise_var
         blank, size_y, size_H = of_unit_size(measurements)
         noise = self._estimated_noise(blank) if given is None else (given.double() / size_y / size_y).float()
-        observation = dataclasses.replace(blank, noise_var=noise)
+        return dataclasses.replace(blank, noise_var=noise), size_y, size_H
+
+    def _located(self, measurements: Measurements) -> Found:
+        observation, size_y, size_H = self._with_noise(measurements)
+        noise, given = observation.noise_var, measurements.noise_var
         sensing = self.localiser.sensing(observation)
         found = self._search(observation, sensing)
         return self._result(sensing, found, (size_y / size_H).square(), noise * size_y * size_y, given is None)
 
-    def _check_same(self, m: Measurements) -> None:
+    def _check(self, m: Measurements) -> None:
         """The spans may differ: where sources are looked for is the locator's."""
+        if not isinstance(m, Measurements):
+            raise TypeError(not_measurements(m))
         _, L, M = m.y.shape
         for name, own, got in (("snapshots", self.snapshots, L), ("antennas", self.antennas, M)):
             if own != got:
@@ -260,6 +262,8 @@ class Locator:
                 raise LocateError(
                     f"setup: this locator was made for {field.name} = {made}, got {got}: make one for these measurements"
                 )
+        for fault in array_faults(m.y, m.codebook, m.H, m.noise_var):
+            raise LocateError(fault.words())
 
     def _search(self, observation: Observation, sensing: Sensing) -> Estimates:
         if self.network is None:
@@ -374,12 +378,6 @@ def _too_many(antennas: int, snapshots: int, slots: int, known: int | None, fixe
         remedies.append(f"look for at most {able} (--sources {able}; sources={able})")
     asked = f"up to {slots}" if known is None or fixed else f"{known}"
     return f"sources: {samples} tell at most {able} sources apart, {asked} were asked for: {' and '.join(remedies)}"
-
-
-def _localiser(scenario: Scenario) -> Localiser:
-    search = default_search()
-    least = scenario.K_MAX + search.score_peaks + 1
-    return Localiser(scenario, dataclasses.replace(search, peaks=max(search.peaks, least)))
 
 
 def _scenario(base: Scenario, setup: Setup, snapshots: int, antennas: int, slots: int) -> MeasuredScenario:

@@ -40,7 +40,7 @@ from torch import Tensor
 
 from risloc.codebook import codebook, codes_of
 from risloc.files import replacing
-from risloc.geometry import SPEED_OF_LIGHT, Array, planar_array
+from risloc.geometry import SPEED_OF_LIGHT, Array, Domain, planar_array
 from risloc.measurement_checks import (
     MODULUS,
     MeasurementError,
@@ -51,7 +51,8 @@ from risloc.measurement_checks import (
     size_fault,
     truth_faults,
 )
-from risloc.params import ParamError, checked, param, whole
+from risloc.params import ParamError, build, checked, param, whole
+from risloc.preset_files import preset
 from risloc.scene import Scenario, Scenes
 
 __all__ = [
@@ -111,6 +112,15 @@ class Setup:
     def wavelength(self) -> float:
         """Metres."""
         return SPEED_OF_LIGHT / self.carrier_hz
+
+    def domain(self) -> Domain:
+        """Where sources may lie, in radians and metres; a span that is not said is that of the preset `default`."""
+        return dataclasses.replace(build(Scenario, preset("default"), "default"), **self.spans()).domain()
+
+    def spans(self) -> dict[str, Any]:
+        """The spans that are said, by their names."""
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if "span" in f.name}
+        return {name: span for name, span in values.items() if span is not None}
 
     def array(self) -> Array:
         """The surface's elements."""

@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import math
 import operator
+import os
 import re
 import reprlib
 import sys
@@ -192,7 +193,7 @@ class _Constructor(SafeConstructor):
                 raise ConstructorError(None, None, "expected no merge (<<); write its values out here", key.start_mark)
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: "str | os.PathLike[str]") -> dict[str, Any]:
     """Read a YAML 1.2 mapping of at most 256 KiB as data, with the library by which DVC reads it.
 
     Raises
@@ -200,6 +201,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     ParamError
         Names the line: no YAML, no mapping, a key given twice, a tag, a merge, or what is nested too deeply.
     """
+    path = Path(path)
     with path.open("rb") as file:
         content = file.read(_MOST_YAML + 1)
     if len(content) > _MOST_YAML:

@@ -8,6 +8,7 @@ Axes: elem N, src K, snap L.
 """
 
 import itertools
+import os
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -174,7 +175,7 @@ def plot_curves(
     return figure
 
 
-def save_figure(figure: "matplotlib.figure.Figure", path: Path) -> None:
+def save_figure(figure: "matplotlib.figure.Figure", path: "str | os.PathLike[str]") -> None:
     """Write the figure, whole or not at all: PNG, or SVG or PDF as vectors; the same bytes for the same figure.
 
     Raises
@@ -186,6 +187,7 @@ def save_figure(figure: "matplotlib.figure.Figure", path: Path) -> None:
     """
     import matplotlib
 
+    path = Path(path)
     ending = path.suffix.lower()
     if ending not in FORMATS:
         raise ValueError(f"{path.name}: expected a name that ends in one of {', '.join(FORMATS)}, got {ending!r}")

@@ -5,9 +5,9 @@ Positions are in the surface's own frame, x and y along it and z in front; y is 
 
 import importlib.resources
 import math
+import os
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from jaxtyping import Bool, Float
@@ -103,7 +103,7 @@ def shoebox(room: Room) -> list[tuple[str, Float[Tensor, "4 3"]]]:
     return found
 
 
-def read_room(name: str) -> Room:
+def read_room(name: "str | os.PathLike[str]") -> Room:
     """A room that comes with the package, by its name, or one in a YAML file of one's own.
 
     Raises
@@ -111,10 +111,11 @@ def read_room(name: str) -> Room:
     risloc.params.ParamError
         A value is missing, unknown or outside its domain.
     """
+    name = os.fspath(name)
     if name in room_names():
         with importlib.resources.as_file(importlib.resources.files("risloc") / "rooms" / f"{name}.yaml") as path:
             return build(Room, read_yaml(path), name)
-    return build(Room, read_yaml(Path(name)), name)
+    return build(Room, read_yaml(name), name)
 
 
 def room_names() -> list[str]:

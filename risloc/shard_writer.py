@@ -32,7 +32,14 @@ def true_factor(scenario: Scenario, scenes: Scenes) -> np.ndarray:
 
 
 def write_shard(
-    path: Path, scenario: Scenario, arrays: Mapping[str, np.ndarray], *, seed: int, split: str, start: int, chunk: int
+    path: "str | os.PathLike[str]",
+    scenario: Scenario,
+    arrays: Mapping[str, np.ndarray],
+    *,
+    seed: int,
+    split: str,
+    start: int,
+    chunk: int,
 ) -> str:
     """Write scenes start, start + 1, ... of a split to `path`; returns the checksum.
 
@@ -46,6 +53,7 @@ def write_shard(
     risloc.files.DiskFullError
         No room for the file; nothing is left of it.
     """
+    path = Path(path)
     scenes = scenes_of(arrays, scenario.code_bits)
     stored = {name: arrays[name] for name in layout(scenario)} | {FACTOR: true_factor(scenario, scenes)}
     with h5py.File(path.name, "w", driver="core", backing_store=False, track_order=False) as file:

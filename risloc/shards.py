@@ -106,7 +106,8 @@ class ShardReader:
         sequence; later, on the first read, one whose content does not match its checksum.
     """
 
-    def __init__(self, folder: Path, expected: Scenario | None = None) -> None:
+    def __init__(self, folder: "str | os.PathLike[str]", expected: Scenario | None = None) -> None:
+        folder = Path(folder)
         paths = sorted(folder.glob("*.h5"))
         if not paths:
             raise ShardError(f"{folder}: expected shards (*.h5), found none; run `dvc repro shard`")
@@ -218,16 +219,18 @@ def _verify(header: ShardHeader, file: h5py.File) -> None:
         raise ShardError(f"{header.path}: its content does not match its checksum: it was changed or damaged; {_AGAIN}")
 
 
-def check_shard(path: Path) -> ShardHeader:
+def check_shard(path: "str | os.PathLike[str]") -> ShardHeader:
     """The header of a shard whose content matches its checksum; ShardError for any other file."""
+    path = Path(path)
     header = shard_header(path)
     with _opened(path) as file:
         _verify(header, file)
     return header
 
 
-def shard_header(path: Path) -> ShardHeader:
+def shard_header(path: "str | os.PathLike[str]") -> ShardHeader:
     """What a shard says of itself, once it is sure that all it declares is stored in it; ShardError for any other file."""
+    path = Path(path)
     with _opened(path) as file, _told(path):
         if missing := {*_HEADER, "checksum"} - set(file.attrs):
             raise ShardError(f"{path}: HDF5, but no shard of ours (no {', '.join(sorted(missing))}); {_AGAIN}")

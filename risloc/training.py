@@ -10,9 +10,9 @@ The network runs in mixed precision where its configuration and the device allow
 
 import json
 import math
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -226,7 +226,7 @@ class Trainer:
         self.scheduler.step()
         self.average.update_parameters(self.network)
 
-    def save(self, path: Path, extra: Mapping[str, Any]) -> None:
+    def save(self, path: "str | os.PathLike[str]", extra: Mapping[str, Any]) -> None:
         """Everything needed to go on with the same result, and `extra` (JSON), as safetensors; whole or not at all.
 
         Raises
@@ -248,7 +248,7 @@ class Trainer:
         plain = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
         write_bytes(path, save(plain, {"scalars": json.dumps(scalars)}))
 
-    def load(self, path: Path) -> dict[str, Any]:
+    def load(self, path: "str | os.PathLike[str]") -> dict[str, Any]:
         """Go on from `save`; returns its `extra`."""
         with safe_open(path, "pt", device=str(self.device)) as file:
             scalars = json.loads(file.metadata()["scalars"])

@@ -8,8 +8,7 @@ import torch
 from risloc.covariance import FactoredCovariance, least_squares_snapshots, sample_covariance, true_covariance
 from risloc.geometry import location_of, polar_of, position_of
 from risloc.grid import GridConfig
-from risloc.localise import Localiser
-from risloc.locating import default_search
+from risloc.localise import Localiser, default_search
 from risloc.params import ParamError
 from risloc.simulation import simulate as draw
 from risloc.steering import steering_matrix

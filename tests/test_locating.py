@@ -14,7 +14,8 @@ from unhooked import unhooked
 
 import risloc
 from risloc.geometry import position_of
-from risloc.locating import Found, LocateError, Locator, default_search, load_model, locate
+from risloc.localise import default_search
+from risloc.locating import Found, LocateError, Locator, load_model, locate
 from risloc.measurement_checks import NOISE_SPAN, root_mean_square
 from risloc.measurements import Measurements, Setup, measurements_of
 from risloc.params import as_mapping, read_yaml

@@ -3,8 +3,7 @@ import dataclasses
 import pytest
 import torch
 
-from risloc.localise import Localiser
-from risloc.locating import default_search
+from risloc.localise import Localiser, default_search
 from risloc.noise_level import NoiseLevelError, noise_level
 from risloc.shortcuts import scenario
 from risloc.simulation import simulate

@@ -8,7 +8,7 @@ import torch
 from learning import GRID, network
 
 from risloc.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
-from risloc.locating import default_search
+from risloc.localise import default_search
 from risloc.params import ParamError
 from stages import order
 from stages.report import ConsoleReporter

@@ -9,8 +9,7 @@ from learning import ALL, guard, network
 
 from risloc.geometry import polar_of
 from risloc.grid import GridConfig
-from risloc.localise import Localiser
-from risloc.locating import default_search
+from risloc.localise import Localiser, default_search
 from risloc.loss import loss_terms
 from risloc.metrics import match
 from risloc.params import build

@@ -10,8 +10,8 @@ from benchmarks.room_methods import measured
 from benchmarks.room_page import page
 from benchmarks.room_worlds import COUNTS, SNRS
 from risloc.checkpoint import SHIPPED
-from risloc.localise import Localiser
-from risloc.locating import default_search, load_model
+from risloc.localise import Localiser, default_search
+from risloc.locating import load_model
 from risloc.simulation import simulate
 
 
