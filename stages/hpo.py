@@ -2,14 +2,15 @@
 
 The study is keyed by everything that changes the objective, so that a killed search goes on where it was and more trials
 add to those there are; any number of workers may share it (`stages.study`). The winner must beat params.yaml's own
-values on held-out scenes beyond doubt, else those stay.
+values on held-out scenes beyond doubt, also when both are trained again from other networks and in other orders, else
+those stay (`stages.verdict`).
 """
 
 import math
 import uuid
 from collections.abc import Iterator, Sequence
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from stages.mapping import Runner
 from stages.report import Reporter, write_csv, write_json
 from stages.study import Claim, Outcome, Plan, TakenOverError, open_study
 from stages.study_home import StudyError, check_database
+from stages.verdict import Difference, both_again, compare, compare_scenes
 
 __all__ = ["HpoConfig", "Knob", "Search", "Worker", "join", "run"]
 
@@ -67,6 +69,10 @@ class HpoConfig:
         "validation scenes that score a trial; as many others decide whether the best is used", ge=2
     )
     confidence: float = param("confidence with which the best must beat the default", gt=0.5, lt=1.0)
+    replicates: int = param(
+        "trainings of the best and of the default, each from another initial network and in another order, that decide",
+        ge=2,
+    )
     space: dict[str, dict[str, Knob]] = param("search space: the range of each parameter searched, by section")
 
     def knobs(self) -> dict[str, Knob]:
@@ -113,24 +119,27 @@ def run(
         seed=seed, scenario=scenario, grid=grid, default=default, hpo=hpo, train=train, val=val, report=report
     )
     outcomes = search.explore(runner, state, storage) if hpo.trials else []
-    chosen = search.decide(outcomes)
+    chosen = search.decide(outcomes, runner, search.plan(state, storage).folder)
     write_best(best, chosen.best)
     search.write_trials(outcomes, trials)
+    if chosen.rows:
+        write_csv(trials / "replicates.csv", chosen.rows)
     report.line(f"best.yaml: {chosen.best.chosen}")
     report.tag("chosen", chosen.best.chosen)
-    report.metrics({"hpo/difference": chosen.difference, "hpo/margin": chosen.margin})
-    write_json(metrics, {"chosen": chosen.best.chosen, "difference": chosen.difference, "margin": chosen.margin})
+    found = {"difference": chosen.difference.mean, "margin": chosen.difference.margin, "replicates": len(chosen.rows)}
+    report.metrics({f"hpo/{name}": value for name, value in found.items()})
+    write_json(metrics, {"chosen": chosen.best.chosen, **found})
     report.artifact(best)
     report.artifact(trials)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """The values to train with; the mean held-out score of the best trial less the default's, with its margin."""
+    """The values to train with, and why. rows : the mean held-out scores of both in every replicate."""
 
     best: Best
-    difference: float
-    margin: float
+    difference: Difference = Difference(mean=0.0, margin=0.0)
+    rows: list[dict[str, float]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,25 +194,42 @@ class Search:
             database=storage,
         )
 
-    def decide(self, outcomes: Sequence[Outcome]) -> Decision:
-        """The best trial, if on held-out scenes its score is lower than the default's beyond the confidence margin."""
+    def decide(self, outcomes: Sequence[Outcome], runner: Runner, folder: Path) -> Decision:
+        """The best trial, if on held-out scenes its score is lower than the default's beyond the confidence margin.
+
+        First by the trainings of the search, and if they cannot say no, by `replicates` more of both.
+        """
         complete = [outcome for outcome in outcomes if outcome.score is not None and outcome.state == "COMPLETE"]
         best = min(complete, key=lambda outcome: (outcome.score, outcome.place), default=None)
         if best is None or best.place == 0:
             self.report.line(
                 "The default stays: " + ("there was no trial." if best is None else "it was the best trial.")
             )
-            return Decision(best=Best.default(), difference=0.0, margin=0.0)
-        difference = torch.tensor(best.held_out).double() - torch.tensor(complete[0].held_out).double()
-        quantile = torch.special.ndtri(torch.tensor(self.hpo.confidence))
-        mean, margin = float(difference.mean()), float(quantile * difference.std() / math.sqrt(len(difference)))
-        better = mean + margin < 0
+            return Decision(best=Best.default())
+        name = f"trial-{best.place}"
+        difference = compare_scenes(complete[0].held_out, best.held_out, self.hpo.confidence)
+        self.report.line(f"Held-out scenes, one training each: {name} less default {difference}")
+        if difference.better:
+            return self._decide_again(Best.from_knobs(name, best.params), runner, folder / "replicates")
+        self.report.line("Not beyond doubt: the default stays")
+        return Decision(best=Best.default(), difference=difference)
+
+    def _decide_again(self, tuned: Best, runner: Runner, folder: Path) -> Decision:
+        """`tuned`, if it is better when both are trained again; what is trained is kept in `folder`."""
+        first = self.default.fit.replicate + 1  # not the search's own: the best had luck in it
+        replicates = range(first, first + self.hpo.replicates)
+        scores = both_again(self, tuned, replicates, runner, folder, self.report.line)
+        if scores is None:
+            self.report.line("The default stays")
+            return Decision(best=Best.default())
+        difference = compare(*scores, self.hpo.confidence)
         self.report.line(
-            f"Held-out scenes: trial-{best.place} less default {mean:+.4f} +- {margin:.4f} "
-            f"({'it is used' if better else 'not beyond doubt: the default stays'})"
+            f"Held-out scenes, {len(replicates)} trainings each: {tuned.chosen} less default {difference} "
+            f"({'it is used' if difference.better else 'not beyond doubt: the default stays'})"
         )
-        chosen = Best.from_knobs(f"trial-{best.place}", best.params) if better else Best.default()
-        return Decision(best=chosen, difference=mean, margin=margin)
+        means = zip(replicates, *(each.mean(1).tolist() for each in scores), strict=True)
+        rows = [{"replicate": number, "default": default, tuned.chosen: best} for number, default, best in means]
+        return Decision(best=tuned if difference.better else Best.default(), difference=difference, rows=rows)
 
     def write_trials(self, outcomes: Sequence[Outcome], folder: Path) -> None:
         """trials.csv: one row a trial, with every knob and its score."""
@@ -233,8 +259,22 @@ class Search:
         shown = claim.params or "params.yaml as it stands"
         self.report.line(f"Trial {claim.place + 1}/{self.hpo.trials}: {ended}  {shown}")
 
-    def _score(self, claim: Claim, tuned: Tunable, report: Reporter) -> str:
-        """Tell the mean physical score after each epoch, and at the end the held-out scenes'; how the trial ended."""
+    def apart(self) -> "Search":
+        """This search with files that no other thread opens and closes."""
+        return replace(self, train=copy(self.train), val=copy(self.val))
+
+    def train_again(self, name: str, best: Best, replicate: int) -> list[float]:
+        """The scores of the held-out scenes after a training of `best` as in a trial, from another network and order."""
+        tuned, own = apply(self.default, best), self.apart()
+        trainer, data = own._fit(replace(tuned, fit=replace(tuned.fit, replicate=replicate)))
+        with self.report.child(name) as child:
+            log = Log(child)
+            for _ in range(self.hpo.epochs):
+                fit_epoch(trainer, data, log)
+        return own._held_out(trainer.averaged, trainer.device)
+
+    def _fit(self, tuned: Tunable) -> tuple[Trainer, Data]:
+        """A trial's training, not begun."""
         size, own = tuned.fit.batch_size, replicate_seed(self.seed, tuned.fit.replicate)
         net = build_network(own, self.scenario, tuned.covariance, self.grid, tuned.network)
         steps = -(-self.hpo.train_scenes // size)
@@ -246,6 +286,11 @@ class Search:
             validation=lambda: batches(self.val, size, limit=self.hpo.val_scenes),
             scenes=self.hpo.train_scenes,
         )
+        return trainer, data
+
+    def _score(self, claim: Claim, tuned: Tunable, report: Reporter) -> str:
+        """Tell the mean physical score after each epoch, and at the end the held-out scenes'; how the trial ended."""
+        trainer, data = self._fit(tuned)
         report.params({"trial": claim.place, **{f"tuned.{k}": v for k, v in _flat(tuned).items()}})
         log, score = Log(report), math.inf
         for epoch in range(self.hpo.epochs):
@@ -264,7 +309,7 @@ class Search:
 
     def _key(self) -> str:
         objective = as_mapping(self.hpo)
-        del objective["trials"], objective["confidence"]
+        del objective["trials"], objective["confidence"], objective["replicates"]
         parts = {
             "seed": self.seed,
             "scenario": as_mapping(self.scenario),
@@ -287,10 +332,7 @@ class Worker:
 
 def join(worker: Worker) -> int:
     """Run trials of the study until all are finished, whoever ran them; how many were finished here."""
-    before, done, search = torch.get_num_threads(), 0, worker.search
-    search = replace(
-        search, train=copy(search.train), val=copy(search.val)
-    )  # files that no other thread opens and closes
+    before, done, search = torch.get_num_threads(), 0, worker.search.apart()
     torch.set_num_threads(worker.threads or before)
     try:
         with open_study(worker.plan) as study:

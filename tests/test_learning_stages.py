@@ -42,6 +42,7 @@ HPO = HpoConfig(
     train_scenes=32,
     val_scenes=16,
     confidence=0.95,
+    replicates=2,
     space={
         "fit": {"learning_rate": Knob(low=1e-3, high=1e-2, log=True, step=0.0)},
         "network": {"channels": Knob(low=8, high=16, log=False, step=8.0)},
