@@ -14,6 +14,7 @@ SECONDS ?= 600
 SPREAD ?= -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 STUDY ?= study
 SCENES ?= 1000
+REVISION ?= HEAD
 
 # PATH, the scripts of .venv and MLflow's address of mlflow.db cannot hold % ? # : $ " ' ` \ in a path.
 UNFIT := $(shell pwd | tr -cd '%?\043:\044\042\047\140\134')
@@ -30,7 +31,7 @@ CHANNELS := $(VENV)/.channels-$(KEY)
 TORCH := $(shell sed -n '/^torch==/p' constraints.txt)
 LOCAL_SERVER := http://127.0.0.1:4200/api
 
-.PHONY: help setup repro test test-scale test-ui test-channels screenshots chromium channels lint docs ui server worker deploy study peers ablations ship robustness room preset fuzz wheel ci
+.PHONY: help setup repro verify test test-scale test-ui test-channels screenshots chromium channels lint docs ui server worker deploy study peers ablations ship robustness room preset fuzz wheel ci
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -50,6 +51,9 @@ $(READY):
 repro: setup ## the whole pipeline, as far as anything is due (dvc repro)
 	@echo "== dvc repro"
 	dvc repro
+
+verify: setup ## the metrics of this run beside those of the commit, with tolerances (REVISION=HEAD)
+	@python -m pipeline verify $(REVISION)
 
 test: setup ## the tests
 	@echo "== pytest"

@@ -1,5 +1,5 @@
 """`python -m pipeline STAGE` runs one stage; `preset NAME` writes a preset into params.yaml; `outbox` sends what waits;
-`params-reference` prints docs/params.md."""
+`params-reference` prints docs/params.md; `verify` compares the metrics of a fresh run with the committed ones."""
 
 import argparse
 import sys
@@ -27,6 +27,8 @@ def main(arguments: list[str]) -> int:
             from pipeline.reference import params_reference
 
             sys.stdout.write(params_reference(read_yaml(COPY / "params.yaml")))
+        elif options.command == "verify":
+            return _verify(options.revision)
         else:
             return _run(arguments, options.command, options.into, options.preset, options.set)
     except SettingError as error:
@@ -73,6 +75,18 @@ def _run(arguments: list[str], stage: str, into: Path | None, named: str | None,
     return code
 
 
+def _verify(revision: str) -> int:
+    from pipeline.verify import VerifyError, verify
+
+    try:
+        lines, good = verify(revision, COPY)
+    except VerifyError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    print("\n".join(lines))
+    return 0 if good else 1
+
+
 def _deliver() -> int:
     from pipeline.outbox import ServerAwayError, deliver_all
     from pipeline.server import reach
@@ -99,6 +113,8 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("preset", help="write a preset's values into params.yaml")
     command.add_argument("name")
     commands.add_parser("outbox", help="send MLflow the reports that an outage held up")
+    command = commands.add_parser("verify", help="compare the metrics of a fresh run with the committed ones")
+    command.add_argument("revision", nargs="?", default="HEAD", help="the commit to compare with (HEAD)")
     commands.add_parser("params-reference", help="print the reference of params.yaml, as docs/params.md holds it")
     return parser
 
