@@ -19,7 +19,10 @@ COLUMNS = (
     *("azimuth_deg", "elevation_deg", "distance_m", "azimuth_std_deg", "elevation_std_deg", "distance_std_m"),
     *("power", "resolved", "noise_var"),
 )
-"""Of the CSV, and the keys of a source in the JSON; a scene without a source has no row."""
+"""Of the CSV, and the keys of a source in the JSON; a scene without a source has no row, unless it is skipped."""
+
+SKIPPED = "skipped"
+"""Why a scene has no answer: the CSV's last column, and a key of such a scene in the JSON."""
 
 _SHOWN = (
     *(("scene", 6, "d"), ("source", 6, "d"), ("x_m", 9, ".3f"), ("x_std_m", 7, ".3f"), ("y_m", 9, ".3f")),
@@ -72,13 +75,17 @@ class CsvFile:
     """One row a source."""
 
     def __init__(self, file: TextIO | TextIOBase) -> None:
-        self._writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        self._writer = csv.DictWriter(file, (*COLUMNS, SKIPPED), lineterminator="\n")
         self._writer.writeheader()
 
     def add(self, scenes: list[list[Row]]) -> None:
         """The next scenes."""
         for rows in scenes:
             self._writer.writerows(rows)
+
+    def skip(self, scene: int, why: str) -> None:
+        """A row that says why the scene has no answer."""
+        self._writer.writerow({"scene": scene, SKIPPED: why})
 
 
 class JsonFile:
@@ -91,12 +98,19 @@ class JsonFile:
     def add(self, scenes: list[list[Row]], start: int, noise_var: list[float]) -> None:
         """The next scenes, the first of which has number `start`."""
         for record in _records(scenes, start, noise_var):
-            self._file.write(self._between + json.dumps(record, allow_nan=False))
-            self._between = ",\n"
+            self._write(record)
+
+    def skip(self, scene: int, why: str) -> None:
+        """The scene without sources, and why."""
+        self._write({"scene": scene, "noise_var": None, "sources": [], SKIPPED: why})
 
     def end(self) -> None:
         """Close the brackets."""
         self._file.write("\n]}\n")
+
+    def _write(self, record: Mapping[str, Any]) -> None:
+        self._file.write(self._between + json.dumps(record, allow_nan=False))
+        self._between = ",\n"
 
 
 def _finite(value: Any) -> Any:

@@ -40,7 +40,7 @@ def test_locate_writes_the_same_sources_everywhere(room: Path, tmp_path: Path, c
     said = capsys.readouterr().out
     rows = list(csv.DictReader(outputs[0].read_text(encoding="utf-8").splitlines()))
     record = json.loads(outputs[1].read_text(encoding="utf-8"))
-    assert tuple(rows[0]) == COLUMNS
+    assert tuple(rows[0]) == (*COLUMNS, "skipped")
     assert len(rows) == 6
     assert [len(scene["sources"]) for scene in record["scenes"]] == [2, 2, 2]
     assert record["noise"] == "given"
@@ -453,7 +453,7 @@ def test_a_scene_that_is_spoilt_leaves_no_output(room: Path, tmp_path: Path, cap
     with h5py.File(path, "a") as file:
         file["y"][2, 0, 0] = float("nan")
     assert run(["locate", str(path), "--csv", str(tmp_path / "a.csv")]) == 1
-    assert "y: scene 2: expected finite numbers" in capsys.readouterr().err
+    assert "scene 2: y: expected finite numbers" in capsys.readouterr().err
     assert [each.name for each in tmp_path.iterdir()] == ["spoilt.h5"]
 
 

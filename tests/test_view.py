@@ -193,7 +193,7 @@ def test_figures_show_what_they_were_given(views: list) -> None:
 
 
 BAD: dict[str, tuple[list[str], int, str]] = {
-    "no file": (["nothing.h5"], 1, "nothing.h5: expected a file of measurements, there is none"),
+    "no file": (["nothing.h5"], 1, "nothing.h5: expected a file of measurements, got nothing of that name"),
     "no scene": (["{room}", "--scene", "3"], 1, "--scene: expected 0..2, got 3"),
     "no checkpoint": (
         ["{room}", "--checkpoint", "nowhere"],
@@ -215,7 +215,7 @@ BAD: dict[str, tuple[list[str], int, str]] = {
         1,
         "expected at most 20 scenes, got 21: choose some with --scene, or serve",
     ),
-    "spoilt": (["{spoilt}", "--html", "a.html"], 1, "y: scene 0: expected finite numbers"),
+    "spoilt": (["{spoilt}", "--scene", "0", "--html", "a.html"], 1, "scene 0: y: expected finite numbers"),
 }
 
 

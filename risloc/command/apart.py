@@ -5,9 +5,10 @@ ends a child here, and the command says so.
 """
 
 import contextlib
+import json
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkContext, SpawnContext
 from pathlib import Path
@@ -18,17 +19,16 @@ from risloc.command.words import CommandError
 from risloc.measurement_reader import MeasurementReader
 from risloc.shards import check_shard
 
-__all__ = ["Steps", "measured", "sharded", "slices", "tried"]
+__all__ = ["Steps", "measured", "sharded", "tried"]
 
 QUIET_S = 60.0  # one step takes a fraction of a second
-_AT_ONCE = 2**25  # bytes of a step, about
 
-Steps = Callable[[Path], Iterator[None]]
-"""What is to be done with a file, piece by piece."""
+Steps = Callable[[Path], Iterator[Mapping[int, str]]]
+"""What is to be done with a file, piece by piece; each gives the scenes that are bad, with their reasons."""
 
 
-def tried(path: Path, steps: Steps, quiet_s: float = QUIET_S) -> None:
-    """Take the steps in a child process; what they raise is left to those who take them in earnest.
+def tried(path: Path, steps: Steps, quiet_s: float = QUIET_S) -> dict[int, str]:
+    """Take the steps in a child process; the bad scenes. What the steps raise is left to those who take them in earnest.
 
     Raises
     ------
@@ -42,10 +42,12 @@ def tried(path: Path, steps: Steps, quiet_s: float = QUIET_S) -> None:
         warnings.simplefilter("ignore", DeprecationWarning)  # of a fork beside threads: the child starts none
         child.start()
     there.close()
+    bad: dict[int, str] = {}
     try:
-        if not _finished(here, quiet_s):
+        if not _finished(here, quiet_s, bad):
             raise CommandError(
-                f"{path}: expected HDF5 to read it, it is in a loop: a damaged or a crafted file; do not use it"
+                f"{path}: expected HDF5 to read it, it has not come back for {quiet_s:g} s: a damaged or a crafted file, which "
+                "is not to be used, or storage that does not answer"
             )
         child.join()
     finally:
@@ -54,35 +56,32 @@ def tried(path: Path, steps: Steps, quiet_s: float = QUIET_S) -> None:
         here.close()
     if child.exitcode is not None and child.exitcode < 0:
         raise CommandError(
-            f"{path}: expected HDF5 to read it, it crashed (signal {-child.exitcode}): a damaged or a crafted file; do not use it"
+            f"{path}: expected HDF5 to read it, signal {-child.exitcode} ended it: a damaged or a crafted file, which is not to "
+            "be used, or (signal 9) a machine without memory"
         )
+    return bad
 
 
-def measured(path: Path) -> Iterator[None]:
+def measured(path: Path) -> Iterator[Mapping[int, str]]:
     """Read and check every scene of a measurement file."""
     with MeasurementReader(path) as reader:
-        for part in slices(reader):
-            yield
-            reader.read(part)
+        yield {}
+        for part in reader.parts():
+            yield reader.bad(part)
 
 
-def slices(reader: MeasurementReader) -> Iterator[slice]:
-    """All scenes, as many at once as take some 32 MiB."""
-    step = max(1, _AT_ONCE // (16 * reader.antennas * max(reader.setup.size, reader.snapshots)))
-    for start in range(0, len(reader), step):
-        yield slice(start, start + step)
-
-
-def sharded(path: Path) -> Iterator[None]:
+def sharded(path: Path) -> Iterator[Mapping[int, str]]:
     """Read a shard and compare it with its checksum."""
-    yield
+    yield {}
     check_shard(path)
 
 
-def _finished(steps: Connection, quiet_s: float) -> bool:
+def _finished(steps: Connection, quiet_s: float, bad: dict[int, str]) -> bool:
+    """Whether the steps came to an end; `bad` gets what they give."""
     with contextlib.suppress(EOFError):
         while steps.poll(quiet_s):
-            steps.recv()
+            given = json.loads(steps.recv_bytes())  # nothing that a crafted file could make Python run
+            bad |= {int(scene): str(why) for scene, why in given.items()}
         return False
     return True
 
@@ -90,5 +89,5 @@ def _finished(steps: Connection, quiet_s: float) -> bool:
 def _go(path: Path, steps: Steps, done: Connection) -> None:
     torch.set_num_threads(1)  # the pool of the process that was forked is not there
     with contextlib.suppress(Exception):
-        for _ in steps(path):
-            done.send(None)
+        for bad in steps(path):
+            done.send_bytes(json.dumps(bad).encode())

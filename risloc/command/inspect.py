@@ -12,8 +12,9 @@ import click
 import h5py
 
 from risloc.checkpoint import SHIPPED, load_checkpoint, shipped_checkpoint
-from risloc.command.apart import measured, sharded, slices, tried
+from risloc.command.apart import measured, sharded, tried
 from risloc.command.outputs import FileName
+from risloc.command.scenes import in_words
 from risloc.command.words import CommandError, counted
 from risloc.locating import LocateError, Locator
 from risloc.measurement_checks import root_mean_square
@@ -26,6 +27,7 @@ from risloc.stored import FAILURES
 __all__ = ["inspect"]
 
 Facts = dict[str, Any]
+BAD = "bad scenes"
 
 
 @click.command()
@@ -34,7 +36,8 @@ Facts = dict[str, Any]
 def inspect(what: Path, as_json: bool) -> None:
     """Say what is in a measurement file, a shard, a folder of shards, or a checkpoint, and check it.
 
-    Every scene of a measurement file is read and checked; a shard is compared with its checksum.
+    Every scene of a measurement file is read and checked, and those that cannot be located are listed; a shard is compared
+    with its checksum.
 
     \b
     Examples:
@@ -46,10 +49,12 @@ def inspect(what: Path, as_json: bool) -> None:
     facts = _facts(what)
     if as_json:
         click.echo(json.dumps(facts, indent=2, allow_nan=False))
-        return
-    width = max(len(name) for name in facts)
-    for name, value in facts.items():
-        click.echo(f"{name:<{width}}  {_line(value)}")
+    else:
+        width = max(len(name) for name in facts)
+        for name, value in facts.items():
+            click.echo(f"{name:<{width}}  {_line(value)}")
+    if bad := facts.get(BAD):
+        raise CommandError(f"{what}: {in_words(bad, facts['scenes'])}; risloc locate --skip-bad leaves such scenes out")
 
 
 def _facts(what: Path) -> Facts:
@@ -63,14 +68,14 @@ def _facts(what: Path) -> Facts:
         raise CommandError(
             f"{what}: expected a file, a folder or one of {', '.join(SHIPPED)}, there is none; mend the path"
         )
-    tried(what, _looked_at)
+    bad = tried(what, _looked_at)
     if _is_shard(what):
         return _shard(what)
-    return _measurements(what)
+    return _measurements(what, bad)
 
 
-def _looked_at(path: Path) -> Iterator[None]:
-    yield
+def _looked_at(path: Path) -> Iterator[Mapping[int, str]]:
+    yield {}
     yield from sharded(path) if _is_shard(path) else measured(path)
 
 
@@ -89,7 +94,7 @@ def _attributes(path: Path) -> set[str]:
         return set()
 
 
-def _measurements(path: Path) -> Facts:
+def _measurements(path: Path, bad: Mapping[int, str]) -> Facts:
     with MeasurementReader(path) as reader:
         facts: Facts = {
             "kind": FORMAT,
@@ -100,23 +105,28 @@ def _measurements(path: Path) -> Facts:
             "noise_var": "",
             "truth": f"up to {counted(reader.sources, 'source')}" if reader.sources else "none",
         }
-        facts["noise_var"] = _noise(reader)
+        facts["noise_var"] = _noise(reader, bad)
         if reader.unknown:
             facts["unknown names"] = f"{', '.join(reader.unknown)}: not looked at"
         facts["checked"] = "every scene is finite and as the layout says"
+        if bad:
+            facts["checked"] = f"{len(reader) - len(bad)} of {counted(len(reader), 'scene')} can be located"
+            facts[BAD] = dict(bad)
         facts["fits"] = ", ".join(_fitting(reader)) or "no shipped network: use --method nomp"
         return facts
 
 
-def _noise(reader: MeasurementReader) -> str:
-    """Reads and checks every scene; what SNR the noise level implies, if there is one."""
+def _noise(reader: MeasurementReader, bad: Mapping[int, str]) -> str:
+    """What SNR the noise level of the good scenes implies, if there is one."""
+    if not reader.has_noise:
+        return "not given: risloc locate estimates it"
     snr = list[float]()
-    for scenes in slices(reader):
-        part = reader.read(scenes)
-        if part.noise_var is not None:
+    for scenes in reader.parts():
+        good = [scene for scene in range(len(reader))[scenes] if scene not in bad]
+        if good and (part := reader.read(good)).noise_var is not None:
             snr += ((root_mean_square(part.y) / part.noise_var.sqrt()).square() - 1).tolist()
     if not snr:
-        return "not given: risloc locate estimates it"
+        return "given"
     middle = statistics.median(snr)
     implied = f"an SNR of {10 * math.log10(middle):.1f} dB" if middle > 0 else "more noise than |y|^2 has"
     return f"given: {implied} (median of {len(snr)} scenes)"

@@ -2,7 +2,6 @@
 
 import contextlib
 import itertools
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,12 +11,10 @@ import click
 from risloc.command.apart import measured, tried
 from risloc.command.outputs import FileName, is_standard, targets_of, text_file
 from risloc.command.picture import DRAWN, Picture
+from risloc.command.scenes import Skipped, check, in_words, located
 from risloc.command.search_options import SearchOptions, search_options
-from risloc.command.words import counted
-from risloc.locating import Found, Locator
+from risloc.command.words import CommandError, counted
 from risloc.measurement_reader import MeasurementReader
-from risloc.measurements import Measurements
-from risloc.progress import shown_progress
 from risloc.results import CsvFile, JsonFile, rows_of, table_head, table_line
 
 __all__ = ["locate"]
@@ -38,12 +35,18 @@ OUT, TEXT = FileName(dir_okay=False), FileName(dir_okay=False, allow_dash=True)
 )
 @click.option("--show", type=click.IntRange(0), default=10, show_default=True, metavar="N",
               help="Print the sources of the first N scenes.")  # fmt: skip
+@click.option(
+    "--skip-bad",
+    is_flag=True,
+    help="Leave scenes without an answer that cannot be located (numbers that are not finite, no signal): they are named.",
+)
 def locate(
     file: Path,
     csv_path: Path | None,
     json_path: Path | None,
     png_path: Path | None,
     show: int,
+    skip_bad: bool,
     **search: Any,
 ) -> None:
     """Locate the sources in FILE, measurements in HDF5 (docs/command_line.md has the layout).
@@ -60,14 +63,16 @@ def locate(
       risloc locate room.h5 --method nomp --most 8      without a network
       risloc locate room.h5 --checkpoint robust --k-rule learnt
       risloc locate room.h5 --distance 1 4              nothing lies beyond 4 m
+      risloc locate room.h5 --skip-bad                  also where a scene holds NaN
     """
     targets = targets_of({"FILE": file}, {"--csv": csv_path, "--json": json_path, "--png": png_path})
     say = partial(click.echo, err=is_standard(csv_path) or is_standard(json_path))
     options = SearchOptions(**search)
     picture = Picture(targets["--png"]) if png_path is not None else None
-    tried(file, measured)
+    bad = tried(file, measured)
     with MeasurementReader(file) as reader:
         locator = options.locator(reader)
+        check(file, bad, len(reader), skip_bad)
         head = {
             "file": str(file),
             "method": options.how,
@@ -77,11 +82,21 @@ def locate(
         say(f"{file}: {options.describe(reader)}")
         if show:
             say(table_head())
+        skipped: dict[int, str] = {}
         count, unresolved, full = 0, 0, 0
         with contextlib.ExitStack() as files:
             table = CsvFile(files.enter_context(text_file(targets["--csv"]))) if csv_path else None
             record = JsonFile(files.enter_context(text_file(targets["--json"])), head) if json_path else None
-            for start, part, found in _located(reader, locator):
+            for each in located(reader, locator, bad):
+                if isinstance(each, Skipped):
+                    skipped[each.scene] = each.why
+                    for output in (table, record):
+                        if output is not None:
+                            output.skip(each.scene, each.why)
+                    if each.scene < show:
+                        say(f"{each.scene:6}  skipped: {each.why}")
+                    continue
+                start, part, found = each.start, each.part, each.found
                 full += int(found.present.all(1).sum())
                 scenes = rows_of(found, start)
                 if table is not None:
@@ -94,6 +109,8 @@ def locate(
                     count, unresolved = count + 1, unresolved + (not row["resolved"])
                     if row["scene"] < show:
                         say(table_line(row))
+            if len(skipped) == len(reader):
+                raise CommandError(f"{file}: {in_words(skipped, len(reader))}; none is left to locate")
             if record is not None:
                 record.end()
         if picture is not None:
@@ -109,12 +126,18 @@ def locate(
         _warn(
             f"{file}: unknown names, not looked at: {', '.join(reader.unknown)}; mend them where a known one was meant"
         )
-    if full == len(reader) and options.sources is None and locator.slots > 1:
+    if skipped and skip_bad:
+        _warn(f"{file}: {in_words(skipped, len(reader))}")
+    if full == len(reader) - len(skipped) and options.sources is None and locator.slots > 1:
         level = (
             "noise_var may be too low (its unit?)" if reader.has_noise else "the noise level may be estimated too low"
         )
         _warn(
             f"{file}: every scene has {locator.slots} sources, the most that are looked for: {level}, or there are more"
+        )
+    if skipped and not skip_bad:
+        raise CommandError(
+            f"{file}: {in_words(skipped, len(reader))}; the others are located, --skip-bad makes this a warning"
         )
 
 
@@ -124,12 +147,3 @@ def _warn(words: str) -> None:
 
 def _in_words(sources: int, scenes: int) -> str:
     return f"{counted(sources, 'source')} in {counted(scenes, 'scene')}"
-
-
-def _located(reader: MeasurementReader, locator: Locator) -> Iterator[tuple[int, Measurements, Found]]:
-    """The scenes in batches: the number of the first one, what was measured, and what was found."""
-    with shown_progress(len(reader), "scenes", partial(click.echo, err=True)) as advance:
-        for start in range(0, len(reader), locator.batch):
-            part = reader.read(slice(start, min(start + locator.batch, len(reader))))
-            yield start, part, locator.locate(part)
-            advance(len(part))

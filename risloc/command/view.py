@@ -4,7 +4,7 @@ import functools
 import sys
 import threading
 import webbrowser
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import click
 
 from risloc.command.apart import measured, tried
 from risloc.command.outputs import FileName, targets_of
+from risloc.command.scenes import in_words
 from risloc.command.search_options import SearchOptions, search_options
 from risloc.command.view_page import Record, check_plotly, page, record_of
 from risloc.command.view_server import ViewServer
@@ -57,12 +58,12 @@ def view(
         raise click.UsageError("--port, --html: expected one of the two, got both; a file is not served")
     options = SearchOptions(**search)
     check_plotly()
-    tried(file, measured)
+    bad = tried(file, measured)
     with MeasurementReader(file) as reader:
         most, remedy = (
             (MOST_SERVED, "") if html_path is None else (MOST_WRITTEN, ", or serve the page (without --html)")
         )
-        chosen = _chosen(scenes, len(reader), most, remedy)
+        chosen = _good(_chosen(scenes, len(reader), most, remedy), bad, named=bool(scenes))
         record = functools.partial(_record, reader, options.locator(reader))
         title, subtitle = file.name, options.describe(reader)
         if html_path is not None:
@@ -84,6 +85,16 @@ def _chosen(scenes: tuple[int, ...], there: int, most: int, remedy: str) -> list
     if len(chosen) > most:
         raise CommandError(f"view: expected at most {most} scenes, got {len(chosen)}: choose some with --scene{remedy}")
     return chosen
+
+
+def _good(chosen: list[int], bad: Mapping[int, str], *, named: bool) -> list[int]:
+    """The scenes without those that cannot be located, which may not be named one by one."""
+    ours = {scene: bad[scene] for scene in chosen if scene in bad}
+    if ours and (named or len(ours) == len(chosen)):
+        raise CommandError(f"view: {in_words(ours, len(chosen))}; choose others with --scene")
+    if ours:
+        click.echo(f"risloc: warning: {in_words(ours, len(chosen))}, and left out", err=True)
+    return [scene for scene in chosen if scene not in bad]
 
 
 def _record(reader: MeasurementReader, locator: Locator, scene: int) -> Record:
