@@ -51,6 +51,8 @@ def _run(arguments: list[str], stage: str, into: Path | None, named: str | None,
     from pipeline.runner_setting import runner_setting
     from pipeline.sections import override, typed_sections, with_preset
 
+    if not (COPY / "params.yaml").is_file():
+        raise ParamError(f"expected it in {COPY}, there is none; `git restore params.yaml` brings it back")
     params = read_yaml(COPY / "params.yaml")
     params = override(params if named is None else with_preset(params, named), dict(map(parse_change, changes)))
     typed_sections(stage, params)  # a wrong parameter shows before the seconds that prefect and mlflow take to load

@@ -16,6 +16,7 @@ import prefect
 from prefect import Flow, State
 from prefect.exceptions import PrefectException
 from prefect.logging import get_run_logger
+from prefect.settings import PREFECT_API_URL
 
 from pipeline import signals
 from pipeline.artifacts import rows_of, table
@@ -84,13 +85,19 @@ def run_stage(stage: str, params: Mapping[str, Any], into: Path | None) -> bool:
             state: State[None] = flow(sections=used, paths=paths, params=dict(params), return_state=True)
         except (httpx.HTTPError, PrefectException, RuntimeError) as error:  # the stage's own are in the state
             if not done.is_set():
-                raise PrefectAwayError(f"{stage}: {NO_PREFECT}: {error}") from error
+                raise PrefectAwayError(f"{stage}: {NO_PREFECT}: {error}; {_remedy()}") from error
             sys.stderr.write(f"{stage} is done; Prefect's server went away and was not told: {error}\n")
             return False
     if not state.is_completed():
         cause = state.result(raise_on_failure=False)
         raise StageError(f"{stage} failed: {type(cause).__name__}: {cause}")
     return True
+
+
+def _remedy() -> str:
+    if PREFECT_API_URL.value() is not None:
+        return "start it, or unset PREFECT_API_URL to use a temporary one"
+    return "this was a temporary one; start the stage again, or set PREFECT_API_URL to one that runs (make server)"
 
 
 @contextlib.contextmanager

@@ -50,5 +50,5 @@ def runner_setting(environment: Mapping[str, str] = os.environ) -> RunnerSetting
     else:
         raise SettingError(f"{RUNNER}: expected {_EXPECTED}, got {text!r}")
     if setting.kind == "dask" and find_spec("prefect_dask") is None:
-        raise SettingError(f"{RUNNER}: expected prefect-dask for {text}, not installed; pip install -e '.[scale]'")
+        raise SettingError(f"{RUNNER}: expected prefect-dask for {text}, not installed; make setup installs it")
     return setting

@@ -3,11 +3,14 @@
 import contextlib
 import os
 import socket
+import sqlite3
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import mlflow
 from mlflow import MlflowClient
+from sqlalchemy import make_url
 
 from pipeline.env import ROOT, lock
 from pipeline.outbox import ServerAwayError, answering
@@ -18,6 +21,10 @@ EXPERIMENT = "risloc"
 _UI = "http://127.0.0.1:5000"
 _PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
 _CONNECT_SECONDS = 5.0
+
+
+class _UnfitStoreError(ServerAwayError):
+    """The tracking URI names what is no store; the message says so."""
 
 
 def is_file(uri: str) -> bool:
@@ -32,6 +39,7 @@ def reach() -> MlflowClient:
         if not is_file(uri):
             _connect(uri)
         with lock("mlflow-tables"):  # the first client of a database makes its tables: two at once break them
+            _open(uri)
             return MlflowClient(uri)
 
 
@@ -41,6 +49,8 @@ def starting() -> Iterator[None]:
     try:
         with answering():
             yield
+    except _UnfitStoreError:
+        raise
     except ServerAwayError as error:
         if is_file(mlflow.get_tracking_uri()):
             raise ServerAwayError(
@@ -87,6 +97,23 @@ def page_of(experiment: str, run_id: str) -> str:
     uri = mlflow.get_tracking_uri()
     base = uri if uri.startswith(("http:", "https:")) else os.environ.get("MLFLOW_UI_URL", _UI)
     return f"{base.rstrip('/')}/#/experiments/{experiment}/runs/{run_id}"
+
+
+def _open(uri: str) -> None:
+    """ServerAwayError for an SQLite file that cannot be opened: MLflow would try for minutes, then show its statements."""
+    if not uri.startswith("sqlite:") or not (path := make_url(uri).database):
+        return
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.closing(sqlite3.connect(path)) as database:
+            database.execute("PRAGMA schema_version")
+    except (OSError, sqlite3.DatabaseError) as error:
+        if "locked" in str(error):
+            return  # it is in use, and MLflow waits for that
+        raise _UnfitStoreError(
+            f"MLFLOW_TRACKING_URI: cannot record in {path} ({error}); expected an MLflow database or a new file in a "
+            "folder that can be written; correct the variable or the permissions"
+        ) from error
 
 
 def _connect(uri: str) -> None:

@@ -41,5 +41,5 @@ def study_storage(environment: Mapping[str, str] = os.environ) -> str | None:
     if not url.database:
         raise SettingError(f"{_EXPECTED}; got no database: add /DATABASE")
     if importlib.util.find_spec("psycopg") is None:
-        raise SettingError(f"{STUDY}: psycopg, PostgreSQL's driver, is not installed: pip install 'risloc[scale]'")
+        raise SettingError(f"{STUDY}: psycopg, PostgreSQL's driver, is not installed; make setup installs it")
     return url.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)

@@ -20,7 +20,7 @@ from stages.kept import kept, publish, work_key
 from stages.mapping import SERIAL, Runner
 from stages.one_thread import one_thread
 from stages.report import Reporter, write_json
-from stages.simulate import block_paths, load_block, manifest
+from stages.simulate import AGAIN, block_paths, load_block, manifest
 
 __all__ = ["pack", "run"]
 
@@ -157,7 +157,7 @@ def _scenes(piece: Piece) -> Arrays:
     if len(joined["y"]) != piece.stop - piece.start:
         raise ValueError(
             f"{job.raw / piece.split}: expected {piece.stop - piece.start} scenes from {piece.start} on, got "
-            f"{len(joined['y'])}; run `dvc repro simulate`"
+            f"{len(joined['y'])}; {AGAIN}"
         )
     return joined
 
@@ -175,7 +175,7 @@ def _require_no_scene_twice(packed: Mapping[str, Sequence[Packed]], block: int) 
         if scene < len(own):
             raise SceneError(
                 f"{split}/{scene // block:05d}.npz: scene {scene} of {split} is there twice, in this split or another; "
-                "the splits must be disjoint, run `dvc repro simulate`"
+                f"the splits must be disjoint, {AGAIN}"
             )
         scene -= len(own)
 

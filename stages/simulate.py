@@ -21,9 +21,22 @@ from stages.mapping import SERIAL, Runner
 from stages.one_thread import one_thread
 from stages.report import Reporter, write_arrays, write_json
 
-__all__ = ["DataConfig", "Job", "Stretch", "block_paths", "draw_stretch", "load_block", "manifest", "run", "stretches"]
+__all__ = [
+    "AGAIN",
+    "DataConfig",
+    "Job",
+    "Stretch",
+    "block_paths",
+    "draw_stretch",
+    "load_block",
+    "manifest",
+    "run",
+    "stretches",
+]
 
 _MANIFEST = "manifest.json"
+AGAIN = "run `dvc repro simulate`, or, for a folder given to --into, `python -m pipeline simulate --into` it again"
+"""What to do about raw scenes that are not whole."""
 _RANK_SCENES = 256  # of a split, whose effective ranks are averaged
 _STRETCH_SCENES = 8192
 
@@ -131,17 +144,17 @@ def manifest(raw: Path, scenario: Scenario, seed: int) -> tuple[dict[str, int], 
     """
     path = raw / _MANIFEST
     if not path.is_file():
-        raise ValueError(f"{path}: not there, so the raw scenes are not whole; run `dvc repro simulate`")
+        raise ValueError(f"{path}: not there, so the raw scenes are not whole; {AGAIN}")
     contents = json.loads(path.read_text(encoding="utf-8"))
     if contents["scenario"] != as_mapping(scenario) or contents["seed"] != seed:
-        raise ValueError(f"{path}: the raw scenes are of another scenario or seed; run `dvc repro simulate`")
+        raise ValueError(f"{path}: the raw scenes are of another scenario or seed; {AGAIN}")
     block = int(contents["block"])
     for split, size in contents["scenes"].items():
         expected, there = -(-size // block), [path.name for path in block_paths(raw, split)]
         if there != [f"{number:05d}.npz" for number in range(expected)]:
             raise ValueError(
                 f"{raw / split}: expected the {expected} blocks 00000.npz, 00001.npz, ..., got {len(there)}: "
-                f"{', '.join(there[:3])}, ...; run `dvc repro simulate`"
+                f"{', '.join(there[:3])}, ...; {AGAIN}"
             )
     return contents["scenes"], block
 
@@ -157,7 +170,7 @@ def load_block(path: Path) -> Arrays:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path}: damaged block ({error}); delete it and run `dvc repro simulate`") from error
+        raise ValueError(f"{path}: damaged block ({error}); delete it and {AGAIN}") from error
 
 
 def _draw_all(job: Job, report: Reporter, runner: Runner) -> dict[str, object]:

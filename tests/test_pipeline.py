@@ -165,6 +165,7 @@ def test_a_stage_says_that_prefect_does_not_answer(repository: Path, tmp_path: P
     assert done.returncode == 1
     last = done.stderr.splitlines()[-1]
     assert last.startswith("simulate: Prefect's server does not answer: Failed to reach API at http://127.0.0.1:9/api")
+    assert last.endswith("; start it, or unset PREFECT_API_URL to use a temporary one")
 
 
 def test_driver_checks_before_it_runs_anything(monkeypatch: pytest.MonkeyPatch) -> None:

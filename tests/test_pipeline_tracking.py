@@ -128,6 +128,24 @@ def test_a_run_does_not_start_without_its_server(uri: str) -> None:
     assert time.monotonic() - began < 5
 
 
+@pytest.mark.parametrize("what", ["folder", "text", "below a file"])
+def test_a_file_that_is_no_store_is_told_at_once_in_one_line(what: str, tmp_path: Path) -> None:
+    """MLflow would try for two minutes, and then show its SQL."""
+    path = tmp_path / "store"
+    if what == "folder":
+        path.mkdir()
+    else:
+        path.write_text("notes, and no database of anybody's")
+    mlflow.set_tracking_uri(f"sqlite:///{path / 'mlflow.db' if what == 'below a file' else path}")
+    with pytest.raises(
+        ServerAwayError, match=r"MLFLOW_TRACKING_URI: cannot record in .*store.*; expected an MLflow"
+    ) as said:
+        reach()
+    assert "\n" not in str(said.value)
+    assert "SELECT" not in str(said.value)
+    assert "space" not in str(said.value)
+
+
 def test_artifacts_of_a_bare_database_need_a_place(monkeypatch: pytest.MonkeyPatch) -> None:
     uri = "postgresql+psycopg://user:secret@127.0.0.1:9/mlflow"
     assert _artifact_location("http://127.0.0.1:5000") is None
