@@ -93,6 +93,7 @@ _SUBMODULES = frozenset(
         "stochastic",
         "stored",
         "training",
+        "truth_errors",
         "unknown_names",
         "validation",
     ]
@@ -192,6 +193,7 @@ if TYPE_CHECKING:  # what `_HOME` and `_SUBMODULES` say; a test compares them
     from risloc import stochastic as stochastic
     from risloc import stored as stored
     from risloc import training as training
+    from risloc import truth_errors as truth_errors
     from risloc import unknown_names as unknown_names
     from risloc import validation as validation
     from risloc.covariance import FactoredCovariance as FactoredCovariance

@@ -10,6 +10,7 @@ from typing import Any, TextIO
 import torch
 
 from risloc.locating import Found
+from risloc.truth_errors import TruthErrors
 
 __all__ = ["COLUMNS", "CsvFile", "JsonFile", "Row", "records_of", "rows_of", "table_head", "table_line"]
 
@@ -24,11 +25,22 @@ COLUMNS = (
 SKIPPED = "skipped"
 """Why a scene has no answer: the CSV's last column, and a key of such a scene in the JSON."""
 
+TRUTH_COLUMNS = ("error_m", "bound_m")
+"""Behind them where the file has the truth: the distance to the true source that is assigned, and that source's root-CRB."""
+
 _SHOWN = (
     *(("scene", 6, "d"), ("source", 6, "d"), ("x_m", 9, ".3f"), ("x_std_m", 7, ".3f"), ("y_m", 9, ".3f")),
     *(("y_std_m", 7, ".3f"), ("z_m", 9, ".3f"), ("z_std_m", 7, ".3f"), ("power", 10, ".3g")),
 )
-_NAMES = {"x_m": "x [m]", "y_m": "y [m]", "z_m": "z [m]", "x_std_m": "+-", "y_std_m": "+-", "z_std_m": "+-"}
+_SHOWN_TRUTH = (("error_m", 9, ".3f"), ("bound_m", 9, ".3f"))
+_NAMES = {"error_m": "error [m]", "bound_m": "bound [m]"} | {
+    "x_m": "x [m]",
+    "y_m": "y [m]",
+    "z_m": "z [m]",
+    "x_std_m": "+-",
+    "y_std_m": "+-",
+    "z_std_m": "+-",
+}
 
 
 def rows_of(found: Found, start: int) -> list[list[Row]]:
@@ -55,27 +67,45 @@ def records_of(found: Found, start: int) -> list[Row]:
 def _records(scenes: list[list[Row]], start: int, noise_var: list[float]) -> list[Row]:
     records = []
     for i, (rows, noise) in enumerate(zip(scenes, noise_var, strict=True)):
-        sources = [{name: _finite(row[name]) for name in COLUMNS if name not in ("scene", "noise_var")} for row in rows]
+        sources = [
+            {name: _finite(value) for name, value in row.items() if name not in ("scene", "noise_var")} for row in rows
+        ]
         records.append({"scene": start + i, "noise_var": noise, "sources": sources})
     return records
 
 
-def table_head() -> str:
-    """The table's first line."""
-    return " ".join(f"{_NAMES.get(name, name):>{width}}" for name, width, _ in _SHOWN)
+def with_errors(scenes: list[list[Row]], errors: TruthErrors | None, start: int) -> list[list[Row]]:
+    """The rows with `TRUTH_COLUMNS`; as they are where the truth is not known."""
+    if errors is None:
+        return scenes
+    error, least = errors.error.tolist(), errors.bound.tolist()
+
+    def of(row: Row) -> Row:
+        scene, slot = row["scene"] - start, row["source"] - 1
+        return row | {"error_m": error[scene][slot], "bound_m": least[scene][slot]}
+
+    return [[of(row) for row in rows] for rows in scenes]
+
+
+def table_head(*, truth: bool = False) -> str:
+    """The table's first line.  truth : with the error and the bound."""
+    shown = (*_SHOWN, *_SHOWN_TRUTH) if truth else _SHOWN
+    return " ".join(f"{_NAMES.get(name, name):>{width}}" for name, width, _ in shown)
 
 
 def table_line(row: Row) -> str:
     """A source's line; one that is not resolved ends in a word."""
-    cells = " ".join(f"{row[name]:>{width}{how}}" for name, width, how in _SHOWN)
+    shown = (*_SHOWN, *_SHOWN_TRUTH) if "error_m" in row else _SHOWN
+    cells = " ".join(f"{row[name]:>{width}{how}}" for name, width, how in shown).replace("nan", "  -")
     return cells if row["resolved"] else f"{cells}  not resolved"
 
 
 class CsvFile:
-    """One row a source."""
+    """One row a source.  truth : with the columns that need it."""
 
-    def __init__(self, file: TextIO | TextIOBase) -> None:
-        self._writer = csv.DictWriter(file, (*COLUMNS, SKIPPED), lineterminator="\n")
+    def __init__(self, file: TextIO | TextIOBase, *, truth: bool = False) -> None:
+        columns = (*COLUMNS, *TRUTH_COLUMNS, SKIPPED) if truth else (*COLUMNS, SKIPPED)
+        self._writer = csv.DictWriter(file, columns, lineterminator="\n")
         self._writer.writeheader()
 
     def add(self, scenes: list[list[Row]]) -> None:

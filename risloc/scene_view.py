@@ -17,15 +17,12 @@ from risloc.geometry import Array, Domain, location_of, polar_of, position_of
 from risloc.localise import Localiser
 from risloc.locating import Found, Locator, factorised, of_unit_size
 from risloc.measurements import Measurements, Setup
-from risloc.metrics import match
 from risloc.shortcuts import covariances
 from risloc.spectrum import grid_energy, music_spectrum
 from risloc.steering import steering_matrix
+from risloc.truth_errors import truth_errors
 
-__all__ = ["MATCHED_WITHIN", "SceneView", "Slices", "scene_view"]
-
-MATCHED_WITHIN = 2.0
-"""Metres: an estimate farther than that from every true source has no error, it is false."""
+__all__ = ["SceneView", "Slices", "scene_view"]
 
 MOST_CELLS, MOST_POINTS = 100, 4000  # of the spectrum in space: the strongest
 PARTS = (4, 4, 7)  # of a cell along u, v and 1/r, each a point
@@ -89,15 +86,15 @@ def scene_view(locator: Locator, scene: Measurements) -> SceneView:
     U = shown.subspace(locator.slots)[0]
     points, level = _strongest_points(localiser, U)
     truth = None if scene.truth is None else scene.truth.location[0, : int(scene.truth.count[0])].double()
-    error, missed = _errors(found, truth)
+    errors = truth_errors(found, scene)
     return SceneView(
         setup=scene.setup,
         codebook=scene.codebook[0],
         found=found,
         covariance=name,
         truth=truth,
-        error=error,
-        missed=missed,
+        error=torch.full_like(found.power[0], torch.nan) if errors is None else errors.error[0],
+        missed=0 if errors is None else int(errors.missed),
         points=position_of(location_of(points)),
         level=level,
         slices=_slices(localiser.array, localiser.domain, U, _strongest(found, points)),
@@ -148,15 +145,3 @@ def _axis(span: tuple[float, float], margin: float) -> Tensor:
 
 def _decibels(x: Tensor) -> Tensor:
     return 10 * x.log10()
-
-
-def _errors(found: Found, truth: Tensor | None) -> tuple[Tensor, int]:
-    """The error of each slot, and how many true sources have none."""
-    error = torch.full_like(found.power[0], torch.nan)
-    if truth is None:
-        return error, 0
-    there = torch.ones(1, len(truth), dtype=torch.bool)
-    paired = match(polar_of(found.location), found.present, polar_of(truth)[None], there, MATCHED_WITHIN)
-    hit = paired.estimate[0] >= 0
-    error[paired.estimate[0][hit]] = paired.position[0][hit]
-    return error, int(paired.missed)

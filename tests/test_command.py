@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import h5py
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -24,10 +26,13 @@ from risloc.command.group import cli
 from risloc.command.main import run
 from risloc.command.outputs import targets_of
 from risloc.command.words import EXIT_CODES
+from risloc.geometry import position_of
+from risloc.measurement_reader import MeasurementReader
 from risloc.records import arrays_of
-from risloc.results import COLUMNS
+from risloc.results import COLUMNS, TRUTH_COLUMNS
 from risloc.scene import Scenario
 from risloc.shard_writer import write_shard
+from risloc.shortcuts import bound
 from risloc.simulation import simulate
 
 Capture = pytest.CaptureFixture[str]
@@ -40,7 +45,7 @@ def test_locate_writes_the_same_sources_everywhere(room: Path, tmp_path: Path, c
     said = capsys.readouterr().out
     rows = list(csv.DictReader(outputs[0].read_text(encoding="utf-8").splitlines()))
     record = json.loads(outputs[1].read_text(encoding="utf-8"))
-    assert tuple(rows[0]) == (*COLUMNS, "skipped")
+    assert tuple(rows[0]) == (*COLUMNS, *TRUTH_COLUMNS, "skipped")
     assert len(rows) == 6
     assert [len(scene["sources"]) for scene in record["scenes"]] == [2, 2, 2]
     assert record["noise"] == "given"
@@ -51,6 +56,37 @@ def test_locate_writes_the_same_sources_everywhere(room: Path, tmp_path: Path, c
     assert outputs[2].read_bytes().startswith(b"\x89PNG")
     assert "6 sources in 3 scenes, 0 not resolved" in said
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", "a.json", "a.png"]
+
+
+def test_errors_stand_beside_the_bound_where_the_file_has_the_truth(tmp_path: Path, capsys: Capture) -> None:
+    path, blind = tmp_path / "m.h5", tmp_path / "blind.h5"
+    assert run(["simulate", str(path), "--scenes", "6", "--snr", "20", "--sources", "2"]) == 0
+    assert run(["simulate", str(blind), "--scenes", "6", "--snr", "20", "--sources", "2", "--no-truth"]) == 0
+    capsys.readouterr()
+    assert run(["locate", str(path), "--csv", str(tmp_path / "a.csv"), "--json", str(tmp_path / "a.json")]) == 0
+    said = capsys.readouterr().out
+    rows = list(csv.DictReader((tmp_path / "a.csv").read_text(encoding="utf-8").splitlines()))
+    record = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
+    flat = [source for scene in record["scenes"] for source in scene["sources"]]
+    with MeasurementReader(path) as reader:
+        part = reader.read(slice(0, 6))
+    truth, least = position_of(part.truth.location.double()), bound(part).position
+    for row, source in zip(rows, flat, strict=True):
+        place = torch.tensor([float(row[name]) for name in ("x_m", "y_m", "z_m")])
+        away = (truth[int(row["scene"]), :2] - place).norm(dim=-1)
+        assert float(row["error_m"]) == source["error_m"] == pytest.approx(float(away.min()), rel=1e-3)
+        assert (
+            float(row["bound_m"]) == source["bound_m"] == pytest.approx(float(least[int(row["scene"]), away.argmin()]))
+        )
+        assert f"{source['error_m']:.3f}" in said
+    assert "error [m] bound [m]" in said
+    middle = statistics.median(float(row["error_m"]) for row in rows)
+    assert f"12 true sources: 0 missed (nothing within 2 m), 0 false; median error {middle:.3f} m, 0." in said
+    assert run(["locate", str(blind), "--csv", str(tmp_path / "b.csv")]) == 0
+    said = capsys.readouterr().out
+    assert "error" not in said
+    assert "true" not in said
+    assert tuple(next(csv.reader((tmp_path / "b.csv").read_text(encoding="utf-8").splitlines()))) == COLUMNS
 
 
 def test_a_dash_is_the_standard_output(

@@ -13,9 +13,11 @@ from risloc.command.outputs import FileName, is_standard, targets_of, text_file
 from risloc.command.picture import DRAWN, Picture
 from risloc.command.scenes import Skipped, check, in_words, located
 from risloc.command.search_options import SearchOptions, search_options
+from risloc.command.tally import Tally
 from risloc.command.words import CommandError, counted
 from risloc.measurement_reader import MeasurementReader
-from risloc.results import CsvFile, JsonFile, rows_of, table_head, table_line
+from risloc.results import CsvFile, JsonFile, rows_of, table_head, table_line, with_errors
+from risloc.truth_errors import truth_errors
 
 __all__ = ["locate"]
 
@@ -71,6 +73,7 @@ def locate(
     picture = Picture(targets["--png"]) if png_path is not None else None
     bad = tried(file, measured)
     with MeasurementReader(file) as reader:
+        truth = reader.sources > 0
         locator = options.locator(reader)
         check(file, bad, len(reader), skip_bad)
         head = {
@@ -81,11 +84,11 @@ def locate(
         }
         say(f"{file}: {options.describe(reader)}")
         if show:
-            say(table_head())
+            say(table_head(truth=truth))
         skipped: dict[int, str] = {}
-        count, unresolved, full = 0, 0, 0
+        count, unresolved, full, tally = 0, 0, 0, Tally()
         with contextlib.ExitStack() as files:
-            table = CsvFile(files.enter_context(text_file(targets["--csv"]))) if csv_path else None
+            table = CsvFile(files.enter_context(text_file(targets["--csv"])), truth=truth) if csv_path else None
             record = JsonFile(files.enter_context(text_file(targets["--json"])), head) if json_path else None
             for each in located(reader, locator, bad):
                 if isinstance(each, Skipped):
@@ -98,7 +101,9 @@ def locate(
                     continue
                 start, part, found = each.start, each.part, each.found
                 full += int(found.present.all(1).sum())
-                scenes = rows_of(found, start)
+                errors = truth_errors(found, part)
+                tally.add(errors)
+                scenes = with_errors(rows_of(found, start), errors, start)
                 if table is not None:
                     table.add(scenes)
                 if record is not None:
@@ -119,6 +124,8 @@ def locate(
             picture.draw(reader.setup, f"{file.name}: {first}{said}, {options.how}")
     some = f"; the table shows the first {counted(show, 'scene') if show > 1 else 'scene'}"
     say(f"{_in_words(count, len(reader))}, {unresolved} not resolved{some if 0 < show < len(reader) else ''}")
+    if truth:
+        say(tally.words())
     for path in (csv_path, json_path, png_path):
         if path is not None and not is_standard(path):
             say(f"wrote {path}")

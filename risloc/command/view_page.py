@@ -13,7 +13,8 @@ from typing import Any
 from risloc.command.words import NOT_DONE, CommandError, counted
 from risloc.results import Row, rows_of
 from risloc.scene_figures import codebook_figure, direction_figure, range_figure, space_figure
-from risloc.scene_view import MATCHED_WITHIN, SceneView
+from risloc.scene_view import SceneView
+from risloc.truth_errors import MATCHED_WITHIN
 
 __all__ = ["Record", "check_plotly", "page", "record_of"]
 
