@@ -36,6 +36,8 @@ _GEOMETRY = ("observation", "n_h", "n_v", "carrier_hz", "reference", "K_MAX")
 
 
 SHIPPED = ("default", "robust")
+_SHIPPED_IN = Path(__file__).parent / "shipped"
+_AGAIN = "Copy it again, or train it again (in the repository: `dvc repro train`)"
 """Networks that come with the package, each with its model card; see `shipped_checkpoint`."""
 
 
@@ -76,7 +78,7 @@ def load_checkpoint(folder: "str | os.PathLike[str]") -> tuple[HybridNetwork, di
         A file is missing or damaged, the schema version is another, or weights and config do not fit together.
     """
     folder = Path(folder)
-    remedy = "Copy it again, or make it again with `dvc repro train`"
+    remedy = _AGAIN if folder.parent != _SHIPPED_IN else "Install risloc again"
     for name in ("config.json", "model.safetensors"):
         if not (folder / name).is_file():
             raise CheckpointError(f"{folder / name}: no such file. {remedy}")
@@ -125,7 +127,7 @@ def shipped_checkpoint(name: str) -> Path:
     CheckpointError
         There is none of that name.
     """
-    folder = Path(__file__).parent / "shipped" / name
+    folder = _SHIPPED_IN / name
     if name not in SHIPPED or not folder.is_dir():
         raise CheckpointError(f"{name!r}: expected a shipped checkpoint, one of {', '.join(SHIPPED)}")
     return folder
@@ -144,5 +146,5 @@ def check_geometry(network: HybridNetwork, scenario: Scenario) -> None:
         if made != asked:
             raise CheckpointError(
                 f"checkpoint: made for scenario.{name} = {made!r}, asked to run on {asked!r}. "
-                "Train one for this scenario with `dvc repro train`, or restore the scenario"
+                "Train one for this scenario (in the repository: `dvc repro train`), or restore the scenario"
             )

@@ -49,7 +49,7 @@ def writing(path: "str | os.PathLike[str]") -> Iterator[None]:
         where = next(place for place in Path(path).absolute().parents if os.path.ismount(place))
         raise DiskFullError(
             number,
-            f"{path}: {os.strerror(number)} ({where}); free some space and start again, what was finished is kept",
+            f"{path}: {os.strerror(number)} ({where}); free some space and start again",
         ) from error
 
 

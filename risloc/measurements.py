@@ -22,6 +22,14 @@ Datasets:
     truth/power       real [scene, src], linear
     truth/count       integer [scene]: the first `count` of the slots hold a source
 
+Conventions:
+
+    sign       time runs as exp(+j w t), phase falls with distance: a_n = exp(-j k (|p - x_n| - |p - ref|)), and an entry of H
+               over the distance d has the phase -k d; recorded with exp(-j w t): conjugate y, H and codes
+    complex    in HDF5 a compound of two floats of equal size named r and i, as h5py writes it (HDF5 2.0's own is read, too)
+    axes       as h5py and C have them, the last one fastest; MATLAB, Julia and Fortran write them in reverse: permute first
+    names      others are not looked at; those that netCDF4 and PyTables write beside the data are known
+
 Axes: batch B (scene), snap L, ant M, elem N, src K.
 """
 

@@ -92,9 +92,7 @@ def build(cls: type[T], values: object, where: str) -> T:
         )
     if missing := [name for name in fields if name not in values]:
         doc = fields[missing[0]].metadata["doc"]
-        raise ParamError(
-            f"{where}.{missing[0]}: missing ({doc}); there are no defaults outside params.yaml, add it there"
-        )
+        raise ParamError(f"{where}.{missing[0]}: missing ({doc}); it has no default, add it")
     hints = typing.get_type_hints(cls)
     kwargs = {name: _checked(hints[name], f, values[name], f"{where}.{name}") for name, f in fields.items()}
     try:

@@ -110,7 +110,9 @@ class ShardReader:
         folder = Path(folder)
         paths = sorted(folder.glob("*.h5"))
         if not paths:
-            raise ShardError(f"{folder}: expected shards (*.h5), found none; run `dvc repro shard`")
+            raise ShardError(
+                f"{folder}: expected shards (*.h5), found none; mend the path or, in the repository, run `dvc repro shard`"
+            )
         headers = [shard_header(path) for path in paths]
         first = headers[0]
         for header, stop in zip(headers, [0, *(h.stop for h in headers)], strict=False):
@@ -131,7 +133,7 @@ class ShardReader:
             names = [name for name in ours if ours[name] != theirs[name]]
             raise ShardError(
                 f"{folder}: the shards were made for another scenario ({', '.join(names)} differ: "
-                f"{theirs[names[0]]!r} there, {ours[names[0]]!r} asked for); run `dvc repro shard`"
+                f"{theirs[names[0]]!r} there, {ours[names[0]]!r} asked for); ask for theirs or, in the repository, run `dvc repro shard`"
             )
         self.folder, self.seed, self.split, self.chunk = folder, first.seed, first.split, first.chunk
         self._headers = headers

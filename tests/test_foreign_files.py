@@ -10,11 +10,17 @@ import h5py
 import numpy as np
 import pytest
 import torch
+import yaml
 
+from risloc.checkpoint import CheckpointError, load_checkpoint
 from risloc.measurement_reader import MeasurementError, MeasurementReader
 from risloc.measurements import Measurements, measurements_of, write_measurements
+from risloc.params import ParamError, as_mapping
+from risloc.room import read_room
 from risloc.scene import Scenario
+from risloc.shards import ShardError, ShardReader
 from risloc.simulation import simulate
+from risloc.steering import steering_matrix
 
 SCENES = 5
 
@@ -241,3 +247,34 @@ def test_a_damaged_chunk_spoils_its_scene_alone(written: Measurements, tmp_path:
         assert list(bad) == [3]
         assert "cannot read it: it is damaged, or was written by a newer HDF5" in bad[3]
         assert len(reader.read([0, 1, 2, 4])) == 4
+
+
+def test_a_wave_s_phase_falls_with_distance_and_x_is_fastest(path: Path, small_scenario: Scenario) -> None:
+    """As the documented layout has it: e^(+j w t), element n = ix + n_h iy, from the formula alone."""
+    with MeasurementReader(path) as reader:
+        setup = reader.setup
+    n = np.arange(setup.size)
+    x = (n % setup.n_h - (setup.n_h - 1) / 2) * setup.spacing_m
+    y = (n // setup.n_h - (setup.n_v - 1) / 2) * setup.spacing_m
+    place = np.stack([x, y, np.zeros_like(x)], axis=-1)
+    np.testing.assert_allclose(setup.array().elements.numpy(), place[:, : setup.array().elements.shape[1]], atol=1e-6)
+    azimuth, elevation, r = 0.4, -0.2, 1.5
+    p = r * np.array([np.sin(azimuth) * np.cos(elevation), np.sin(elevation), np.cos(azimuth) * np.cos(elevation)])
+    k = 2 * np.pi * setup.carrier_hz / 299_792_458.0
+    a = np.exp(-1j * k * (np.linalg.norm(p - place, axis=-1) - r))
+    polar = torch.tensor([[[p[0] / r, p[1] / r, 1 / r]]], dtype=torch.float64)
+    np.testing.assert_allclose(steering_matrix(setup.array(), polar)[0, :, 0].numpy(), a, atol=1e-5)
+
+
+def test_remedies_are_true_for_users_of_the_wheel(tmp_path: Path) -> None:
+    room = as_mapping(read_room("hall"))
+    del room["x_span_m"]
+    (tmp_path / "room.yaml").write_text(yaml.safe_dump(room), encoding="utf-8")
+    with pytest.raises(ParamError, match=r"room\.yaml\.x_span_m: missing \(.*\); it has no default, add it$"):
+        read_room(str(tmp_path / "room.yaml"))
+    with pytest.raises(
+        CheckpointError, match=r"Copy it again, or train it again \(in the repository: `dvc repro train`\)$"
+    ):
+        load_checkpoint(tmp_path)
+    with pytest.raises(ShardError, match=r"mend the path or, in the repository, run `dvc repro shard`$"):
+        ShardReader(tmp_path)

@@ -74,7 +74,7 @@ def test_a_bad_value_is_named_with_what_is_allowed(change, message):
 
 @pytest.mark.parametrize("name", GOOD)
 def test_a_missing_parameter_is_named(name):
-    with pytest.raises(ParamError, match=rf"section\.{name}: missing .*there are no defaults"):
+    with pytest.raises(ParamError, match=rf"section\.{name}: missing .*it has no default, add it$"):
         build(Outer, {key: value for key, value in GOOD.items() if key != name}, "section")
 
 

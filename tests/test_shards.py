@@ -135,7 +135,7 @@ def test_a_tenth_of_the_covariances(scenario, tmp_path):
 
 
 def test_no_shards_is_an_error_that_says_what_to_run(tmp_path):
-    with pytest.raises(ShardError, match="found none; run `dvc repro shard`"):
+    with pytest.raises(ShardError, match=r"found none; mend the path or, in the repository, run `dvc repro shard`"):
         ShardReader(tmp_path)
 
 
@@ -198,7 +198,8 @@ def test_a_changed_header_is_found(copy):
 def test_another_scenario_is_named_with_what_differs(folder, scenes):
     assert ShardReader(folder, scenes[0]).scenario == scenes[0]
     with pytest.raises(
-        ShardError, match=r"another scenario \(snapshots differ: 6 there, 7 asked for\); run `dvc repro shard`"
+        ShardError,
+        match=r"another scenario \(snapshots differ: 6 there, 7 asked for\); ask for theirs or, in the repository, run `dvc repro shard`",
     ):
         ShardReader(folder, replace(scenes[0], snapshots=7))
 

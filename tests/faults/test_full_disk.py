@@ -77,7 +77,7 @@ def _stage(stage: str, folder: Path, changes: Mapping[str, object]) -> list[str]
 def _told(stage: str, file: str, disk: Disk) -> str:
     """The line that a stage ends with, as a pattern; so is `file`."""
     place = re.escape(str(disk.root))
-    remedy = "free some space and start again, what was finished is kept"
+    remedy = "free some space and start again"
     return rf"^{stage} failed: DiskFullError: {file}: No space left on device \({place}\); {remedy}$"
 
 
