@@ -37,6 +37,7 @@ __version__ = "0.1.0"
 _SUBMODULES = frozenset(
     [
         "ahead",
+        "arguments",
         "channel",
         "checkpoint",
         "codebook",
@@ -137,6 +138,7 @@ _HOME = {
 
 if TYPE_CHECKING:  # what `_HOME` and `_SUBMODULES` say; a test compares them
     from risloc import ahead as ahead
+    from risloc import arguments as arguments
     from risloc import channel as channel
     from risloc import checkpoint as checkpoint
     from risloc import codebook as codebook

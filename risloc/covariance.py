@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
+from risloc.arguments import check_tensor
 from risloc.params import param
 
 __all__ = [
@@ -44,6 +45,9 @@ class FactoredCovariance:
     """
 
     factor: Complex[Tensor, "*batch elem rank"]
+
+    def __post_init__(self) -> None:
+        check_tensor("factor", self.factor, None, None, complex_=True)
 
     @property
     def trace(self) -> Float[Tensor, "*batch"]:
@@ -86,6 +90,8 @@ class FactoredCovariance:
 
 def true_covariance(A: Complex[Tensor, "*batch elem src"], power: Float[Tensor, "*batch src"]) -> FactoredCovariance:
     """R_true = A diag(p) A^H with trace N; absent sources have power 0, and no source at all gives R_true = 0."""
+    check_tensor("A", A, None, None, complex_=True)
+    check_tensor("power", power, A.shape[-1], complex_=False)
     return FactoredCovariance(A * power.sqrt()[..., None, :]).normalised()
 
 
@@ -207,6 +213,7 @@ class _Ridge:
 
 def sample_covariance(snapshots: Complex[Tensor, "batch elem snap"]) -> FactoredCovariance:
     """R_samp = (1 / L) sum_l x_l x_l^H with trace N; its factor is X / sqrt(L), rescaled. Detached from any graph."""
+    check_tensor("snapshots", snapshots, None, None, batch=1, complex_=True)
     return FactoredCovariance(snapshots.detach()).normalised()
 
 

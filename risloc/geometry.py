@@ -14,6 +14,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from risloc.arguments import check_tensor
+
 __all__ = ["SPEED_OF_LIGHT", "Array", "Domain", "location_of", "planar_array", "polar_of", "position_of"]
 
 SPEED_OF_LIGHT = 299_792_458.0
@@ -63,18 +65,21 @@ def planar_array(n_h: int, n_v: int, wavelength: float, reference: str = "centre
 
 def polar_of(location: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
     """(azimuth [rad], elevation [rad], distance [m]) to (u, v, w), with w in 1/m."""
+    check_tensor("location", location, 3, complex_=False)
     azimuth, elevation, distance = location.unbind(-1)
     return torch.stack([azimuth.sin() * elevation.cos(), elevation.sin(), 1 / distance], dim=-1)
 
 
 def location_of(polar: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
     """(u, v, w) to (azimuth [rad], elevation [rad], distance [m]); the inverse of `polar_of` for z > 0."""
+    check_tensor("polar", polar, 3, complex_=False)
     u, v, w = polar.unbind(-1)
     return torch.stack([torch.atan2(u, _cosine_z(u, v)), v.clamp(-1, 1).asin(), 1 / w], dim=-1)
 
 
 def position_of(location: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
     """p = r (sin az cos el, sin el, cos az cos el), in metres."""
+    check_tensor("location", location, 3, complex_=False)
     azimuth, elevation, distance = location.unbind(-1)
     unit = [azimuth.sin() * elevation.cos(), elevation.sin(), azimuth.cos() * elevation.cos()]
     return distance[..., None] * torch.stack(unit, dim=-1)

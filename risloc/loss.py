@@ -258,6 +258,15 @@ def true_steering(array: Array, truth: Truth) -> tuple[Float[Tensor, "batch src 
 
 def nmse(R: FactoredCovariance, R_true: FactoredCovariance, white: float = 0.0) -> Float[Tensor, " batch"]:
     """|R + white I - R_true|^2 / |R_true|^2, squared Frobenius norms; I never stands as a matrix."""
+    for name, each in (("R", R), ("R_true", R_true)):
+        if not isinstance(each, FactoredCovariance):
+            came = type(each).__name__
+            raise TypeError(
+                f"{name}: expected a FactoredCovariance, got {came}: FactoredCovariance(F) of R = F F^H makes one"
+            )
+    if R.factor.shape[:-1] != R_true.factor.shape[:-1]:
+        shapes = f"{tuple(R.factor.shape)} and {tuple(R_true.factor.shape)}"
+        raise ValueError(f"R, R_true: expected factors of the same scenes and elements, got {shapes}")
     distance = R.squared_distance(R_true)
     if white:
         distance = distance + (white**2 * R.factor.shape[-2] + 2 * white * (R.trace - R_true.trace))

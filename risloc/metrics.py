@@ -7,6 +7,7 @@ import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.stats import binom, norm
 from torch import Tensor
 
+from risloc.arguments import check_tensor
 from risloc.geometry import location_of, position_of
 
 __all__ = [
@@ -60,6 +62,7 @@ def gospa(
 
     sqrt(min over assignments of sum d^2 + c^2 / 2 for every missed and every false source): Rahmathullah et al. 2017.
     """
+    _check_sets(estimated, est_present, true, present)
     return _assignment(estimated, est_present, true, present, cutoff)[0].sqrt()
 
 
@@ -74,6 +77,7 @@ def match(
 
     A true source farther than `cutoff` from its estimate counts as missed, and that estimate as false.
     """
+    _check_sets(estimated, est_present, true, present)
     found, real = location_of(estimated), location_of(true)
     p, q = position_of(found), position_of(real)
     _, estimate = _assignment(p, est_present, q, present, cutoff)
@@ -180,6 +184,16 @@ def _assignment(
     total = cost.gather(2, order[..., None])[..., 0].sum(1)
     hit = (both & (d2 < cutoff**2)).gather(2, order[..., None])[..., 0]
     return total, torch.where(hit, order, -1)[:, : true.shape[1]]
+
+
+def _check_sets(estimated: Any, est_present: Any, true: Any, present: Any) -> None:
+    """Scenes in both alike, places and masks that go together."""
+    check_tensor("estimated", estimated, None, 3, batch=1, complex_=False)
+    check_tensor("true", true, len(estimated), None, 3, batch=0, complex_=False)
+    for name, mask, places in (("est_present", est_present, estimated), ("present", present, true)):
+        check_tensor(name, mask, *places.shape[:2], batch=0)
+        if mask.dtype != torch.bool:
+            raise ValueError(f"{name}: expected booleans, which slots hold a source, got {mask.dtype}")
 
 
 def _least_cost(cost: Tensor) -> Tensor:

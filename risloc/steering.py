@@ -10,10 +10,13 @@ d delta/dv = -y / t and d delta/dw = (rho^2 + s delta) / (t (1 + t)).
 Axes: elem N, src K.
 """
 
+from typing import Any
+
 import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
+from risloc.arguments import check_tensor
 from risloc.geometry import Array
 
 __all__ = [
@@ -40,6 +43,7 @@ def steering_matrix(array: Array, polar: Float[Tensor, "*batch src 3"]) -> Compl
 
     polar : (u, v, w); the result has the matching complex precision.
     """
+    _check_waves(array, polar)
     return _phasor(array, path_difference(array, polar))
 
 
@@ -68,6 +72,14 @@ def plane_wave_steering_matrix(
     """The far field delta = -s: the limit of `steering_matrix` as the distance grows."""
     s, _, _, _ = _projections(array, polar)
     return _phasor(array, -s)
+
+
+def _check_waves(array: Any, polar: Any) -> None:
+    if not isinstance(array, Array):
+        raise TypeError(
+            f"array: expected an Array, got {type(array).__name__}: scenario.array() and setup.array() make one"
+        )
+    check_tensor("polar", polar, None, 3, complex_=False)
 
 
 def _projections(array: Array, polar: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
