@@ -49,6 +49,7 @@ _SUBMODULES = frozenset(
         "exact",
         "exchange",
         "files",
+        "found",
         "fresh",
         "gain",
         "geometry",
@@ -62,6 +63,7 @@ _SUBMODULES = frozenset(
         "measurement_reader",
         "measurements",
         "metrics",
+        "misfit",
         "music",
         "network",
         "newton",
@@ -75,6 +77,7 @@ _SUBMODULES = frozenset(
         "progress",
         "raytraced",
         "raytracer",
+        "reasons",
         "records",
         "refine",
         "results",
@@ -97,12 +100,13 @@ _SUBMODULES = frozenset(
         "truth_errors",
         "unknown_names",
         "validation",
+        "whiteness",
     ]
 )
 
 _HOME = {
     "FactoredCovariance": "covariance",
-    "Found": "locating",
+    "Found": "found",
     "HybridNetwork": "network",
     "Localiser": "localise",
     "LocateError": "locating",
@@ -150,6 +154,7 @@ if TYPE_CHECKING:  # what `_HOME` and `_SUBMODULES` say; a test compares them
     from risloc import exact as exact
     from risloc import exchange as exchange
     from risloc import files as files
+    from risloc import found as found
     from risloc import fresh as fresh
     from risloc import gain as gain
     from risloc import geometry as geometry
@@ -163,6 +168,7 @@ if TYPE_CHECKING:  # what `_HOME` and `_SUBMODULES` say; a test compares them
     from risloc import measurement_reader as measurement_reader
     from risloc import measurements as measurements
     from risloc import metrics as metrics
+    from risloc import misfit as misfit
     from risloc import music as music
     from risloc import network as network
     from risloc import newton as newton
@@ -176,6 +182,7 @@ if TYPE_CHECKING:  # what `_HOME` and `_SUBMODULES` say; a test compares them
     from risloc import progress as progress
     from risloc import raytraced as raytraced
     from risloc import raytracer as raytracer
+    from risloc import reasons as reasons
     from risloc import records as records
     from risloc import refine as refine
     from risloc import results as results
@@ -198,16 +205,17 @@ if TYPE_CHECKING:  # what `_HOME` and `_SUBMODULES` say; a test compares them
     from risloc import truth_errors as truth_errors
     from risloc import unknown_names as unknown_names
     from risloc import validation as validation
+    from risloc import whiteness as whiteness
     from risloc.covariance import FactoredCovariance as FactoredCovariance
     from risloc.covariance import hybrid_covariance as hybrid_covariance
     from risloc.covariance import sample_covariance as sample_covariance
     from risloc.covariance import true_covariance as true_covariance
+    from risloc.found import Found as Found
     from risloc.geometry import location_of as location_of
     from risloc.geometry import polar_of as polar_of
     from risloc.geometry import position_of as position_of
     from risloc.localise import Localiser as Localiser
     from risloc.localise import default_search as default_search
-    from risloc.locating import Found as Found
     from risloc.locating import LocateError as LocateError
     from risloc.locating import Locator as Locator
     from risloc.locating import load_model as load_model

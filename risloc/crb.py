@@ -27,6 +27,7 @@ __all__ = [
     "deterministic_information",
     "known_noise_information",
     "location_derivatives",
+    "position_jacobian",
     "prior_deviation",
     "stochastic_bound",
     "stochastic_information",
@@ -170,7 +171,7 @@ def bound_of(
     covariance = _inverse(F, used)[:, : 3 * K, : 3 * K].reshape(-1, K, 3, K, 3)
     V = covariance.diagonal(dim1=1, dim2=3).permute(0, 3, 1, 2)
     V = torch.where(present[:, :, None, None], V, torch.nan)
-    J = _position_jacobian(location.double())
+    J = position_jacobian(location.double())
     r2 = location[..., 2].double().square()
     position = (J @ V @ J.mT).diagonal(dim1=-2, dim2=-1).sum(-1).sqrt()
     return Bound(
@@ -210,7 +211,8 @@ def _covariance(B: Tensor, power: Tensor, noise_var: Tensor) -> Tensor:
     return C + noise_var[:, None, None, None] * torch.eye(B.shape[-1], dtype=C.dtype, device=C.device)
 
 
-def _position_jacobian(location: Tensor) -> Tensor:
+def position_jacobian(location: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
+    """dp / d(azimuth, elevation, 1/r) at (azimuth, elevation, distance), one column a coordinate."""
     azimuth, elevation, r = location.unbind(-1)
     sa, ca, se, ce = azimuth.sin(), azimuth.cos(), elevation.sin(), elevation.cos()
     zero = torch.zeros_like(r)

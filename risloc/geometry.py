@@ -42,6 +42,12 @@ class Array:
         """k = 2 pi / wavelength, in rad/m."""
         return 2 * math.pi / self.wavelength
 
+    @property
+    def beams(self) -> tuple[float, float]:
+        """lambda / aperture in u and v, the aperture counting half a wavelength an element."""
+        extent = self.elements.amax(0) - self.elements.amin(0) + self.wavelength / 2
+        return self.wavelength / float(extent[0]), self.wavelength / float(extent[1])
+
     def to(self, like: Tensor) -> "Array":
         """This array with its elements in the real precision and on the device of `like`."""
         real = torch.empty((), dtype=like.dtype).real.dtype

@@ -83,8 +83,7 @@ def polar_grid(array: Array, domain: Domain, config: GridConfig) -> PolarGrid:
 def grid_shape(array: Array, domain: Domain, config: GridConfig) -> tuple[int, int, int]:
     """(P, V, U) of `polar_grid`, before any of it is made."""
     box = domain.polar_box
-    extent = array.elements.amax(0) - array.elements.amin(0) + array.wavelength / 2
-    beams = [array.wavelength / float(e) for e in extent]
+    beams = array.beams
     columns, rows = (
         math.ceil((box[i][1] - box[i][0]) / (config.step_beams * beams[i])) + 1 if domain.free[i] else 1 for i in (0, 1)
     )

@@ -9,17 +9,17 @@ Axes: batch B, snap L, ant M, elem N, src K.
 import contextlib
 import dataclasses
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import SupportsIndex
+from typing import Any, SupportsIndex
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from risloc.checkpoint import SHIPPED, load_checkpoint, shipped_checkpoint
-from risloc.crb import bound_of
-from risloc.geometry import Array, location_of, position_of
+from risloc.found import Found, found_of
+from risloc.geometry import Array
 from risloc.learnt_order import learnt_order
 from risloc.likelihood import Sensing
 from risloc.localise import Localiser, Rule
@@ -27,28 +27,36 @@ from risloc.measurement_checks import array_faults, root_mean_square
 from risloc.measurement_reader import MeasurementReader
 from risloc.measurements import Measurements, Setup, setup_of
 from risloc.network import HybridNetwork, Prediction
-from risloc.noise_level import NoiseLevelError, noise_level
+from risloc.noise_level import NoiseLevelError, checked_order, noise_level
 from risloc.params import ParamError, as_mapping, build, integer, param, shown, whole
 from risloc.preset_files import preset
 from risloc.scene import Observation, Scenario
-from risloc.selection import Estimates, bic_noise_order
-from risloc.stochastic import information
+from risloc.selection import Estimates, Sought, bic_noise_order
+from risloc.whiteness import whiteness
 
 __all__ = [
+    "FITS",
+    "NOISE",
     "RULES",
-    "Found",
     "LocateError",
     "Locator",
     "MeasuredScenario",
     "factorised",
     "load_model",
     "locate",
+    "network_fault",
     "not_measurements",
     "of_unit_size",
 ]
 
 RULES = ("bic", "bic_noise", "learnt")
 """How K is found where it is not known."""
+
+NOISE = ("auto", "given", "estimated")
+"""Where sigma^2 is from."""
+
+FITS = ("conditional", "stochastic")
+"""By which likelihood sources are fitted last."""
 
 _BYTES_AT_ONCE = 2**25  # of a batch's G
 _BATCH = 64
@@ -68,30 +76,6 @@ class MeasuredScenario(Scenario):
         """The surface's elements."""
         names = [field.name for field in dataclasses.fields(Setup)]
         return Setup(**{name: getattr(self, name) for name in names}).array()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Found:
-    """The sources found in B scenes; `present` says which slots hold one.
-
-    position : x, y, z [m].  location : azimuth [rad], elevation [rad], distance [m].  power : linear, in the units of
-    |y|^2 / |H|^2.  position_std, location_std : standard deviations from the Fisher information at the estimate, of a
-    model that is true; infinite where it is singular, NaN where no source is.  resolved : the fit converged and the range is
-    known better than its span knows it.  noise_var : sigma^2, as given or as estimated.  estimated : which of the two.
-    """
-
-    position: Float[Tensor, "batch src 3"]
-    position_std: Float[Tensor, "batch src 3"]
-    location: Float[Tensor, "batch src 3"]
-    location_std: Float[Tensor, "batch src 3"]
-    power: Float[Tensor, "batch src"]
-    present: Bool[Tensor, "batch src"]
-    resolved: Bool[Tensor, "batch src"]
-    noise_var: Float[Tensor, " batch"]
-    estimated: bool
-
-    def __len__(self) -> int:
-        return len(self.power)
 
 
 @contextlib.contextmanager
@@ -121,14 +105,16 @@ def load_model(name: "str | os.PathLike[str]") -> HybridNetwork:
 
 def locate(
     measurements: Measurements,
-    model: "HybridNetwork | str | os.PathLike[str] | None" = "default",
+    model: "HybridNetwork | str | os.PathLike[str] | None" = "auto",
     sources: "SupportsIndex | str" = "bic",
     most: "SupportsIndex | None" = None,
+    noise: str = "auto",
+    fit: str = "conditional",
 ) -> Found:
     """The sources of all scenes at once; see `Locator`, which takes them part by part.
 
-    model : a network, the name of one that comes with the package, its folder, or None: NOMP.  sources, most : as
-    `Locator` has them.
+    model : a network, the name of one that comes with the package, its folder, or None: NOMP; "auto": the network `default`
+    where it is made for the setup, else NOMP (`Found.method` says which).  sources, most, noise, fit : as `Locator` has them.
 
     Raises
     ------
@@ -139,9 +125,9 @@ def locate(
     """
     if not isinstance(measurements, Measurements):
         raise TypeError(not_measurements(measurements))
-    network = load_model(model) if isinstance(model, str | os.PathLike) else model
+    network = _network(model, measurements.setup, sources)
     _, snapshots, antennas = measurements.y.shape
-    locator = Locator(measurements.setup, snapshots, antennas, network, sources, most)
+    locator = Locator(measurements.setup, snapshots, antennas, network, sources, most, noise, fit)
     return locator.locate(measurements)
 
 
@@ -161,12 +147,18 @@ class Locator:
     network : the hybrid with it; None: NOMP (Newtonised orthogonal matching pursuit), which needs no training.
     sources : K where it is known; else the rule that finds it, one of `RULES`.
     most : the most sources to look for: a network's own K_MAX; with NOMP K where it is known, else 5 unless it is said.
-    batch : scenes that are good to locate together.
+    noise : one of `NOISE`.  "auto": the noise variance that the measurements give, but where the data contradict it (the
+    misfit to it is too high) the level and, where BIC finds it, K are from the data; without one it is estimated.  "given":
+    nothing else.  "estimated": whatever is given is not looked at.
+    fit : one of `FITS`.  "stochastic" fits once more with the knowledge that symbols are Gaussian and independent from
+    source to source: better below threshold, wrong where sources share a waveform.
+    batch : scenes that are good to locate together.  notes : what was decided about the setup, in words.
 
     At most K = floor(2 M L / (2 L + 4)) sources can be told apart: each takes, of the 2 M L real samples, those of its symbols
     and of its place and power.
 
-    Where the setup says no span, the network's holds, or with NOMP that of the preset `default`.
+    Where the setup says no span, the network's holds, or with NOMP that of the preset `default`. A line of elements sees one
+    angle and the distance: the other angle is fixed, at 0 or in the middle of its span where 0 is outside.
 
     Raises
     ------
@@ -182,6 +174,8 @@ class Locator:
         network: HybridNetwork | None = None,
         sources: "SupportsIndex | str" = "bic",
         most: "SupportsIndex | None" = None,
+        noise: str = "auto",
+        fit: str = "conditional",
     ) -> None:
         if not isinstance(setup, Setup):
             raise TypeError(
@@ -190,11 +184,13 @@ class Locator:
         known, rule = _known(sources), str(sources)
         most = None if most is None else _count("most", most, 1)
         snapshots, antennas = _count("snapshots", snapshots, 1), _count("antennas", antennas, 1)
+        self.noise, self.fit = _choice("noise", noise, NOISE), _choice("fit", fit, FITS)
         if rule == "learnt" and network is None:
             raise LocateError("sources: the rule 'learnt' is a network's own: take a network with it, or 'bic'")
         if network is not None:
             _check_usable(network)
-            _check_fits(network, setup)
+            if fault := network_fault(network, setup):
+                raise LocateError(f"network: {fault}: take NOMP (--method nomp; model=None), or train a network for it")
         base = network.scenario if network is not None else build(Scenario, preset("default"), "default")
         slots = _slots(base.K_MAX, network is not None, known, most)
         if slots > _told_apart(antennas, snapshots):
@@ -202,7 +198,8 @@ class Locator:
         self.network, self.slots = network, slots
         self.sources: int | str = rule if known is None else known
         self.setup, self.snapshots, self.antennas = setup, snapshots, antennas
-        self.scenario = _scenario(base, setup, snapshots, antennas, slots)
+        seen, self.notes = _visible(setup, base)
+        self.scenario = _scenario(base, seen, snapshots, antennas, slots)
         self.localiser = Localiser(self.scenario)
         self.batch = max(1, min(_BATCH, _BYTES_AT_ONCE // (8 * snapshots * antennas * setup.size)))
 
@@ -232,19 +229,27 @@ class Locator:
         with torch.autocast("cpu", enabled=False):
             return self._with_noise(measurements)[0]
 
+    def _given(self, measurements: Measurements) -> Float[Tensor, " batch"] | None:
+        """The noise variance that is looked at."""
+        if measurements.noise_var is None and self.noise == "given":
+            raise LocateError("noise: expected measurements with noise_var, as 'given' was asked for; take 'auto'")
+        return None if self.noise == "estimated" else measurements.noise_var
+
     def _with_noise(self, measurements: Measurements) -> tuple[Observation, Tensor, Tensor]:
         """The scenes of unit size, and what y and H were divided by."""
-        given = measurements.noise_var
+        given = self._given(measurements)
         blank, size_y, size_H = of_unit_size(measurements)
         noise = self._estimated_noise(blank) if given is None else (given.double() / size_y / size_y).float()
         return dataclasses.replace(blank, noise_var=noise), size_y, size_H
 
     def _located(self, measurements: Measurements) -> Found:
         observation, size_y, size_H = self._with_noise(measurements)
-        noise, given = observation.noise_var, measurements.noise_var
+        noise, given = observation.noise_var, self._given(measurements)
         sensing = self.localiser.sensing(observation)
         found = self._search(observation, sensing)
-        return self._result(sensing, found, (size_y / size_H).square(), noise * size_y * size_y, given is None)
+        if self.fit == "stochastic":
+            found = self.localiser.efficient(sensing, found)
+        return self._result(sensing, found, (size_y / size_H).square(), noise * size_y * size_y, given is not None)
 
     def _check(self, m: Measurements) -> None:
         """The spans may differ: where sources are looked for is the locator's."""
@@ -262,7 +267,7 @@ class Locator:
                 raise LocateError(
                     f"setup: this locator was made for {field.name} = {made}, got {got}: make one for these measurements"
                 )
-        for fault in array_faults(m.y, m.codebook, m.H, m.noise_var):
+        for fault in array_faults(m.y, m.codebook, m.H, self._given(m)):
             raise LocateError(fault.words())
 
     def _search(self, observation: Observation, sensing: Sensing) -> Estimates:
@@ -277,7 +282,9 @@ class Locator:
             return torch.full((batch,), self.sources)
         if self.sources == "learnt" and self.network is not None and prediction is not None:
             return learnt_order(self.network, prediction)
-        return bic_noise_order if self.sources == "bic_noise" else None
+        if self.sources == "bic_noise":
+            return bic_noise_order
+        return Sought(checked_order) if self.noise == "auto" else None
 
     def _estimated_noise(self, blank: Observation) -> Float[Tensor, " batch"]:
         count = self.sources if isinstance(self.sources, int) else None
@@ -286,25 +293,16 @@ class Locator:
         except NoiseLevelError as error:
             raise LocateError(str(error)) from None
 
-    def _result(self, sensing: Sensing, found: Estimates, scale: Tensor, noise_var: Tensor, estimated: bool) -> Found:
-        location = location_of(found.polar.double())
-        bound = bound_of(information(sensing, location, found.power), location, found.present, sensing.domain.free)
-        J = _position_jacobian(found.polar.double(), location)
-        V = bound.covariance
-        position_std = (J @ V @ J.mT).diagonal(dim1=-2, dim2=-1).clamp_min(0).sqrt()
-        spread = V.diagonal(dim1=-2, dim2=-1).clamp_min(0).sqrt()
-        location_std = torch.stack([spread[..., 0], spread[..., 1], bound.distance], dim=-1)
-        there = found.present[..., None]
-        return Found(
-            position=torch.where(there, position_of(location), torch.nan),
-            position_std=_told(position_std, there),
-            location=torch.where(there, location, torch.nan),
-            location_std=_told(location_std, there),
-            power=torch.where(found.present, found.power.double() * scale[:, None], 0.0),
-            present=found.present,
-            resolved=found.resolved,
+    def _result(self, sensing: Sensing, found: Estimates, scale: Tensor, noise_var: Tensor, given: bool) -> Found:
+        return found_of(
+            found,
+            sensing.domain.free,
+            (sensing.y.shape[1], sensing.y.shape[2]),
+            scale=scale,
             noise_var=noise_var,
-            estimated=estimated,
+            whiteness=None if given else whiteness(sensing, found.polar, found.present),
+            checked=self.noise == "auto",
+            method="nomp" if self.network is None else "hybrid",
         )
 
 
@@ -397,37 +395,53 @@ def _scenario(base: Scenario, setup: Setup, snapshots: int, antennas: int, slots
         raise LocateError(str(error)) from None
 
 
-def _check_fits(network: HybridNetwork, setup: Setup) -> None:
-    """The network's array and carrier, and a region inside the one that it has learnt."""
-    made, remedy = setup_of(network.scenario), "take NOMP (--method nomp; model=None), or train a network for it"
+def _visible(setup: Setup, base: Scenario) -> tuple[Setup, tuple[str, ...]]:
+    """The setup with the angle fixed that its elements cannot see, and a note that says so."""
+    if setup.size == 1:
+        raise LocateError("n_h, n_v: expected at least 2 elements, got 1 x 1: one element sees no direction")
+    if setup.n_h > 1 and setup.n_v > 1:
+        return setup, ()
+    angle, axis = ("azimuth", "y") if setup.n_h == 1 else ("elevation", "x")
+    name = f"{angle}_span_deg"
+    low, high = getattr(setup, name) or getattr(base, name)
+    if low == high:
+        return setup, ()
+    value = 0.0 if low <= 0 <= high else (low + high) / 2
+    note = f"elements in a line along {axis} cannot see {angle}: it is fixed at {value:g} deg"
+    fixed: dict[str, Any] = {name: (value, value)}
+    return dataclasses.replace(setup, **fixed), (note,)
+
+
+def _network(
+    model: "HybridNetwork | str | os.PathLike[str] | None", setup: Setup, sources: object
+) -> HybridNetwork | None:
+    """The network that is meant; "auto": `default` where it is made for the setup, or its own rule is asked for."""
+    if model == "auto":
+        network = load_model("default")
+        return network if sources == "learnt" or network_fault(network, setup) is None else None
+    return load_model(model) if isinstance(model, str | os.PathLike) else model
+
+
+def _choice(name: str, value: object, choices: tuple[str, ...]) -> str:
+    if value not in choices:
+        raise LocateError(f"{name}: expected one of {', '.join(choices)}, got {shown(value)}")
+    return str(value)
+
+
+def network_fault(network: HybridNetwork, setup: Setup) -> str | None:
+    """Why the network is not for this setup: another array or carrier, or a region beyond the one that it has learnt."""
+    made = setup_of(network.scenario)
     if (made.n_h, made.n_v, made.reference) != (setup.n_h, setup.n_v, setup.reference):
-        raise LocateError(
-            f"network: made for {made.n_h} x {made.n_v} elements, reference {made.reference}, measured with "
-            f"{setup.n_h} x {setup.n_v}, {setup.reference}: {remedy}"
+        return (
+            f"made for {made.n_h} x {made.n_v} elements, reference {made.reference}, measured with "
+            f"{setup.n_h} x {setup.n_v}, {setup.reference}"
         )
     for name, tolerance in (("carrier_hz", 1e-3), ("spacing_m", 1e-2)):
         ours, theirs = getattr(made, name), getattr(setup, name)
         if abs(ours - theirs) > tolerance * ours:
-            raise LocateError(f"network: made for {name} = {ours:.6g}, measured with {theirs:.6g}: {remedy}")
+            return f"made for {name} = {ours:.6g}, measured with {theirs:.6g}"
     for name in ("azimuth_span_deg", "elevation_span_deg", "distance_span_m"):
         (low, high), asked = getattr(made, name), getattr(setup, name)
         if asked is not None and (asked[0] < low or asked[1] > high):
-            raise LocateError(
-                f"network: has learnt {name} = [{low:g}, {high:g}], asked for [{asked[0]:g}, {asked[1]:g}]: {remedy}"
-            )
-
-
-def _position_jacobian(polar: Tensor, location: Tensor) -> Float[Tensor, "batch src 3 3"]:
-    """dp / d(azimuth, elevation, 1/r)."""
-
-    def place(coordinates: Tensor) -> Tensor:
-        return position_of(torch.stack([coordinates[0], coordinates[1], 1 / coordinates[2]]))
-
-    at = torch.cat([location[..., :2], polar[..., 2:]], dim=-1)
-    jacobian: Callable[[Tensor], Tensor] = torch.func.vmap(torch.func.jacrev(place))
-    return jacobian(at.flatten(0, 1)).view(*at.shape, 3)
-
-
-def _told(std: Tensor, there: Tensor) -> Tensor:
-    """Infinite where the information is singular (the product is NaN there), NaN without a source."""
-    return torch.where(there, torch.where(std.isnan(), torch.inf, std), torch.nan)
+            return f"has learnt {name} = [{low:g}, {high:g}], asked for [{asked[0]:g}, {asked[1]:g}]"
+    return None

@@ -13,9 +13,10 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
+from risloc.found import Found
 from risloc.geometry import Array, Domain, location_of, polar_of, position_of
 from risloc.localise import Localiser
-from risloc.locating import Found, Locator, factorised, of_unit_size
+from risloc.locating import Locator, factorised, of_unit_size
 from risloc.measurements import Measurements, Setup
 from risloc.shortcuts import covariances
 from risloc.spectrum import grid_energy, music_spectrum

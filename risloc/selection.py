@@ -18,7 +18,9 @@ from risloc.exchange import Exchange
 from risloc.gain import GainMap
 from risloc.geometry import location_of
 from risloc.likelihood import Projection, Sensing, fit_conditional, likelihood_gain, project
+from risloc.misfit import degrees_of_freedom, fits, misfit, widening
 from risloc.order import bic
+from risloc.reasons import reasons
 from risloc.spectrum import Peaks, peaks
 from risloc.steering import steering_matrix
 from risloc.stochastic import fit_powers, fit_stochastic, information
@@ -29,6 +31,7 @@ __all__ = [
     "OrderRule",
     "PeakCandidates",
     "SelectionPath",
+    "Sought",
     "Source",
     "assess",
     "bic_noise_order",
@@ -111,9 +114,36 @@ class SelectionPath:
         slots = torch.arange(self.polar.shape[2], device=order.device)
         return self.polar[torch.arange(len(order), device=order.device), order], slots < order[:, None]
 
+    def scenes(self, rows: Tensor) -> "SelectionPath":
+        """The paths of the scenes of these rows."""
+        return SelectionPath(*(getattr(self, field.name)[rows] for field in dataclasses.fields(self)))
+
+    def valued(self, sensing: Sensing) -> "SelectionPath":
+        """The same fits with the values and powers of all orders for the noise variance of `sensing`."""
+        value, power = torch.full_like(self.value, torch.inf), torch.zeros_like(self.power)
+        noise_var = sensing.noise_var.double()
+        value[:, 0] = sensing.y[0].numel() * noise_var.log() + self.cost[:, 0].double() / noise_var
+        for k in range(1, value.shape[1]):
+            rows = (self.reached >= k).nonzero()[:, 0]
+            if len(rows):
+                present = torch.ones(len(rows), k, dtype=torch.bool, device=rows.device)
+                power[rows, k, :k], value[rows, k] = fit_powers(sensing.scenes(rows), self.polar[rows, k, :k], present)
+        return dataclasses.replace(self, value=value, power=power)
+
 
 OrderRule = Callable[[Sensing, SelectionPath], Int[Tensor, " batch"]]
 """Finds K from the fits of all orders 0..K_MAX."""
+
+
+@dataclass(frozen=True)
+class Sought:
+    """A rule that is content with the orders at which BIC stops growing, which spares the fits of all others."""
+
+    rule: OrderRule
+
+    def __call__(self, sensing: Sensing, path: SelectionPath) -> Int[Tensor, " batch"]:
+        """What the rule says."""
+        return self.rule(sensing, path)
 
 
 def bic_order(sensing: Sensing, path: SelectionPath) -> Int[Tensor, " batch"]:
@@ -190,19 +220,28 @@ def forward_selection(
 class Estimates:
     """What was found; sources stand in the first slots, `present` says in how many.
 
-    polar : (u, v, w).  power : linear.  position_std, distance_std : metres, from the Fisher information at the
-    estimate, NaN where absent.  resolved : the fit converged and the range is known better than the prior knows it.
-    log_likelihood : ln p(y), stochastic.  converged : the joint fit of the scene did.
+    polar : (u, v, w).  power : linear.  covariance : of (azimuth [rad], elevation [rad], 1/r [1/m]), from the Fisher
+    information at the estimate times max(1, misfit), NaN where absent.  position_std, distance_std : metres, from it.
+    reason : why a source is not resolved, a number of `risloc.reasons.REASONS`; 0 where it is, or absent.
+    misfit : of the scene, see `risloc.misfit`.  explained : the share of its energy.  log_likelihood : ln p(y), stochastic.  converged : the scene's joint fit did.
     """
 
     polar: Float[Tensor, "batch src 3"]
     power: Float[Tensor, "batch src"]
     present: Bool[Tensor, "batch src"]
-    resolved: Bool[Tensor, "batch src"]
+    reason: Int[Tensor, "batch src"]
+    covariance: Float[Tensor, "batch src 3 3"]
     position_std: Float[Tensor, "batch src"]
     distance_std: Float[Tensor, "batch src"]
+    misfit: Float[Tensor, " batch"]
+    explained: Float[Tensor, " batch"]
     log_likelihood: Float[Tensor, " batch"]
     converged: Bool[Tensor, " batch"]
+
+    @property
+    def resolved(self) -> Bool[Tensor, "batch src"]:
+        """Which sources are to be relied on: present, and no reason speaks against them."""
+        return self.present & (self.reason == 0)
 
 
 def select_and_fit(
@@ -222,7 +261,7 @@ def select_and_fit(
     steps_between, iterations : most steps of a fit after each pick, and of the last.  exchange : see `forward_selection`.
     """
     known = [count for count in counts if isinstance(count, Tensor)]
-    whole = any(count is not None and not isinstance(count, Tensor) for count in counts)
+    whole = any(count is not None and not isinstance(count, Tensor | Sought) for count in counts)
     none = torch.full((len(sensing),), slots if whole else 0, dtype=torch.int64, device=sensing.y.device)
     least = torch.stack([none, *known]).amax(0)
     seek = len(known) < len(counts)
@@ -268,22 +307,41 @@ def assess(
     present: Bool[Tensor, "batch src"],
     converged: Bool[Tensor, " batch"],
 ) -> Estimates:
-    """Powers, log-likelihood and standard deviations at given locations."""
+    """Powers, log-likelihood, misfit, and standard deviations that the misfit widens, at given locations."""
     power, value = fit_powers(sensing, polar, present)
     location = location_of(polar.double())
-    std = bound_of(information(sensing, location, power), location, present, sensing.domain.free)
-    nearest, farthest = sensing.domain.distance
-    known = (std.distance < (farthest - nearest) / math.sqrt(12)) | (not sensing.domain.free[2])
+    bound = bound_of(information(sensing, location, power), location, present, sensing.domain.free)
+    left, freedom, explained = _misfit(sensing, polar, present)
+    wider = widening(left)
+    covariance = bound.covariance * wider[:, None, None, None]
+    angles = covariance.diagonal(dim1=-2, dim2=-1)[..., :2].sqrt()
+    position_std, distance_std = (std * wider.sqrt()[:, None] for std in (bound.position, bound.distance))
+    location_std = torch.cat([angles, distance_std[..., None]], dim=-1)
+    good = fits(left, freedom)
     return Estimates(
         polar=polar,
         power=power.to(polar.dtype),
         present=present,
-        resolved=present & converged[:, None] & known,
-        position_std=std.position.to(polar.dtype),
-        distance_std=std.distance.to(polar.dtype),
+        reason=reasons(sensing.array, sensing.domain, polar, power, present, location_std, good, converged),
+        covariance=covariance,
+        position_std=position_std.to(polar.dtype),
+        distance_std=distance_std.to(polar.dtype),
+        misfit=left,
+        explained=explained,
         log_likelihood=(-value - sensing.y[0].numel() * math.log(math.pi)).to(polar.dtype),
         converged=converged,
     )
+
+
+def _misfit(sensing: Sensing, polar: Tensor, present: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The misfit of the sources that are present, the degrees of freedom that they leave, the share that they explain."""
+    A = steering_matrix(sensing.array, polar.to(sensing.y.real.dtype))
+    cost = project(sensing.responses(A), sensing.y, present).cost.double()
+    energy = sensing.y.abs().square().sum((1, 2)).double()
+    _, snapshots, antennas = sensing.y.shape
+    freedom = degrees_of_freedom(present.sum(1), snapshots, antennas, sensing.domain.free)
+    left = misfit(cost, sensing.noise_var, freedom, energy / (snapshots * antennas))
+    return left, freedom, 1 - cost / energy
 
 
 def _widened(found: Estimates, rest: Tensor, slots: int) -> Estimates:
@@ -298,7 +356,8 @@ def _widened(found: Estimates, rest: Tensor, slots: int) -> Estimates:
         polar=torch.cat([found.polar, rest], dim=1),
         power=pad(found.power, 0.0),
         present=pad(found.present, False),
-        resolved=pad(found.resolved, False),
+        reason=pad(found.reason, 0.0),
+        covariance=torch.nn.functional.pad(found.covariance, (0, 0, 0, 0, 0, missing), value=math.nan),
         position_std=pad(found.position_std, math.nan),
         distance_std=pad(found.distance_std, math.nan),
     )

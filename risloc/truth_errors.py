@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from risloc.found import Found
 from risloc.geometry import polar_of
-from risloc.locating import Found
 from risloc.measurement_checks import MeasurementError
 from risloc.measurements import Measurements
 from risloc.metrics import match

@@ -41,9 +41,12 @@ def fit(polar: Tensor, present: Tensor, std: float | Tensor = 0.1, resolved: Ten
         polar=polar,
         power=torch.ones(present.shape) * present,
         present=present,
-        resolved=present if resolved is None else present & resolved,
+        reason=torch.zeros_like(present, dtype=torch.int64) if resolved is None else (~resolved).long(),
+        covariance=torch.full((*present.shape, 3, 3), torch.nan, dtype=torch.float64),
         position_std=deviation,
         distance_std=deviation,
+        misfit=torch.ones(len(present), dtype=torch.float64),
+        explained=torch.ones(len(present), dtype=torch.float64),
         log_likelihood=torch.zeros(len(present)),
         converged=torch.ones(len(present), dtype=torch.bool),
     )

@@ -340,7 +340,11 @@ BAD: dict[str, tuple[list[str], int, str]] = {
         "risloc: --distance: expected [lowest, highest], got [4.0, 1.0]",
     ),
     "domain": (["locate", "{room}", "--azimuth", "-91", "1"], 1, "risloc: --azimuth: expected"),
-    "beyond": (["locate", "{room}", "--distance", "1", "99"], 1, "network: has learnt distance_span_m"),
+    "beyond": (
+        ["locate", "{room}", "--method", "hybrid", "--distance", "1", "99"],
+        1,
+        "network: has learnt distance_span_m",
+    ),
     "NaN": (["locate", "{room}", "--distance", "nan", "9"], 1, "expected a finite number"),
     "no room": (
         ["locate", "{room}", "--csv", "/proc/none/a.csv"],

@@ -5,8 +5,9 @@ import dataclasses
 import pytest
 import torch
 
+from risloc.found import Found
 from risloc.geometry import position_of
-from risloc.locating import Found, locate
+from risloc.locating import locate
 from risloc.measurements import Measurements, measurements_of
 from risloc.scene import Scenario
 from risloc.shortcuts import bound

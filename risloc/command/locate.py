@@ -1,13 +1,13 @@
 """`risloc locate`: measurements in, a table of sources with standard deviations out."""
 
 import contextlib
-import itertools
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
+from risloc.command.alarms import Alarms
 from risloc.command.apart import measured, tried
 from risloc.command.outputs import FileName, is_standard, targets_of, text_file
 from risloc.command.picture import DRAWN, Picture
@@ -16,7 +16,16 @@ from risloc.command.search_options import SearchOptions, search_options
 from risloc.command.tally import Tally
 from risloc.command.words import CommandError, counted
 from risloc.measurement_reader import MeasurementReader
-from risloc.results import CsvFile, JsonFile, rows_of, table_head, table_line, with_errors
+from risloc.results import (
+    CsvFile,
+    JsonFile,
+    empty_line,
+    rows_of,
+    scenes_of,
+    table_head,
+    table_line,
+    with_errors,
+)
 from risloc.truth_errors import truth_errors
 
 __all__ = ["locate"]
@@ -54,7 +63,8 @@ def locate(
     """Locate the sources in FILE, measurements in HDF5 (docs/command_line.md has the layout).
 
     Positions are metres from the surface's centre, x and y along it and z in front, with standard deviations from the
-    Fisher information. A file without noise_var has it estimated, scene by scene.
+    Fisher information. The misfit says how well a scene is explained: about 1 where the model holds. A file without
+    noise_var has it estimated, scene by scene.
 
     \b
     Examples:
@@ -74,19 +84,24 @@ def locate(
     bad = tried(file, measured)
     with MeasurementReader(file) as reader:
         truth = reader.sources > 0
+        options, note = options.decided(reader)
         locator = options.locator(reader)
         check(file, bad, len(reader), skip_bad)
         head = {
             "file": str(file),
             "method": options.how,
             "sources": options.rule,
-            "noise": "given" if reader.has_noise else "estimated",
+            "noise": options.noise_words(reader),
+            "fit": options.fit,
         }
         say(f"{file}: {options.describe(reader)}")
+        for words in (*([note] if note else []), *locator.notes):
+            say(f"{file}: {words}")
+        fit = "misfit" if options.noise_words(reader) == "given" else "explained"
         if show:
-            say(table_head(truth=truth))
+            say(table_head(fit, truth=truth))
         skipped: dict[int, str] = {}
-        count, unresolved, full, tally = 0, 0, 0, Tally()
+        count, unresolved, alarms, tally = 0, 0, Alarms(), Tally()
         with contextlib.ExitStack() as files:
             table = CsvFile(files.enter_context(text_file(targets["--csv"])), truth=truth) if csv_path else None
             record = JsonFile(files.enter_context(text_file(targets["--json"])), head) if json_path else None
@@ -100,20 +115,21 @@ def locate(
                         say(f"{each.scene:6}  skipped: {each.why}")
                     continue
                 start, part, found = each.start, each.part, each.found
-                full += int(found.present.all(1).sum())
+                alarms.add(found)
                 errors = truth_errors(found, part)
                 tally.add(errors)
                 scenes = with_errors(rows_of(found, start), errors, start)
                 if table is not None:
                     table.add(scenes)
                 if record is not None:
-                    record.add(scenes, start, found.noise_var.tolist())
+                    record.add(found, scenes, start)
                 if picture is not None:
                     picture.add(scenes, part)
-                for row in itertools.chain.from_iterable(scenes):
-                    count, unresolved = count + 1, unresolved + (not row["resolved"])
-                    if row["scene"] < show:
-                        say(table_line(row))
+                for scene, rows in zip(scenes_of(found, start), scenes, strict=True):
+                    count, unresolved = count + len(rows), unresolved + sum(not row["resolved"] for row in rows)
+                    if scene["scene"] < show:
+                        for line in [table_line(row, fit) for row in rows] or [empty_line(scene, fit)]:
+                            say(line)
             if len(skipped) == len(reader):
                 raise CommandError(f"{file}: {in_words(skipped, len(reader))}; none is left to locate")
             if record is not None:
@@ -135,13 +151,8 @@ def locate(
         )
     if skipped and skip_bad:
         _warn(f"{file}: {in_words(skipped, len(reader))}")
-    if full == len(reader) - len(skipped) and options.sources is None and locator.slots > 1:
-        level = (
-            "noise_var may be too low (its unit?)" if reader.has_noise else "the noise level may be estimated too low"
-        )
-        _warn(
-            f"{file}: every scene has {locator.slots} sources, the most that are looked for: {level}, or there are more"
-        )
+    for words in alarms.words(locator.slots, options.sources is None, reader.has_noise):
+        _warn(f"{file}: {words}")
     if skipped and not skip_bad:
         raise CommandError(
             f"{file}: {in_words(skipped, len(reader))}; the others are located, --skip-bad makes this a warning"

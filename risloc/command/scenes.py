@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 
 from risloc.command.words import CommandError, counted
-from risloc.locating import Found, LocateError, Locator
+from risloc.found import Found
+from risloc.locating import LocateError, Locator
 from risloc.measurement_reader import MeasurementReader
 from risloc.measurements import Measurements
 from risloc.progress import shown_progress

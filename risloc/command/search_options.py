@@ -1,5 +1,6 @@
 """How sources are to be searched for: the options of every command that locates, and the locator that they ask for."""
 
+import dataclasses
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ import click
 
 from risloc.checkpoint import SHIPPED
 from risloc.command.words import CommandError, counted
-from risloc.locating import RULES, Locator, load_model
+from risloc.locating import FITS, NOISE, RULES, Locator, load_model, network_fault
 from risloc.measurement_reader import MeasurementReader
 from risloc.measurements import Setup
 from risloc.network import HybridNetwork
@@ -39,9 +40,8 @@ _OPTIONS = (
     click.option(
         "--method",
         type=click.Choice(["hybrid", "nomp"]),
-        default="hybrid",
-        show_default=True,
-        help="With the network, or Newtonised orthogonal matching pursuit, for which no network need be made.",
+        help="With the network, or Newtonised orthogonal matching pursuit, which needs none. [hybrid where the network "
+        "'default' is made for the setup, else nomp]",
     ),
     click.option(
         "--sources", type=click.IntRange(0, 64), metavar="K", help="The number of sources, where it is known."
@@ -57,6 +57,21 @@ _OPTIONS = (
         type=click.IntRange(1, 64),
         metavar="K",
         help="With nomp: the most sources to look for. [--sources, else 5]",
+    ),
+    click.option(
+        "--noise",
+        type=click.Choice(NOISE),
+        default="auto",
+        show_default=True,
+        help="The noise variance of the file, the one estimated from the data, or the file's except where the data "
+        "contradict it.",
+    ),
+    click.option(
+        "--fit",
+        type=click.Choice(FITS),
+        default="conditional",
+        show_default=True,
+        help="The likelihood of the last fit: symbols unknown, or Gaussian and independent from source to source.",
     ),
     click.option(
         "--azimuth", type=(float, float), metavar="LOW HIGH", help="Where sources may lie [deg], for the file's."
@@ -84,10 +99,12 @@ class SearchOptions:
     """
 
     checkpoint: str | None
-    method: str
+    method: str | None
     sources: int | None
     k_rule: str | None
     most: int | None
+    noise: str
+    fit: str
     azimuth: Span
     elevation: Span
     distance: Span
@@ -101,7 +118,7 @@ class SearchOptions:
             raise click.UsageError("--checkpoint: NOMP takes no network, expected --method hybrid")
         if self.method == "nomp" and self.k_rule == "learnt":
             raise click.UsageError("--k-rule learnt: the rule is a network's own, expected --method hybrid")
-        if self.method == "hybrid" and self.most is not None:
+        if self.method != "nomp" and self.most is not None:
             raise click.UsageError("--most: a network has its own, expected --method nomp")
         if self.most is not None and self.sources is not None and self.sources > self.most:
             raise click.UsageError(f"--sources: expected at most --most = {self.most}, got {self.sources}")
@@ -114,7 +131,22 @@ class SearchOptions:
     @property
     def how(self) -> str:
         """The method, in words."""
-        return f"hybrid, network {self.checkpoint or DEFAULT}" if self.method == "hybrid" else "nomp"
+        return "nomp" if self.method == "nomp" else f"hybrid, network {self.checkpoint or DEFAULT}"
+
+    def decided(self, reader: MeasurementReader) -> "tuple[SearchOptions, str | None]":
+        """These with a method where none was named: NOMP, and a note, where the network `default` is not made for the file."""
+        if self.method is not None or self.checkpoint is not None or self.k_rule == "learnt":
+            return self, None
+        fault = network_fault(load_model(DEFAULT), self._setup(reader))
+        if fault is None:
+            return self, None
+        note = f"located by NOMP: the network {DEFAULT} is {fault}" if fault.startswith("made") else ""
+        note = note or f"located by NOMP: the network {DEFAULT} {fault}"
+        return dataclasses.replace(self, method="nomp"), note
+
+    def noise_words(self, reader: MeasurementReader) -> str:
+        """Where sigma^2 is from."""
+        return "given" if reader.has_noise and self.noise != "estimated" else "estimated"
 
     def describe(self, reader: MeasurementReader) -> str:
         """The file's setup, and how its sources are located, in one line."""
@@ -122,7 +154,7 @@ class SearchOptions:
         return (
             f"{counted(len(reader), 'scene')}, {setup.n_h} x {setup.n_v} elements, {setup.carrier_hz / 1e9:.4g} GHz, "
             f"M = {reader.antennas}, L = {reader.snapshots}; {self.how}, K {'=' if known else 'by'} {self.rule}, "
-            f"noise {'given' if reader.has_noise else 'estimated'}"
+            f"noise {self.noise_words(reader)}"
         )
 
     def locator(self, reader: MeasurementReader) -> Locator:
@@ -133,7 +165,14 @@ class SearchOptions:
         CommandError, risloc.checkpoint.CheckpointError, risloc.locating.LocateError, risloc.params.ParamError
             No such network, one that does not fit the file, or a span that is none.
         """
-        network = _network(self.checkpoint or DEFAULT) if self.method == "hybrid" else None
+        network = None if self.method == "nomp" else _network(self.checkpoint or DEFAULT)
+        setup = self._setup(reader)
+        if self.noise == "given" and not reader.has_noise:
+            raise CommandError("--noise given: expected a file with noise_var; take --noise auto, which estimates it")
+        return Locator(setup, reader.snapshots, reader.antennas, network, self.rule, self.most, self.noise, self.fit)
+
+    def _setup(self, reader: MeasurementReader) -> Setup:
+        """The file's setup with the spans that were asked for."""
         spans = {
             "azimuth_span_deg": self.azimuth,
             "elevation_span_deg": self.elevation,
@@ -141,10 +180,9 @@ class SearchOptions:
         }
         given = {name: span for name, span in spans.items() if span is not None}
         try:
-            setup = build(Setup, as_mapping(reader.setup) | given, "option")
+            return build(Setup, as_mapping(reader.setup) | given, "option")
         except ParamError as error:
             raise ParamError(re.sub(r"^option[.: ]+([a-z]+)_span_(deg|m)\b", r"--\1", str(error))) from None
-        return Locator(setup, reader.snapshots, reader.antennas, network, self.rule, self.most)
 
 
 def _network(name: str) -> HybridNetwork:

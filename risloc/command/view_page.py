@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from risloc.command.words import NOT_DONE, CommandError, counted
-from risloc.results import Row, rows_of
+from risloc.results import Row, rows_of, scenes_of
 from risloc.scene_figures import codebook_figure, direction_figure, range_figure, space_figure
 from risloc.scene_view import SceneView
 from risloc.truth_errors import MATCHED_WITHIN
@@ -98,17 +98,30 @@ def _cells(row: Row, error: float) -> list[str]:
     """A line of the table, in the order of `COLUMNS`."""
     metres = [f"{row[f'{name}_m']:.3f} ± {row[f'{name}_std_m']:.3f}" for name in ("x", "y", "z", "distance")]
     degrees = [f"{row[f'{name}_deg']:.2f} ± {row[f'{name}_std_deg']:.2f}" for name in ("azimuth", "elevation")]
+    trust = "yes" if row["resolved"] else f"no: {row['reason']}"
     known = "–" if math.isnan(error) else f"{error:.3f}"
-    return [str(row["source"]), *metres, *degrees, f"{row['power']:.3g}", "yes" if row["resolved"] else "no", known]
+    return [str(row["source"]), *metres, *degrees, f"{row['power']:.3g}", trust, known]
 
 
 def _summary(view: SceneView, rows: Sequence[Row], errors: Sequence[float]) -> str:
-    noise = f"sigma² = {float(view.found.noise_var[0]):.3g}, {'estimated' if view.found.estimated else 'given'}"
+    (scene,) = scenes_of(view.found, 0)
+    noise = f"sigma² = {scene['noise_var']:.3g}, {scene['noise']}; {_fit(scene)}"
     found = f"{len(rows)} located, {sum(not row['resolved'] for row in rows)} not resolved; {noise}."
     if view.truth is None:
         return f"{found} The file has no truth, so errors are not known."
     false = sum(map(math.isnan, errors))
     return f"{found} Of {counted(len(view.truth), 'true source')} {view.missed} missed (nothing within {MATCHED_WITHIN:g} m); {false} false."
+
+
+def _fit(scene: Row) -> str:
+    """What the residual says."""
+    share = f"{100 * scene['explained']:.1f} % of the energy explained"
+    if scene["whiteness"] is not None:
+        return f"{share}, residual {scene['verdict']}"
+    if math.isnan(scene["misfit"]):
+        return f"{share}, too few samples for a misfit"
+    limits = f"{scene['misfit_low']:.2g} to {scene['misfit_high']:.2g}"
+    return f"{share}, misfit {scene['misfit']:.3g} (1 expected, {limits} fits): {scene['verdict']}"
 
 
 def _words(view: SceneView, rows: Sequence[Row]) -> dict[str, str]:
