@@ -74,10 +74,13 @@ def extended_grid(array: Array, nearest: float) -> tuple[Float[Tensor, "cand 2"]
     A coordinate in which the array has no extent stays 0.
     """
     u, v = (
-        torch.linspace(-1, 1, math.ceil(2 / (STEP * beam)) + 1) if beam < 2 else torch.zeros(1) for beam in array.beams
+        torch.linspace(-1, 1, math.ceil(2 / (STEP * beam)) + 1, dtype=torch.float64)
+        if beam < 2
+        else torch.zeros(1, dtype=torch.float64)
+        for beam in array.beams
     )
     directions = torch.cartesian_prod(u, v)
-    return directions[directions.square().sum(1) < 1], torch.linspace(-nearest, nearest, PLANES)
+    return directions[directions.square().sum(1) < 1], torch.linspace(-nearest, nearest, PLANES, dtype=torch.float64)
 
 
 def peak_limit(snapshots: int, antennas: int, sources: int, places: int) -> float:

@@ -103,4 +103,4 @@ def test_the_grid_holds_the_hemisphere_and_both_signs_of_curvature():
     assert float(planes.max()) == 2.0
     line, _ = extended_grid(planar_array(8, 1, 0.3), 2.0)
     assert (line[:, 1] == 0).all()
-    assert len(line) > 16
+    assert len(line) >= 15
