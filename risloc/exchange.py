@@ -25,7 +25,7 @@ from risloc.likelihood import Fit, Sensing, fit_conditional, project
 from risloc.spectrum import Peaks, peaks
 from risloc.steering import steering_matrix
 
-__all__ = ["Exchange", "directions_seen", "surprising"]
+__all__ = ["Exchange", "directions_seen", "sees_little", "surprising"]
 
 _DEVIATIONS = 3.0  # of the cost above its mean: what calls for another look
 _FEW = 1 / 3  # of the surface's N directions
@@ -48,6 +48,11 @@ def directions_seen(sensing: Sensing) -> Float[Tensor, " batch"]:
     return gram.diagonal(dim1=-2, dim2=-1).real.sum(-1).square() / gram.abs().square().sum((-2, -1)).clamp_min(1e-30)
 
 
+def sees_little(sensing: Sensing) -> Bool[Tensor, " batch"]:
+    """Where the snapshots see less than a third of the directions on the surface: several places look alike there."""
+    return directions_seen(sensing) < _FEW * sensing.array.size
+
+
 @dataclass(frozen=True)
 class Exchange:
     """How sources are exchanged.
@@ -68,7 +73,7 @@ class Exchange:
         here = sensing.scenes(rows)
         hard = torch.zeros(len(rows), dtype=torch.bool, device=rows.device)
         if sources > 1 and (odd := surprising(here, fit.value, sources).nonzero()[:, 0]).numel():
-            hard[odd] = directions_seen(here[odd]) < _FEW * sensing.array.size
+            hard[odd] = sees_little(here[odd])
         for _ in range(self.rounds):
             active = (hard & surprising(here, fit.value, sources)).nonzero()[:, 0]
             if len(active) == 0:

@@ -16,7 +16,7 @@ so that all gains of a scene are linear in the products (Q_l^H z, r_l^H z), whic
 Axes: batch B, snap L, ant M, elem N, src K, grid G.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Complex, Float
@@ -50,14 +50,27 @@ class GainMap:
         self, rows: Tensor, fit: Projection, B: Complex[Tensor, "row snap src ant"]
     ) -> Float[Tensor, "row src grid"]:
         """The gain of a source in place of each source of `fit`, the others as they are; B: their responses."""
-        C = B.conj() @ fit.Qh.mH
-        eye = torch.eye(C.shape[-1], dtype=C.dtype, device=C.device).expand_as(C)
-        T = torch.linalg.solve_triangular(C, eye, upper=False).mH
-        norm = T.abs().square().sum(-1).sqrt().clamp_min(1e-30)
-        T, f = (T / norm[..., None]).nan_to_num(), (fit.s / norm).nan_to_num()
+        T, f = _without_each(fit, B)
         return self._gains(rows, fit, [_Elsewhere(*each) for each in zip(T, f, strict=True)])
 
-    def _gains(self, rows: Tensor, fit: Projection, formulas: "list[_Formula]") -> Tensor:
+    def evidence_elsewhere(
+        self,
+        rows: Tensor,
+        fit: Projection,
+        B: Complex[Tensor, "row snap src ant"],
+        power: Float[Tensor, "row src"],
+        noise_var: Float[Tensor, " row"],
+    ) -> Float[Tensor, "row src grid"]:
+        """The log-likelihood ratio of a source of the same power there, against none, its symbols Gaussian.
+
+        The others' symbols are free, so that with p_perp = |P_perp z|^2 it is, summed over the snapshots,
+        p |z^H r|^2 / (sigma^2 (sigma^2 + p p_perp)) - ln(1 + p p_perp / sigma^2).
+        """
+        T, f = _without_each(fit, B)
+        levels = zip(T, f, power / noise_var[:, None], noise_var, strict=True)
+        return self._gains(rows, fit, [_Evidence(*each) for each in levels])
+
+    def _gains(self, rows: Tensor, fit: Projection, formulas: "Sequence[_Formula]") -> Tensor:
         self._measure(rows)
         residual = torch.where(fit.cost.isfinite()[:, None, None], fit.residual, 0.0)
         columns = torch.cat([fit.Qh.nan_to_num(), residual[:, :, None].conj()], dim=2)
@@ -72,9 +85,7 @@ class GainMap:
         for product in grid_products(self.grid, seen.mH[None]):
             points = product.shape[-1]
             energy = self._energy[scene, :, low : low + points]
-            match, outside = formula(product[0].view(snap, width, points), energy)
-            least = INDEPENDENT * energy[:, None]
-            gains.append((match / torch.maximum(outside, least).clamp_min(1e-30)).sum(0))
+            gains.append(formula(product[0].view(snap, width, points), energy).sum(0))
             low += points
         return torch.cat(gains, dim=-1)
 
@@ -88,13 +99,24 @@ class GainMap:
         self._known[rows.cpu()] = True
 
 
-_Formula = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""From (Q^H z, r^H z) [snap, src + 1, part] and |z|^2 [snap, part] to |z^H r|^2 and |P_perp z|^2 [snap, any, part]."""
+_Formula = Callable[[Tensor, Tensor], Tensor]
+"""From (Q^H z, r^H z) [snap, src + 1, part] and |z|^2 [snap, part] to what is summed over snapshots, [snap, any, part]."""
 
 
-def _further(product: Tensor, energy: Tensor) -> tuple[Tensor, Tensor]:
+def _without_each(fit: Projection, B: Tensor) -> tuple[Tensor, Tensor]:
+    """The rows t_k^H [row, snap, src, src], and p_k^H y / |p_k| [row, snap, src]; zero for sources that are absent."""
+    C = B.conj() @ fit.Qh.mH
+    absent = fit.Qh.abs().amax(-1) == 0
+    C = C.masked_fill(absent[..., None], 0) + torch.diag_embed(absent.to(C.dtype))
+    eye = torch.eye(C.shape[-1], dtype=C.dtype, device=C.device).expand_as(C)
+    T = torch.linalg.solve_triangular(C, eye, upper=False).mH
+    norm = T.abs().square().sum(-1).sqrt().clamp_min(1e-30)
+    return (T / norm[..., None]).nan_to_num(), (fit.s / norm).nan_to_num()
+
+
+def _further(product: Tensor, energy: Tensor) -> Tensor:
     squared = _squared(product)
-    return squared[:, -1:], (energy - squared[:, :-1].sum(1))[:, None]
+    return squared[:, -1:] / _outside((energy - squared[:, :-1].sum(1))[:, None], energy)
 
 
 class _Elsewhere:
@@ -103,11 +125,33 @@ class _Elsewhere:
     def __init__(self, T: Tensor, f: Tensor) -> None:
         self.T, self.f = T, f
 
-    def __call__(self, product: Tensor, energy: Tensor) -> tuple[Tensor, Tensor]:
+    def match(self, product: Tensor, energy: Tensor) -> tuple[Tensor, Tensor]:
+        """|z^H r|^2 and |P_perp z|^2 without each source."""
         Qz, rz = product[:, :-1], product[:, -1:]
         own = self.T @ Qz
         outside = (energy - _squared(Qz).sum(1))[:, None] + _squared(own)
-        return _squared(rz + self.f.conj()[..., None] * own), outside
+        return _squared(rz + self.f.conj()[..., None] * own), _outside(outside, energy)
+
+    def __call__(self, product: Tensor, energy: Tensor) -> Tensor:
+        match, outside = self.match(product, energy)
+        return match / outside
+
+
+class _Evidence(_Elsewhere):
+    """The same with the power over sigma^2 of each source [src], and sigma^2."""
+
+    def __init__(self, T: Tensor, f: Tensor, power: Tensor, noise_var: Tensor) -> None:
+        super().__init__(T, f)
+        self.power, self.noise_var = power[:, None], noise_var
+
+    def __call__(self, product: Tensor, energy: Tensor) -> Tensor:
+        match, outside = self.match(product, energy)
+        level = self.power * outside
+        return self.power * match / (self.noise_var * (1 + level)) - level.log1p()
+
+
+def _outside(outside: Tensor, energy: Tensor) -> Tensor:
+    return torch.maximum(outside, INDEPENDENT * energy[:, None]).clamp_min(1e-30)
 
 
 def _squared(x: Tensor) -> Tensor:

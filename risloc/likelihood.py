@@ -100,6 +100,10 @@ class Projection:
         """sum_l |P_perp(B_l) y_l|^2."""
         return self.residual.abs().square().sum((-2, -1))
 
+    def rows(self, rows: Tensor) -> "Projection":
+        """Of the scenes of these rows."""
+        return Projection(Qh=self.Qh[rows], s=self.s[rows], residual=self.residual[rows])
+
     def complement(self, Z: Complex[Tensor, "batch snap col ant"]) -> Complex[Tensor, "batch snap col ant"]:
         """P_perp(B_l) z for every row z."""
         return Z - (Z @ self.Qh.mT) @ self.Qh.conj()
