@@ -274,7 +274,8 @@ class Localiser:
 
     def efficient(self, sensing: Sensing, found: Estimates) -> Estimates:
         """The estimates fitted once more by the stochastic likelihood, for sources with waveforms of their own."""
-        return refit_stochastic(sensing, found, iterations=self.search.iterations)
+        gains = GainMap(sensing, self.coarse)
+        return refit_stochastic(sensing, found, iterations=self.search.iterations, gains=gains)
 
     def _run(
         self,
@@ -290,7 +291,14 @@ class Localiser:
         last = self.search.iterations if fit else 0
         exchange = self.exchange(gains) if between else None
         return select_and_fit(
-            sensing, source, counts, self.slots, steps_between=between, iterations=last, exchange=exchange
+            sensing,
+            source,
+            counts,
+            self.slots,
+            steps_between=between,
+            iterations=last,
+            exchange=exchange,
+            gains=gains if fit else None,
         )
 
     def _energy(self, T: Complex[Tensor, "batch elem rank"], count: Count) -> Located:

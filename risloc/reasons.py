@@ -16,13 +16,14 @@ from torch import Tensor
 from risloc.coordinates import to_box
 from risloc.geometry import Array, Domain
 
-__all__ = ["BORDERS", "NOT_WHITE", "REASONS", "at_border", "known_coordinates", "reasons", "with_reason"]
+__all__ = ["AMBIGUOUS", "BORDERS", "NOT_WHITE", "REASONS", "at_border", "known_coordinates", "reasons", "with_reason"]
 
 BORDERS = ("azimuth at a border", "elevation at a border", "distance at a border")
 UNKNOWN = ("azimuth unknown", "elevation unknown", "distance unknown")
 NOT_WHITE = "residual not white"
+AMBIGUOUS = "place ambiguous"
 
-REASONS = ("", *BORDERS, "misfit", NOT_WHITE, "not converged", "beside a border", *UNKNOWN)
+REASONS = ("", *BORDERS, "misfit", NOT_WHITE, "not converged", "beside a border", AMBIGUOUS, *UNKNOWN)
 """What a reason's number means; 0: none, the source is resolved."""
 
 MARGIN = 1e-4  # of a span: nearer to its end than that is at the end

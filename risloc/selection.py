@@ -13,14 +13,15 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from risloc.crb import bound_of
+from risloc.crb import bound_of, position_jacobian
+from risloc.doubt import Doubt, doubt
 from risloc.exchange import Exchange
 from risloc.gain import GainMap
 from risloc.geometry import location_of
 from risloc.likelihood import Projection, Sensing, fit_conditional, likelihood_gain, project
 from risloc.misfit import degrees_of_freedom, fits, misfit, widening
 from risloc.order import bic
-from risloc.reasons import reasons
+from risloc.reasons import AMBIGUOUS, reasons, with_reason
 from risloc.spectrum import Peaks, peaks
 from risloc.steering import steering_matrix
 from risloc.stochastic import fit_powers, fit_stochastic, information
@@ -221,7 +222,7 @@ class Estimates:
     """What was found; sources stand in the first slots, `present` says in how many.
 
     polar : (u, v, w).  power : linear.  covariance : of (azimuth [rad], elevation [rad], 1/r [1/m]), from the Fisher
-    information at the estimate times max(1, misfit), NaN where absent.  position_std, distance_std : metres, from it.
+    information at the estimate times max(1, misfit), and other places that are nearly as likely (`risloc.doubt`), NaN where absent.  position_std, distance_std : metres, from it.
     reason : why a source is not resolved, a number of `risloc.reasons.REASONS`; 0 where it is, or absent.
     misfit : of the scene, see `risloc.misfit`.  explained : the share of its energy.  log_likelihood : ln p(y), stochastic.  converged : the scene's joint fit did.
     """
@@ -253,12 +254,14 @@ def select_and_fit(
     steps_between: int,
     iterations: int,
     exchange: Exchange | None = None,
+    gains: GainMap | None = None,
 ) -> list[Estimates]:
     """Forward selection from the source of candidates, then the tight joint fit, powers and standard deviations.
 
     counts : one answer for each; the number of sources of each scene where it is known, or None: BIC finds it, or another
     rule, which looks at the fits of all orders. All answers come from one selection.
     steps_between, iterations : most steps of a fit after each pick, and of the last.  exchange : see `forward_selection`.
+    gains : see `assess`.
     """
     known = [count for count in counts if isinstance(count, Tensor)]
     whole = any(count is not None and not isinstance(count, Tensor | Sought) for count in counts)
@@ -272,22 +275,30 @@ def select_and_fit(
     for count in counts:
         rule = bic_order if count is None else count
         polar, present = path.at(rule if isinstance(rule, Tensor) else rule(sensing, path))
-        found.append(fit_and_assess(sensing, polar, present, iterations=iterations))
+        found.append(fit_and_assess(sensing, polar, present, iterations=iterations, gains=gains))
     return found
 
 
 def fit_and_assess(
-    sensing: Sensing, start: Float[Tensor, "batch src 3"], present: Bool[Tensor, "batch src"], *, iterations: int
+    sensing: Sensing,
+    start: Float[Tensor, "batch src 3"],
+    present: Bool[Tensor, "batch src"],
+    *,
+    iterations: int,
+    gains: GainMap | None = None,
 ) -> Estimates:
-    """The tight joint fit of the sources that are present (in the first slots) from `start`, and what is known of it."""
+    """The tight joint fit of the sources that are present (in the first slots) from `start`, and what is known of it.
+
+    gains : see `assess`.
+    """
     slots = start.shape[1]
     used = max(1, int(present.sum(1).amax()))  # the slots behind are empty in every scene of the batch
     end = fit_conditional(sensing, start[:, :used], present[:, :used], tolerance=TIGHT, iterations=iterations)
-    found = assess(sensing, end.polar, present[:, :used], end.converged)
+    found = assess(sensing, end.polar, present[:, :used], end.converged, gains)
     return _widened(found, start[:, used:], slots)
 
 
-def refit_stochastic(sensing: Sensing, found: Estimates, *, iterations: int) -> Estimates:
+def refit_stochastic(sensing: Sensing, found: Estimates, *, iterations: int, gains: GainMap | None = None) -> Estimates:
     """The same sources fitted once more, by the stochastic likelihood, from where they are; see `fit_stochastic`.
 
     It knows that the symbols are Gaussian, where `fit_conditional` takes each as unknown: below threshold that is worth
@@ -297,7 +308,7 @@ def refit_stochastic(sensing: Sensing, found: Estimates, *, iterations: int) -> 
     used = max(1, int(found.present.sum(1).amax()))
     start, present = found.polar[:, :used], found.present[:, :used]
     end, _ = fit_stochastic(sensing, start, found.power[:, :used], tolerance=TIGHT, iterations=iterations)
-    fitted = assess(sensing, end.polar.to(start.dtype), present, end.converged)
+    fitted = assess(sensing, end.polar.to(start.dtype), present, end.converged, gains)
     return _widened(fitted, found.polar[:, used:], slots)
 
 
@@ -306,23 +317,36 @@ def assess(
     polar: Float[Tensor, "batch src 3"],
     present: Bool[Tensor, "batch src"],
     converged: Bool[Tensor, " batch"],
+    gains: GainMap | None = None,
 ) -> Estimates:
-    """Powers, log-likelihood, misfit, and standard deviations that the misfit widens, at given locations."""
+    """Powers, log-likelihood, misfit, and standard deviations that misfit and doubt widen, at given locations.
+
+    gains : the map in which other places that are nearly as likely are searched for (`risloc.doubt`); None: nowhere.
+    """
     power, value = fit_powers(sensing, polar, present)
     location = location_of(polar.double())
     bound = bound_of(information(sensing, location, power), location, present, sensing.domain.free)
     left, freedom, explained = _misfit(sensing, polar, present)
     wider = widening(left)
     covariance = bound.covariance * wider[:, None, None, None]
-    angles = covariance.diagonal(dim1=-2, dim2=-1)[..., :2].sqrt()
-    position_std, distance_std = (std * wider.sqrt()[:, None] for std in (bound.position, bound.distance))
-    location_std = torch.cat([angles, distance_std[..., None]], dim=-1)
-    good = fits(left, freedom)
+    elsewhere = Doubt.none(polar)
+    if gains is not None:
+        level = dataclasses.replace(sensing, noise_var=sensing.noise_var * wider.to(sensing.noise_var))
+        elsewhere = doubt(level, gains, polar, power, present, covariance)
+    covariance = covariance + elsewhere.moment
+    J = position_jacobian(location)
+    moved = (J @ elsewhere.moment @ J.mT).diagonal(dim1=-2, dim2=-1).sum(-1)
+    position_std = (bound.position.square() * wider[:, None] + moved).sqrt()
+    location_std = covariance.diagonal(dim1=-2, dim2=-1).sqrt()
+    distance_std = location_std[..., 2] * location[..., 2].square()
+    location_std = torch.cat([location_std[..., :2], distance_std[..., None]], dim=-1)
+    why = reasons(sensing.array, sensing.domain, polar, power, present, location_std, fits(left, freedom), converged)
+    why = with_reason(why, present, AMBIGUOUS, elsewhere.elsewhere > 0.5)
     return Estimates(
         polar=polar,
         power=power.to(polar.dtype),
         present=present,
-        reason=reasons(sensing.array, sensing.domain, polar, power, present, location_std, good, converged),
+        reason=why,
         covariance=covariance,
         position_std=position_std.to(polar.dtype),
         distance_std=distance_std.to(polar.dtype),

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
+from risloc import default_search, load_model
 from risloc.crb import stochastic_bound
 from risloc.exchange import directions_seen
 from risloc.gain import GainMap
 from risloc.geometry import location_of, polar_of, position_of
 from risloc.likelihood import fit_conditional
 from risloc.localise import Localiser
-from risloc import default_search, load_model
 from risloc.metrics import match
 from risloc.simulation import simulate
 from risloc.steering import steering_matrix
