@@ -46,6 +46,7 @@ _SUBMODULES = frozenset(
         "covariance",
         "crb",
         "device",
+        "doubt",
         "exact",
         "exchange",
         "files",
@@ -151,6 +152,7 @@ if TYPE_CHECKING:  # what `_HOME` and `_SUBMODULES` say; a test compares them
     from risloc import covariance as covariance
     from risloc import crb as crb
     from risloc import device as device
+    from risloc import doubt as doubt
     from risloc import exact as exact
     from risloc import exchange as exchange
     from risloc import files as files

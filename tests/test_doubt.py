@@ -7,11 +7,15 @@ import pytest
 import torch
 from worlds import world
 
+from risloc import default_search
 from risloc.doubt import _Cells, _own_evidence, doubt
 from risloc.gain import GainMap
-from risloc.geometry import location_of
+from risloc.geometry import location_of, polar_of
 from risloc.grid import GridConfig, polar_grid
 from risloc.likelihood import Sensing, project
+from risloc.localise import Localiser
+from risloc.metrics import match
+from risloc.simulation import simulate
 from risloc.steering import steering_matrix
 
 
@@ -89,3 +93,27 @@ def test_with_little_evidence_there_is_doubt_and_with_much_there_is_none(scenari
         assert location_of(w.polar).isfinite().all()
     assert shares[0].mean() > 0.5
     assert (shares[1] == 0).all()
+
+
+@torch.inference_mode()
+def test_below_threshold_the_deviations_are_those_of_the_errors(scenario):
+    """Three sources at -5 dB, K known, 100 scenes: errors of the distance of resolved sources within one and two deviations.
+
+    By the Fisher information alone 0.57 and 0.85 of them, with 0.77 resolved. A Gaussian has 0.68 and 0.95; the standard error
+    of a share of about 120 sources is 0.04 and 0.02.
+    """
+    localiser = Localiser(scenario, default_search())
+    scenes = simulate(scenario, seed=11, split="test", start=0, stop=100, snr_db=-5.0, count=3)
+    truth = scenes.truth
+    [found] = localiser.pursuit(localiser.sensing(scenes.observation), truth.count)
+    matched = match(found.polar, found.present, polar_of(located(truth)), truth.present, 2.0)
+    slot = matched.estimate.clamp_min(0)
+    used = (matched.estimate >= 0) & found.resolved.gather(1, slot)
+    z = (matched.distance / found.distance_std.gather(1, slot))[used]
+    assert len(z) > 100
+    assert float((z < 1).double().mean()) > 0.6
+    assert float((z < 2).double().mean()) > 0.9
+
+
+def located(truth):
+    return torch.where(truth.present[..., None], truth.location, 1.0)
