@@ -40,6 +40,7 @@ _SUBMODULES = frozenset(
         "arguments",
         "channel",
         "checkpoint",
+        "classical",
         "codebook",
         "command",
         "coordinates",
@@ -146,6 +147,7 @@ if TYPE_CHECKING:  # what `_HOME` and `_SUBMODULES` say; a test compares them
     from risloc import arguments as arguments
     from risloc import channel as channel
     from risloc import checkpoint as checkpoint
+    from risloc import classical as classical
     from risloc import codebook as codebook
     from risloc import command as command
     from risloc import coordinates as coordinates

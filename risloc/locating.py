@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from risloc.checkpoint import SHIPPED, load_checkpoint, shipped_checkpoint
+from risloc.classical import displaced, music_places
 from risloc.found import Found, found_of
 from risloc.geometry import Array
 from risloc.learnt_order import learnt_order
@@ -31,11 +32,12 @@ from risloc.noise_level import NoiseLevelError, checked_order, noise_level
 from risloc.params import ParamError, as_mapping, build, integer, param, shown, whole
 from risloc.preset_files import preset
 from risloc.scene import Observation, Scenario
-from risloc.selection import Estimates, Sought, bic_noise_order
-from risloc.whiteness import whiteness
+from risloc.selection import Estimates, Sought, bic_noise_order, fit_and_assess
+from risloc.whiteness import Whiteness, whiteness
 
 __all__ = [
     "FITS",
+    "METHODS",
     "NOISE",
     "RULES",
     "LocateError",
@@ -48,6 +50,9 @@ __all__ = [
     "not_measurements",
     "of_unit_size",
 ]
+
+METHODS = ("hybrid", "nomp", "music")
+"""How sources are located: with a network, by Newtonised orthogonal matching pursuit, by classical MUSIC on R_samp."""
 
 RULES = ("bic", "bic_noise", "learnt")
 """How K is found where it is not known."""
@@ -113,7 +118,7 @@ def locate(
 ) -> Found:
     """The sources of all scenes at once; see `Locator`, which takes them part by part.
 
-    model : a network, the name of one that comes with the package, its folder, or None: NOMP; "auto": the network `default`
+    model : a network, the name of one that comes with the package, its folder, None: NOMP, or "music": classical MUSIC; "auto": the network `default`
     where it is made for the setup, else NOMP (`Found.method` says which).  sources, most, noise, fit : as `Locator` has them.
 
     Raises
@@ -125,9 +130,10 @@ def locate(
     """
     if not isinstance(measurements, Measurements):
         raise TypeError(not_measurements(measurements))
-    network = _network(model, measurements.setup, sources)
+    method = "music" if isinstance(model, str) and model == "music" else None
+    network = _network(model, measurements.setup, sources) if method is None else None
     _, snapshots, antennas = measurements.y.shape
-    locator = Locator(measurements.setup, snapshots, antennas, network, sources, most, noise, fit)
+    locator = Locator(measurements.setup, snapshots, antennas, network, sources, most, noise, fit, method=method)
     return locator.locate(measurements)
 
 
@@ -152,6 +158,9 @@ class Locator:
     nothing else.  "estimated": whatever is given is not looked at.
     fit : one of `FITS`.  "stochastic" fits once more with the knowledge that symbols are Gaussian and independent from
     source to source: better below threshold, wrong where sources share a waveform.
+    method : one of `METHODS`; None: the hybrid with a network, else NOMP.  "music" takes the strongest peaks of MUSIC on R_samp
+    as they are; a K that is not known is that of the fit from its peaks. Powers, misfit and reasons are those of a fit that
+    starts there; deviations are the fit's and how far it has moved.
     batch : scenes that are good to locate together.  notes : what was decided about the setup, in words.
 
     At most K = floor(2 M L / (2 L + 4)) sources can be told apart: each takes, of the 2 M L real samples, those of its symbols
@@ -176,7 +185,10 @@ class Locator:
         most: "SupportsIndex | None" = None,
         noise: str = "auto",
         fit: str = "conditional",
+        *,
+        method: str | None = None,
     ) -> None:
+        self.method = _method(method, network)
         if not isinstance(setup, Setup):
             raise TypeError(
                 f"setup: expected a Setup, got {type(setup).__name__}: that of measurements is in their setup"
@@ -246,10 +258,18 @@ class Locator:
         observation, size_y, size_H = self._with_noise(measurements)
         noise, given = observation.noise_var, self._given(measurements)
         sensing = self.localiser.sensing(observation)
-        found = self._search(observation, sensing)
+        if self.method == "music":
+            rule = self._rule(len(observation), None)
+            polar, present = music_places(self.localiser, sensing, observation, rule)
+            found = fit_and_assess(sensing, polar, present, iterations=self.localiser.search.iterations)
+        else:
+            found = self._search(observation, sensing)
         if self.fit == "stochastic":
             found = self.localiser.efficient(sensing, found)
-        return self._result(sensing, found, (size_y / size_H).square(), noise * size_y * size_y, given is not None)
+        white = None if given is not None else whiteness(sensing, found.polar, found.present)
+        if self.method == "music":
+            found = displaced(found, polar, sensing.domain)
+        return self._result(sensing, found, (size_y / size_H).square(), noise * size_y * size_y, white)
 
     def _check(self, m: Measurements) -> None:
         """The spans may differ: where sources are looked for is the locator's."""
@@ -293,16 +313,18 @@ class Locator:
         except NoiseLevelError as error:
             raise LocateError(str(error)) from None
 
-    def _result(self, sensing: Sensing, found: Estimates, scale: Tensor, noise_var: Tensor, given: bool) -> Found:
+    def _result(
+        self, sensing: Sensing, found: Estimates, scale: Tensor, noise_var: Tensor, white: Whiteness | None
+    ) -> Found:
         return found_of(
             found,
             sensing.domain.free,
             (sensing.y.shape[1], sensing.y.shape[2]),
             scale=scale,
             noise_var=noise_var,
-            whiteness=None if given else whiteness(sensing, found.polar, found.present),
+            whiteness=white,
             checked=self.noise == "auto",
-            method="nomp" if self.network is None else "hybrid",
+            method=self.method,
         )
 
 
@@ -321,6 +343,18 @@ def _known(sources: object) -> int | None:
         rules = ", ".join(RULES)
         raise LocateError(f"sources: expected an integer of at least 0, or one of {rules}, got {shown(sources)}")
     return number
+
+
+def _method(method: object, network: object) -> str:
+    if method is None:
+        return "nomp" if network is None else "hybrid"
+    if not isinstance(method, str) or method not in METHODS:
+        raise LocateError(f"method: expected one of {', '.join(METHODS)}, or None, got {shown(method)}")
+    if (method == "hybrid") != (network is not None):
+        raise LocateError(
+            f"method: {method!r} takes {'a' if method == 'hybrid' else 'no'} network, mend one of the two"
+        )
+    return method
 
 
 def _check_usable(network: object) -> None:

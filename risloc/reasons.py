@@ -16,7 +16,17 @@ from torch import Tensor
 from risloc.coordinates import to_box
 from risloc.geometry import Array, Domain
 
-__all__ = ["AMBIGUOUS", "BORDERS", "NOT_WHITE", "REASONS", "at_border", "known_coordinates", "reasons", "with_reason"]
+__all__ = [
+    "AMBIGUOUS",
+    "BORDERS",
+    "NOT_WHITE",
+    "REASONS",
+    "UNKNOWN",
+    "at_border",
+    "known_coordinates",
+    "reasons",
+    "with_reason",
+]
 
 BORDERS = ("azimuth at a border", "elevation at a border", "distance at a border")
 UNKNOWN = ("azimuth unknown", "elevation unknown", "distance unknown")

@@ -11,7 +11,7 @@ import click
 
 from risloc.checkpoint import SHIPPED
 from risloc.command.words import CommandError, counted
-from risloc.locating import FITS, NOISE, RULES, Locator, load_model, network_fault
+from risloc.locating import FITS, METHODS, NOISE, RULES, Locator, load_model, network_fault
 from risloc.measurement_reader import MeasurementReader
 from risloc.measurements import Setup
 from risloc.network import HybridNetwork
@@ -39,8 +39,9 @@ _OPTIONS = (
     ),
     click.option(
         "--method",
-        type=click.Choice(["hybrid", "nomp"]),
-        help="With the network, or Newtonised orthogonal matching pursuit, which needs none. [hybrid where the network "
+        type=click.Choice(METHODS),
+        help="With the network; Newtonised orthogonal matching pursuit, which needs none; or classical MUSIC on the sample "
+        "covariance, whose peaks are the positions and a fit from there says the rest. [hybrid where the network "
         "'default' is made for the setup, else nomp]",
     ),
     click.option(
@@ -56,7 +57,7 @@ _OPTIONS = (
         "--most",
         type=click.IntRange(1, 64),
         metavar="K",
-        help="With nomp: the most sources to look for. [--sources, else 5]",
+        help="With nomp and music: the most sources to look for. [--sources, else 5]",
     ),
     click.option(
         "--noise",
@@ -114,12 +115,15 @@ class SearchOptions:
             raise click.UsageError(
                 "--k-rule, --sources: expected one of the two, got both; a number that is known needs no rule"
             )
-        if self.method == "nomp" and self.checkpoint is not None:
-            raise click.UsageError("--checkpoint: NOMP takes no network, expected --method hybrid")
-        if self.method == "nomp" and self.k_rule == "learnt":
+        alone = self.method in ("nomp", "music")
+        if alone and self.checkpoint is not None:
+            raise click.UsageError(
+                f"--checkpoint: {str(self.method).upper()} takes no network, expected --method hybrid"
+            )
+        if alone and self.k_rule == "learnt":
             raise click.UsageError("--k-rule learnt: the rule is a network's own, expected --method hybrid")
-        if self.method != "nomp" and self.most is not None:
-            raise click.UsageError("--most: a network has its own, expected --method nomp")
+        if not alone and self.most is not None:
+            raise click.UsageError("--most: a network has its own, expected --method nomp or music")
         if self.most is not None and self.sources is not None and self.sources > self.most:
             raise click.UsageError(f"--sources: expected at most --most = {self.most}, got {self.sources}")
 
@@ -131,7 +135,7 @@ class SearchOptions:
     @property
     def how(self) -> str:
         """The method, in words."""
-        return "nomp" if self.method == "nomp" else f"hybrid, network {self.checkpoint or DEFAULT}"
+        return self.method if self.method in ("nomp", "music") else f"hybrid, network {self.checkpoint or DEFAULT}"
 
     def decided(self, reader: MeasurementReader) -> "tuple[SearchOptions, str | None]":
         """These with a method where none was named: NOMP, and a note, where the network `default` is not made for the file."""
@@ -165,11 +169,21 @@ class SearchOptions:
         CommandError, risloc.checkpoint.CheckpointError, risloc.locating.LocateError, risloc.params.ParamError
             No such network, one that does not fit the file, or a span that is none.
         """
-        network = None if self.method == "nomp" else _network(self.checkpoint or DEFAULT)
+        network = None if self.method in ("nomp", "music") else _network(self.checkpoint or DEFAULT)
         setup = self._setup(reader)
         if self.noise == "given" and not reader.has_noise:
             raise CommandError("--noise given: expected a file with noise_var; take --noise auto, which estimates it")
-        return Locator(setup, reader.snapshots, reader.antennas, network, self.rule, self.most, self.noise, self.fit)
+        return Locator(
+            setup,
+            reader.snapshots,
+            reader.antennas,
+            network,
+            self.rule,
+            self.most,
+            self.noise,
+            self.fit,
+            method=self.method,
+        )
 
     def _setup(self, reader: MeasurementReader) -> Setup:
         """The file's setup with the spans that were asked for."""
