@@ -20,6 +20,7 @@ from torch import Tensor
 from risloc.checkpoint import SHIPPED, load_checkpoint, shipped_checkpoint
 from risloc.classical import displaced, music_places
 from risloc.found import Found, found_of
+from risloc.gain import GainMap
 from risloc.geometry import Array
 from risloc.learnt_order import learnt_order
 from risloc.likelihood import Sensing
@@ -261,7 +262,8 @@ class Locator:
         if self.method == "music":
             rule = self._rule(len(observation), None)
             polar, present = music_places(self.localiser, sensing, observation, rule)
-            found = fit_and_assess(sensing, polar, present, iterations=self.localiser.search.iterations)
+            gains, most = GainMap(sensing, self.localiser.coarse), self.localiser.search.iterations
+            found = fit_and_assess(sensing, polar, present, iterations=most, gains=gains)
         else:
             found = self._search(observation, sensing)
         if self.fit == "stochastic":
