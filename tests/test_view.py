@@ -164,7 +164,10 @@ def test_what_is_not_there_is_said(room: Path, tmp_path: Path) -> None:
         assert run(["simulate", str(path), "--scenes", "1", *options]) == 0
         assert run(["view", str(path), "--method", "nomp", "--html", str(out)]) == 0
     unknown, empty = (Page((tmp_path / f"{name}.html").read_text()).records()["0"] for name in ("unknown", "empty"))
-    assert "estimated. The file has no truth, so errors are not known." in unknown["summary"]
+    assert "residual white. The file has no truth, so errors are not known." in unknown["summary"]
+    assert ", estimated; " in unknown["summary"]
+    assert " fits): fits. " in empty["summary"]
+    assert "misfit " in empty["summary"]
     assert {row["cells"][-1] for row in unknown["rows"]} == {"–"}
     assert "R_samp" in unknown["figures"]["space"]["words"]
     assert empty["rows"] == []
