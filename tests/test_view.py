@@ -203,7 +203,7 @@ BAD: dict[str, tuple[list[str], int, str]] = {
         1,
         "--checkpoint nowhere: expected default, robust, or a folder",
     ),
-    "beyond": (["{room}", "--distance", "1", "99"], 1, "network: has learnt distance_span_m"),
+    "beyond": (["{room}", "--method", "hybrid", "--distance", "1", "99"], 1, "network: has learnt distance_span_m"),
     "learnt": (["{room}", "--method", "nomp", "--k-rule", "learnt"], 2, "expected --method hybrid"),
     "onto itself": (["{room}", "--html", "{room}"], 2, "expected different files"),
     "no server": (
