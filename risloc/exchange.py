@@ -25,7 +25,7 @@ from risloc.likelihood import Fit, Sensing, fit_conditional, project
 from risloc.spectrum import Peaks, peaks
 from risloc.steering import steering_matrix
 
-__all__ = ["Exchange", "directions_seen", "sees_little", "surprising"]
+__all__ = ["Exchange", "sees_little", "surprising"]
 
 _DEVIATIONS = 3.0  # of the cost above its mean: what calls for another look
 _FEW = 1 / 3  # of the surface's N directions
@@ -41,16 +41,9 @@ def surprising(sensing: Sensing, cost: Float[Tensor, " batch"], sources: int) ->
     return cost > sensing.noise_var * (free + _DEVIATIONS * free**0.5)
 
 
-def directions_seen(sensing: Sensing) -> Float[Tensor, " batch"]:
-    """(tr S)^2 / tr(S^2) with S = sum_l G_l^H G_l: how many of the N directions on the surface the snapshots see."""
-    G = sensing.G
-    gram = G.mH @ G if G.shape[1] > G.shape[2] else G @ G.mH
-    return gram.diagonal(dim1=-2, dim2=-1).real.sum(-1).square() / gram.abs().square().sum((-2, -1)).clamp_min(1e-30)
-
-
 def sees_little(sensing: Sensing) -> Bool[Tensor, " batch"]:
     """Where the snapshots see less than a third of the directions on the surface: several places look alike there."""
-    return directions_seen(sensing) < _FEW * sensing.array.size
+    return sensing.directions < _FEW * sensing.array.size
 
 
 @dataclass(frozen=True)

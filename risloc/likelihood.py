@@ -42,6 +42,7 @@ class Sensing:
     """What a likelihood needs to know of B scenes.
 
     G : the rows H diag(c_l) of all snapshots, one below the other.  y, noise_var : as observed.
+    directions : how many of the N directions on the surface the snapshots see, (tr S)^2 / tr(S^2) with S = sum_l G_l^H G_l.
     """
 
     array: Array
@@ -49,6 +50,7 @@ class Sensing:
     G: Complex[Tensor, "batch row elem"]
     y: Complex[Tensor, "batch snap ant"]
     noise_var: Float[Tensor, " batch"]
+    directions: Float[Tensor, " batch"]
 
     @classmethod
     def of(cls, observation: Observation, array: Array, domain: Domain) -> "Sensing":
@@ -65,10 +67,12 @@ class Sensing:
                 f"y: expected finite snapshots, got others in the scenes {bad} of the batch; leave them out"
             )
         G = (observation.H[:, None] * observation.codebook[:, :, None]).flatten(1, 2)
-        return cls(array.to(observation.y), domain, G, observation.y, observation.noise_var)
+        directions = torch.stack([_directions(H, c) for H, c in zip(observation.H, observation.codebook, strict=True)])
+        return cls(array.to(observation.y), domain, G, observation.y, observation.noise_var, directions)
 
     def __getitem__(self, rows: "slice | Tensor") -> "Sensing":
-        return Sensing(self.array, self.domain, self.G[rows], self.y[rows], self.noise_var[rows])
+        parts = (x[rows] for x in (self.G, self.y, self.noise_var, self.directions))
+        return Sensing(self.array, self.domain, *parts)
 
     def __len__(self) -> int:
         return len(self.y)
@@ -81,6 +85,12 @@ class Sensing:
         """H diag(c_l) a for every column a, as rows."""
         batch, snap, ant = self.y.shape
         return (A.mT @ self.G.mT.to(A.dtype)).view(batch, -1, snap, ant).transpose(1, 2).contiguous()
+
+
+def _directions(H: Complex[Tensor, "ant elem"], codebook: Complex[Tensor, "snap elem"]) -> Float[Tensor, ""]:
+    """(tr S)^2 / tr(S^2) of one scene; S is the product, entry by entry, of H^H H and C^H C, the codes being the rows of C."""
+    S = (H.mH @ H) * (codebook.mH @ codebook)
+    return S.diagonal().real.sum().square() / S.abs().square().sum().clamp_min(1e-30)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ import torch
 
 from risloc import default_search, load_model
 from risloc.crb import stochastic_bound
-from risloc.exchange import directions_seen
 from risloc.gain import GainMap
 from risloc.geometry import location_of, polar_of, position_of
 from risloc.likelihood import fit_conditional
@@ -119,7 +118,7 @@ def test_the_directions_seen_are_those_of_the_eigenvalues(localiser, scenario, f
     scenes = simulate(scenario, seed=7, split="test", start=0, stop=2, snr_db=SNR_DB, count=1)
     for observation, expected in ((scenes.observation, 80), (far.observation[:2], 17)):
         sensing = localiser.sensing(observation)
-        seen = directions_seen(sensing)
+        seen = sensing.directions
         for scene, G in enumerate(sensing.G.numpy().astype(np.complex128)):
             value = np.linalg.eigvalsh(G.conj().T @ G)
             assert float(seen[scene]) == pytest.approx(value.sum() ** 2 / (value**2).sum(), rel=1e-4)

@@ -88,7 +88,9 @@ def test_information_is_the_variance_of_the_score(small_scenario):
     generator = torch.Generator().manual_seed(1)
     z = torch.randn(draws, *s.y.shape[1:], dtype=torch.complex128, generator=generator)
     y = (torch.linalg.cholesky(C) @ z[..., None])[..., 0]
-    many = Sensing(s.array, s.domain, s.G.expand(draws, -1, -1), y, s.noise_var.expand(draws))
+    many = Sensing(
+        s.array, s.domain, s.G.expand(draws, -1, -1), y, s.noise_var.expand(draws), s.directions.expand(draws)
+    )
     location = one.location.expand(draws, -1, -1).clone().requires_grad_()
     ll = log_likelihood(many, polar_of(location), one.power.expand(draws, -1))
     (score,) = torch.autograd.grad(ll.sum(), location)
