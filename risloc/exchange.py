@@ -2,14 +2,14 @@
 
 Greedy growth never revises a pick, and a joint fit only descends from where it is (Ziskind and Wax 1988 alternate over the
 sources for the same reason). That matters where the snapshots see little of the surface (H of low rank, few codes): there the
-first pick often stands between two sources. A scene is looked at where both are so:
+first pick often stands between two sources. It matters, too, where sources share a beam. A scene is looked at where
 
-    cost > sigma^2 (n + 3 n^(1/2)),                 n = L (M - K) - 3 K / 2,
-    (tr S)^2 / tr(S^2) < N / 3,                     S = sum_l G_l^H G_l,
+    (tr S)^2 / tr(S^2) < N / 3   and   cost > sigma^2 (n + 3 n^(1/2)),   or
+    two of its sources are within a beam   and   cost > sigma^2 n,
 
-n being the mean, and the variance, of cost / sigma^2 under a true model, and the left of the second line the effective number of
-directions on the surface that the snapshots see. Where they see more, exchanges were tried and changed nothing, whether the
-model was true or wrong.
+S = sum_l G_l^H G_l and n = L (M - K) - 3 K / 2, which is the mean, and the variance, of cost / sigma^2 under a true model. On the left
+stands the effective number of directions on the surface that the snapshots see. Elsewhere exchanges were tried and changed
+nothing, whether the model was true or wrong.
 
 Axes: batch B, snap L, ant M, src K, grid G.
 """
@@ -34,11 +34,13 @@ _WORTH = 0.02  # of the cost: the least decrease that is worth another round
 _BEAM = 2  # steps of the grid in u and v: nearer places are the source itself
 
 
-def surprising(sensing: Sensing, cost: Float[Tensor, " batch"], sources: int) -> Bool[Tensor, " batch"]:
-    """Where so many sources leave more unexplained than noise of variance sigma^2 does, beyond three deviations."""
+def surprising(
+    sensing: Sensing, cost: Float[Tensor, " batch"], sources: int, deviations: float = _DEVIATIONS
+) -> Bool[Tensor, " batch"]:
+    """Where so many sources leave more unexplained than noise of variance sigma^2 does, beyond so many deviations."""
     _, snap, ant = sensing.y.shape
     free = max(1.0, snap * (ant - sources) - sources * sum(sensing.domain.free) / 2)
-    return cost > sensing.noise_var * (free + _DEVIATIONS * free**0.5)
+    return cost > sensing.noise_var * (free + deviations * free**0.5)
 
 
 def sees_little(sensing: Sensing) -> Bool[Tensor, " batch"]:
@@ -62,13 +64,9 @@ class Exchange:
 
     def improved(self, sensing: Sensing, rows: Tensor, fit: Fit) -> Fit:
         """The fit of the scenes `rows`, all of whose slots hold a source, or a better one."""
-        sources = fit.polar.shape[1]
         here = sensing.scenes(rows)
-        hard = torch.zeros(len(rows), dtype=torch.bool, device=rows.device)
-        if sources > 1 and (odd := surprising(here, fit.value, sources).nonzero()[:, 0]).numel():
-            hard[odd] = sees_little(here[odd])
-        for _ in range(self.rounds):
-            active = (hard & surprising(here, fit.value, sources)).nonzero()[:, 0]
+        for _ in range(self.rounds if fit.polar.shape[1] > 1 else 0):
+            active = self._doubtful(here, fit).nonzero()[:, 0]
             if len(active) == 0:
                 break
             better = self._round(here[active], rows[active], _part(fit, active))
@@ -76,6 +74,19 @@ class Exchange:
                 break
             fit = _put(fit, active, better)
         return fit
+
+    def _doubtful(self, sensing: Sensing, fit: Fit) -> Bool[Tensor, " batch"]:
+        """The scenes that are worth a look."""
+        sources = fit.polar.shape[1]
+        away = (fit.polar[:, :, None, :2] - fit.polar[:, None, :, :2]).abs() < _BEAM * self._steps(fit.polar)
+        pairs = torch.ones(sources, sources, dtype=torch.bool, device=away.device).triu(1)
+        together = (away.all(-1) & pairs).any(-1).any(-1)
+        few = sees_little(sensing) & surprising(sensing, fit.value, sources)
+        return few | (together & surprising(sensing, fit.value, sources, 0.0))
+
+    def _steps(self, like: Tensor) -> Tensor:
+        """Of the grid in u and v; a coordinate of one point has all places in its beam."""
+        return torch.tensor([each or 1.0 for each in self.gains.grid.step[:2]]).to(like)
 
     def _round(self, sensing: Sensing, rows: Tensor, fit: Fit) -> Fit:
         """One pass: places for every source from one map, tried one after another."""
@@ -94,8 +105,7 @@ class Exchange:
         """The best places at least a beam away from the source, and the best gain within that beam."""
         grid = self.gains.grid
         away = (grid.polar.to(polar)[None, :, :2] - polar[:, None, :2]).abs()
-        step = torch.tensor([each or 1.0 for each in grid.step[:2]]).to(polar)
-        own = (away < _BEAM * step).all(-1)
+        own = (away < _BEAM * self._steps(polar)).all(-1)
         return peaks(gain.masked_fill(own, 0.0), grid, self.tries, 0.0), gain.masked_fill(~own, 0.0).amax(1)
 
     def _tried(self, sensing: Sensing, fit: Fit, k: int, place: Tensor, promising: Tensor) -> Fit:

@@ -10,7 +10,7 @@ Axes: batch B, src K.
 import math
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Complex, Float, Int
 from torch import Tensor
 
 from risloc.coordinates import to_box
@@ -32,10 +32,12 @@ BORDERS = ("azimuth at a border", "elevation at a border", "distance at a border
 UNKNOWN = ("azimuth unknown", "elevation unknown", "distance unknown")
 NOT_WHITE = "residual not white"
 AMBIGUOUS = "place ambiguous"
+ONE_SNAPSHOT = "one snapshot alone"
 
-REASONS = ("", *BORDERS, "misfit", NOT_WHITE, "not converged", "beside a border", AMBIGUOUS, *UNKNOWN)
+REASONS = ("", *BORDERS, "misfit", NOT_WHITE, "not converged", "beside a border", AMBIGUOUS, ONE_SNAPSHOT, *UNKNOWN)
 """What a reason's number means; 0: none, the source is resolved."""
 
+ALARM = 1e-4  # the share of sources of Gaussian symbols that seem to lie in one snapshot
 MARGIN = 1e-4  # of a span: nearer to its end than that is at the end
 
 
@@ -88,6 +90,20 @@ def _beside(array: Array, polar: Tensor, power: Tensor, border: Tensor) -> Tenso
     weaker = power < torch.where(border, power, -torch.inf).amax(1, keepdim=True)
     apart = (polar[:, :, None, :2] - polar[:, None, :, :2]).abs() / torch.tensor(array.beams).to(polar)
     return weaker | ((apart < 1).all(-1) & border[:, None, :]).any(-1)
+
+
+def in_one_snapshot(s: Complex[Tensor, "batch snap src"]) -> Bool[Tensor, "batch src"]:
+    """Which sources have nearly all of their energy in one snapshot: a wrong sample, more likely than a source.
+
+    Of L Gaussian symbols the largest has more than a share x of their energy with probability of at most L (1 - x)^(L - 1).
+    Three snapshots and fewer tell nothing.
+    """
+    snapshots = s.shape[1]
+    if snapshots < 4:
+        return torch.zeros_like(s[:, 0].real, dtype=torch.bool)
+    energy = s.abs().square()
+    limit = 1 - (ALARM / snapshots) ** (1 / (snapshots - 1))
+    return energy.amax(1) > limit * energy.sum(1)
 
 
 def with_reason(

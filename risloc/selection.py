@@ -21,7 +21,7 @@ from risloc.geometry import location_of
 from risloc.likelihood import Projection, Sensing, fit_conditional, likelihood_gain, project
 from risloc.misfit import degrees_of_freedom, fits, misfit, widening
 from risloc.order import bic
-from risloc.reasons import AMBIGUOUS, reasons, with_reason
+from risloc.reasons import AMBIGUOUS, ONE_SNAPSHOT, in_one_snapshot, reasons, with_reason
 from risloc.spectrum import Peaks, peaks
 from risloc.steering import steering_matrix
 from risloc.stochastic import fit_powers, fit_stochastic, information
@@ -326,7 +326,9 @@ def assess(
     power, value = fit_powers(sensing, polar, present)
     location = location_of(polar.double())
     bound = bound_of(information(sensing, location, power), location, present, sensing.domain.free)
-    left, freedom, explained = _misfit(sensing, polar, present)
+    A = steering_matrix(sensing.array, polar.to(sensing.y.real.dtype))
+    fit = project(sensing.responses(A), sensing.y, present)
+    left, freedom, explained = _misfit(sensing, fit, present)
     wider = widening(left)
     covariance = bound.covariance * wider[:, None, None, None]
     elsewhere = Doubt.none(polar)
@@ -342,6 +344,7 @@ def assess(
     location_std = torch.cat([location_std[..., :2], distance_std[..., None]], dim=-1)
     why = reasons(sensing.array, sensing.domain, polar, power, present, location_std, fits(left, freedom), converged)
     why = with_reason(why, present, AMBIGUOUS, elsewhere.elsewhere > 0.5)
+    why = with_reason(why, present, ONE_SNAPSHOT, in_one_snapshot(fit.s))
     return Estimates(
         polar=polar,
         power=power.to(polar.dtype),
@@ -357,10 +360,9 @@ def assess(
     )
 
 
-def _misfit(sensing: Sensing, polar: Tensor, present: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _misfit(sensing: Sensing, fit: Projection, present: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The misfit of the sources that are present, the degrees of freedom that they leave, the share that they explain."""
-    A = steering_matrix(sensing.array, polar.to(sensing.y.real.dtype))
-    cost = project(sensing.responses(A), sensing.y, present).cost.double()
+    cost = fit.cost.double()
     energy = sensing.y.abs().square().sum((1, 2)).double()
     _, snapshots, antennas = sensing.y.shape
     freedom = degrees_of_freedom(present.sum(1), snapshots, antennas, sensing.domain.free)

@@ -1,4 +1,4 @@
-"""Is what a fit leaves unexplained white noise? Two tests for where sigma^2 is estimated and a misfit says nothing.
+"""Is what a fit leaves unexplained white noise? Three tests for where sigma^2 is estimated and a misfit says nothing.
 
 1. The largest share of the residual that one more wave explains, over all directions of the hemisphere and 1/r from
    -1/r_min to 1/r_min: a negative curvature is what a wave of the opposite sign of phase looks like, a(-u, -v, -w) =
@@ -7,7 +7,10 @@
 2. The largest eigenvalue of S = sum_l r_l r_l^H over its trace, which something that reaches the antennas by another way
    than the surface raises. S is brought to equal noise in all directions first; the limit is by Monte Carlo.
 
-Each has half of `ALARM`, the share of scenes of a true model that are called not white.
+3. The variance of |r_l|^2 over the snapshots, relative to its mean squared: waves that the model does not have rise and fall with
+   their symbols, noise does not. Noise has |r_l|^2 ~ Gamma(M - K); the limit is by Monte Carlo.
+
+Each has a third of `ALARM`, the share of scenes of a true model that are called not white.
 
 Axes: batch B, snap L, ant M, elem N, cand C.
 """
@@ -27,28 +30,32 @@ from risloc.likelihood import Projection, Sensing, likelihood_gain, project
 from risloc.misfit import ALARM
 from risloc.steering import steering_matrix
 
-__all__ = ["Whiteness", "eigenvalue_limit", "extended_grid", "peak_limit", "whiteness"]
+__all__ = ["Whiteness", "eigenvalue_limit", "extended_grid", "peak_limit", "variation_limit", "whiteness"]
 
 STEP, PLANES = 0.5, 15  # of the extended grid: in beams, and over both signs of 1/r
 PEAKS = 8  # of each plane, whose share is computed
 DRAWS, WORK = 1000, 1e8  # of a limit by Monte Carlo: at most, and what their eigenvalues may cost
 SEED = 20261130
+SHARE = ALARM / 3
 SOLID = 0.5  # least share of the noise in a direction of the antennas that S is judged by
 
 
 @dataclass(frozen=True)
 class Whiteness:
-    """The two statistics of each scene with their limits; NaN where there are too few samples to tell."""
+    """The three statistics of each scene with their limits; NaN where there are too few samples to tell."""
 
     peak: Float[Tensor, " batch"]
     peak_limit: Float[Tensor, " batch"]
     eigenvalue: Float[Tensor, " batch"]
     eigenvalue_limit: Float[Tensor, " batch"]
+    variation: Float[Tensor, " batch"]
+    variation_limit: Float[Tensor, " batch"]
 
     @property
     def white(self) -> Bool[Tensor, " batch"]:
-        """Whether neither is above its limit."""
-        return ~((self.peak > self.peak_limit) | (self.eigenvalue > self.eigenvalue_limit))
+        """Whether none is above its limit."""
+        above = (self.peak > self.peak_limit) | (self.eigenvalue > self.eigenvalue_limit)
+        return ~(above | (self.variation > self.variation_limit))
 
 
 def whiteness(sensing: Sensing, polar: Float[Tensor, "batch src 3"], present: Bool[Tensor, "batch src"]) -> Whiteness:
@@ -65,6 +72,8 @@ def whiteness(sensing: Sensing, polar: Float[Tensor, "batch src 3"], present: Bo
         peak_limit=torch.tensor(peak_limits, dtype=torch.float64),
         eigenvalue=eigenvalue,
         eigenvalue_limit=torch.tensor(eigenvalue_limits, dtype=torch.float64),
+        variation=_variation(fit.residual.abs().square().sum(-1).double()),
+        variation_limit=torch.tensor([variation_limit(ant, snap, K) for K in count], dtype=torch.float64),
     )
 
 
@@ -84,14 +93,14 @@ def extended_grid(array: Array, nearest: float) -> tuple[Float[Tensor, "cand 2"]
 
 
 def peak_limit(snapshots: int, antennas: int, sources: int, places: int) -> float:
-    """The share of white noise that the best of so many places exceeds in at most ALARM / 2 of the scenes; NaN: untold."""
+    """The share of white noise that the best of so many places exceeds in at most SHARE of the scenes; NaN: untold."""
     rest = snapshots * (antennas - sources - 1)
-    return float(betainccinv(snapshots, rest, ALARM / 2 / places)) if rest > 0 else math.nan
+    return float(betainccinv(snapshots, rest, SHARE / places)) if rest > 0 else math.nan
 
 
 @functools.lru_cache(maxsize=1024)
 def eigenvalue_limit(antennas: int, snapshots: int, sources: int) -> float:
-    """What the largest eigenvalue over the trace exceeds in ALARM / 2 of the scenes of white noise; NaN: untold.
+    """What the largest eigenvalue over the trace exceeds in SHARE of the scenes of white noise; NaN: untold.
 
     Where K sources of directions that vary from snapshot to snapshot are projected out, r_l is isotropic with
     |r_l|^2 ~ Gamma(M - K). Mean, spread and skewness are by Monte Carlo with a fixed seed, the tail is Cornish and Fisher's.
@@ -104,9 +113,32 @@ def eigenvalue_limit(antennas: int, snapshots: int, sources: int) -> float:
     ratio = torch.cat(
         [_null(antennas, snapshots, free, part, generator) for part in _parts(draws, antennas * snapshots)]
     )
+    return _upper(ratio)
+
+
+@functools.lru_cache(maxsize=1024)
+def variation_limit(antennas: int, snapshots: int, sources: int) -> float:
+    """What the variance of |r_l|^2 over its mean squared exceeds in SHARE of the scenes of white noise; NaN: untold."""
+    free = antennas - sources
+    if snapshots < 2 or free < 1:
+        return math.nan
+    draws = max(4 * DRAWS, min(20 * DRAWS, 2**23 // snapshots))
+    shape = torch.full((draws, snapshots), float(free), dtype=torch.float64)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
+        energy = torch.distributions.Gamma(shape, torch.ones_like(shape)).sample()
+    return float(_variation(energy).quantile(1 - SHARE))
+
+
+def _variation(energy: Float[Tensor, "scene snap"]) -> Float[Tensor, " scene"]:
+    return (energy / energy.mean(1, keepdim=True).clamp_min(1e-300) - 1).square().mean(1)
+
+
+def _upper(ratio: Tensor) -> float:
+    """The value that SHARE of the draws exceed, by Cornish and Fisher's expansion."""
     spread = ratio.std()
     skewness = float(((ratio - ratio.mean()) / spread).pow(3).mean())
-    z = float(norm.isf(ALARM / 2))
+    z = float(norm.isf(SHARE))
     return float(ratio.mean() + spread * (z + (z * z - 1) * skewness / 6))
 
 

@@ -81,7 +81,8 @@ def run_group(arguments: list[str]) -> int:
     """Run a command line; the exit code."""
     try:
         result = cli.main(arguments, prog_name="risloc", standalone_mode=False)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # None where it was closed before the start
+            sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except (click.Abort, KeyboardInterrupt):
         return _said("interrupted", INTERRUPTED)
