@@ -7,7 +7,8 @@ Attributes of the file:
     n_h, n_v          elements along x and y; the surface lies in the x-y plane, element n = ix + n_h iy
     spacing_m         distance of neighbouring elements [m]
     carrier_hz        [Hz]
-    reference         where the steering vectors' phase is 0: "centre" (without it: that) or "first" element
+    reference         where the origin of all positions lies, and the steering vectors' phase is 0: "centre"
+                      (without it: that) or "first" element
     code_bits         of integer codes
     azimuth_span_deg, elevation_span_deg, distance_span_m   where sources may lie, [lowest, highest] each; may be missing
 

@@ -53,17 +53,21 @@ def _gram(Z: Tensor, y: Tensor) -> Tensor:
 
 
 def _moments(gram: Tensor, antennas: int, power: Tensor, noise_var: Tensor) -> _Moments:
-    """By Woodbury with the K x K matrix V = I + sqrt(p) B^H B sqrt(p) / sigma^2; power 0 drops a source."""
+    """By Woodbury with the K x K matrix V = I + sqrt(p) B^H B sqrt(p) / sigma^2; power 0 drops a source.
+
+    The value is infinite where V cannot be factorised: powers or responses that are not finite.
+    """
     K = power.shape[-1]
     noise = noise_var[:, None, None, None]
     root = (power.sqrt() / noise_var.sqrt()[:, None])[:, None, :, None]
     T = gram[:, :, :K] * root
     V = T[..., :K] * root.mT + torch.eye(K, dtype=T.dtype, device=T.device)
-    C = torch.linalg.cholesky(V)
+    C, info = torch.linalg.cholesky_ex(V)
     half = torch.linalg.solve_triangular(C, T, upper=False)
     X = (gram - half.mH @ half) / noise
     log_det = antennas * noise_var.log()[:, None] + 2 * C.diagonal(dim1=-2, dim2=-1).real.log().sum(-1)
-    return _Moments(X[..., :-1, :-1], X[..., :-1, -1], (log_det + X[..., -1, -1].real).sum(-1))
+    value = (log_det + X[..., -1, -1].real).sum(-1)
+    return _Moments(X[..., :-1, :-1], X[..., :-1, -1], value.masked_fill((info != 0).any(-1), torch.inf))
 
 
 def fit_powers(

@@ -2,12 +2,13 @@ import dataclasses
 
 import pytest
 import torch
+from worlds import world as drawn_world
 
 from risloc.found import Found
 from risloc.geometry import position_of
 from risloc.localise import Localiser, default_search
 from risloc.locating import locate
-from risloc.measurements import measurements_of
+from risloc.measurements import Measurements, measurements_of, setup_of
 from risloc.noise_level import NoiseLevelError, noise_level
 from risloc.params import as_mapping
 from risloc.scene import Truth
@@ -98,3 +99,18 @@ def test_too_few_samples_are_refused() -> None:
         NoiseLevelError, match="4 antennas with 16 snapshots are too few to estimate it beside 5 sources"
     ):
         _ratio(1, 10.0, antennas=4)
+
+
+def test_a_channel_of_rank_one_and_no_noise_have_an_answer(small_scenario):
+    """Where more sources than there are look alike at every antenna, or nothing is left of the data, a level is still found."""
+    w = drawn_world(small_scenario, [1, 1], snr_db=30, noise=False)
+    o = w.observation
+    H = o.H.clone()
+    H[0] = H[0, :1] * torch.arange(1, 5, dtype=torch.float64)[:, None]
+    y = torch.einsum("bmn,bln,bnk,bkl->blm", H, o.codebook, w.A, w.symbols)
+    setup = setup_of(small_scenario)
+    m = Measurements(setup=setup, y=y, codebook=o.codebook, H=H, noise_var=None, truth=None)
+    found = locate(m, model=None, most=2)
+    assert (found.noise_var >= 0).all()
+    assert found.present.sum(1).min() >= 0
+    assert found.noise_var.isfinite().all()

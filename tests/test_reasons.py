@@ -2,9 +2,10 @@ import math
 
 import pytest
 import torch
+from scipy.stats import binom
 
 from risloc.geometry import Domain, planar_array, polar_of
-from risloc.reasons import REASONS, at_border, known_coordinates, reasons, with_reason
+from risloc.reasons import REASONS, at_border, in_one_snapshot, known_coordinates, reasons, with_reason
 
 DOMAIN = Domain(azimuth=(-1.0, 1.0), elevation=(-0.5, 0.5), distance=(1.0, 6.0))
 ARRAY = planar_array(12, 12, 0.3)
@@ -70,3 +71,13 @@ def test_a_later_reason_does_not_hide_an_earlier_one():
     number = torch.tensor([[0, REASONS.index("azimuth at a border"), 0]])
     both = with_reason(number, present, "misfit", torch.ones_like(present))
     assert [REASONS[i] for i in both[0].tolist()] == ["misfit", "azimuth at a border", ""]
+
+
+def test_a_source_in_one_snapshot_alone_is_a_wrong_sample(small_scenario):
+    """Of Gaussian symbols one source in ten thousand seems to be that; one sample of a source that is not there is."""
+    s = torch.randn(20_000, 16, 2, generator=torch.Generator().manual_seed(3), dtype=torch.complex64)
+    assert int(in_one_snapshot(s).sum()) <= binom.ppf(0.999, 40_000, 1e-4)
+    s[:, :, 1] *= 0.05
+    s[:, 3, 1] = 1.0
+    assert in_one_snapshot(s)[:, 1].all()
+    assert not in_one_snapshot(s[:, :3]).any()

@@ -62,7 +62,7 @@ def locate(
 ) -> None:
     """Locate the sources in FILE, measurements in HDF5 (docs/command_line.md has the layout).
 
-    Positions are metres from the surface's centre, x and y along it and z in front, with standard deviations from the
+    Positions are metres from the reference (the surface's centre, or its first element), x and y along it and z in front, with standard deviations from the
     Fisher information. The misfit says how well a scene is explained: about 1 where the model holds. A file without
     noise_var has it estimated, scene by scene.
 
@@ -93,6 +93,8 @@ def locate(
             "sources": options.rule,
             "noise": options.noise_words(reader),
             "fit": options.fit,
+            "reference": reader.setup.reference,
+            "notes": list(locator.notes),
         }
         say(f"{file}: {options.describe(reader)}")
         for words in (*([note] if note else []), *locator.notes):
