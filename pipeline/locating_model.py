@@ -96,9 +96,8 @@ def _records(locator: Locator, parts: Iterator[Measurements], first: int) -> lis
     records: list[dict[str, Any]] = []
     for part in parts:
         found = locator.locate(part)
-        noise = "estimated" if found.estimated else "given"
         for record in records_of(found, first + len(records)):
-            records.append({"scene": record["scene"], "K": len(record["sources"]), "noise": noise} | record)
+            records.append({"scene": record["scene"], "K": len(record["sources"])} | record)
     return records
 
 

@@ -85,10 +85,18 @@ def _signature() -> ModelSignature:
     anything = AnyType()  # type: ignore[no-untyped-call]
     setup = Object([Property(field.name, anything, required=False) for field in fields(Setup)])
     inputs = dict.fromkeys(_INPUTS, anything) | {"setup": setup}
-    outputs = {"scene": DataType.long, "K": DataType.long, "noise": DataType.string, "noise_var": DataType.double}
+    whole, text, number = DataType.long, DataType.string, DataType.double
+    outputs = {"scene": whole, "K": whole, "noise_var": number, "explained": number, "noise": text, "verdict": text}
+    untyped = (
+        "misfit",
+        "misfit_low",
+        "misfit_high",
+        "whiteness",
+        "sources",
+    )  # a number or null, a mapping or null, a list
     return ModelSignature(
         Schema([ColSpec(type_, name, required=False) for name, type_ in inputs.items()]),
-        Schema([ColSpec(type_, name) for name, type_ in (outputs | {"sources": anything}).items()]),
+        Schema([ColSpec(type_, name) for name, type_ in (outputs | dict.fromkeys(untyped, anything)).items()]),
     )
 
 

@@ -49,10 +49,13 @@ def same(records: object, expected: list[dict[str, Any]]) -> None:
     assert isinstance(records, list), records
     assert [record["K"] for record in records] == [len(record["sources"]) for record in expected]
     flat, wanted = (
-        [[{"scene": each["scene"], "noise_var": each["noise_var"]}, *each["sources"]] for each in given]
+        [[{"scene": each["scene"], "noise_var": each["noise_var"]}, *map(dict, each["sources"])] for each in given]
         for given in (records, expected)
     )
     for got, want in zip(itertools.chain(*flat), itertools.chain(*wanted), strict=True):
+        covariances = [list(itertools.chain(*each.pop("position_covariance_m2", []))) for each in (got, want)]
+        assert covariances[0] == pytest.approx(covariances[1], rel=1e-6)
+        assert got.pop("reason", "") == want.pop("reason", "")
         assert got == pytest.approx(want, rel=1e-6)
 
 

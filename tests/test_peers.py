@@ -14,6 +14,7 @@ from benchmarks import peers, stages_into
 from benchmarks.peers_page import METHODS, page
 from benchmarks.stages_into import command, run_stages
 from pipeline.__main__ import _parser
+from pipeline.changes import parse_change
 from pipeline.sections import override, typed_sections, with_preset
 from risloc.params import read_yaml
 
@@ -86,7 +87,9 @@ def test_a_missing_row_is_named() -> None:
 def test_the_settings_are_parameters_and_the_first_snr_is_0_db_a_source(repository: Path, waveform: str) -> None:
     line = command("train", Path("there"), peers.PRESET, peers.settings_of(waveform))
     options = _parser().parse_args(line[3:])
-    params = override(with_preset(read_yaml(repository / "params.yaml"), options.preset), dict(options.set))
+    params = override(
+        with_preset(read_yaml(repository / "params.yaml"), options.preset), dict(map(parse_change, options.set))
+    )
     for stage in peers.STAGES:
         sections = typed_sections(stage, params)
     scenario, cutoff = sections["scenario"], sections["evaluate"].gospa_cutoffs[0]

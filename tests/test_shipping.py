@@ -15,6 +15,7 @@ from cards import made_checkpoint, made_tables
 from benchmarks import robustness, ship
 from benchmarks.stages_into import command
 from pipeline.__main__ import _parser
+from pipeline.changes import parse_change
 from pipeline.sections import override, typed_sections, with_preset
 from risloc.checkpoint import SHIPPED, CheckpointError, load_checkpoint, shipped_checkpoint
 from risloc.params import as_mapping, read_yaml
@@ -27,7 +28,9 @@ def test_the_settings_of_both_halves_are_parameters(repository: Path, name: str)
     halves = {ship.PRESETS[name]: ship.TRAINING, ship.TESTS[name][0]: ship.TESTS[name][1] | ship.TESTING}
     for preset, settings in halves.items():
         options = _parser().parse_args(command("train", Path("there"), preset, settings)[3:])
-        params = override(with_preset(read_yaml(repository / "params.yaml"), options.preset), dict(options.set))
+        params = override(
+            with_preset(read_yaml(repository / "params.yaml"), options.preset), dict(map(parse_change, options.set))
+        )
         for stage in ("simulate", "shard", "hpo", "train", "order", "evaluate"):
             typed_sections(stage, params)
 
