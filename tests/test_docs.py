@@ -78,7 +78,7 @@ def test_the_command_line_s_page_names_all_that_is_written(repository: Path, tmp
     section = page.split("## What it writes", 1)[1].split("\n## ", 1)[0]
     source = (repository / "risloc" / "command" / "locate.py").read_text(encoding="utf-8")
     head = re.findall(r'^ +"(\w+)": ', source.split("head = {", 1)[1].split("}", 1)[0], re.MULTILINE)
-    assert len(head) == 5
+    assert len(head) == 7
     for name in (*COLUMNS, *head, "scenes"):
         assert f"`{name}`" in section, f"docs/command_line.md, What it writes: no word of {name}"
 
