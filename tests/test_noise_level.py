@@ -2,6 +2,7 @@ import dataclasses
 
 import pytest
 import torch
+from worlds import roomy
 from worlds import world as drawn_world
 
 from risloc.found import Found
@@ -103,14 +104,15 @@ def test_too_few_samples_are_refused() -> None:
 
 def test_a_channel_of_rank_one_and_no_noise_have_an_answer(small_scenario):
     """Where more sources than there are look alike at every antenna, or nothing is left of the data, a level is still found."""
-    w = drawn_world(small_scenario, [1, 1], snr_db=30, noise=False)
+    wide = roomy(small_scenario)
+    w = drawn_world(wide, [1, 1], snr_db=30, noise=False)
     o = w.observation
     H = o.H.clone()
-    H[0] = H[0, :1] * torch.arange(1, 5, dtype=torch.float64)[:, None]
+    H[0] = H[0, :1] * torch.arange(1, 9, dtype=torch.float64)[:, None]
     y = torch.einsum("bmn,bln,bnk,bkl->blm", H, o.codebook, w.A, w.symbols)
-    setup = setup_of(small_scenario)
+    setup = setup_of(wide)
     m = Measurements(setup=setup, y=y, codebook=o.codebook, H=H, noise_var=None, truth=None)
-    found = locate(m, model=None, most=2)
+    found = locate(m, model=None, most=3)
     assert (found.noise_var >= 0).all()
     assert found.present.sum(1).min() >= 0
     assert found.noise_var.isfinite().all()
