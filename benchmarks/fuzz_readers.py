@@ -18,7 +18,8 @@ from benchmarks.fuzz_hdf5 import Choices, changed
 from pipeline.layout import STAGES
 from pipeline.sections import sections_of, stage_function
 from risloc.checkpoint import CheckpointError, load_checkpoint
-from risloc.measurement_reader import MeasurementError, MeasurementReader
+from risloc.measurement_checks import MeasurementError
+from risloc.measurement_reader import MeasurementReader
 from risloc.params import ParamError, build, read_yaml
 from risloc.room import read_room, shoebox
 from risloc.shards import ShardError, ShardReader

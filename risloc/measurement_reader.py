@@ -27,7 +27,7 @@ from risloc.scene_rows import Rows
 from risloc.stored import MOST_IN_A_CHUNK, StoredError, attribute, broken_as, check_storage, dataset, present
 from risloc.unknown_names import unknown_names
 
-__all__ = ["MeasurementError", "MeasurementReader"]
+__all__ = ["MeasurementReader"]
 
 MOST_SOURCES = 64
 _AT_ONCE = 2**25  # bytes of a part, about

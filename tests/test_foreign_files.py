@@ -13,7 +13,8 @@ import torch
 import yaml
 
 from risloc.checkpoint import CheckpointError, load_checkpoint
-from risloc.measurement_reader import MeasurementError, MeasurementReader
+from risloc.measurement_checks import MeasurementError
+from risloc.measurement_reader import MeasurementReader
 from risloc.measurements import Measurements, measurements_of, write_measurements
 from risloc.params import ParamError, as_mapping
 from risloc.room import read_room

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from unhooked import unhooked
 
-from risloc.measurement_reader import MeasurementError, MeasurementReader
+from risloc.measurement_checks import MeasurementError
+from risloc.measurement_reader import MeasurementReader
 from risloc.measurements import Measurements, Setup, Sources, measurements_of, setup_of, write_measurements
 from risloc.params import ParamError
 from risloc.scene import Scenario
