@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cloned_pipeline import Clone
 from scipy import stats
-from test_pipeline_e2e import Clone
 
 from benchmarks import ablations
 from benchmarks.ablations_page import BASE, MEASURES, NOMP, differences, mean_of, page

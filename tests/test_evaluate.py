@@ -1,28 +1,26 @@
-import csv
 import dataclasses
 import json
 import math
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from oracle import elements, steering
+from small_evaluation import COMPANIONS, CONFIG, GRID, NETWORK, SEARCH, make, rows, run
 
 from risloc.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from risloc.covariance import CovarianceConfig
 from risloc.crb import deterministic_bound, stochastic_bound
-from risloc.grid import GridConfig
 from risloc.learnt_order import fit_order_head
-from risloc.localise import Localiser, SearchConfig
-from risloc.network import HybridNetwork, NetworkConfig
+from risloc.localise import Localiser
+from risloc.network import HybridNetwork
 from risloc.params import ParamError, build, read_yaml
 from risloc.preset_files import preset
 from risloc.scene import Scenario
-from risloc.shards import ShardConfig, ShardError
+from risloc.shards import ShardError
 from risloc.simulation import simulate as draw
-from stages import evaluate, shard, simulate
+from stages import evaluate
 from stages.covariances import covariance_scores
 from stages.figures import FIGURES
 from stages.labels import method_of
@@ -30,34 +28,6 @@ from stages.methods import METHODS, Seen
 from stages.one_scene import SAYS, telling_scene
 from stages.report import ConsoleReporter
 from stages.scores import score_bound
-
-PARAMS = read_yaml(Path(__file__).parents[1] / "params.yaml")
-GRID = GridConfig(step_beams=0.36, planes=3)
-NETWORK = dataclasses.replace(build(NetworkConfig, PARAMS["network"], "network"), channels=8, blocks=1, passes=1)
-SEARCH = dataclasses.replace(
-    build(SearchConfig, PARAMS["search"], "search"),
-    grid=GRID,
-    rank=6,
-    peaks=10,
-    exchange_rounds=2,
-    exchange_tries=2,
-    iterations=20,
-    coarse=GRID,
-    sparse_iterations=10,
-)
-CONFIG = evaluate.EvaluateConfig(
-    checkpoint="trained", batch=8, k_rules=("known", "bic"), methods=(), gospa_cutoffs=(2.0, 0.5), confidence=0.9
-)
-COMPANIONS = {
-    "R_blend_refined": ["R_blend_stochastic", "R_blend_plain"],
-    "R_pred_refined": ["R_pred_plain"],
-    "untrained_refined": ["untrained_plain"],
-    "R_samp_refined": ["R_samp_plain"],
-    "back_projection_refined": ["beamforming_plain", "mvdr_plain"],
-    "sbl_refined": ["sbl_plain"],
-    "nomp_refined": ["nomp_stochastic"],
-    "R_true_refined": ["R_true_stochastic", "R_true_plain"],
-}  # what comes with each method
 
 
 @pytest.fixture(scope="module")
@@ -67,60 +37,10 @@ def world(small_scenario, tmp_path_factory):
     return root
 
 
-def make(scenario, root):
-    """Test scenes as shards, two for each SNR and K, and an untrained checkpoint."""
-    report = ConsoleReporter()
-    data = simulate.DataConfig(train=1, val=1, test_per_cell=2, test_snr_db=(10.0, 30.0), block=8)
-    simulate.run(
-        seed=3,
-        scenario=scenario,
-        data=data,
-        raw=root / "raw",
-        metrics=root / "simulate.json",
-        state=root / "state",
-        report=report,
-    )
-    packed = ShardConfig(scenes_per_shard=8, chunk=4)
-    shard.run(
-        seed=3,
-        scenario=scenario,
-        shards=packed,
-        raw=root / "raw",
-        shard_dir=root / "shards",
-        metrics=root / "shard.json",
-        state=root / "state",
-        report=report,
-    )
-    torch.manual_seed(0)
-    save_checkpoint(root / "checkpoint", HybridNetwork(scenario, GRID, CovarianceConfig(beta=0.3), NETWORK), {})
-
-
-def run(world, scenario, out, config=CONFIG):
-    report = ConsoleReporter()
-    evaluate.run(
-        seed=3,
-        scenario=scenario,
-        search=SEARCH,
-        evaluate=config,
-        shard_dir=world / "shards",
-        checkpoint=world / "checkpoint",
-        evaluate_report=out / "report",
-        metrics=out / "evaluate.json",
-        state=out / "state",
-        report=report,
-    )
-    return report
-
-
 @pytest.fixture(scope="module")
 def result(world, small_scenario, tmp_path_factory):
     out = tmp_path_factory.mktemp("result")
     return out, run(world, small_scenario, out)
-
-
-def rows(path):
-    with path.open() as file:
-        return list(csv.DictReader(file))
 
 
 def test_every_method_stands_in_every_table(result):

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from test_scene import same
+from same_scenes import same
 
 from risloc.fresh import fresh_batches
 from risloc.scene import Scenes

@@ -8,9 +8,9 @@ import h5py
 import numpy as np
 import pytest
 import yaml
+from extreme_params import EXTREMES, PARAMS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_fuzz_params import _EXTREMES, PARAMS
 
 from benchmarks.fuzz_hdf5 import Choices, changed
 from risloc import raytraced
@@ -127,7 +127,7 @@ def test_damaged_bytes_are_inspected_or_refused(
 
 @settings(max_examples=FEW, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    changes=st.fixed_dictionaries({}, optional={name: st.sampled_from(few) for name, few in _EXTREMES.items()}),
+    changes=st.fixed_dictionaries({}, optional={name: st.sampled_from(few) for name, few in EXTREMES.items()}),
     snr=st.sampled_from(["", "0", "1e999", "-1e308", "nan", "300"]),
 )
 def test_any_world_is_simulated_or_refused(

@@ -15,7 +15,7 @@ import torch
 import yaml
 from learning import COVARIANCE, FIT, GRID, LOSS, NETWORK
 from learning_data import SEED
-from test_scene import same
+from same_scenes import same
 
 from risloc.checkpoint import load_checkpoint
 from risloc.loss import WEIGHTS, LossConfig, LossTerms, TermError

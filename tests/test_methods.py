@@ -5,7 +5,7 @@ import json
 
 import pytest
 import torch
-from test_evaluate import COMPANIONS, CONFIG, GRID, NETWORK, SEARCH, make, rows, run
+from small_evaluation import COMPANIONS, CONFIG, GRID, NETWORK, SEARCH, make, rows, run
 
 from risloc.covariance import CovarianceConfig
 from risloc.localise import Localiser

@@ -6,10 +6,10 @@ import math
 import numpy as np
 import pytest
 import torch
+from drawn_scenes import assert_snapshots_follow, draw, steering_of, variant
 from oracle import elements, received, steering
+from same_scenes import same
 from scipy import stats
-from test_scene import same
-from test_simulation import assert_snapshots_follow, draw, steering_of, variant
 
 from risloc.codebook import codes_of
 from risloc.simulation import SPLITS, source_covariance

@@ -2,6 +2,7 @@ import dataclasses
 
 import pytest
 import torch
+from same_scenes import same
 
 from risloc.scene import Scenes
 from risloc.simulation import simulate
@@ -10,11 +11,6 @@ from risloc.simulation import simulate
 @pytest.fixture(scope="module")
 def scenes(small_scenario):
     return simulate(small_scenario, seed=3, split="train", start=0, stop=10)
-
-
-def same(a: Scenes, b: Scenes) -> bool:
-    pairs = [(a.observation, b.observation), (a.truth, b.truth)]
-    return all(torch.equal(getattr(x, f.name), getattr(y, f.name)) for x, y in pairs for f in dataclasses.fields(x))
 
 
 def test_indexing_and_joining_invert(scenes):

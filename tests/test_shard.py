@@ -8,7 +8,7 @@ from dataclasses import replace
 import h5py
 import numpy as np
 import pytest
-from test_scene import same
+from same_scenes import same
 
 from risloc.params import as_mapping, build
 from risloc.shards import ShardConfig, ShardReader

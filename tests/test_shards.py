@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from oracle import elements, steering
-from test_scene import same
+from same_scenes import same
 from torch.utils.data import DataLoader
 
 from risloc.params import as_mapping

@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from test_scene import same
+from same_scenes import same
 
 from risloc.params import ParamError, build
 from risloc.records import layout, scenes_of

@@ -1,14 +1,14 @@
-import dataclasses
 import math
 import re
 
 import numpy as np
 import pytest
 import torch
+from drawn_scenes import assert_snapshots_follow, draw, steering_of, variant
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracle import elements, position, received, steering
-from test_scene import same
+from oracle import position, received
+from same_scenes import same
 from unhooked import unhooked
 
 from risloc.codebook import codes_of
@@ -19,22 +19,6 @@ from risloc.shortcuts import scenario as preset_scenario
 from risloc.simulation import simulate, source_covariance
 
 WAVEFORMS = ("independent", "coherent", "constant")
-
-
-def variant(scenario, **changes):
-    mismatch = {f.name: changes.pop(f.name) for f in dataclasses.fields(scenario.mismatch) if f.name in changes}
-    return dataclasses.replace(scenario, **changes, mismatch=dataclasses.replace(scenario.mismatch, **mismatch))
-
-
-def draw(scenario, stop=64, **options):
-    return simulate(scenario, **{"seed": 7, "split": "train", "start": 0, "stop": stop, **options})
-
-
-def steering_of(scenario, scenes, row):
-    places = elements(scenario.n_h, scenario.n_v, scenario.wavelength, scenario.reference)
-    sources = scenes.truth.location[row, : int(scenes.truth.count[row])].double().tolist()
-    columns = [steering(places, scenario.wavelength, *source) for source in sources]
-    return np.stack(columns, 1) if columns else np.zeros((scenario.size, 0))
 
 
 @pytest.fixture(scope="module")
@@ -128,19 +112,6 @@ def test_sigma_squared_follows_from_the_expected_signal(small_scenario, waveform
         power = received(H, codes[row], s.code_bits, A, P[row, :k, :k])
         snr_db = 10 * math.log10(power / float(scenes.observation.noise_var[row]))
         assert snr_db == pytest.approx(float(scenes.truth.snr_db[row]), abs=1e-3)
-
-
-def assert_snapshots_follow(scenes, row, A):
-    """y_l = H diag(c_l) A s_l in a scene without noise, A and s_l of the sources that are present."""
-    H = scenes.observation.H[row].numpy()
-    for code, symbol, y in zip(
-        scenes.observation.codebook[row].numpy(),
-        scenes.truth.symbols[row, : A.shape[1]].numpy().T,
-        scenes.observation.y[row].numpy(),
-        strict=True,
-    ):
-        model = H @ np.diag(code) @ A @ symbol
-        np.testing.assert_allclose(y, model, atol=2e-4 * np.abs(model).max())
 
 
 @pytest.mark.parametrize("waveform", WAVEFORMS)

@@ -3,8 +3,6 @@
 import dataclasses
 import os
 import socket
-import subprocess
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,11 +11,11 @@ import optuna
 import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState
+from small_study import SPACE, in_another_process, outcomes, states, work
 
-from stages.study import Claim, Outcome, Plan, SharedStudy, TakenOverError, open_study
+from stages.study import Claim, Plan, TakenOverError, open_study
 from stages.study_home import StudyError
 
-SPACE = {"x": FloatDistribution(-1.0, 1.0), "y": FloatDistribution(1e-3, 1.0, log=True)}
 POINTS = {"x": FloatDistribution(0.0, 4.0, step=1.0)}
 
 
@@ -26,46 +24,6 @@ def plan(tmp_path: Path) -> Plan:
     return Plan(
         name="parabola", trials=12, space=SPACE, seed=7, startup=4, run="one", folder=tmp_path / "study", database=None
     )
-
-
-def parabola(claim: Claim) -> float:
-    return (claim.params.get("x", 0.9) - 0.3) ** 2 + claim.params.get("y", 1.0)
-
-
-def work(plan: Plan) -> list[int]:
-    """Run what is left; the places that were run here."""
-    places = []
-    with open_study(plan) as study:
-        while (claim := study.claim()) is not None:
-            with claim:
-                claim.complete(parabola(claim), [0.1, 1 / 3])
-            places.append(claim.place)
-    return places
-
-
-def outcomes(plan: Plan) -> list[Outcome]:
-    with open_study(plan) as study:
-        return study.outcomes()
-
-
-def states(study: SharedStudy) -> list[str]:
-    return [trial.state.name for trial in study.study.get_trials()]
-
-
-def in_another_process(plan: Plan, what: str) -> None:
-    """A worker of its own that claims a place, does `what` and is killed."""
-    code = f"""
-import os, signal
-from pathlib import Path
-from optuna.distributions import FloatDistribution
-from stages.study import Plan, open_study
-plan = Plan(name={plan.name!r}, trials={plan.trials}, space={{'x': FloatDistribution(-1.0, 1.0), 'y': FloatDistribution(1e-3, 1.0, log=True)}},
-    seed={plan.seed}, startup={plan.startup}, run={plan.run!r}, folder=Path({str(plan.folder)!r}), database={plan.database!r})
-with open_study(plan) as study, study.claim() as claim:
-    {what}
-    os.kill(os.getpid(), signal.SIGKILL)
-"""
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
 
 
 def test_one_worker_s_search_is_what_the_sampler_alone_would_do(plan: Plan) -> None:

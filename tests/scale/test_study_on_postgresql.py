@@ -14,8 +14,8 @@ import pytest
 from conftest import Cluster
 from runners import Processes
 from searches import RESULTS, SEARCH, kill_a_worker, plan_of, run_search
+from small_study import SPACE, in_another_process, outcomes, states, work
 from sqlalchemy import Engine, event
-from test_study import SPACE, in_another_process, outcomes, states, work
 
 from pipeline.storage import study_storage
 from risloc.scene import Scenario
