@@ -73,7 +73,7 @@ test-ui: chromium ## the pages in a real Chromium (root installs it where it is 
 
 screenshots: chromium ## pictures of the viewer, the evaluation's page and MLflow, into docs/screenshots/
 	@echo "== screenshots: into docs/screenshots/"
-	python -m benchmarks.screenshots
+	python -m docs.build.screenshots
 
 chromium: setup ## Debian's chromium, by which the pages are tested and drawn (root installs it where it is missing)
 	@command -v chromium >/dev/null || { \
@@ -82,7 +82,7 @@ chromium: setup ## Debian's chromium, by which the pages are tested and drawn (r
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; }
 
 $(CHANNELS): $(READY)
-	@python -c 'from risloc.raytracer import find_llvm; find_llvm()' 2>/dev/null || { \
+	@python -c 'from risloc.scenes.raytracer import find_llvm; find_llvm()' 2>/dev/null || { \
 	  test "$$(id -u)" = 0 || { echo "no LLVM 19 here: install Debian's package libllvm19, or run this as root" >&2; exit 1; }; \
 	  echo "== apt-get install libllvm19"; \
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends libllvm19; }
@@ -134,34 +134,34 @@ study: setup ## evaluate the trained network on SCENES=1000 scenes a cell, resul
 
 peers: setup ## train and evaluate in the scenario of published work, both waveforms, results in peers/ and docs/peers.md
 	@echo "== peers: into peers/, then docs/peers.md"
-	python -m benchmarks.peers
+	python -m studies.peers
 
 ablations: setup ## what each part of the idea is worth: 39 short trainings, about two hours, resumable; docs/ablations.md
 	@echo "== ablations: DVC experiments in temporary copies, then docs/ablations.md"
-	python -m benchmarks.ablations
+	python -m studies.ablations
 
-# The test and the card alone, of what is shipped: python -m benchmarks.ship NAME --test
+# The test and the card alone, of what is shipped: python -m studies.ship NAME --test
 ship: setup ## train, test and ship a network: make ship NAME=default (or robust); hours, goes on where it was stopped
 	@test -n "$(NAME)" || { echo "which one? make ship NAME=default, or NAME=robust" >&2; exit 1; }
-	@echo "== ship: into ship/$(NAME), then risloc/shipped/$(NAME)"
-	python -m benchmarks.ship $(NAME)
+	@echo "== ship: into ship/$(NAME), then risloc/learning/shipped/$(NAME)"
+	python -m studies.ship $(NAME)
 
 robustness: setup ## error against every mismatch, and in worlds not trained for: docs/robustness.md
 	@echo "== robustness: the shipped networks beside NOMP"
-	python -m benchmarks.robustness
+	python -m studies.robustness
 
 room: $(CHANNELS) ## shipped networks beside NOMP in a ray-traced room, by line of sight and with reflections: docs/room.md
 	@echo "== room: traces into ship/room, then docs/room.md"
-	python -m benchmarks.room
+	python -m studies.room
 
 preset: setup ## write a preset's scenario into params.yaml: make preset NAME=room_3g5
-	@test -n "$(NAME)" || { echo "which one? make preset NAME=, one of: $(basename $(notdir $(wildcard risloc/presets/*.yaml)))" >&2; exit 1; }
+	@test -n "$(NAME)" || { echo "which one? make preset NAME=, one of: $(basename $(notdir $(wildcard risloc/scenes/presets/*.yaml)))" >&2; exit 1; }
 	python -m pipeline preset $(NAME)
 
 fuzz: setup ## fuzz the readers of files (READER=measurements SECONDS=600), docs/fuzzing.md
 	@echo "== fuzz: inputs and findings in fuzz/"
 	$(PIP) install --quiet -c constraints.txt -e '.[fuzz]'
-	python -m benchmarks.fuzz $(READER) --seconds $(SECONDS)
+	python -m tests.fuzz.fuzzer $(READER) --seconds $(SECONDS)
 
 wheel: setup ## the wheel of risloc alone, into dist/
 	@echo "== wheel: into dist/"

@@ -19,17 +19,17 @@ import numpy as np
 import torch
 
 from benchmarks import reference
-from benchmarks.case import SNR_DB, SOURCES, Case
 from benchmarks.timing import alternately, median_ratio
-from risloc.covariance import score_snapshots
-from risloc.geometry import location_of, position_of
-from risloc.grid import PolarGrid
-from risloc.likelihood import Fit, fit_conditional
-from risloc.metrics import gospa
-from risloc.scene import Scenario
-from risloc.selection import TIGHT, Estimates, PeakCandidates, SelectionPath, assess, forward_selection
-from risloc.simulation import simulate
-from risloc.spectrum import grid_energy, peaks
+from benchmarks.workload import SNR_DB, SOURCES, Case
+from risloc.covariance.factored import score_snapshots
+from risloc.estimation.conditional import Fit, fit_conditional
+from risloc.estimation.selection import TIGHT, Estimates, PeakCandidates, SelectionPath, assess, forward_selection
+from risloc.estimation.spectrum import grid_energy, peaks
+from risloc.performance.metrics import gospa
+from risloc.physics.geometry import location_of, position_of
+from risloc.physics.grid import PolarGrid
+from risloc.scenes.scenario import Scenario
+from risloc.scenes.simulation import simulate
 
 BATCH, ROUNDS, SLOW_ROUNDS = 64, 9, 3
 SCENES, SNRS_DB, CUTOFF = 512, (0.0, 10.0, 20.0), 2.0  # of GOSPA; cut-off in metres

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.sections import override, stage_function, typed_sections
-from risloc.params import read_yaml
-from stages.best import Best, write_best
-from stages.report import ConsoleReporter
+from risloc.config import read_yaml
+from stages.support.reporter import ConsoleReporter
+from stages.tuning.best_params import Best, write_best
 
 STAGES = ("simulate", "shard", "train", "evaluate")
 SMALL = {

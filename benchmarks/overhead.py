@@ -20,8 +20,8 @@ FEW = {"data.train": 8, "data.val": 8, "data.test_per_cell": 1, "data.block": 8}
 WORK = """
 from pathlib import Path
 from pipeline.sections import override, stage_function, typed_sections
-from risloc.params import read_yaml
-from stages.report import ConsoleReporter
+from risloc.config import read_yaml
+from stages.support.reporter import ConsoleReporter
 params = override(read_yaml(Path("params.yaml")), {few})
 folder = Path({folder!r})
 stage_function("simulate")(
@@ -39,7 +39,7 @@ nothing()
 """
 MLFLOW = """
 import pipeline.env
-from pipeline.tracking import stage_run
+from pipeline.tracking.runs import stage_run
 with stage_run("overhead", {}, print):
     pass
 """

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.optimize
 
-from risloc.scene import Scenario
+from risloc.scenes.scenario import Scenario
 
 __all__ = ["Scene", "elements", "music", "sample_covariance", "simulate", "steering_vector"]
 

@@ -15,8 +15,8 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import torch
 
-from benchmarks.case import SNR_DB, SOURCES, Case
 from benchmarks.timing import alternately
+from benchmarks.workload import SNR_DB, SOURCES, Case
 
 BATCH, SMALL_BATCH = 64, 8
 METHODS = ("MUSIC", "hybrid", "NOMP")

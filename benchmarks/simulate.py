@@ -14,18 +14,18 @@ import torch
 
 from benchmarks import reference
 from benchmarks.timing import alternately, best_seconds, median_ratio
-from risloc.covariance import CovarianceConfig, least_squares_snapshots, sample_covariance
-from risloc.grid import GridConfig
-from risloc.loss import LossConfig
-from risloc.network import HybridNetwork, NetworkConfig
-from risloc.params import build, read_yaml
-from risloc.preset_files import preset
-from risloc.records import arrays_of
-from risloc.scene import Scenario
-from risloc.shard_writer import write_shard
-from risloc.shards import ShardReader, batches
-from risloc.simulation import simulate
-from risloc.training import FitConfig, Trainer
+from risloc.config import build, read_yaml
+from risloc.covariance.factored import CovarianceConfig, least_squares_snapshots, sample_covariance
+from risloc.io.scene_arrays import arrays_of
+from risloc.io.shard_reader import ShardReader, batches
+from risloc.io.shard_writer import write_shard
+from risloc.learning.loss import LossConfig
+from risloc.learning.network import HybridNetwork, NetworkConfig
+from risloc.learning.trainer import FitConfig, Trainer
+from risloc.physics.grid import GridConfig
+from risloc.scenes.preset_files import preset
+from risloc.scenes.scenario import Scenario
+from risloc.scenes.simulation import simulate
 
 SCENES = 1024
 PLAIN = 20

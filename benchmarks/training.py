@@ -25,19 +25,31 @@ from unittest.mock import patch
 
 import torch
 
-from benchmarks.steps import PARTS, SEED, SPLIT, STEP, Clock, draw, in_turns, now, profiled, seconds, trainer_of
 from benchmarks.timing import alternately, median_ratio
-from risloc.device import best_device, half_precision
-from risloc.fresh import fresh_batches
-from risloc.params import read_yaml
-from risloc.records import arrays_of
-from risloc.scene import Scenario, Scenes
-from risloc.shard_writer import write_shard
-from risloc.shards import ShardReader, batches
-from risloc.simulation import simulate
-from risloc.training import Trainer
-from stages.fitting import Data, Log, fit_epoch
-from stages.report import ConsoleReporter
+from benchmarks.training_steps import (
+    PARTS,
+    SEED,
+    SPLIT,
+    STEP,
+    Clock,
+    draw,
+    in_turns,
+    now,
+    profiled,
+    seconds,
+    trainer_of,
+)
+from risloc.config import read_yaml
+from risloc.io.scene_arrays import arrays_of
+from risloc.io.shard_reader import ShardReader, batches
+from risloc.io.shard_writer import write_shard
+from risloc.learning.fresh_batches import fresh_batches
+from risloc.learning.trainer import Trainer
+from risloc.scenes.scenario import Scenario, Scenes
+from risloc.scenes.simulation import simulate
+from risloc.utils.device import best_device, half_precision
+from stages.support.fitting import Data, Log, fit_epoch
+from stages.support.reporter import ConsoleReporter
 
 ROUNDS, STEPS, TOP = 7, 7, 12
 LOOP_ROUNDS, LOOP_STEPS = 3, 16

@@ -20,15 +20,15 @@ import numpy as np
 
 from pipeline.env import COPY
 from pipeline.runner_setting import RUNNER, runner_setting
-from risloc.checkpoint import shipped_checkpoint
-from risloc.localise import SearchConfig
-from risloc.params import build, read_yaml
-from risloc.scene import Scenario
-from risloc.shards import ShardConfig
+from risloc.config import build, read_yaml
+from risloc.estimation.localiser import SearchConfig
+from risloc.io.shard_reader import ShardConfig
+from risloc.learning.checkpoint import shipped_checkpoint
+from risloc.scenes.scenario import Scenario
 from stages import shard, simulate
-from stages.mapping import SERIAL, Runner
-from stages.report import ConsoleReporter
-from stages.scoring import Batch, Scoring, score_batch
+from stages.evaluation.scoring import Batch, Scoring, score_batch
+from stages.support.mapping import SERIAL, Runner
+from stages.support.reporter import ConsoleReporter
 
 SEED = 1
 BATCH = 16

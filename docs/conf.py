@@ -21,7 +21,7 @@ version = release = risloc.__version__
 
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.viewcode", "myst_parser"]
 root_doc = "docs/index"
-include_patterns = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/**.md", "risloc/shipped/*/card.md"]
+include_patterns = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/**.md", "risloc/learning/shipped/*/card.md"]
 exclude_patterns = [".*", "data", "mlartifacts", "models", "peers", "reports", "ship", "site", "study"]
 myst_heading_anchors = 3
 highlight_language = "text"

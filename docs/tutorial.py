@@ -3,7 +3,7 @@
 #
 # One scene of the default scenario from its snapshots to located sources, 200 such scenes beside the bound, and a small
 # network trained from nothing. Run it cell by cell in an editor that knows `# %%` cells: up to the training it needs the
-# wheel alone, with matplotlib (`risloc[figures]`). `python -m benchmarks.tutorial` runs all of it and makes this page anew.
+# wheel alone, with matplotlib (`risloc[figures]`). `python -m docs.build.tutorial` runs all of it and makes this page anew.
 #
 # Inside the library everything is in SI units and radians, and sources are searched in (u, v, w): the direction cosines
 # u = sin az cos el and v = sin el, and the inverse distance w = 1 / r, in which the phase of the wavefront is nearly linear.
@@ -25,7 +25,10 @@ from risloc import (
     measurements_of,
     music,
     nmse,
-    plots,
+    plot_codebook,
+    plot_curves,
+    plot_scene,
+    plot_spectrum,
     polar_of,
     scenario,
     simulate,
@@ -66,14 +69,14 @@ for k in range(3):
 # tells their distance.
 
 # %%
-plots.plot_scene(array, true)
+plot_scene(array, true)
 
 # %% [markdown]
 # In each of the 16 snapshots the surface applies another random code of three bits. The codes alone make 16 antennas see
 # more than 16 of the 144 dimensions.
 
 # %%
-plots.plot_codebook(observation.codebook[0], world.n_h, world.n_v)
+plot_codebook(observation.codebook[0], world.n_h, world.n_v)
 
 # %% [markdown]
 # ## Two covariances, and their blend
@@ -104,7 +107,7 @@ def show_music(R, title):
     def of(polar):
         return spectrum.music_spectrum(steering_matrix(array, polar), U)
 
-    return plots.plot_spectrum(of, domain, true_polar[0, 0], location=true, title=title)
+    return plot_spectrum(of, domain, true_polar[0, 0], location=true, title=title)
 
 
 show_music(R.R_samp, "MUSIC on R_samp")
@@ -155,7 +158,7 @@ for k in range(3):
 
 # %%
 there = found.present
-plots.plot_scene(array, true, estimate=found.location[there], distance_std=found.location_std[there][:, 2])
+plot_scene(array, true, estimate=found.location[there], distance_std=found.location_std[there][:, 2])
 
 # %% [markdown]
 # ## Two hundred scenes, beside the bound
@@ -204,14 +207,14 @@ report_located("NOMP (no network)", None)
 import dataclasses
 from pathlib import Path
 
-from risloc.covariance import CovarianceConfig
-from risloc.fresh import fresh_batches
-from risloc.grid import GridConfig
-from risloc.loss import LossConfig
-from risloc.network import HybridNetwork, NetworkConfig
-from risloc.params import build, read_yaml
-from risloc.physical_score import validate
-from risloc.training import FitConfig, Trainer
+from risloc.config import build, read_yaml
+from risloc.covariance.factored import CovarianceConfig
+from risloc.learning.fresh_batches import fresh_batches
+from risloc.learning.loss import LossConfig
+from risloc.learning.network import HybridNetwork, NetworkConfig
+from risloc.learning.trainer import FitConfig, Trainer
+from risloc.learning.validation import validate
+from risloc.physics.grid import GridConfig
 
 EPOCHS, EPOCH_SCENES = (2, 128) if QUICK else (10, 6400)
 params = read_yaml(Path("params.yaml"))
@@ -265,7 +268,7 @@ for epoch in range(EPOCHS):
 
 # %%
 print(f"NMSE of R_blend if R_pred said nothing: {validation.nmse_silent:.3f}")
-plots.plot_curves(range(EPOCHS + 1), history, xlabel="epoch", ylabel="loss terms, validation")
+plot_curves(range(EPOCHS + 1), history, xlabel="epoch", ylabel="loss terms, validation")
 
 # %% [markdown]
 # After these few minutes the small network stands between no network at all and the shipped one, which has seen six times

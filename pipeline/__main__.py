@@ -8,7 +8,7 @@ from pathlib import Path
 from pipeline import signals, torchrun
 from pipeline.env import COPY, SettingError, check_folder
 from pipeline.layout import STAGES
-from risloc.params import ParamError, read_yaml
+from risloc.config import ParamError, read_yaml
 
 
 def main(arguments: list[str]) -> int:
@@ -90,8 +90,8 @@ def _verify(revision: str) -> int:
 
 
 def _deliver() -> int:
-    from pipeline.outbox import ServerAwayError, deliver_all
-    from pipeline.server import reach
+    from pipeline.tracking.outbox import ServerAwayError, deliver_all
+    from pipeline.tracking.server import reach
 
     try:
         left = deliver_all(reach(), print)

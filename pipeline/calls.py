@@ -29,7 +29,7 @@ from pipeline.runner_setting import RUNNER, runner_setting
 from pipeline.sections import override, typed_sections
 from pipeline.storage import STUDY, study_storage
 from pipeline.torchrun import PROCESSES
-from risloc.params import ParamError, read_yaml
+from risloc.config import ParamError, read_yaml
 
 __all__ = ["DvcError", "PassingDvcError", "call_dvc", "dvc_command", "execution", "metrics_of", "same_work"]
 

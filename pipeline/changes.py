@@ -8,7 +8,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import OverrideType
 from hydra.errors import HydraException
 
-from risloc.params import ParamError, shown
+from risloc.config import ParamError, shown
 
 __all__ = ["parse_change", "written_change"]
 

@@ -17,7 +17,7 @@ from pipeline.artifacts import link, rows_of, table
 from pipeline.calls import call_dvc, dvc_command, execution, metrics_of, same_work
 from pipeline.env import lock
 from pipeline.layout import STAGES
-from risloc.params import ParamError
+from risloc.config import ParamError
 
 __all__ = ["pipeline", "sweep"]
 

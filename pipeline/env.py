@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from risloc.params import ParamError
+from risloc.config import ParamError
 
 __all__ = ["COPY", "PARENT", "ROOT", "STATE", "SettingError", "check_folder", "child_environment", "lock", "lock_of"]
 
@@ -29,7 +29,7 @@ for _name, _value in {
     "MLFLOW_TRACKING_URI": _STORE,
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",  # seconds; an outage must not hold up the work, see pipeline/outbox.py
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",  # seconds; an outage must not hold up the work, see pipeline/tracking/outbox.py
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL": "5",  # seconds; the default of 10 says nothing of a short stage
     "MPLBACKEND": "Agg",

@@ -27,7 +27,7 @@ from pipeline.runner_setting import runner_setting
 from pipeline.runners import open_runner
 from pipeline.sections import sections_of, stage_function, typed_sections
 from pipeline.storage import study_storage
-from pipeline.tracking import dependency_checksums, stage_run
+from pipeline.tracking.runs import dependency_checksums, stage_run
 
 __all__ = ["DONE_ELSEWHERE", "NO_PREFECT", "PrefectAwayError", "StageError", "run_stage", "stage_flow"]
 

@@ -6,14 +6,14 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from pipeline.env import COPY
-from risloc.files import replacing
-from risloc.params import build
-from risloc.preset_files import preset
-from risloc.scene import Scenario
+from risloc.config import build
+from risloc.scenes.preset_files import preset
+from risloc.scenes.scenario import Scenario
+from risloc.utils.atomic_files import replacing
 
 __all__ = ["PRESETS", "write_preset"]
 
-PRESETS = COPY / "risloc" / "presets"
+PRESETS = COPY / "risloc" / "scenes" / "presets"
 
 
 def write_preset(name: str, params: Path) -> str:

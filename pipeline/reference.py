@@ -8,9 +8,9 @@ from typing import Any
 
 from pipeline.layout import STAGES
 from pipeline.sections import sections_of, stage_function
-from risloc.params import as_mapping, flatten
-from risloc.preset_files import preset, preset_names, preset_purpose
-from risloc.room import Room, read_room
+from risloc.config import as_mapping, flatten
+from risloc.scenes.preset_files import preset, preset_names, preset_purpose
+from risloc.scenes.room import Room, read_room
 
 __all__ = ["params_reference"]
 

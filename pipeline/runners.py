@@ -30,9 +30,9 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTaskRunner
 
 from pipeline.runner_setting import RUNNER, RunnerSetting
-from risloc.files import full
-from stages.kept import source_digest
-from stages.mapping import SERIAL, Runner
+from risloc.utils.atomic_files import full
+from stages.support.mapping import SERIAL, Runner
+from stages.support.resumable import source_digest
 
 __all__ = ["TaskMapper", "open_runner"]
 

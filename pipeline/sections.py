@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.layout import STAGES
-from risloc.params import ParamError, build, shown
-from risloc.preset_files import preset
+from risloc.config import ParamError, build, shown
+from risloc.scenes.preset_files import preset
 
 __all__ = ["override", "sections_of", "stage_function", "typed_sections", "with_preset"]
 

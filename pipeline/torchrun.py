@@ -28,7 +28,7 @@ from pipeline.env import COPY, ROOT, SettingError
 from pipeline.layout import paths_of
 from pipeline.sections import stage_function, typed_sections
 from pipeline.signals import EXIT_CODE
-from stages.report import Reporter
+from stages.support.reporter import Reporter
 
 __all__ = ["PROCESSES", "Silent", "follow", "joined", "launch", "processes", "rank"]
 

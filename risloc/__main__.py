@@ -1,5 +1,5 @@
 """`python -m risloc` is `risloc`."""
 
-from risloc.command.main import main
+from risloc.cli.main import main
 
 main()

@@ -4,28 +4,28 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from risloc.checkpoint import SHIPPED, check_geometry, load_checkpoint, shipped_checkpoint
-from risloc.localise import Localiser, SearchConfig
-from risloc.params import ParamError, as_mapping, param
-from risloc.scene import Scenario
-from risloc.shards import ShardReader
-from stages.calibration import calibration
-from stages.covariances import covariance_quality
-from stages.drawing import Subject, save
-from stages.figures import draw
-from stages.kept import kept, work_key
-from stages.labels import chosen
-from stages.mapping import SERIAL, Runner
-from stages.methods import K_RULES, METHODS
-from stages.model_order import k_accuracy
-from stages.one_scene import draw_scene, telling_scene
-from stages.page import facts_of, page
-from stages.paired import paired
-from stages.report import Reporter, write_csv, write_json, write_text
-from stages.resolution import resolution
-from stages.scores import Collection
-from stages.scoring import Scoring, score_all
-from stages.tables import Row, Table, ablation, curves, flat_metrics, json_ready, number, tabulate, timing
+from risloc.config import ParamError, as_mapping, param
+from risloc.estimation.localiser import Localiser, SearchConfig
+from risloc.io.shard_reader import ShardReader
+from risloc.learning.checkpoint import SHIPPED, check_geometry, load_checkpoint, shipped_checkpoint
+from risloc.scenes.scenario import Scenario
+from stages.evaluation.calibration import calibration
+from stages.evaluation.covariance_errors import covariance_quality
+from stages.evaluation.drawing import Subject, save
+from stages.evaluation.figures import draw
+from stages.evaluation.labels import chosen
+from stages.evaluation.methods import K_RULES, METHODS
+from stages.evaluation.model_order import k_accuracy
+from stages.evaluation.one_scene import draw_scene, telling_scene
+from stages.evaluation.page import facts_of, page
+from stages.evaluation.paired_gospa import paired
+from stages.evaluation.resolution import resolution
+from stages.evaluation.scores import Collection
+from stages.evaluation.scoring import Scoring, score_all
+from stages.evaluation.tables import Row, Table, ablation, curves, flat_metrics, json_ready, number, tabulate, timing
+from stages.support.mapping import SERIAL, Runner
+from stages.support.reporter import Reporter, write_csv, write_json, write_text
+from stages.support.resumable import kept, work_key
 
 __all__ = ["EvaluateConfig", "run"]
 
@@ -105,7 +105,7 @@ def run(
 
     Raises
     ------
-    risloc.shards.ShardError, risloc.checkpoint.CheckpointError
+    risloc.io.shard_reader.ShardError, risloc.learning.checkpoint.CheckpointError
         The test shards or the checkpoint are missing, damaged, or made for another scenario.
     """
     reader = ShardReader(shard_dir / "test", scenario)
@@ -156,7 +156,9 @@ def _key(seed: int, search: SearchConfig, evaluate: EvaluateConfig, reader: Shar
     """The name of the scores of these scenes by this network; what comes after the scores may change."""
     files = sorted(path for path in checkpoint.iterdir() if path.suffix in (".json", ".safetensors"))
     network = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
-    return work_key("stages.scoring", seed, as_mapping(search), as_mapping(evaluate), reader.checksum, network)
+    return work_key(
+        "stages.evaluation.scoring", seed, as_mapping(search), as_mapping(evaluate), reader.checksum, network
+    )
 
 
 def _tables(collected: Collection, evaluate: EvaluateConfig, seed: int) -> Tables:

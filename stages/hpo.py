@@ -1,9 +1,9 @@
 """Tune learning rate, width, beta and a factor on each loss weight, by a physical score that no weight scales.
 
 The study is keyed by everything that changes the objective, so that a killed search goes on where it was and more trials
-add to those there are; any number of workers may share it (`stages.study`). The winner must beat params.yaml's own
+add to those there are; any number of workers may share it (`stages.tuning.study`). The winner must beat params.yaml's own
 values on held-out scenes beyond doubt, also when both are trained again from other networks and in other orders, else
-those stay (`stages.verdict`).
+those stay (`stages.tuning.verdict`).
 """
 
 import math
@@ -17,24 +17,24 @@ from typing import Any
 import torch
 from optuna.distributions import FloatDistribution
 
-from risloc.covariance import CovarianceConfig
-from risloc.device import best_device
-from risloc.grid import GridConfig
-from risloc.loss import LossConfig, TermError
-from risloc.network import HybridNetwork, NetworkConfig
-from risloc.params import ParamError, as_mapping, param
-from risloc.physical_score import validate
-from risloc.scene import Scenario, Scenes
-from risloc.shards import ShardReader, batches
-from risloc.training import FitConfig, Trainer
-from stages.best import Best, Tunable, apply, knobs, write_best
-from stages.fitting import Data, Log, build_network, fit_epoch, replicate_seed, report_weights
-from stages.kept import work_key
-from stages.mapping import Runner
-from stages.report import Reporter, write_csv, write_json
-from stages.study import Claim, Outcome, Plan, TakenOverError, open_study
-from stages.study_home import StudyError, check_database
-from stages.verdict import Difference, both_again, compare, compare_scenes
+from risloc.config import ParamError, as_mapping, param
+from risloc.covariance.factored import CovarianceConfig
+from risloc.io.shard_reader import ShardReader, batches
+from risloc.learning.loss import LossConfig, TermError
+from risloc.learning.network import HybridNetwork, NetworkConfig
+from risloc.learning.trainer import FitConfig, Trainer
+from risloc.learning.validation import validate
+from risloc.physics.grid import GridConfig
+from risloc.scenes.scenario import Scenario, Scenes
+from risloc.utils.device import best_device
+from stages.support.fitting import Data, Log, build_network, fit_epoch, replicate_seed, report_weights
+from stages.support.mapping import Runner
+from stages.support.reporter import Reporter, write_csv, write_json
+from stages.support.resumable import work_key
+from stages.tuning.best_params import Best, Tunable, apply, knobs, write_best
+from stages.tuning.study import Claim, Outcome, Plan, TakenOverError, open_study
+from stages.tuning.study_backend import StudyError, check_database
+from stages.tuning.verdict import Difference, both_again, compare, compare_scenes
 
 __all__ = ["HpoConfig", "Knob", "Search", "Worker", "join", "run"]
 

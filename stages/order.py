@@ -3,15 +3,15 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from risloc.checkpoint import check_geometry, load_checkpoint, save_checkpoint
-from risloc.fresh import fresh_batches
-from risloc.learnt_order import OrderExamples, fit_order_head, order_examples
-from risloc.localise import Localiser, SearchConfig
-from risloc.network import HybridNetwork
-from risloc.params import ParamError, as_mapping, param
-from risloc.physical_score import GOSPA_CUTOFF
-from risloc.scene import Scenario
-from stages.report import Reporter, write_json
+from risloc.config import ParamError, as_mapping, param
+from risloc.estimation.localiser import Localiser, SearchConfig
+from risloc.learning.checkpoint import check_geometry, load_checkpoint, save_checkpoint
+from risloc.learning.fresh_batches import fresh_batches
+from risloc.learning.network import HybridNetwork
+from risloc.learning.order_rule import OrderExamples, fit_order_head, order_examples
+from risloc.learning.validation import GOSPA_CUTOFF
+from risloc.scenes.scenario import Scenario
+from stages.support.reporter import Reporter, write_json
 
 __all__ = ["HELD_BACK", "OrderConfig", "run"]
 
@@ -50,7 +50,7 @@ def run(
 
     Raises
     ------
-    risloc.checkpoint.CheckpointError
+    risloc.learning.checkpoint.CheckpointError
         The trained network is missing, damaged, or made for another geometry.
     """
     network, extra = load_checkpoint(trained)

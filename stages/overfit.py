@@ -8,19 +8,19 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
-from risloc.covariance import CovarianceConfig
-from risloc.device import best_device
-from risloc.grid import GridConfig
-from risloc.loss import LossConfig
-from risloc.network import NetworkConfig
-from risloc.params import param
-from risloc.physical_score import Validation, validate
-from risloc.plots import save_figure
-from risloc.scene import Scenario, Scenes
-from risloc.shards import ShardReader
-from risloc.training import FitConfig, Trainer
-from stages.fitting import Data, Log, Row, build_network, fit_epoch, plot_losses, replicate_seed, report_weights
-from stages.report import Reporter, write_csv, write_json, write_text
+from risloc.config import param
+from risloc.covariance.factored import CovarianceConfig
+from risloc.io.shard_reader import ShardReader
+from risloc.learning.loss import LossConfig
+from risloc.learning.network import NetworkConfig
+from risloc.learning.trainer import FitConfig, Trainer
+from risloc.learning.validation import Validation, validate
+from risloc.physics.grid import GridConfig
+from risloc.plotting.static import save_figure
+from risloc.scenes.scenario import Scenario, Scenes
+from risloc.utils.device import best_device
+from stages.support.fitting import Data, Log, Row, build_network, fit_epoch, plot_losses, replicate_seed, report_weights
+from stages.support.reporter import Reporter, write_csv, write_json, write_text
 
 __all__ = ["GateError", "OverfitConfig", "Verdict", "judge", "run"]
 

@@ -9,18 +9,18 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from risloc.files import replacing
-from risloc.params import as_mapping
-from risloc.records import Arrays
-from risloc.scene import Scenario
-from risloc.shard_writer import write_shard
-from risloc.shards import ShardConfig
-from risloc.validation import SceneError, validate
-from stages.kept import kept, publish, work_key
-from stages.mapping import SERIAL, Runner
-from stages.one_thread import one_thread
-from stages.report import Reporter, write_json
+from risloc.config import as_mapping
+from risloc.io.scene_arrays import Arrays
+from risloc.io.scene_checks import SceneError, validate
+from risloc.io.shard_reader import ShardConfig
+from risloc.io.shard_writer import write_shard
+from risloc.scenes.scenario import Scenario
+from risloc.utils.atomic_files import replacing
 from stages.simulate import AGAIN, block_paths, load_block, manifest
+from stages.support.mapping import SERIAL, Runner
+from stages.support.one_thread import one_thread
+from stages.support.reporter import Reporter, write_json
+from stages.support.resumable import kept, publish, work_key
 
 __all__ = ["pack", "run"]
 
@@ -75,7 +75,7 @@ def run(
 
     Raises
     ------
-    ValueError, risloc.validation.SceneError
+    ValueError, risloc.io.scene_checks.SceneError
         Raw scenes that are not whole, of another scenario or seed, or not what they should be.
     """
     sizes, block = manifest(raw, scenario, seed)

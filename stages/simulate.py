@@ -11,15 +11,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from risloc.channel import effective_rank
-from risloc.params import ParamError, as_mapping, param
-from risloc.records import Arrays, arrays_of, digest
-from risloc.scene import Scenario, Scenes
-from risloc.simulation import simulate
-from stages.kept import kept, publish, work_key
-from stages.mapping import SERIAL, Runner
-from stages.one_thread import one_thread
-from stages.report import Reporter, write_arrays, write_json
+from risloc.config import ParamError, as_mapping, param
+from risloc.io.scene_arrays import Arrays, arrays_of, digest
+from risloc.physics.channel import effective_rank
+from risloc.scenes.scenario import Scenario, Scenes
+from risloc.scenes.simulation import simulate
+from stages.support.mapping import SERIAL, Runner
+from stages.support.one_thread import one_thread
+from stages.support.reporter import Reporter, write_arrays, write_json
+from stages.support.resumable import kept, publish, work_key
 
 __all__ = [
     "AGAIN",

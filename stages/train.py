@@ -10,21 +10,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from risloc.checkpoint import load_checkpoint, save_checkpoint
-from risloc.covariance import CovarianceConfig
-from risloc.device import best_device
-from risloc.fresh import fresh_batches
-from risloc.grid import GridConfig
-from risloc.loss import WEIGHTS, LossConfig
-from risloc.network import NetworkConfig
-from risloc.parallel import Group, joined, share
-from risloc.params import as_mapping, param
-from risloc.plots import save_figure
-from risloc.scene import Scenario, Scenes
-from risloc.shards import ShardReader, batches
-from risloc.training import FitConfig, Trainer
-from stages.best import Best, Tunable, apply, read_best
-from stages.fitting import (
+from risloc.config import as_mapping, param
+from risloc.covariance.factored import CovarianceConfig
+from risloc.io.shard_reader import ShardReader, batches
+from risloc.learning.checkpoint import load_checkpoint, save_checkpoint
+from risloc.learning.distributed import Group, joined, share
+from risloc.learning.fresh_batches import fresh_batches
+from risloc.learning.loss import WEIGHTS, LossConfig
+from risloc.learning.network import NetworkConfig
+from risloc.learning.trainer import FitConfig, Trainer
+from risloc.physics.grid import GridConfig
+from risloc.plotting.static import save_figure
+from risloc.scenes.scenario import Scenario, Scenes
+from risloc.utils.device import best_device
+from stages.support.fitting import (
     Data,
     Log,
     build_network,
@@ -33,8 +32,9 @@ from stages.fitting import (
     replicate_seed,
     report_weights,
 )
-from stages.kept import work_key
-from stages.report import Reporter, write_csv, write_json, write_text
+from stages.support.reporter import Reporter, write_csv, write_json, write_text
+from stages.support.resumable import work_key
+from stages.tuning.best_params import Best, Tunable, apply, read_best
 
 __all__ = ["TrainConfig", "run"]
 
@@ -73,9 +73,9 @@ def run(
 
     Raises
     ------
-    risloc.params.ParamError
+    risloc.config.ParamError
         `best` is not what tuning writes.
-    risloc.shards.ShardError
+    risloc.io.shard_reader.ShardError
         The shards are missing, damaged, or not of this scenario.
     ValueError
         The processes that train together do not read the same inputs and the same state.

@@ -11,8 +11,8 @@ from jaxtyping import install_import_hook
 
 install_import_hook("risloc", "beartype.beartype")  # before the first import of risloc
 
-from risloc.params import build, read_yaml  # noqa: E402
-from risloc.scene import Scenario  # noqa: E402
+from risloc.config import build, read_yaml  # noqa: E402
+from risloc.scenes.scenario import Scenario  # noqa: E402
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -81,7 +81,7 @@ def generator() -> torch.Generator:
 @pytest.fixture(scope="module")
 def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file of measurements: three scenes of two sources at 20 dB."""
-    from risloc.command.main import run
+    from risloc.cli.main import run
 
     path = tmp_path_factory.mktemp("room") / "room.h5"
     assert run(["simulate", str(path), "--scenes", "3", "--snr", "20", "--sources", "2"]) == 0
@@ -97,7 +97,7 @@ def easy(small_scenario: Scenario) -> Scenario:
 @pytest.fixture(scope="session")
 def shard_dir(easy: Scenario, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Shards of `easy`, to be read only."""
-    from learning_data import make_shards
+    from learning_shards import make_shards
 
     return make_shards(tmp_path_factory.mktemp("shards"), easy)
 
@@ -105,9 +105,9 @@ def shard_dir(easy: Scenario, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def alone(easy: Scenario, shard_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The results of the search of `searches.py` as one process runs it, on a journal."""
-    from searches import run_search
+    from small_searches import run_search
 
-    from stages.mapping import SERIAL
+    from stages.support.mapping import SERIAL
 
     path = tmp_path_factory.mktemp("alone")
     run_search(easy, shard_dir, path, SERIAL)

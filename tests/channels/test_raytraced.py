@@ -8,14 +8,14 @@ import pytest
 import torch
 from oracle import elements, steering
 
-from risloc.command.main import run
-from risloc.crb import stochastic_bound
-from risloc.geometry import location_of, position_of
-from risloc.measurement_reader import MeasurementReader
-from risloc.params import ParamError
-from risloc.raytraced import simulate_in, trace_channel, trace_waves
-from risloc.raytracer import RayTracerError, trace
-from risloc.room import read_room
+from risloc.cli.main import run
+from risloc.config import ParamError
+from risloc.io.measurement_reader import MeasurementReader
+from risloc.performance.crb import stochastic_bound
+from risloc.physics.geometry import location_of, position_of
+from risloc.scenes.raytraced_simulation import simulate_in, trace_channel, trace_waves
+from risloc.scenes.raytracer import RayTracerError, trace
+from risloc.scenes.room import read_room
 
 pytestmark = pytest.mark.channels
 

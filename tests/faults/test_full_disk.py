@@ -16,22 +16,22 @@ from pathlib import Path
 import mlflow
 import pytest
 from disks import Disk, can_mount, mounted
-from learning_data import make_shards
-from learning_train import sections, small, train_there
+from learning_shards import make_shards
 from mapped_stages import small_simulation
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from safetensors import SafetensorError, safe_open
+from small_training import sections, small, train_there
 
-from pipeline.outbox import ServerAwayError, deliver_all
 from pipeline.sections import override, typed_sections
-from pipeline.server import reach
-from pipeline.tracking import EXPERIMENT, stage_run
-from risloc.files import DiskFullError
-from risloc.params import as_mapping, flatten, read_yaml
+from pipeline.tracking.outbox import ServerAwayError, deliver_all
+from pipeline.tracking.runs import EXPERIMENT, stage_run
+from pipeline.tracking.server import reach
+from risloc.config import as_mapping, flatten, read_yaml
+from risloc.utils.atomic_files import DiskFullError
 from stages import simulate
-from stages.best import Best, write_best
-from stages.report import ConsoleReporter
+from stages.support.reporter import ConsoleReporter
+from stages.tuning.best_params import Best, write_best
 
 pytestmark = [
     pytest.mark.e2e,
@@ -172,7 +172,7 @@ def _epoch(folder: Path) -> int:
 @pytest.fixture
 def store(disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """MLflow's file on the disk; its tables are there. What waits for it is elsewhere."""
-    monkeypatch.setattr("pipeline.server.ROOT", disk.root)
+    monkeypatch.setattr("pipeline.tracking.server.ROOT", disk.root)
     monkeypatch.setattr("pipeline.env.STATE", tmp_path / ".state")
     mlflow.set_tracking_uri(f"sqlite:///{disk.root / 'mlflow.db'}")
     yield disk.root / "mlflow.db"

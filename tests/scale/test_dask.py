@@ -1,7 +1,7 @@
 """Mapped work on Dask, for real: a cluster of this process's own, and a scheduler and a worker that were there before."""
 
 import pytest
-from mapped import differing, run_all, run_script
+from mapped_run import differing, run_all, run_script
 from servers import dask_cluster
 
 pytestmark = [pytest.mark.scale, pytest.mark.timeout(900)]

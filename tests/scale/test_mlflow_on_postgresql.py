@@ -8,8 +8,8 @@ import pytest
 from mlflow import MlflowClient
 from servers import mlflow_server
 
-from pipeline.outbox import ServerAwayError
-from pipeline.tracking import EXPERIMENT, stage_run
+from pipeline.tracking.outbox import ServerAwayError
+from pipeline.tracking.runs import EXPERIMENT, stage_run
 
 pytestmark = [
     pytest.mark.scale,

@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from searches import RESULTS, SEARCH, kill_a_worker, plan_of
 from servers import dask_cluster
+from small_searches import RESULTS, SEARCH, kill_a_worker, plan_of
 
 from pipeline.storage import study_storage
-from risloc.params import as_mapping
-from risloc.scene import Scenario
-from stages.study import Plan, open_study
+from risloc.config import as_mapping
+from risloc.scenes.scenario import Scenario
+from stages.tuning.study import Plan, open_study
 
 pytestmark = pytest.mark.scale
 
@@ -60,7 +60,13 @@ def _disturb(
 ) -> str:
     """The search in a process of its own, one of its workers killed; it ends as if nothing had been. What it said."""
     plan = plan_of(easy, shard_dir, path, storage)
-    command = [sys.executable, "tests/searches.py", str(path), str(shard_dir), json.dumps(as_mapping(easy))]
+    command = [
+        sys.executable,
+        "tests/support/small_searches.py",
+        str(path),
+        str(shard_dir),
+        json.dumps(as_mapping(easy)),
+    ]
     log = path / "log.txt"
     with log.open("w") as out:
         search = subprocess.Popen(
@@ -83,5 +89,5 @@ def _trials(plan: Plan) -> list[tuple[int, str]]:
 
 
 def _environment(repository: Path) -> dict[str, str]:
-    path = os.pathsep.join(map(str, (repository, repository / "tests")))
+    path = os.pathsep.join(map(str, (repository, repository / "tests" / "support")))
     return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}

@@ -12,17 +12,17 @@ from typing import Any
 import psycopg
 import pytest
 from conftest import Cluster
-from runners import Processes
-from searches import RESULTS, SEARCH, kill_a_worker, plan_of, run_search
+from plain_runners import Processes
+from small_searches import RESULTS, SEARCH, kill_a_worker, plan_of, run_search
 from small_study import SPACE, in_another_process, outcomes, states, work
 from sqlalchemy import Engine, event
 
 from pipeline.storage import study_storage
-from risloc.scene import Scenario
-from stages import study_home
-from stages.mapping import SERIAL
-from stages.study import Plan, TakenOverError, open_study
-from stages.study_home import StudyError
+from risloc.scenes.scenario import Scenario
+from stages.support.mapping import SERIAL
+from stages.tuning import study_backend
+from stages.tuning.study import Plan, TakenOverError, open_study
+from stages.tuning.study_backend import StudyError
 
 pytestmark = pytest.mark.scale
 
@@ -46,9 +46,9 @@ def plan(storage: str, tmp_path: Path) -> Plan:
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Heartbeats of this process, and its patience, in seconds that a test can wait."""
-    monkeypatch.setattr(study_home, "HEARTBEAT", 1)
-    monkeypatch.setattr(study_home, "GRACE", 3)
-    monkeypatch.setattr(study_home, "_OUTAGE", 1.0)
+    monkeypatch.setattr(study_backend, "HEARTBEAT", 1)
+    monkeypatch.setattr(study_backend, "GRACE", 3)
+    monkeypatch.setattr(study_backend, "_OUTAGE", 1.0)
 
 
 def test_workers_that_open_a_new_database_at_once_fill_each_place_once(plan: Plan) -> None:
@@ -134,8 +134,8 @@ def test_a_database_that_crashes_in_the_middle_costs_nothing(
 
 def test_connections_may_end_at_any_statement(plan: Plan, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     """The server ends them before one statement in fifty, wherever in Optuna's work or ours that falls."""
-    monkeypatch.setattr(study_home, "HEARTBEAT", 1)
-    monkeypatch.setattr(study_home, "GRACE", 3)
+    monkeypatch.setattr(study_backend, "HEARTBEAT", 1)
+    monkeypatch.setattr(study_backend, "GRACE", 3)
     chance, ended = random.Random(1), Counter[str]()
     with psycopg.connect(cluster.url("postgres"), autocommit=True) as killer:
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from benchmarks.chromium import chromium
-from risloc.command.main import run
+from docs.build.chromium import chromium
+from risloc.cli.main import run
 
 REBOUND = "rebound.example"
 """A name that this Chromium takes for 127.0.0.1, as after an attack on its DNS."""

@@ -4,10 +4,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-import mapped
+import mapped_run as mapped
 import pytest
 
-from risloc.scene import Scenario
+from risloc.scenes.scenario import Scenario
 
 pytestmark = pytest.mark.ui
 LINKS = """() => {

@@ -12,7 +12,7 @@ import pytest
 from conftest import REBOUND, Served, Watched
 from playwright.sync_api import Page, expect
 
-from risloc.command.main import run
+from risloc.cli.main import run
 
 pytestmark = pytest.mark.ui
 

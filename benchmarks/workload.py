@@ -1,0 +1,87 @@
+"""One batch of scenes and the methods on it, from the snapshots on, as the stage evaluate runs them."""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+from risloc.config import build, read_yaml
+from risloc.covariance.factored import CovarianceConfig, FactoredCovariance, least_squares_snapshots, sample_covariance
+from risloc.estimation.localiser import Count, Localiser, Located, SearchConfig
+from risloc.estimation.selection import Estimates
+from risloc.learning.checkpoint import load_checkpoint
+from risloc.learning.network import HybridNetwork, NetworkConfig
+from risloc.learning.order_rule import learnt_order
+from risloc.physics.grid import GridConfig
+from risloc.scenes.scenario import Scenario, Scenes
+from risloc.scenes.simulation import simulate
+
+__all__ = ["SNR_DB", "SOURCES", "Case"]
+
+SOURCES, SNR_DB = 3, 10.0
+
+
+@dataclass(frozen=True)
+class Case:
+    """A batch of scenes of `SOURCES` sources at `SNR_DB`, and what localises them."""
+
+    scenes: Scenes
+    localiser: Localiser
+    network: HybridNetwork
+
+    @classmethod
+    def of(cls, batch: int, *, side: int | None = None, coarser: float = 1.0, checkpoint: Path | None = None) -> "Case":
+        """params.yaml, where nothing else is said.
+
+        side : of a square surface, in elements.  coarser : how much wider the steps in (u, v) of both grids are, in beams.
+        checkpoint : the network's; None: its weights at the start of a training.
+        """
+        params = read_yaml(Path("params.yaml"))
+        scenario = build(Scenario, params["scenario"], "scenario")
+        scenario = dataclasses.replace(scenario, n_h=side or scenario.n_h, n_v=side or scenario.n_v)
+        search = build(SearchConfig, params["search"], "search")
+        search = dataclasses.replace(
+            search, grid=_coarser(search.grid, coarser), coarse=_coarser(search.coarse, coarser)
+        )
+        network = HybridNetwork(
+            scenario,
+            _coarser(build(GridConfig, params["grid"], "grid"), coarser),
+            build(CovarianceConfig, params["covariance"], "covariance"),
+            build(NetworkConfig, params["network"], "network"),
+        )
+        if checkpoint is not None:
+            network, _ = load_checkpoint(checkpoint)
+        scenes = simulate(scenario, seed=0, split="test", start=0, stop=batch, snr_db=SNR_DB, count=SOURCES)
+        return cls(scenes, Localiser(scenario, search), network.eval())
+
+    def R_samp(self) -> FactoredCovariance:
+        """The sample covariance of the least-squares snapshots."""
+        o = self.scenes.observation
+        return sample_covariance(least_squares_snapshots(o.y, o.codebook, o.H, o.noise_var))
+
+    def music(self) -> Located:
+        """Plain MUSIC on R_samp with Newton refinement, K known."""
+        return self.localiser.music(self.R_samp(), self.scenes.truth.count)
+
+    def hybrid(self, count: Count | None, *, learnt: bool = False) -> Estimates:
+        """Network, candidates, selection and joint fit; a count of None: BIC finds K, or `learnt`: the network's own rule."""
+        o = self.scenes.observation
+        seen, _, R_blend = self.network.blend(o)
+        candidates = self.localiser.hybrid_candidates(o, seen.R_pred, R_blend, seen.polar)
+        rule = learnt_order(self.network, seen) if learnt else count
+        return self.localiser.select(self.localiser.sensing(o), candidates, [rule])[0]
+
+    def pursuit(self, count: Count | None) -> Estimates:
+        """NOMP on `search.coarse`, as the hybrid's candidates are; the same engine and fit.
+
+        count : None: BIC finds K.
+        """
+        o = self.scenes.observation
+        return self.localiser.pursuit(self.localiser.sensing(o), count)[0]
+
+    def sparse(self) -> FactoredCovariance:
+        """The covariance that sparse Bayesian learning finds."""
+        return self.localiser.sparse(self.localiser.sensing(self.scenes.observation))
+
+
+def _coarser(grid: GridConfig, factor: float) -> GridConfig:
+    return dataclasses.replace(grid, step_beams=grid.step_beams * factor)

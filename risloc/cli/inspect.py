@@ -1,0 +1,204 @@
+"""`risloc inspect`: what is in a file of measurements, a shard, a folder of shards, or a checkpoint."""
+
+import dataclasses
+import json
+import math
+import statistics
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+import h5py
+
+from risloc.cli.errors import CommandError, counted
+from risloc.cli.located_scenes import in_words
+from risloc.cli.output_files import FileName
+from risloc.cli.sandbox import measured, sharded, tried
+from risloc.config import as_mapping
+from risloc.io.measurement_checks import root_mean_square
+from risloc.io.measurement_reader import MeasurementReader
+from risloc.io.measurements import FORMAT
+from risloc.io.safe_hdf5 import FAILURES
+from risloc.io.shard_reader import ShardReader, check_shard
+from risloc.learning.checkpoint import SHIPPED, load_checkpoint, shipped_checkpoint
+from risloc.locating.locator import LocateError, Locator
+
+__all__ = ["inspect"]
+
+Facts = dict[str, Any]
+BAD = "bad scenes"
+
+
+@click.command()
+@click.argument("what", metavar="FILE|FOLDER|NAME", type=FileName())
+@click.option("--json", "as_json", is_flag=True, help="As JSON, for scripts.")
+def inspect(what: Path, as_json: bool) -> None:
+    """Say what is in a measurement file, a shard, a folder of shards, or a checkpoint, and check it.
+
+    Every scene of a measurement file is read and checked, and those that cannot be located are listed; a shard is compared
+    with its checksum.
+
+    \b
+    Examples:
+      risloc inspect room.h5
+      risloc inspect data/shards/test
+      risloc inspect models/checkpoint
+      risloc inspect default --json
+    """
+    facts = _facts(what)
+    if as_json:
+        click.echo(json.dumps(facts, indent=2, allow_nan=False))
+    else:
+        width = max(len(name) for name in facts)
+        for name, value in facts.items():
+            click.echo(f"{name:<{width}}  {_line(value)}")
+    if bad := facts.get(BAD):
+        raise CommandError(f"{what}: {in_words(bad, facts['scenes'])}; risloc locate --skip-bad leaves such scenes out")
+
+
+def _facts(what: Path) -> Facts:
+    if str(what) in SHIPPED and not what.exists():
+        return _checkpoint(shipped_checkpoint(str(what)))
+    if what.is_dir():
+        if (what / "config.json").exists():
+            return _checkpoint(what)
+        return _shards(what)
+    if not what.is_file():
+        raise CommandError(
+            f"{what}: expected a file, a folder or one of {', '.join(SHIPPED)}, there is none; mend the path"
+        )
+    bad = tried(what, _looked_at)
+    if _is_shard(what):
+        return _shard(what)
+    return _measurements(what, bad)
+
+
+def _looked_at(path: Path) -> Iterator[Mapping[int, str]]:
+    yield {}
+    yield from sharded(path) if _is_shard(path) else measured(path)
+
+
+def _is_shard(path: Path) -> bool:
+    """Whether it says that it is one; whatever is wrong with the file is for its reader to say."""
+    said = _attributes(path)
+    return "format" not in said and {"schema", "scenario", "checksum"} <= said
+
+
+def _attributes(path: Path) -> set[str]:
+    """The names of a file's attributes; none where it cannot be read."""
+    try:
+        with h5py.File(path, "r") as file:
+            return set(file.attrs)
+    except FAILURES:
+        return set()
+
+
+def _measurements(path: Path, bad: Mapping[int, str]) -> Facts:
+    with MeasurementReader(path) as reader:
+        facts: Facts = {
+            "kind": FORMAT,
+            "scenes": len(reader),
+            "snapshots L": reader.snapshots,
+            "antennas M": reader.antennas,
+            **as_mapping(reader.setup),
+            "noise_var": "",
+            "truth": f"up to {counted(reader.sources, 'source')}" if reader.sources else "none",
+        }
+        facts["noise_var"] = _noise(reader, bad)
+        if reader.unknown:
+            facts["unknown names"] = f"{', '.join(reader.unknown)}: not looked at"
+        facts["checked"] = "every scene is finite and as the layout says"
+        if bad:
+            facts["checked"] = f"{len(reader) - len(bad)} of {counted(len(reader), 'scene')} can be located"
+            facts[BAD] = dict(bad)
+        facts["fits"] = ", ".join(_fitting(reader)) or "no shipped network: use --method nomp"
+        return facts
+
+
+def _noise(reader: MeasurementReader, bad: Mapping[int, str]) -> str:
+    """What SNR the noise level of the good scenes implies, if there is one."""
+    if not reader.has_noise:
+        return "not given: risloc locate estimates it"
+    snr = list[float]()
+    for scenes in reader.parts():
+        good = [scene for scene in range(len(reader))[scenes] if scene not in bad]
+        if good and (part := reader.read(good)).noise_var is not None:
+            snr += ((root_mean_square(part.y) / part.noise_var.sqrt()).square() - 1).tolist()
+    if not snr:
+        return "given"
+    middle = statistics.median(snr)
+    implied = f"an SNR of {10 * math.log10(middle):.1f} dB" if middle > 0 else "more noise than |y|^2 has"
+    return f"given: {implied} (median of {len(snr)} scenes)"
+
+
+def _fitting(reader: MeasurementReader) -> list[str]:
+    fitting = []
+    for name in SHIPPED:
+        try:
+            Locator(reader.setup, reader.snapshots, reader.antennas, load_checkpoint(shipped_checkpoint(name))[0])
+            fitting.append(name)
+        except LocateError:
+            continue
+    return fitting
+
+
+def _shard(path: Path) -> Facts:
+    header = check_shard(path)
+    facts: Facts = {"kind": "risloc shard"} | {f.name: getattr(header, f.name) for f in dataclasses.fields(header)}
+    arrays = facts.pop("arrays")
+    facts |= {"path": str(path), "checksum": f"{header.checksum} (matches the content)"}
+    return facts | {f"data {name}": f"{dtype} {shape}" for name, (dtype, shape) in arrays.items()}
+
+
+def _shards(folder: Path) -> Facts:
+    paths = sorted(folder.glob("*.h5"))
+    if not paths:
+        raise CommandError(
+            f"{folder}: expected shards (*.h5) in it, or config.json and model.safetensors of a checkpoint, got neither; "
+            "mend the path"
+        )
+    for path in paths:
+        tried(path, sharded)
+        if "format" in _attributes(path):
+            raise CommandError(
+                f"{path}: expected a shard in a folder of shards, got another file; inspect it by itself"
+            )
+    reader = ShardReader(folder)
+    try:
+        for start in range(0, len(reader), 512):
+            reader.read(slice(start, min(start + 512, len(reader))))
+        return {
+            "kind": "risloc shards",
+            "folder": str(folder),
+            "files": len(paths),
+            "scenes": len(reader),
+            "split": reader.split,
+            "seed": reader.seed,
+            "checksum": f"{reader.checksum} (every file matches its own)",
+            "scenario": as_mapping(reader.scenario),
+        }
+    finally:
+        reader.close()
+
+
+def _checkpoint(folder: Path) -> Facts:
+    network, extra = load_checkpoint(folder)
+    weights = sum(parameter.numel() for parameter in network.parameters())
+    return {
+        "kind": "risloc checkpoint",
+        "folder": str(folder),
+        "parameters": weights,
+        "learnt K rule": bool(network.order.fitted),
+        "beta": network.beta,
+        "network": as_mapping(network.config),
+        "grid": as_mapping(network.grid_config),
+        "scenario": as_mapping(network.scenario),
+        "extra": extra,
+    }
+
+
+def _line(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_line(each)}" for name, each in value.items())
+    return str(value)

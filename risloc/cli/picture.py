@@ -1,0 +1,89 @@
+"""The first of the located sources seen from above and from the side, with their standard deviations and the truth."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from risloc.cli.errors import NOT_DONE, CommandError
+from risloc.io.measurements import Measurements, Setup
+from risloc.locating.result_rows import Row
+from risloc.physics.geometry import position_of
+from risloc.plotting.static import FORMATS, save_figure
+
+__all__ = ["DRAWN", "Picture"]
+
+DRAWN = 1000
+"""The most sources in a picture."""
+
+_BLUE, _ORANGE, _GREY = "#0072B2", "#D55E00", "#555555"  # Okabe and Ito: told apart by every eye
+
+
+class Picture:
+    """Keeps the sources of the first scenes and their truth, and draws them.
+
+    Raises
+    ------
+    click.UsageError
+        The name ends in none of `risloc.plotting.static.FORMATS`.
+    CommandError
+        There is no matplotlib.
+    """
+
+    def __init__(self, path: Path) -> None:
+        if path.suffix.lower() not in FORMATS:
+            raise click.UsageError(
+                f"--png: expected a name that ends in {', '.join(FORMATS)}, got {path.name}; mend it"
+            )
+        try:
+            import matplotlib  # noqa: F401
+        except ImportError:
+            raise CommandError("--png: needs matplotlib: pip install 'risloc[figures]'", NOT_DONE) from None
+        self._path, self._rows, self._truth = path, list[Row](), list[np.ndarray]()
+
+    @property
+    def shown(self) -> int:
+        """How many sources it has."""
+        return len(self._rows)
+
+    def add(self, scenes: list[list[Row]], part: Measurements) -> None:
+        """The next scenes, as they were located and as they are; those beyond what is drawn are not kept."""
+        for i, rows in enumerate(scenes):
+            if len(self._rows) >= DRAWN:
+                return
+            self._rows += rows[: DRAWN - len(self._rows)]
+            if part.truth is not None:
+                there = part.truth.location[i, : int(part.truth.count[i])]
+                self._truth.append(position_of(there.double()).numpy())
+
+    def draw(self, setup: Setup, title: str) -> None:
+        """Write the picture, whole or not at all."""
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(11, 4.5), dpi=120, layout="constrained")
+        axes = figure.subplots(1, 2)
+        elements = setup.array().elements.numpy()
+        truth = np.concatenate([np.zeros((0, 3)), *self._truth])
+        for ax, (i, name) in zip(axes, ((0, "x"), (1, "y")), strict=True):
+            ax.plot(elements[:, i], np.zeros(len(elements)), "s", ms=2, color=_GREY, label="surface")
+            if len(truth):
+                ax.plot(truth[:, i], truth[:, 2], "o", ms=9, mfc="none", color=_ORANGE, label="truth")
+            for good, colour, label in ((True, _BLUE, "located, +- 1 std"), (False, _GREY, "not resolved")):
+                chosen = [row for row in self._rows if row["resolved"] is good]
+                if chosen:
+                    _points(ax, chosen, name, colour, label)
+            ax.set(xlabel=f"{name} [m]", ylabel="z [m]", title="from above" if i == 0 else "from the side")
+            ax.set_aspect("equal", adjustable="datalim")
+            ax.grid(alpha=0.3)
+        axes[0].legend(loc="upper left")  # "best" tries all places, which may take seconds
+        figure.suptitle(title)
+        save_figure(figure, self._path)
+
+
+def _points(ax: Any, rows: list[Row], name: str, colour: str, label: str) -> None:
+    place = np.array([[row[f"{name}_m"], row["z_m"]] for row in rows])
+    std = np.nan_to_num(np.array([[row[f"{name}_std_m"], row["z_std_m"]] for row in rows]), posinf=0.0)
+    if not (rows[0]["resolved"]):
+        std = np.zeros_like(std)  # such a deviation says that nothing is known: it would fill the picture
+    ax.errorbar(place[:, 0], place[:, 1], std[:, 1], std[:, 0], fmt="x", ms=6, color=colour, capsize=2, label=label)

@@ -1,0 +1,69 @@
+"""`risloc simulate`: scenes of a preset, or of a params file, as measurements with their truth."""
+
+import dataclasses
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import click
+
+from risloc.cli.errors import counted
+from risloc.cli.output_files import FileName, targets_of
+from risloc.cli.scene_options import PRESETS, scenario_of, scene_options
+from risloc.io.measurements import Measurements, measurements_of, write_measurements
+from risloc.scenes.simulation import simulate as draw_scenes
+from risloc.utils.progress import shown_progress
+
+__all__ = ["simulate"]
+
+BATCH = 256
+_TOGETHER = 32  # scenes that are drawn together whatever is asked for
+_AT_ONCE = 2**25  # numbers of a batch's largest array, about
+
+
+@click.command(epilog=PRESETS)
+@click.argument("file", type=FileName(dir_okay=False))
+@scene_options("The world to draw from. [default]")
+@click.option("--no-noise-var", is_flag=True, help="Leave noise_var out, as if nobody knew it.")
+@click.option("--no-truth", is_flag=True, help="Leave the truth out.")  # fmt: skip
+def simulate(
+    file: Path,
+    name: str | None,
+    params: Path | None,
+    scenes: int,
+    seed: int,
+    split: str,
+    snr: float | None,
+    sources: int | None,
+    no_noise_var: bool,
+    no_truth: bool,
+) -> None:
+    """Draw scenes and write them to FILE as measurements, with the truth beside them.
+
+    The same options give the same scenes, however many: the first ten of a hundred are the ten.
+
+    \b
+    Examples:
+      risloc simulate room.h5
+      risloc simulate room.h5 --scenes 1000 --snr 10 --sources 2
+      risloc simulate room.h5 --preset room_3g5 --seed 7
+      risloc simulate room.h5 --params params.yaml --no-noise-var
+    """
+    target = targets_of({"--params": params}, {"FILE": file})["FILE"]
+    scenario = scenario_of(name, params, snr, sources)
+
+    def parts() -> Iterator[Measurements]:
+        with shown_progress(scenes, "scenes", partial(click.echo, err=True)) as advance:
+            rows = max(scenario.snapshots, scenario.antennas)
+            batch = max(_TOGETHER, min(BATCH, _AT_ONCE // (rows * scenario.size) // _TOGETHER * _TOGETHER))
+            for start in range(0, scenes, batch):
+                stop = min(start + batch, scenes)
+                drawn = draw_scenes(scenario, seed=seed, split=split, start=start, stop=stop, snr_db=snr, count=sources)
+                part = measurements_of(scenario, drawn)
+                if no_noise_var:
+                    part = dataclasses.replace(part, noise_var=None)
+                yield dataclasses.replace(part, truth=None) if no_truth else part
+                advance(stop - start)
+
+    write_measurements(target, scenes, parts(), scenario.code_bits)
+    click.echo(f"wrote {file}: {counted(scenes, 'scene')} of {name or params or 'default'}, seed {seed}, {split}")

@@ -1,0 +1,1 @@
+"""From a covariance or snapshots to sources."""

@@ -1,0 +1,158 @@
+"""The exact likelihood gain of one more source, or of one source put elsewhere, at every point of a grid.
+
+With the sources so far projected out, a further source with responses z_l = G_l a lowers the conditional cost by
+
+    gain(a) = sum_l |z_l^H r_l|^2 / |P_perp(B_l) z_l|^2,    r_l = P_perp(B_l) y_l.
+
+The energy of the back-projected residual leaves the denominator out. That is harmless where H has full rank, because |z_l|^2 is
+then nearly the same everywhere; where H has a low rank it is not, and the highest energy often is no source.
+
+Without source k, P_perp(B_l) gains the direction p_k of b_k outside the span of the others. With B_l = Q_l C_l^H,
+
+    p_k^H z / |p_k| = t_k^H Q_l^H z,    t_k^H the k-th row of C_l^-H over its norm,
+
+so that all gains of a scene are linear in the products (Q_l^H z, r_l^H z), which are computed once.
+
+Axes: batch B, snap L, ant M, elem N, src K, grid G.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from jaxtyping import Complex, Float
+from torch import Tensor
+
+from risloc.estimation.conditional import INDEPENDENT, Projection, Sensing
+from risloc.estimation.spectrum import grid_products
+from risloc.physics.grid import PolarGrid
+
+__all__ = ["GainMap"]
+
+
+class GainMap:
+    """The gains in the scenes of `sensing`, at the points of `grid`.
+
+    The response energies |z_l|^2, [snap, grid] a scene, are computed when a scene is first asked for, and kept.
+    """
+
+    def __init__(self, sensing: Sensing, grid: PolarGrid) -> None:
+        batch, snap, _ = sensing.y.shape
+        self.grid = grid
+        self._G = sensing.G.view(*sensing.y.shape, -1)
+        self._energy = sensing.y.real.new_zeros(batch, snap, grid.steering.shape[1])
+        self._known = torch.zeros(batch, dtype=torch.bool)
+
+    def further(self, rows: Tensor, fit: Projection) -> Float[Tensor, "row grid"]:
+        """The gain of one more source beside those of `fit`, which is of the scenes `rows`; 0 where there is no fit."""
+        return self._gains(rows, fit, [_further] * len(rows))[:, 0]
+
+    def elsewhere(
+        self, rows: Tensor, fit: Projection, B: Complex[Tensor, "row snap src ant"]
+    ) -> Float[Tensor, "row src grid"]:
+        """The gain of a source in place of each source of `fit`, the others as they are; B: their responses."""
+        T, f = _without_each(fit, B)
+        return self._gains(rows, fit, [_Elsewhere(*each) for each in zip(T, f, strict=True)])
+
+    def evidence_elsewhere(
+        self,
+        rows: Tensor,
+        fit: Projection,
+        B: Complex[Tensor, "row snap src ant"],
+        power: Float[Tensor, "row src"],
+        noise_var: Float[Tensor, " row"],
+    ) -> Float[Tensor, "row src grid"]:
+        """The log-likelihood ratio of a source of the same power there, against none, its symbols Gaussian.
+
+        The others' symbols are free, so that with p_perp = |P_perp z|^2 it is, summed over the snapshots,
+        p |z^H r|^2 / (sigma^2 (sigma^2 + p p_perp)) - ln(1 + p p_perp / sigma^2).
+        """
+        T, f = _without_each(fit, B)
+        levels = zip(T, f, power / noise_var[:, None], noise_var, strict=True)
+        return self._gains(rows, fit, [_Evidence(*each) for each in levels])
+
+    def _gains(self, rows: Tensor, fit: Projection, formulas: "Sequence[_Formula]") -> Tensor:
+        self._measure(rows)
+        residual = torch.where(fit.cost.isfinite()[:, None, None], fit.residual, 0.0)
+        columns = torch.cat([fit.Qh.nan_to_num(), residual[:, :, None].conj()], dim=2)
+        scenes = zip(rows.tolist(), columns, formulas, strict=True)
+        return torch.stack([self._gain_of(scene, each, formula) for scene, each, formula in scenes])
+
+    def _gain_of(self, scene: int, columns: Tensor, formula: "_Formula") -> Tensor:
+        """Of one scene, part by part of the grid; columns [snap, src + 1, ant]: the sources' basis and the residual."""
+        snap, width, _ = columns.shape
+        seen = (columns @ self._G[scene]).flatten(0, 1)
+        gains, low = [], 0
+        for product in grid_products(self.grid, seen.mH[None]):
+            points = product.shape[-1]
+            energy = self._energy[scene, :, low : low + points]
+            gains.append(formula(product[0].view(snap, width, points), energy).sum(0))
+            low += points
+        return torch.cat(gains, dim=-1)
+
+    def _measure(self, rows: Tensor) -> None:
+        """The response energies of those of the scenes whose energies are not known yet."""
+        for scene in rows[~self._known[rows.cpu()]].tolist():
+            G = self._G[scene]
+            products = grid_products(self.grid, G.flatten(0, 1).mH[None])
+            parts = [_squared(each[0]).view(*G.shape[:2], -1).sum(1) for each in products]
+            self._energy[scene] = torch.cat(parts, dim=-1)
+        self._known[rows.cpu()] = True
+
+
+_Formula = Callable[[Tensor, Tensor], Tensor]
+"""From (Q^H z, r^H z) [snap, src + 1, part] and |z|^2 [snap, part] to what is summed over snapshots, [snap, any, part]."""
+
+
+def _without_each(fit: Projection, B: Tensor) -> tuple[Tensor, Tensor]:
+    """The rows t_k^H [row, snap, src, src], and p_k^H y / |p_k| [row, snap, src]; zero for sources that are absent."""
+    C = B.conj() @ fit.Qh.mH
+    absent = fit.Qh.abs().amax(-1) == 0
+    C = C.masked_fill(absent[..., None], 0) + torch.diag_embed(absent.to(C.dtype))
+    eye = torch.eye(C.shape[-1], dtype=C.dtype, device=C.device).expand_as(C)
+    T = torch.linalg.solve_triangular(C, eye, upper=False).mH
+    norm = T.abs().square().sum(-1).sqrt().clamp_min(1e-30)
+    return (T / norm[..., None]).nan_to_num(), (fit.s / norm).nan_to_num()
+
+
+def _further(product: Tensor, energy: Tensor) -> Tensor:
+    squared = _squared(product)
+    return squared[:, -1:] / _outside((energy - squared[:, :-1].sum(1))[:, None], energy)
+
+
+class _Elsewhere:
+    """Each source left out: T, the rows t_k^H [snap, src, src], and f_k = p_k^H y / |p_k| [snap, src]."""
+
+    def __init__(self, T: Tensor, f: Tensor) -> None:
+        self.T, self.f = T, f
+
+    def match(self, product: Tensor, energy: Tensor) -> tuple[Tensor, Tensor]:
+        """|z^H r|^2 and |P_perp z|^2 without each source."""
+        Qz, rz = product[:, :-1], product[:, -1:]
+        own = self.T @ Qz
+        outside = (energy - _squared(Qz).sum(1))[:, None] + _squared(own)
+        return _squared(rz + self.f.conj()[..., None] * own), _outside(outside, energy)
+
+    def __call__(self, product: Tensor, energy: Tensor) -> Tensor:
+        match, outside = self.match(product, energy)
+        return match / outside
+
+
+class _Evidence(_Elsewhere):
+    """The same with the power over sigma^2 of each source [src], and sigma^2."""
+
+    def __init__(self, T: Tensor, f: Tensor, power: Tensor, noise_var: Tensor) -> None:
+        super().__init__(T, f)
+        self.power, self.noise_var = power[:, None], noise_var
+
+    def __call__(self, product: Tensor, energy: Tensor) -> Tensor:
+        match, outside = self.match(product, energy)
+        level = self.power * outside
+        return self.power * match / (self.noise_var * (1 + level)) - level.log1p()
+
+
+def _outside(outside: Tensor, energy: Tensor) -> Tensor:
+    return torch.maximum(outside, INDEPENDENT * energy[:, None]).clamp_min(1e-30)
+
+
+def _squared(x: Tensor) -> Tensor:
+    return x.real.square() + x.imag.square()

@@ -1,0 +1,342 @@
+"""Measurements: snapshots of one's own, and the HDF5 file that holds them. `risloc.io.measurement_reader` reads it.
+
+Attributes of the file:
+
+    format            "risloc measurements"
+    version           1
+    n_h, n_v          elements along x and y; the surface lies in the x-y plane, element n = ix + n_h iy
+    spacing_m         distance of neighbouring elements [m]
+    carrier_hz        [Hz]
+    reference         where the origin of all positions lies, and the steering vectors' phase is 0: "centre"
+                      (without it: that) or "first" element
+    code_bits         of integer codes
+    azimuth_span_deg, elevation_span_deg, distance_span_m   where sources may lie, [lowest, highest] each; may be missing
+
+Datasets:
+
+    y                 complex [scene, snap, ant]       y_l = H diag(c_l) A s_l + n_l
+    H                 complex [scene, ant, elem], or [ant, elem] for all scenes
+    codes             integer [scene, snap, elem], or [snap, elem] for all scenes: c = exp(+j 2 pi code / 2^code_bits);
+                      or complex of the same shape: c itself, of modulus 1
+    noise_var         real [scene], or one number: sigma^2 = E|n|^2 of one antenna; missing: it is estimated
+    truth/location    real [scene, src, 3]: azimuth [rad], elevation [rad], distance [m]; the group may be missing
+    truth/power       real [scene, src], linear
+    truth/count       integer [scene]: the first `count` of the slots hold a source
+
+Conventions:
+
+    sign       time runs as exp(+j w t), phase falls with distance: a_n = exp(-j k (|p - x_n| - |p - ref|)), and an entry of H
+               over the distance d has the phase -k d; recorded with exp(-j w t): conjugate y, H and codes
+    complex    in HDF5 a compound of two floats of equal size named r and i, as h5py writes it (HDF5 2.0's own is read, too)
+    axes       as h5py and C have them, the last one fastest; MATLAB, Julia and Fortran write them in reverse: permute first
+    names      others are not looked at; those that netCDF4 and PyTables write beside the data are known
+
+Axes: batch B (scene), snap L, ant M, elem N, src K.
+"""
+
+import dataclasses
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, SupportsFloat, SupportsIndex
+
+import h5py
+import numpy as np
+import torch
+from jaxtyping import Complex, Float, Int
+from torch import Tensor
+
+from risloc.config import ParamError, build, checked, param, whole
+from risloc.io.measurement_checks import (
+    MODULUS,
+    MeasurementError,
+    allowed_shapes,
+    array_faults,
+    converted,
+    shape_fault,
+    size_fault,
+    truth_faults,
+)
+from risloc.physics.codebook import codebook, codes_of
+from risloc.physics.geometry import SPEED_OF_LIGHT, Array, Domain, planar_array
+from risloc.scenes.preset_files import preset
+from risloc.scenes.scenario import Scenario, Scenes
+from risloc.utils.atomic_files import replacing
+
+__all__ = [
+    "FORMAT",
+    "MOST_ELEMENTS",
+    "VERSION",
+    "Measurements",
+    "Setup",
+    "Sources",
+    "measurements_of",
+    "setup_of",
+    "write_measurements",
+]
+
+FORMAT, VERSION = "risloc measurements", 1
+MOST_ELEMENTS = 1024
+MOST_SPACING = 0.6  # wavelengths: beyond, directions are ambiguous
+
+Span = tuple[float, float] | None
+Numbers = Tensor | np.ndarray | SupportsFloat
+"""What becomes a tensor."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """What all scenes of a file share: the surface, the carrier, and where sources may lie (None: not said)."""
+
+    n_h: int = param("elements along x", ge=1, le=MOST_ELEMENTS)
+    n_v: int = param("elements along y", ge=1, le=MOST_ELEMENTS)
+    spacing_m: float = param("distance of neighbouring elements", unit="m", gt=0.0)
+    carrier_hz: float = param("carrier frequency", unit="Hz", ge=1e6, le=1e12)
+    reference: str = param("phase reference: the array's centre or its first element", choices=("centre", "first"))
+    azimuth_span_deg: Span = param("azimuth", unit="deg", gt=-90.0, lt=90.0)
+    elevation_span_deg: Span = param("elevation", unit="deg", gt=-90.0, lt=90.0)
+    distance_span_m: Span = param("distance", unit="m", ge=1e-3, le=1e6)
+
+    def __post_init__(self) -> None:
+        _set(self, checked(self, "setup"))
+        if self.size > MOST_ELEMENTS:
+            raise ParamError(f"n_h, n_v: expected at most {MOST_ELEMENTS} elements, got {self.n_h} x {self.n_v}")
+        if self.spacing_m > MOST_SPACING * self.wavelength:
+            raise ParamError(
+                f"spacing_m: expected at most {MOST_SPACING} wavelengths ({MOST_SPACING * self.wavelength:.4g} m at "
+                f"{self.carrier_hz:.4g} Hz), got {self.spacing_m:.4g}: directions would be ambiguous"
+            )
+        for name in ("azimuth_span_deg", "elevation_span_deg", "distance_span_m"):
+            span = getattr(self, name)
+            if span is not None and span[0] > span[1]:
+                raise ParamError(f"{name}: expected [lowest, highest], got {list(span)}; swap them")
+
+    @property
+    def size(self) -> int:
+        """The number of elements N."""
+        return self.n_h * self.n_v
+
+    @property
+    def wavelength(self) -> float:
+        """Metres."""
+        return SPEED_OF_LIGHT / self.carrier_hz
+
+    def domain(self) -> Domain:
+        """Where sources may lie, in radians and metres; a span that is not said is that of the preset `default`."""
+        return dataclasses.replace(build(Scenario, preset("default"), "default"), **self.spans()).domain()
+
+    def spans(self) -> dict[str, Any]:
+        """The spans that are said, by their names."""
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if "span" in f.name}
+        return {name: span for name, span in values.items() if span is not None}
+
+    def array(self) -> Array:
+        """The surface's elements."""
+        lattice = planar_array(self.n_h, self.n_v, 2 * self.spacing_m, self.reference)
+        return Array(elements=lattice.elements, wavelength=self.wavelength)
+
+
+@dataclass(frozen=True, kw_only=True, init=False)
+class Sources:
+    """The truth, where it is known: `count` sources in the first slots.
+
+    location : azimuth [rad], elevation [rad], distance [m].  power : linear.  Numpy arrays become tensors.
+
+    Raises
+    ------
+    risloc.io.measurement_checks.MeasurementError
+        Something else, or shapes that do not fit together.
+    """
+
+    location: Float[Tensor, "batch src 3"]
+    power: Float[Tensor, "batch src"]
+    count: Int[Tensor, " batch"]
+
+    def __init__(self, *, location: Numbers, power: Numbers, count: Numbers) -> None:
+        place = _floating(converted("truth.location", location, "real", "[scene, src, 3]"))
+        _fit("truth.location", place, ((None, None, 3),))
+        linear = _floating(converted("truth.power", power, "real", "[scene, src]"))
+        _fit("truth.power", linear, (tuple(place.shape[:2]),))
+        number = converted("truth.count", count, "integer", "[scene]").long()
+        _fit("truth.count", number, ((len(place),),))
+        _set(self, {"location": place, "power": linear, "count": number})
+
+
+@dataclass(frozen=True, kw_only=True, init=False)
+class Measurements:
+    """B measured scenes, y_l = H diag(c_l) A s_l + n_l, in any units that y, H and noise_var agree on.
+
+    codebook : c_l, of modulus 1.  noise_var : sigma^2; None: not known.  truth : None: not known.
+
+    Numpy arrays become tensors, a copy; codebook [snap, elem], H [ant, elem] and one noise_var stand for all scenes. Values are
+    looked at where they are used.
+
+    Raises
+    ------
+    risloc.io.measurement_checks.MeasurementError
+        An array of another type or kind of numbers, or shapes that do not fit together.
+    """
+
+    setup: Setup
+    y: Complex[Tensor, "batch snap ant"]
+    codebook: Complex[Tensor, "batch snap elem"]
+    H: Complex[Tensor, "batch ant elem"]
+    noise_var: Float[Tensor, " batch"] | None
+    truth: Sources | None
+
+    def __init__(
+        self,
+        *,
+        setup: Setup,
+        y: Numbers,
+        codebook: Numbers,
+        H: Numbers,
+        noise_var: Numbers | None,
+        truth: Sources | None,
+    ) -> None:
+        if not isinstance(setup, Setup):
+            came = type(setup).__name__
+            raise MeasurementError(f"setup: expected a Setup, got {came}; setup_of(scenario) makes that of a scenario")
+        arrays = {
+            "y": converted("y", y, "complex", "[scene, snap, ant]"),
+            "codebook": converted("codebook", codebook, "complex", "[scene, snap, elem]"),
+            "H": converted("H", H, "complex", "[scene, ant, elem]"),
+        }
+        if noise_var is not None:
+            arrays["noise_var"] = _floating(converted("noise_var", noise_var, "real", "[scene], or one number"))
+        _fit("y", arrays["y"], ((None, None, None),))
+        sizes = (*arrays["y"].shape, setup.size)
+        if fault := size_fault(*sizes):
+            raise MeasurementError(fault)
+        _check_truth(truth, len(arrays["y"]))
+        fitted = {name: _of_all(name, array, allowed_shapes(*sizes)[name]) for name, array in arrays.items()}
+        _set(self, {"setup": setup, "noise_var": None, "truth": truth, **fitted})
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+
+def _set(frozen: object, values: Mapping[str, object]) -> None:
+    """What a frozen dataclass's `__post_init__` makes of its fields."""
+    for name, value in values.items():
+        object.__setattr__(frozen, name, value)
+
+
+def _check_truth(truth: object, scenes: int) -> None:
+    if not isinstance(truth, Sources | None):
+        raise MeasurementError(f"truth: expected Sources or None, got {type(truth).__name__}")
+    if truth is not None:
+        _fit("truth.location", truth.location, ((scenes, None, 3),))
+
+
+def _floating(x: Tensor) -> Tensor:
+    """In single precision at least."""
+    return x if x.dtype in (torch.float32, torch.float64) else x.double()
+
+
+def _fit(name: str, x: Tensor, allowed: tuple[tuple[int | None, ...], ...]) -> None:
+    if fault := shape_fault(name, tuple(x.shape), allowed):
+        raise MeasurementError(fault)
+
+
+def _of_all(name: str, x: Tensor, allowed: tuple[tuple[int, ...], ...]) -> Tensor:
+    """For each scene what stands for all: in the first of the shapes."""
+    _fit(name, x, allowed)
+    return x if x.shape == allowed[0] else x.reshape(-1 if x.numel() == 1 else x.shape).expand(allowed[0])
+
+
+def setup_of(scenario: Scenario) -> Setup:
+    """The setup that the scenario's scenes are measured with."""
+    names = ("n_h", "n_v", "carrier_hz", "reference", "azimuth_span_deg", "elevation_span_deg", "distance_span_m")
+    spacing = scenario.array().wavelength / 2
+    return Setup(spacing_m=spacing, **{name: getattr(scenario, name) for name in names})
+
+
+def measurements_of(scenario: Scenario, scenes: Scenes) -> Measurements:
+    """Simulated scenes as measurements, with their noise variance and their truth."""
+    o, truth = scenes.observation, scenes.truth
+    sources = Sources(location=truth.location, power=truth.power, count=truth.count)
+    return Measurements(
+        setup=setup_of(scenario), y=o.y, codebook=o.codebook, H=o.H, noise_var=o.noise_var, truth=sources
+    )
+
+
+def write_measurements(
+    path: "str | os.PathLike[str]",
+    scenes: SupportsIndex,
+    parts: "Iterable[Measurements] | Measurements",
+    code_bits: "SupportsIndex | None" = None,
+) -> None:
+    """Write `scenes` scenes, given in parts that follow one another, to a file that is whole or not there.
+
+    parts : may be one alone.  Memory holds one part at a time. All parts have the setup, shapes and fields of the first one.
+    code_bits : codes as integers of that many bits; None: as the complex phasors they are.
+
+    Raises
+    ------
+    ValueError
+        The parts hold no scene, or not `scenes` of them, or differ in their setup or fields.
+    MeasurementError
+        A part is none, or codes are not those of `code_bits` bits.
+    risloc.utils.atomic_files.DiskFullError
+        No room for the file; nothing is left of it.
+    """
+    total = whole("scenes", scenes, 1)
+    bits = None if code_bits is None else whole("code_bits", code_bits, 1, 8)
+    done, first, shapes = 0, None, dict[str, tuple[int, ...]]()
+    with replacing(Path(path)) as temporary, h5py.File(temporary, "w", track_order=False) as file:
+        for part in (parts,) if isinstance(parts, Measurements) else parts:
+            arrays = _arrays(part, bits, done)
+            rows = {name: array.shape[1:] for name, array in arrays.items()}
+            if first is None:
+                first, shapes = part, rows
+                _write_attributes(file, part.setup, bits)
+                for name, array in arrays.items():
+                    file.create_dataset(name, (total, *array.shape[1:]), array.dtype, track_times=False)
+            if part.setup != first.setup or done + len(part) > total:
+                raise ValueError(f"parts: expected {total} scenes of one setup, got more, or another setup; mend them")
+            if rows != shapes:
+                raise ValueError(f"parts: expected those of the first one, {shapes} a scene, got {rows}; mend them")
+            for name, array in arrays.items():
+                file[name][done : done + len(part)] = array
+            done += len(part)
+        if done != total:
+            raise ValueError(f"parts: expected {total} scenes, got {done}; mend `scenes` or the parts")
+
+
+def _write_attributes(file: h5py.File, setup: Setup, code_bits: int | None) -> None:
+    file.attrs["format"], file.attrs["version"] = FORMAT, VERSION
+    for field in dataclasses.fields(setup):
+        value: Any = getattr(setup, field.name)
+        if value is not None:
+            file.attrs[field.name] = value
+    if code_bits is not None:
+        file.attrs["code_bits"] = code_bits
+
+
+def _arrays(part: Measurements, code_bits: int | None, first: int) -> dict[str, np.ndarray]:
+    """What is written of a part whose first scene is number `first`."""
+    if not isinstance(part, Measurements):
+        raise MeasurementError(f"parts: expected Measurements, got {type(part).__name__}")
+    faults, truth = array_faults(part.y, part.codebook, part.H, part.noise_var), part.truth
+    if truth is not None:
+        faults += truth_faults(truth.location, truth.power, truth.count)
+    for fault in faults:
+        raise MeasurementError(fault.words(range(first, first + len(part))))
+    tensors = {"y": part.y, "H": part.H, "codes": part.codebook if code_bits is None else _codes(part, code_bits)}
+    if part.noise_var is not None:
+        tensors["noise_var"] = part.noise_var
+    if truth is not None:
+        count = truth.count.to(torch.uint8)
+        tensors |= {"truth/location": truth.location, "truth/power": truth.power, "truth/count": count}
+    return {name: tensor.resolve_conj().contiguous().numpy() for name, tensor in tensors.items()}
+
+
+def _codes(part: Measurements, bits: int) -> Tensor:
+    codes = codes_of(part.codebook, bits)
+    if (codebook(codes, bits) - part.codebook).abs().max() > MODULUS:
+        raise MeasurementError(
+            f"code_bits: expected codes of {bits} bits, exp(2j pi q / {2**bits}), got others; give more bits, or None"
+        )
+    return codes

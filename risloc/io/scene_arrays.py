@@ -1,0 +1,70 @@
+"""Scenes as plain arrays, the form in which files keep them: codes as integers, everything else as it is.
+
+Axes: batch B, src K_MAX, elem N, ant M, snap L.
+"""
+
+import hashlib
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+
+from risloc.physics.codebook import codebook, codes_of
+from risloc.scenes.scenario import Observation, Scenario, Scenes, Truth
+
+__all__ = ["arrays_of", "digest", "layout", "scenes_of"]
+
+Arrays = dict[str, np.ndarray]
+
+
+def layout(scenario: Scenario) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:
+    """Name, dtype and shape without the batch axis of every array of a scene, in the order of storage."""
+    N, M, L, K = scenario.size, scenario.antennas, scenario.snapshots, scenario.K_MAX
+    complex64, float32, uint8 = np.dtype(np.complex64), np.dtype(np.float32), np.dtype(np.uint8)
+    return {
+        "y": (complex64, (L, M)),
+        "codes": (uint8, (L, N)),
+        "H": (complex64, (M, N)),
+        "noise_var": (float32, ()),
+        "location": (float32, (K, 3)),
+        "power": (float32, (K,)),
+        "symbols": (complex64, (K, L)),
+        "count": (uint8, ()),
+        "snr_db": (float32, ()),
+    }
+
+
+def arrays_of(scenes: Scenes, bits: int) -> Arrays:
+    """The arrays of a batch of scenes, as `layout` lists them."""
+    observation, truth = scenes.observation, scenes.truth
+    tensors = {
+        "y": observation.y,
+        "codes": codes_of(observation.codebook, bits),
+        "H": observation.H,
+        "noise_var": observation.noise_var,
+        "location": truth.location,
+        "power": truth.power,
+        "symbols": truth.symbols,
+        "count": truth.count.to(torch.uint8),
+        "snr_db": truth.snr_db,
+    }
+    return {name: tensor.resolve_conj().contiguous().numpy() for name, tensor in tensors.items()}
+
+
+def scenes_of(arrays: Mapping[str, np.ndarray], bits: int) -> Scenes:
+    """The scenes that `arrays_of` took apart, bit for bit; arrays in memory are shared, not copied."""
+    x = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    observation = Observation(y=x["y"], codebook=codebook(x["codes"], bits), H=x["H"], noise_var=x["noise_var"])
+    truth = Truth(
+        location=x["location"], power=x["power"], symbols=x["symbols"], count=x["count"].long(), snr_db=x["snr_db"]
+    )
+    return Scenes(observation, truth)
+
+
+def digest(parts: Mapping[str, np.ndarray], running: "hashlib.blake2b | None" = None) -> "hashlib.blake2b":
+    """Feed arrays, in their order, with name, dtype and shape, to a BLAKE2b hash of 128 bits."""
+    running = running or hashlib.blake2b(digest_size=16)
+    for name, array in parts.items():
+        running.update(f"{name} {array.dtype.str} {array.shape} ".encode())
+        running.update(np.ascontiguousarray(array).data)
+    return running

@@ -1,0 +1,150 @@
+"""A checkpoint is a folder: model.safetensors and the config.json that rebuilds the network. Data only, loaded strictly."""
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from risloc.config import as_mapping, build, shown
+from risloc.covariance.factored import CovarianceConfig
+from risloc.learning.network import HybridNetwork, NetworkConfig
+from risloc.physics.grid import GridConfig, grid_shape
+from risloc.scenes.scenario import Scenario
+from risloc.utils.atomic_files import write_bytes
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "SHIPPED",
+    "CheckpointError",
+    "check_geometry",
+    "load_checkpoint",
+    "save_checkpoint",
+    "shipped_checkpoint",
+]
+
+SCHEMA_VERSION = 1
+_MOST_CONFIG = 2**20  # bytes
+_MOST_STEERING = 2**24  # grid points times elements: 128 MiB
+_SECTIONS = {"scenario": Scenario, "grid": GridConfig, "covariance": CovarianceConfig, "network": NetworkConfig}
+_GEOMETRY = ("observation", "n_h", "n_v", "carrier_hz", "reference", "K_MAX")
+
+
+SHIPPED = ("default", "robust")
+_SHIPPED_IN = Path(__file__).parent / "shipped"
+_AGAIN = "Copy it again, or train it again (in the repository: `dvc repro train`)"
+"""Networks that come with the package, each with its model card; see `shipped_checkpoint`."""
+
+
+class CheckpointError(ValueError):
+    """A checkpoint is missing, damaged, of another version, or made for another geometry."""
+
+
+def save_checkpoint(folder: "str | os.PathLike[str]", network: HybridNetwork, extra: Mapping[str, Any]) -> None:
+    """Write the weights and their config; each file is whole or as it was.
+
+    extra : what else travels with the weights (loss weights, data checksum, scores); must be JSON.
+
+    Raises
+    ------
+    risloc.utils.atomic_files.DiskFullError
+        No room for one of them.
+    """
+    folder = Path(folder)
+    config = {
+        "schema_version": SCHEMA_VERSION,
+        "scenario": as_mapping(network.scenario),
+        "grid": as_mapping(network.grid_config),
+        "covariance": as_mapping(network.covariance_config),
+        "network": as_mapping(network.config),
+        "extra": dict(extra),
+    }
+    weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    write_bytes(folder / "model.safetensors", save(weights))
+    write_bytes(folder / "config.json", (json.dumps(config, indent=2, sort_keys=True) + "\n").encode())
+
+
+def load_checkpoint(folder: "str | os.PathLike[str]") -> tuple[HybridNetwork, dict[str, Any]]:
+    """The network in evaluation mode, and what was saved as `extra`.
+
+    Raises
+    ------
+    CheckpointError
+        A file is missing or damaged, the schema version is another, or weights and config do not fit together.
+    """
+    folder = Path(folder)
+    remedy = _AGAIN if folder.parent != _SHIPPED_IN else "Install risloc again"
+    for name in ("config.json", "model.safetensors"):
+        if not (folder / name).is_file():
+            raise CheckpointError(f"{folder / name}: no such file. {remedy}")
+    try:
+        if (folder / "config.json").stat().st_size > _MOST_CONFIG:
+            raise ValueError(f"config.json: expected at most {_MOST_CONFIG} bytes")
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        weights = load_file(folder / "model.safetensors")
+    except (SafetensorError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{folder}: not a readable checkpoint ({error}). {remedy}") from error
+    version = config.get("schema_version") if isinstance(config, dict) else None
+    if version != SCHEMA_VERSION:
+        raise CheckpointError(
+            f"{folder}: expected checkpoint schema version {SCHEMA_VERSION}, got {shown(version)}. {remedy}"
+        )
+    try:
+        sections: dict[str, Any] = {
+            name: build(cls, config.get(name), f"{folder}/config.json: {name}") for name, cls in _SECTIONS.items()
+        }
+        _check_sizes(sections["scenario"], sections["grid"], sections["network"], weights)
+        network = HybridNetwork(sections["scenario"], sections["grid"], sections["covariance"], sections["network"])
+        network.load_state_dict(weights, strict=True)
+    except (ArithmeticError, RuntimeError, ValueError) as error:
+        raise CheckpointError(f"{folder}: weights and config do not make a network ({error}). {remedy}") from error
+    extra = config.get("extra")
+    if not isinstance(extra, dict):
+        raise CheckpointError(f"{folder}/config.json: extra: expected a mapping, got {shown(extra)}. {remedy}")
+    return network.eval(), extra
+
+
+def _check_sizes(scenario: Scenario, grid: GridConfig, network: NetworkConfig, weights: Mapping[str, Tensor]) -> None:
+    """Before a network is made: that its grid is bearable and its weights are there to be loaded."""
+    points = math.prod(grid_shape(scenario.array(), scenario.domain(), grid))
+    if points * scenario.size > _MOST_STEERING:
+        raise ValueError(f"grid: expected at most {_MOST_STEERING} points x elements, got {points} x {scenario.size}")
+    stored = sum(each.numel() for each in weights.values())
+    if network.residual_weights > stored:
+        raise ValueError(f"network: expected {network.residual_weights} weights or more, got {stored}")
+
+
+def shipped_checkpoint(name: str) -> Path:
+    """The folder of a network that comes with the package; its card.md says what it was trained on and what it can do.
+
+    Raises
+    ------
+    CheckpointError
+        There is none of that name.
+    """
+    folder = _SHIPPED_IN / name
+    if name not in SHIPPED or not folder.is_dir():
+        raise CheckpointError(f"{name!r}: expected a shipped checkpoint, one of {', '.join(SHIPPED)}")
+    return folder
+
+
+def check_geometry(network: HybridNetwork, scenario: Scenario) -> None:
+    """Refuse to use a network on an array, a wavelength or a K_MAX that it was not made for.
+
+    Raises
+    ------
+    CheckpointError
+        Names the first parameter that differs, with both values.
+    """
+    for name in _GEOMETRY:
+        made, asked = getattr(network.scenario, name), getattr(scenario, name)
+        if made != asked:
+            raise CheckpointError(
+                f"checkpoint: made for scenario.{name} = {made!r}, asked to run on {asked!r}. "
+                "Train one for this scenario (in the repository: `dvc repro train`), or restore the scenario"
+            )

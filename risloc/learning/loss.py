@@ -1,0 +1,346 @@
+"""The loss: R_blend against R_true first of all, and the geometry of the slots. A pure function of frozen weights.
+
+    total = lam_cov NMSE(R_blend) + lam_cov_pred NMSE(R_pred) + lam_cov (lam_cross cross + lam_gap gap)
+          + lam_ang angle + lam_rng range + lam_K presence + lam_nll nll
+
+Every term is a mean over the scenes it applies to, of order one at the start, and has its own name. All but presence say
+nothing of a scene without sources and leave it out. Where the network looks more than once, NMSE(R_pred), angle, range and
+presence are means over its passes, for each is to find the sources.
+
+Axes: batch B, src K_MAX, elem N, ant M, snap L, rank r.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Complex, Float
+from torch import Tensor
+from torch.nn import functional
+
+from risloc.config import ParamError, param
+from risloc.covariance.factored import FactoredCovariance, element_power, true_covariance
+from risloc.learning.network import MapOutput, Prediction
+from risloc.physics.geometry import Array, polar_of
+from risloc.physics.grid import PolarGrid
+from risloc.physics.steering import steering_matrix
+from risloc.scenes.scenario import Observation, Scenes, Truth
+
+__all__ = [
+    "EVERY_PASS",
+    "TERMS",
+    "WEIGHTS",
+    "LossConfig",
+    "LossTerms",
+    "LossWeights",
+    "TermError",
+    "Whole",
+    "check_gradients",
+    "gradient_norms",
+    "loss_terms",
+    "nmse",
+    "true_steering",
+]
+
+START_OF_CURRICULUM = 0.3
+LENGTH_OF_CURRICULUM = 1 / 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossWeights:
+    """The weights that one step is trained with. There are no defaults: a weight that is not given is an error."""
+
+    lam_cov: float = param("NMSE of R_blend, the main loss", ge=0.0)
+    lam_cov_pred: float = param(
+        "NMSE of R_pred, so that the network cannot hide behind the samples; as the terms of lam_ang, lam_rng and lam_K a mean over the network's passes",
+        ge=0.0,
+    )
+    lam_cross: float = param("energy of R_blend between signal and noise subspace, per unit of lam_cov", ge=0.0)
+    lam_gap: float = param("hinge on the energy of R_blend in the signal subspace, per unit of lam_cov", ge=0.0)
+    lam_ang: float = param("error in (u, v), in grid steps", ge=0.0)
+    lam_rng: float = param("error in 1/r, in grid steps", ge=0.0)
+    lam_K: float = param("cross entropy of the heat map", ge=0.0)
+    lam_nll: float = param(
+        "negative log-likelihood of the snapshots under the last R_pred, less that under R_true", ge=0.0
+    )
+
+    def __post_init__(self) -> None:
+        for name in WEIGHTS:
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+                raise ParamError(f"{name}: expected a finite weight >= 0, got {value!r}")
+
+    def effective(self) -> dict[str, float]:
+        """What each term is multiplied with in the total, by the term's name."""
+        return {
+            "loss_nmse": self.lam_cov,
+            "loss_nmse_pred": self.lam_cov_pred,
+            "loss_cross": self.lam_cov * self.lam_cross,
+            "loss_gap": self.lam_cov * self.lam_gap,
+            "loss_ang": self.lam_ang,
+            "loss_rng": self.lam_rng,
+            "loss_K": self.lam_K,
+            "loss_nll": self.lam_nll,
+        }
+
+    def text(self) -> str:
+        """The weights as every epoch line shows them."""
+        return ", ".join(f"{name}={getattr(self, name):.4g}" for name in WEIGHTS)
+
+
+WEIGHTS = tuple(field.name for field in dataclasses.fields(LossWeights))
+TERMS = tuple(LossWeights(**dict.fromkeys(WEIGHTS, 1.0)).effective())
+EVERY_PASS = ("loss_nmse_pred", "loss_ang", "loss_rng", "loss_K")
+"""The terms that are means over all passes of the network; the others are of the last one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossConfig(LossWeights):
+    """The `loss` section of params.yaml: the weights at their full value, and how they come in."""
+
+    gap_margin: float = param("what 2 E - 1 must exceed, E the share of energy in the signal subspace", ge=-1.0, le=1.0)
+    curriculum: bool = param("geometry first: lam_cov rises linearly from 0.3 of its value over the first third")
+
+    def weights_at(self, epoch: int, epochs: int) -> LossWeights:
+        """The weights of `epoch` (from 0) out of `epochs`, with a curriculum and without."""
+        ramp = 1.0
+        if self.curriculum:
+            progress = epoch / max(1.0, LENGTH_OF_CURRICULUM * epochs)
+            ramp = START_OF_CURRICULUM + (1 - START_OF_CURRICULUM) * min(1.0, progress)
+        values = {name: getattr(self, name) for name in WEIGHTS}
+        return LossWeights(**{**values, "lam_cov": ramp * self.lam_cov})
+
+    def scaled(self, factors: Mapping[str, float]) -> "LossConfig":
+        """Each weight times its tuned factor; every weight must have one, and nothing else may."""
+        if sorted(factors) != sorted(WEIGHTS):
+            raise ParamError(f"loss factors: expected one for each of {', '.join(WEIGHTS)}, got {sorted(factors)}")
+        for name, factor in factors.items():
+            if not math.isfinite(factor) or factor <= 0:
+                raise ParamError(f"loss factor of {name}: expected a finite number > 0, got {factor!r}")
+        return dataclasses.replace(self, **{name: getattr(self, name) * factors[name] for name in WEIGHTS})
+
+    @property
+    def unsupervised(self) -> tuple[str, ...]:
+        """Which of lam_cov and lam_cov_pred are exactly 0: an ablation, to be said aloud."""
+        return tuple(name for name in ("lam_cov", "lam_cov_pred") if getattr(self, name) == 0)
+
+
+@dataclass(frozen=True)
+class LossTerms:
+    """The raw terms by name, each a scalar; one that is not there has no weight."""
+
+    values: dict[str, Tensor]
+
+    def weighted(self, weights: LossWeights) -> dict[str, Tensor]:
+        """Each term times its effective weight."""
+        return {name: weight * self.values[name] for name, weight in weights.effective().items() if name in self.values}
+
+    def total(self, weights: LossWeights) -> Tensor:
+        """The sum of the weighted terms; a term of weight 0 adds nothing, whatever its value."""
+        used = [weight * self.values[name] for name, weight in weights.effective().items() if weight > 0]
+        return torch.stack(used).sum() if used else torch.stack(list(self.values.values())).sum() * 0
+
+
+class TermError(ValueError):
+    """A term of the loss that is to be trained on teaches nothing."""
+
+
+def gradient_norms(terms: LossTerms, weights: LossWeights, prediction: Prediction) -> dict[str, float]:
+    """1-norm of each weighted term's gradient at the network's output; a term that carries no gradient is left out.
+
+    The output is the last pass's; of a term on every pass, the least norm over the passes counts.
+    """
+    norms = {}
+    for name, weight in weights.effective().items():
+        if weight > 0 and terms.values[name].requires_grad:
+            passes = (prediction, *prediction.earlier) if name in EVERY_PASS else (prediction,)
+            norms[name] = float(torch.stack([_gradient(terms.values[name], each.output) for each in passes]).min())
+    return norms
+
+
+def _gradient(term: Tensor, output: MapOutput) -> Tensor:
+    leaves = [output.heat, output.polar, output.log_power, output.spread, output.features]
+    leaves = [leaf for leaf in leaves if leaf.requires_grad]  # none, if the pass was cut off
+    gradients = torch.autograd.grad(term, leaves, retain_graph=True, allow_unused=True) if leaves else ()
+    return torch.stack([term.new_zeros(()), *(g.abs().sum().to(term) for g in gradients if g is not None)]).sum()
+
+
+def check_gradients(
+    values: Mapping[str, float], norms: Mapping[str, float], weights: LossWeights, *, sources: bool = True
+) -> None:
+    """The guard of every run's first step: each weighted term must reach the network's output.
+
+    values : of the terms.  norms : what `gradient_norms` says of them, summed over the parts of the step.
+    sources : whether any scene of the step has a source; without one only presence has something to teach.
+
+    Raises
+    ------
+    TermError
+        Names the first term of non-zero weight whose gradient is zero, missing, or not finite. A hinge already at 0
+        has nothing left to teach and is exempt.
+    """
+    for name, weight in weights.effective().items():
+        hinge_is_met = name == "loss_gap" and values[name] == 0
+        if weight == 0 or hinge_is_met or (not sources and name != "loss_K"):
+            continue
+        if name not in norms:
+            raise TermError(f"{name}: weight {weight:.4g} but it carries no gradient; nothing would be learnt from it")
+        if not math.isfinite(norms[name]) or norms[name] == 0:
+            raise TermError(
+                f"{name}: weight {weight:.4g} but its gradient at the network's output is {norms[name]:.4g}; expected a "
+                f"finite, non-zero one. Mend the term, or set its weight to 0 in params.yaml to train without it"
+            )
+
+
+@dataclass(frozen=True)
+class Whole:
+    """The step that a batch is a part of: how many scenes it has in all, and how many of them with sources."""
+
+    scenes: int
+    sourced: int
+
+
+def loss_terms(
+    prediction: Prediction,
+    R_blend: FactoredCovariance,
+    scenes: Scenes,
+    array: Array,
+    grid: PolarGrid,
+    config: LossConfig,
+    whole: Whole | None = None,
+    *,
+    every: bool = True,
+) -> LossTerms:
+    """Every term for a batch of scenes; pure, the weights do not enter.
+
+    R_blend and the likelihood have the last pass's R_pred; the terms of `EVERY_PASS` are means over all passes.
+    whole : None, or what the batch is a part of: the terms of the parts then add up to those of the whole.
+    every : False leaves out what has no weight and takes long: the likelihood.
+    """
+    truth = scenes.truth
+    polar, A = true_steering(array, truth)
+    some = truth.count > 0
+    R_true = true_covariance(A, truth.power)
+    Q = torch.linalg.qr(A).Q * truth.present[:, None, :]
+    cross, energy = _subspace_energies(R_blend, Q)
+    passes = (prediction, *prediction.earlier)
+    angle, range_ = zip(*(_geometry(each.output, grid, polar, truth.present) for each in passes), strict=True)
+    presence = (_presence(each.output, grid, polar, truth.present) for each in passes)
+
+    def mean(values: Float[Tensor, " batch"]) -> Tensor:
+        count = some.sum().clamp_min(1) if whole is None else max(whole.sourced, 1)
+        return torch.where(some, values, 0.0).sum() / count
+
+    def mean_of_all(values: Tensor) -> Tensor:
+        return values.mean() if whole is None else values.sum() / whole.scenes
+
+    values = {
+        "loss_nmse": mean(nmse(R_blend, R_true)),
+        "loss_nmse_pred": _over_passes(mean(nmse(each.R_pred, R_true)) for each in passes),
+        "loss_cross": mean(cross),
+        "loss_gap": mean(functional.relu(config.gap_margin - (2 * energy - 1))),
+        "loss_ang": _over_passes(mean(each) for each in angle),
+        "loss_rng": _over_passes(mean(each) for each in range_),
+        "loss_K": _over_passes(mean_of_all(each) for each in presence),
+    }
+    if every or config.lam_nll > 0:
+        values["loss_nll"] = mean(_excess(prediction.R_pred, R_true, scenes.observation))
+    return LossTerms(values)
+
+
+def true_steering(array: Array, truth: Truth) -> tuple[Float[Tensor, "batch src 3"], Complex[Tensor, "batch elem src"]]:
+    """(u, v, w) of the sources and their steering matrix; the columns of absent sources are zero."""
+    polar = polar_of(truth.location.masked_fill(~truth.present[..., None], 1.0))
+    return polar, steering_matrix(array, polar) * truth.present[:, None, :]
+
+
+def nmse(R: FactoredCovariance, R_true: FactoredCovariance, white: float = 0.0) -> Float[Tensor, " batch"]:
+    """|R + white I - R_true|^2 / |R_true|^2, squared Frobenius norms; I never stands as a matrix."""
+    for name, each in (("R", R), ("R_true", R_true)):
+        if not isinstance(each, FactoredCovariance):
+            came = type(each).__name__
+            raise TypeError(
+                f"{name}: expected a FactoredCovariance, got {came}: FactoredCovariance(F) of R = F F^H makes one"
+            )
+    if R.factor.shape[:-1] != R_true.factor.shape[:-1]:
+        shapes = f"{tuple(R.factor.shape)} and {tuple(R_true.factor.shape)}"
+        raise ValueError(f"R, R_true: expected factors of the same scenes and elements, got {shapes}")
+    distance = R.squared_distance(R_true)
+    if white:
+        distance = distance + (white**2 * R.factor.shape[-2] + 2 * white * (R.trace - R_true.trace))
+    return distance / R_true.inner(R_true).clamp_min(1e-6)
+
+
+def negative_log_likelihood(R_pred: FactoredCovariance, observation: Observation) -> Float[Tensor, " batch"]:
+    """(1 / (L M)) sum_l log det(C_l / sigma^2) + y_l^H C_l^-1 y_l, with C_l = p_tot G_l R_pred G_l^H + sigma^2 I."""
+    H, sigma2 = observation.H, observation.noise_var
+    p_tot = element_power(observation.y, H, sigma2)
+    F = R_pred.factor * (p_tot / sigma2).sqrt()[:, None, None]
+    B = torch.einsum("bmn,bln,bnr->blmr", H, observation.codebook, F)
+    B = B.to(torch.complex128)  # C's condition is the SNR
+    C = B @ B.mH + torch.eye(H.shape[-2], dtype=B.dtype, device=H.device)
+    chol = torch.linalg.cholesky(C)
+    y = (observation.y / sigma2.sqrt()[:, None, None]).to(B.dtype)
+    z = torch.linalg.solve_triangular(chol, y[..., None], upper=False)
+    log_det = 2 * chol.diagonal(dim1=-2, dim2=-1).real.log().sum(-1)
+    return ((log_det + z.abs().square().sum((-2, -1))).mean(-1) / H.shape[-2]).float()
+
+
+def _excess(
+    R_pred: FactoredCovariance, R_true: FactoredCovariance, observation: Observation
+) -> Float[Tensor, " batch"]:
+    """The negative log-likelihood of R_pred less that of R_true: about 0 is all that can be reached."""
+    return negative_log_likelihood(R_pred, observation) - negative_log_likelihood(R_true, observation)
+
+
+def _subspace_energies(R_blend: FactoredCovariance, Q: Complex[Tensor, "batch elem src"]) -> tuple[Tensor, Tensor]:
+    """cross = 2 (|T F^H|^2 - |T T^H|^2) / N^2 and E = |T|^2 / N with T = Q^H F: no eigenvectors to differentiate."""
+    F = R_blend.factor
+    n, T = F.shape[-2], Q.mH @ F
+    TT, TF = FactoredCovariance(T), T @ F.mH
+    cross = 2 * (torch.view_as_real(TF).square().sum((-3, -2, -1)) - TT.inner(TT)) / n**2
+    return cross, TT.trace / n
+
+
+def _geometry(
+    output: MapOutput, grid: PolarGrid, polar: Float[Tensor, "batch src 3"], present: Bool[Tensor, "batch src"]
+) -> tuple[Float[Tensor, " batch"], Float[Tensor, " batch"]]:
+    """Huber errors of (u, v) and of 1/r, in grid steps, over the cells near a source, each against its nearest one."""
+    step = _steps(grid, polar.device)
+    centre = torch.stack(torch.meshgrid(grid.v, grid.u, indexing="ij")[::-1], dim=-1)
+    offset = (polar[:, None, None, :, :2] - centre[:, :, None, :]) / step[:2]
+    squared = offset.square().sum(-1).masked_fill(~present[:, None, None, :], torch.inf)
+    nearest, source = squared.min(-1)
+    weight = (torch.exp(-nearest) * (nearest < 2.25)).flatten(1)
+    target = polar.gather(1, source.flatten(1)[..., None].expand(-1, -1, 3))
+    error = functional.huber_loss(output.polar.flatten(1, 2) / step, target / step, reduction="none")
+    angle, range_ = error[..., :2].sum(-1), error[..., 2]
+    total = weight.sum(1).clamp_min(1e-6)
+    return (weight * angle).sum(1) / total, (weight * range_).sum(1) / total
+
+
+def _presence(
+    output: MapOutput, grid: PolarGrid, polar: Float[Tensor, "batch src 3"], present: Bool[Tensor, "batch src"]
+) -> Float[Tensor, " batch"]:
+    """Cross entropy of the heat map with the cells that hold a source, a source, against log(cells)."""
+    _, rows, columns = grid.shape
+    step = _steps(grid, polar.device)
+    low = torch.stack([grid.u[0], grid.v[0]])
+    index = ((polar[..., :2] - low) / step[:2]).round().long()
+    cell = index[..., 1].clamp(0, rows - 1) * columns + index[..., 0].clamp(0, columns - 1)
+    target = torch.zeros(len(polar), rows * columns, dtype=polar.dtype, device=polar.device)
+    target.scatter_add_(1, cell, present.to(target.dtype))
+    entropy = functional.binary_cross_entropy_with_logits(output.heat.flatten(1), target.clamp_max(1), reduction="none")
+    return (entropy * grid.inside.flatten()).sum(1) / present.sum(1).clamp_min(1) / math.log(rows * columns)
+
+
+def _steps(grid: PolarGrid, device: torch.device) -> Float[Tensor, " 3"]:
+    """Grid steps, 1 along a fixed coordinate."""
+    return torch.tensor([step or 1.0 for step in grid.step], dtype=torch.float32, device=device)
+
+
+def _over_passes(values: Iterable[Tensor]) -> Tensor:
+    """The mean over a network's passes: each must find the sources, and the covariance of its slots."""
+    return torch.stack(list(values)).mean()

@@ -1,0 +1,175 @@
+"""How many sources, learnt: which order of a selection path has the least expected GOSPA, whatever the model gets wrong.
+
+BIC asks whether one more source explains the snapshots better than chance would, under a model held to be true. Where the
+world departs from it (element errors, a wrong channel, extra paths), what the model leaves unexplained calls for sources
+that are not there. This rule has seen such worlds: it looks at the fits of all orders, and at what the network says of
+their places, and chooses among orders 0..K_MAX by a small network of its own.
+
+Axes: batch B, order K_MAX + 1, src K_MAX.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional
+
+from risloc.estimation.conditional import Sensing
+from risloc.estimation.information_criteria import bic
+from risloc.estimation.localiser import Localiser
+from risloc.estimation.selection import OrderRule, SelectionPath, bic_order
+from risloc.learning.network import HybridNetwork, OrderHead, Prediction
+from risloc.performance.metrics import gospa
+from risloc.physics.geometry import location_of, position_of
+from risloc.scenes.scenario import Scenes
+
+__all__ = ["OrderExamples", "fit_order_head", "learnt_order", "order_examples", "order_features"]
+
+_EPOCHS, _BATCH, _RATE, _DECAY, _JITTER = 30, 128, 5e-3, 0.1, 0.05
+_SHARP = 0.1  # differences of cost that count
+_NATS = 4.0  # how far from BIC's threshold its verdict fades
+
+
+def learnt_order(network: HybridNetwork, prediction: Prediction) -> OrderRule:
+    """The rule for the scenes that `prediction` is of.
+
+    Raises
+    ------
+    ValueError
+        The network's order head has not been fitted.
+    """
+    if not bool(network.order.fitted):
+        raise ValueError(
+            "K by 'learnt': the order head of this checkpoint has never been fitted; train with order.scenes > 0, "
+            "or leave 'learnt' out of k_rules"
+        )
+
+    def rule(sensing: Sensing, path: SelectionPath) -> Int[Tensor, " batch"]:
+        return network.order(order_features(network, prediction, sensing, path)).argmax(1)
+
+    return rule
+
+
+def order_features(
+    network: HybridNetwork, prediction: Prediction, sensing: Sensing, path: SelectionPath
+) -> Float[Tensor, "batch feature"]:
+    """What the rule looks at, the same for y and c y, H and c H.
+
+    Of each order: log of the residual over its expectation under noise; log of the decrease of the negative
+    log-likelihood; by how much that exceeds what BIC asks for, squashed; the network's least presence at the places found
+    (logit); the weakest source over the strongest, and over the noise (log powers times the mean row energy of G). And the
+    presences of the network's slots.
+    """
+    batch, orders = path.cost.shape
+    samples, src = sensing.y[0].numel(), path.polar.shape[2]
+    rows = torch.arange(orders, device=path.cost.device)
+    at = torch.minimum(rows, path.reached[:, None])
+    polar = path.polar.gather(1, at[..., None, None].expand(-1, -1, src, 3))
+    power = path.power.gather(1, at[..., None].expand(-1, -1, src))
+    here = torch.arange(src, device=rows.device) < at[..., None]
+
+    noise_var = sensing.noise_var[:, None]
+    free = samples - at * sensing.y.shape[1]
+    residual = (path.cost.gather(1, at) / (noise_var * free.clamp_min(1))).clamp_min(1e-6).log()
+    value = path.value.gather(1, at)
+    decrease = functional.pad((value[:, :-1] - value[:, 1:]).clamp_min(0), (1, 0))
+    price = bic(torch.zeros(()), sum(sensing.domain.free) + 1, samples) / 2
+    evidence = ((decrease - price) / _NATS).tanh()
+
+    presence = network.presence_at(prediction, polar.flatten(1, 2)).view(batch, orders, src).logit(eps=1e-4)
+    least = presence.masked_fill(~here, math.inf).amin(2).masked_fill(at == 0, 0)
+
+    row_energy = sensing.G.abs().square().sum(-1).mean(1)[:, None]
+    level = (power.to(row_energy.dtype) * (row_energy / noise_var)[..., None]).clamp_min(1e-6).log()
+    weakest = level.masked_fill(~here, math.inf).amin(2).masked_fill(at == 0, 0)
+    strongest = level.masked_fill(~here, -math.inf).amax(2).masked_fill(at == 0, 0)
+    features = [residual, decrease.log1p(), evidence, least, weakest - strongest, weakest]
+    slots = prediction.presence.logit(eps=1e-4)
+    return torch.cat([each.to(slots.dtype) for each in features] + [slots], dim=1)
+
+
+@dataclass(frozen=True)
+class OrderExamples:
+    """What the head is fitted on: the features of scenes, and what each order's answer costs there.
+
+    cost : GOSPA over its cut-off.  known, bic : the true order and that of BIC, to compare with.
+    """
+
+    features: Float[Tensor, "scene feature"]
+    cost: Float[Tensor, "scene order"]
+    known: Int[Tensor, " scene"]
+    bic: Int[Tensor, " scene"]
+
+    def __len__(self) -> int:
+        return len(self.known)
+
+    def __getitem__(self, rows: slice) -> "OrderExamples":
+        return OrderExamples(self.features[rows], self.cost[rows], self.known[rows], self.bic[rows])
+
+    @staticmethod
+    def cat(parts: "Sequence[OrderExamples]") -> "OrderExamples":
+        """Examples, one after the other."""
+        names = [field.name for field in dataclasses.fields(OrderExamples)]
+        return OrderExamples(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
+
+    def mean_cost(self, order: Int[Tensor, " scene"]) -> float:
+        """The mean cost of answering with these orders."""
+        return float(self.cost.gather(1, order[:, None]).mean())
+
+
+@torch.no_grad()
+def order_examples(network: HybridNetwork, localiser: Localiser, scenes: Scenes, cutoff: float) -> OrderExamples:
+    """The hybrid's selection path in these scenes, to its end: its features, and GOSPA of each order's fit."""
+    truth = scenes.truth
+    prediction, _, R_blend = network.blend(scenes.observation)
+    sensing = localiser.sensing(scenes.observation)
+    candidates = localiser.hybrid_candidates(scenes.observation, prediction.R_pred, R_blend, prediction.polar)
+    path = localiser.path(sensing, candidates)
+    costs = []
+    for order in range(path.cost.shape[1]):
+        polar, present = path.at(torch.full_like(path.reached, order))
+        place = position_of(location_of(polar))
+        costs.append(gospa(place, present, position_of(truth.location), truth.present, cutoff) / cutoff)
+    features = order_features(network, prediction, sensing, path)
+    return OrderExamples(features, torch.stack(costs, dim=1), truth.count, bic_order(sensing, path))
+
+
+def fit_order_head(
+    head: OrderHead, features: Float[Tensor, "scene feature"], cost: Float[Tensor, "scene order"], seed: int
+) -> None:
+    """Fit the head to the orders of low cost: its probabilities to softmax(-cost / 0.1), by cross entropy.
+
+    Orders of nearly the same cost share the probability, so that nothing is learnt from a tie. (The mean cost itself,
+    sum_k p_k cost_k, has a gradient that dies with p_k: an order that is rare at first would never be chosen.)
+    cost : of answering with each order's fit; here GOSPA over its cut-off.
+
+    Raises
+    ------
+    ValueError
+        No scene, or a feature or a cost that is not finite.
+    """
+    if len(features) == 0 or not (features.isfinite().all() and cost.isfinite().all()):
+        raise ValueError(f"order head: expected finite features and costs of at least one scene, got {len(features)}")
+    draw = torch.Generator().manual_seed(seed)
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        torch.manual_seed(seed)
+        head.start_with(features)
+        optimizer = torch.optim.AdamW(head.parameters(), _RATE, weight_decay=_DECAY)
+        steps = list(_batches(len(features), draw))
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _RATE, total_steps=len(steps))
+        for rows in steps:
+            wanted = (-cost[rows] / _SHARP).softmax(1)
+            optimizer.zero_grad(set_to_none=True)
+            torch.autograd.backward(functional.cross_entropy(head(features[rows], jitter=_JITTER), wanted))
+            optimizer.step()
+            schedule.step()
+
+
+def _batches(count: int, draw: torch.Generator) -> Iterable[Tensor]:
+    for _ in range(_EPOCHS):
+        order = torch.randperm(count, generator=draw)
+        yield from (order[low : low + _BATCH] for low in range(0, count, _BATCH))

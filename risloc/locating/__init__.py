@@ -1,0 +1,1 @@
+"""From measurements to positions in the measurements' own units."""

@@ -1,0 +1,1 @@
+"""The Cramer-Rao bound and the measures of error."""

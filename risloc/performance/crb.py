@@ -1,0 +1,243 @@
+"""The Cramer-Rao bound for snapshot-varying sensing, stochastic and deterministic, mapped to position.
+
+Snapshots are independent but not identically distributed: C_l = G_l A diag(p) A^H G_l^H + sigma^2 I, so that
+(Slepian 1954, Bangs 1971)
+
+    F_ij = sum_l tr(C_l^-1 d_i C_l C_l^-1 d_j C_l).
+
+Parameters, in this order: (azimuth, elevation, 1/r) of source 0, of source 1, ...; the powers p_k; sigma^2. Absent
+sources and the coordinates that the domain fixes are no parameters. Everything is in double precision.
+
+Axes: batch B, snap L, ant M, elem N, src K, par = 3 K or 4 K + 1.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Complex, Float
+from torch import Tensor
+
+from risloc.physics.geometry import Array, Domain, polar_of, position_of
+from risloc.physics.steering import steering_derivatives
+
+__all__ = [
+    "Bound",
+    "bound_of",
+    "deterministic_bound",
+    "deterministic_information",
+    "known_noise_information",
+    "location_derivatives",
+    "position_jacobian",
+    "prior_deviation",
+    "stochastic_bound",
+    "stochastic_information",
+]
+
+
+@dataclass(frozen=True)
+class Bound:
+    """Least variances; infinite where the information is singular, NaN for absent sources.
+
+    covariance : of (azimuth [rad], elevation [rad], 1/r [1/m]); zero for fixed coordinates.
+    position, distance : root-CRB of p and of r, metres.  angle : root of the summed bounds of azimuth and elevation, rad.
+    """
+
+    covariance: Float[Tensor, "batch src 3 3"]
+    position: Float[Tensor, "batch src"]
+    distance: Float[Tensor, "batch src"]
+    angle: Float[Tensor, "batch src"]
+
+
+def stochastic_bound(
+    array: Array,
+    free: tuple[bool, bool, bool],
+    codebook: Complex[Tensor, "batch snap elem"],
+    H: Complex[Tensor, "batch ant elem"],
+    location: Float[Tensor, "batch src 3"],
+    power: Float[Tensor, "batch src"],
+    noise_var: Float[Tensor, " batch"],
+) -> Bound:
+    """The bound for independent Gaussian symbols of unknown power and unknown sigma^2; power 0 means absent.
+
+    free : which of azimuth, elevation and distance are parameters.
+    """
+    present = power > 0
+    location = _placed(location, present)
+    F = stochastic_information(_responses(array, codebook, H, location), power.double(), noise_var.double())
+    return bound_of(F, location, present, free)
+
+
+def deterministic_bound(
+    array: Array,
+    free: tuple[bool, bool, bool],
+    codebook: Complex[Tensor, "batch snap elem"],
+    H: Complex[Tensor, "batch ant elem"],
+    location: Float[Tensor, "batch src 3"],
+    symbols: Complex[Tensor, "batch src snap"],
+    noise_var: Float[Tensor, " batch"],
+) -> Bound:
+    """The bound for unknown deterministic symbols s_l (Stoica and Nehorai 1989); all-zero symbols mean absent."""
+    present = symbols.abs().amax(-1) > 0
+    location, s = _placed(location, present), symbols.mT.to(torch.complex128)
+    Z = _responses(array, codebook, H, location)
+    F = deterministic_information(Z, s[..., :, None] * s[..., None, :].conj(), noise_var.double())
+    return bound_of(F, location, present, free)
+
+
+def location_derivatives(
+    array: Array, location: Float[Tensor, "*batch src 3"]
+) -> tuple[Complex[Tensor, "*batch elem src"], Complex[Tensor, "*batch elem src 3"]]:
+    """A and dA/d(azimuth, elevation, 1/r): the chain rule through u = sin az cos el, v = sin el."""
+    A, dA = steering_derivatives(array, polar_of(location))
+    azimuth, elevation = location[..., None, :, 0], location[..., None, :, 1]
+    d_az = dA[..., 0] * (azimuth.cos() * elevation.cos())
+    d_el = dA[..., 1] * elevation.cos() - dA[..., 0] * (azimuth.sin() * elevation.sin())
+    return A, torch.stack([d_az, d_el, dA[..., 2]], dim=-1)
+
+
+def stochastic_information(
+    Z: Complex[Tensor, "batch snap col ant"], power: Float[Tensor, "batch src"], noise_var: Float[Tensor, " batch"]
+) -> Float[Tensor, "batch par par"]:
+    """F over (3 K coordinates, K powers, sigma^2) from the rows b_k and then their derivatives d_(k, i), col = 4 K.
+
+    dC = p (d b^H + b d^H) for a coordinate, b b^H for a power, I for sigma^2.
+    """
+    K = power.shape[-1]
+    inverse = torch.linalg.inv(_covariance(Z[:, :, :K], power, noise_var))
+    E = inverse @ Z.mT
+    F = torch.nn.functional.pad(known_noise_information(Z.conj() @ E, power), (0, 1, 0, 1))
+    own = _owner(K, Z.device)
+    bE, dE = E[..., :K], E[..., K:]
+    with_coordinates = 2 * _total((bE[..., own].conj() * dE).sum(-2)) * power[:, own]
+    with_powers = _total((bE.conj() * bE).sum(-2))
+    F[:, -1, :-1] = F[:, :-1, -1] = torch.cat([with_coordinates, with_powers], dim=-1)
+    F[:, -1, -1] = inverse.abs().square().sum((-3, -2, -1))
+    return F
+
+
+def known_noise_information(
+    X: Complex[Tensor, "batch snap col col"], power: Float[Tensor, "batch src"]
+) -> Float[Tensor, "batch col col"]:
+    """F over (3 K coordinates, K powers), sigma^2 known, from X_l = Z_l^H C_l^-1 Z_l, Z the responses b and then d.
+
+    Every trace is a product of entries of X: two coordinates give
+    2 p p' Re(b^H C^-1 d' b'^H C^-1 d + b^H C^-1 b' d'^H C^-1 d), a power and a coordinate 2 p Re(b'^H C^-1 d b^H C^-1 b').
+    """
+    K = power.shape[-1]
+    own = _owner(K, X.device)
+    p = power[:, own]
+    bb, bd, dd = X[..., :K, :K], X[..., :K, K:], X[..., K:, K:]
+    b_own = bb[..., own, :]
+    cross = bd[..., own, :]
+    coordinates = 2 * _total(cross * cross.mT + b_own[..., own] * dd.mT) * p[:, :, None] * p[:, None, :]
+    mixed = 2 * _total(bd * b_own.mT) * p[:, None, :]
+    powers = _total(bb * bb.mT)
+    return torch.cat([torch.cat([coordinates, mixed.mT], -1), torch.cat([mixed, powers], -1)], dim=-2)
+
+
+def deterministic_information(
+    Z: Complex[Tensor, "batch snap col ant"],
+    ss: Complex[Tensor, "batch snap src src"],
+    noise_var: Float[Tensor, " batch"],
+) -> Float[Tensor, "batch par par"]:
+    """F = (2 / sigma^2) sum_l Re(S_l^H D_l^H P_perp(B_l) D_l S_l) over the 3 K coordinates.
+
+    ss : s_l s_l^H (its expectation P gives the bound that the stochastic one tends to at high SNR). Rows of Z as in
+    `stochastic_information`; sources whose symbols are all zero drop out.
+    """
+    K = ss.shape[-1]
+    present = ss.diagonal(dim1=-2, dim2=-1).abs().amax(1) > 0
+    B, D = Z[:, :, :K] * present[:, None, :, None], Z[:, :, K:]
+    gram = B.conj() @ B.mT + torch.diag_embed((~present).to(B.dtype))[:, None]
+    outside = D - (D @ B.mH) @ torch.linalg.solve(gram.mT, B)
+    own = _owner(K, Z.device)
+    DPD = D.conj() @ outside.mT
+    return 2 / noise_var[:, None, None] * _total(DPD * ss[..., own, :][..., own].mT)
+
+
+def bound_of(
+    F: Float[Tensor, "batch par par"],
+    location: Float[Tensor, "batch src 3"],
+    present: Bool[Tensor, "batch src"],
+    free: tuple[bool, bool, bool],
+) -> Bound:
+    """The bound on locations from the information about (coordinates of each source, whatever else).
+
+    V is the 3 x 3 block of the inverse of the whole matrix; the position bound is tr(J V J^T), J = dp/d(az, el, 1/r).
+    """
+    K = location.shape[1]
+    known = present[:, :, None] & torch.tensor(free, device=F.device)
+    used = torch.cat([known.flatten(1), present, torch.ones_like(present[:, :1])], dim=1)[:, : F.shape[-1]]
+    covariance = _inverse(F, used)[:, : 3 * K, : 3 * K].reshape(-1, K, 3, K, 3)
+    V = covariance.diagonal(dim1=1, dim2=3).permute(0, 3, 1, 2)
+    V = torch.where(present[:, :, None, None], V, torch.nan)
+    J = position_jacobian(location.double())
+    r2 = location[..., 2].double().square()
+    position = (J @ V @ J.mT).diagonal(dim1=-2, dim2=-1).sum(-1).sqrt()
+    return Bound(
+        covariance=V,
+        position=torch.where(present & position.isnan(), torch.inf, position),
+        distance=V[..., 2, 2].sqrt() * r2,
+        angle=(V[..., 0, 0] + V[..., 1, 1]).sqrt(),
+    )
+
+
+def prior_deviation(domain: Domain, points: int = 24) -> float:
+    """Root of the total variance of the position, metres, when azimuth, elevation and distance are uniform.
+
+    What is known of a source before any snapshot; by the midpoint rule with `points` per coordinate.
+    """
+    spans = (domain.azimuth, domain.elevation, domain.distance)
+    step = (torch.arange(points, dtype=torch.float64) + 0.5) / points
+    axes = [low + (high - low) * step for low, high in spans]
+    positions = position_of(torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)).reshape(-1, 3)
+    return float(positions.var(dim=0, correction=0).sum().sqrt())
+
+
+def _placed(location: Tensor, present: Tensor) -> Tensor:
+    """Absent sources, whatever stands in their slots, at a distance of 1 m: no infinite 1/r."""
+    return torch.where(present[..., None], location, torch.ones_like(location))
+
+
+def _responses(array: Array, codebook: Tensor, H: Tensor, location: Tensor) -> Tensor:
+    A, dA = location_derivatives(array.to(location.double()), location.double())
+    columns = torch.cat([A, dA.flatten(-2)], dim=-1)
+    G = H.to(torch.complex128)[:, None] * codebook.to(torch.complex128)[:, :, None]
+    return (G @ columns[:, None]).mT
+
+
+def _covariance(B: Tensor, power: Tensor, noise_var: Tensor) -> Tensor:
+    C = (B * power[:, None, :, None]).mT @ B.conj()
+    return C + noise_var[:, None, None, None] * torch.eye(B.shape[-1], dtype=C.dtype, device=C.device)
+
+
+def position_jacobian(location: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
+    """dp / d(azimuth, elevation, 1/r) at (azimuth, elevation, distance), one column a coordinate."""
+    azimuth, elevation, r = location.unbind(-1)
+    sa, ca, se, ce = azimuth.sin(), azimuth.cos(), elevation.sin(), elevation.cos()
+    zero = torch.zeros_like(r)
+    d_az = r[..., None] * torch.stack([ca * ce, zero, -sa * ce], dim=-1)
+    d_el = r[..., None] * torch.stack([-sa * se, ce, -ca * se], dim=-1)
+    d_w = -r.square()[..., None] * torch.stack([sa * ce, se, ca * ce], dim=-1)
+    return torch.stack([d_az, d_el, d_w], dim=-1)
+
+
+def _inverse(F: Tensor, used: Tensor) -> Tensor:
+    """The inverse over the used parameters, 0 elsewhere; infinite on the diagonal where F is singular."""
+    scale = torch.where(used, F.diagonal(dim1=-2, dim2=-1), 1.0)
+    d = torch.where(scale > 0, scale, 1.0).rsqrt() * used
+    scaled = d[:, :, None] * F * d[:, None, :] + torch.diag_embed((~used).to(F.dtype))
+    chol, info = torch.linalg.cholesky_ex(scaled)
+    eye = torch.eye(F.shape[-1], dtype=F.dtype, device=F.device)
+    bad = (info != 0) | ~scaled.isfinite().all(-1).all(-1)
+    inverse = torch.cholesky_inverse(torch.where(bad[:, None, None], eye, chol))
+    inverse = torch.where(bad[:, None, None], torch.where(eye > 0, torch.inf, 0.0), inverse)
+    return torch.where(used[:, :, None] & used[:, None, :], d[:, :, None] * inverse * d[:, None, :], 0.0)
+
+
+def _owner(K: int, device: torch.device) -> Tensor:
+    return torch.arange(K, device=device).repeat_interleave(3)  # the source of each coordinate
+
+
+def _total(x: Tensor) -> Tensor:
+    return x.real.sum(1)

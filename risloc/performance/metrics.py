@@ -1,0 +1,213 @@
+"""How good estimates are: GOSPA and matched errors, where a miss or a false alarm is never free, with intervals.
+
+Axes: batch B, src (true slots), est (estimated slots).
+"""
+
+import itertools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from scipy.optimize import linear_sum_assignment
+from scipy.stats import binom, norm
+from torch import Tensor
+
+from risloc.physics.geometry import location_of, position_of
+from risloc.utils.tensor_checks import check_tensor
+
+__all__ = [
+    "Interval",
+    "Match",
+    "bootstrap_interval",
+    "gospa",
+    "match",
+    "median_interval",
+    "proportion_interval",
+    "resolved_scenes",
+    "rmspe",
+]
+
+MOST_PERMUTED = 6  # slots up to which all permutations are tried at once
+
+
+@dataclass(frozen=True)
+class Match:
+    """Estimates assigned to true sources by position.
+
+    position, distance, angle : errors in metres, metres and radians of each true source; infinite where it was missed,
+    NaN where there is none.  estimate : the slot assigned, -1 where missed or absent.
+    missed, false : counts of each scene.
+    """
+
+    position: Float[Tensor, "batch src"]
+    distance: Float[Tensor, "batch src"]
+    angle: Float[Tensor, "batch src"]
+    estimate: Int[Tensor, "batch src"]
+    missed: Int[Tensor, " batch"]
+    false: Int[Tensor, " batch"]
+
+
+def gospa(
+    estimated: Float[Tensor, "batch est 3"],
+    est_present: Bool[Tensor, "batch est"],
+    true: Float[Tensor, "batch src 3"],
+    present: Bool[Tensor, "batch src"],
+    cutoff: float,
+) -> Float[Tensor, " batch"]:
+    """The generalised optimal sub-pattern assignment metric of two sets of positions, p = 2, alpha = 2, in metres.
+
+    sqrt(min over assignments of sum d^2 + c^2 / 2 for every missed and every false source): Rahmathullah et al. 2017.
+    """
+    _check_sets(estimated, est_present, true, present)
+    return _assignment(estimated, est_present, true, present, cutoff)[0].sqrt()
+
+
+def match(
+    estimated: Float[Tensor, "batch est 3"],
+    est_present: Bool[Tensor, "batch est"],
+    true: Float[Tensor, "batch src 3"],
+    present: Bool[Tensor, "batch src"],
+    cutoff: float,
+) -> Match:
+    """The assignment of GOSPA with this cut-off, from polar coordinates (u, v, w).
+
+    A true source farther than `cutoff` from its estimate counts as missed, and that estimate as false.
+    """
+    _check_sets(estimated, est_present, true, present)
+    found, real = location_of(estimated), location_of(true)
+    p, q = position_of(found), position_of(real)
+    _, estimate = _assignment(p, est_present, q, present, cutoff)
+    index = estimate.clamp_min(0)[..., None].expand(-1, -1, 3)
+    p, found, hit = p.gather(1, index), found.gather(1, index), estimate >= 0
+
+    def error(value: Tensor) -> Tensor:
+        return torch.where(present, torch.where(hit, value, torch.inf), torch.nan)
+
+    chord = (p / found[..., 2:] - q / real[..., 2:]).norm(dim=-1)
+    return Match(
+        position=error((p - q).norm(dim=-1)),
+        distance=error((found[..., 2] - real[..., 2]).abs()),
+        angle=error(2 * (chord / 2).clamp(max=1).asin()),
+        estimate=estimate,
+        missed=(present & ~hit).sum(1),
+        false=est_present.sum(1) - hit.sum(1),
+    )
+
+
+def resolved_scenes(
+    error: Float[Tensor, "batch src"], true: Float[Tensor, "batch src 3"], present: Bool[Tensor, "batch src"]
+) -> Bool[Tensor, " batch"]:
+    """Whether every source's position error is below half the distance to its nearest neighbour; one source needs none.
+
+    error : as in `Match`.  true : positions, metres.
+    """
+    others = present[:, :, None] & present[:, None, :] & ~torch.eye(true.shape[1], dtype=torch.bool, device=true.device)
+    nearest = torch.where(others, torch.cdist(true, true), torch.inf).amin(-1)
+    return ((error < nearest / 2) | ~present).all(1)
+
+
+def rmspe(error: Float[Tensor, "*batch"]) -> float:
+    """Root mean squared error (of position, distance or angle) over matched sources (finite entries); NaN where none is."""
+    matched = error[error.isfinite()]
+    return float(matched.double().square().mean().sqrt())
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its two-sided confidence interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def median_interval(values: "np.ndarray[tuple[int], np.dtype[np.floating]]", level: float) -> Interval:
+    """The median with the distribution-free interval between two order statistics; infinite values count as such.
+
+    The interval [x_(k), x_(n+1-k)] has at least `level` coverage for independent values; NaN entries are left out.
+    """
+    x = np.sort(values[~np.isnan(values)])
+    n = len(x)
+    if n == 0:
+        return Interval(math.nan, math.nan, math.nan)
+    k = int(binom.ppf((1 - level) / 2, n, 0.5))
+    k = k if binom.cdf(k, n, 0.5) <= (1 - level) / 2 else k - 1  # the largest with P(count <= k) within the tail
+    low, high = (x[k], x[n - 1 - k]) if k >= 0 else (-np.inf, np.inf)
+    middle = x[(n - 1) // 2] if not np.isfinite(x[n // 2]) else 0.5 * (x[(n - 1) // 2] + x[n // 2])
+    return Interval(float(middle), float(low), float(high))
+
+
+def proportion_interval(hits: int, trials: int, level: float) -> Interval:
+    """A share with Wilson's score interval; NaN without trials."""
+    if trials == 0:
+        return Interval(math.nan, math.nan, math.nan)
+    z, p = float(norm.ppf((1 + level) / 2)), hits / trials
+    centre = (p + z * z / (2 * trials)) / (1 + z * z / trials)
+    half = z * math.sqrt(p * (1 - p) / trials + z * z / (4 * trials * trials)) / (1 + z * z / trials)
+    return Interval(p, centre - half, centre + half)
+
+
+def bootstrap_interval(
+    values: "np.ndarray[tuple[int], np.dtype[np.floating]]",
+    statistic: "Callable[[np.ndarray[tuple[int, int], np.dtype[np.floating]]], np.ndarray[tuple[int], np.dtype[np.floating]]]",
+    level: float,
+    seed: int,
+    draws: int = 500,
+) -> Interval:
+    """A statistic with its percentile bootstrap interval; `statistic` works along the last axis of [draws, n]."""
+    if len(values) == 0:
+        return Interval(math.nan, math.nan, math.nan)
+    rng = np.random.default_rng(seed)
+    resampled = statistic(values[rng.integers(len(values), size=(draws, len(values)))])
+    low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(statistic(values[None])[0]), float(low), float(high))
+
+
+def _assignment(
+    estimated: Tensor, est_present: Tensor, true: Tensor, present: Tensor, cutoff: float
+) -> tuple[Tensor, Tensor]:
+    """The least GOSPA^2 of each scene, and the slot assigned to each true source (-1: none within the cut-off)."""
+    if not cutoff > 0:
+        raise ValueError(f"cutoff: expected > 0 metres, got {cutoff}")
+    slots = max(estimated.shape[1], true.shape[1])
+    p, p_on = _padded(estimated, est_present, slots)
+    q, q_on = _padded(true, present, slots)
+    d2 = (q[:, :, None] - p[:, None, :]).square().sum(-1)
+    both = q_on[:, :, None] & p_on[:, None, :]
+    one = q_on[:, :, None] ^ p_on[:, None, :]
+    cost = torch.where(both, d2.clamp(max=cutoff**2), torch.where(one, cutoff**2 / 2, 0.0))
+    order = _least_cost(cost)
+    total = cost.gather(2, order[..., None])[..., 0].sum(1)
+    hit = (both & (d2 < cutoff**2)).gather(2, order[..., None])[..., 0]
+    return total, torch.where(hit, order, -1)[:, : true.shape[1]]
+
+
+def _check_sets(estimated: Any, est_present: Any, true: Any, present: Any) -> None:
+    """Scenes in both alike, places and masks that go together."""
+    check_tensor("estimated", estimated, None, 3, batch=1, complex_=False)
+    check_tensor("true", true, len(estimated), None, 3, batch=0, complex_=False)
+    for name, mask, places in (("est_present", est_present, estimated), ("present", present, true)):
+        check_tensor(name, mask, *places.shape[:2], batch=0)
+        if mask.dtype != torch.bool:
+            raise ValueError(f"{name}: expected booleans, which slots hold a source, got {mask.dtype}")
+
+
+def _least_cost(cost: Tensor) -> Tensor:
+    """The permutation of least total cost of each [slots, slots] matrix."""
+    slots = cost.shape[1]
+    if slots > MOST_PERMUTED:
+        rows = [linear_sum_assignment(c)[1] for c in cost.cpu().numpy()]
+        return torch.as_tensor(np.array(rows), device=cost.device)
+    orders = torch.tensor(list(itertools.permutations(range(slots))), device=cost.device)
+    chosen = torch.nn.functional.one_hot(orders, slots).flatten(1).to(cost.dtype)
+    return orders[(cost.flatten(1) @ chosen.mT).argmin(1)]
+
+
+def _padded(points: Tensor, on: Tensor, slots: int) -> tuple[Tensor, Tensor]:
+    missing = slots - points.shape[1]
+    pad = torch.nn.functional.pad
+    return pad(torch.where(on[..., None], points, 0.0), (0, 0, 0, missing)), pad(on, (0, missing))

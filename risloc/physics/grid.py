@@ -1,0 +1,109 @@
+"""The polar grid: uniform in (u, v, 1/r), shared by the network's input map and by every spectrum's search.
+
+Axes: grid G = P V U, planes P in 1/r, rows V in v, columns U in u.
+"""
+
+import dataclasses
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Complex, Float
+from torch import Tensor
+
+from risloc.config import param
+from risloc.physics.geometry import Array, Domain
+from risloc.physics.steering import steering_matrix
+
+__all__ = ["GridConfig", "PolarGrid", "grid_shape", "polar_grid"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GridConfig:
+    """How finely (u, v, 1/r) is sampled."""
+
+    step_beams: float = param("spacing in u and v, in beams of lambda / aperture", ge=0.01, le=1.0)
+    planes: int = param("planes in 1/r, from the farthest to the nearest distance", ge=1, le=256)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolarGrid:
+    """Grid points, plane by plane, row by row: the flat axis is (plane, row, column).
+
+    u, v, w : the coordinates along each axis.  inside : which (v, u) cells lie in the domain.
+    steering : A of all points, complex64 [elem, grid].  projection : the real matrix that maps (Re x, Im x) to (Re A^H x,
+    Im A^H x), faster than complex products.  step : spacing in (u, v, w); 0 along an axis of one point.
+    """
+
+    u: Float[Tensor, " U"]
+    v: Float[Tensor, " V"]
+    w: Float[Tensor, " P"]
+    inside: Bool[Tensor, "V U"]
+    steering: Complex[Tensor, "elem grid"]
+    projection: Float[Tensor, "2*grid 2*elem"]
+    step: tuple[float, float, float]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(P, V, U)."""
+        return len(self.w), len(self.v), len(self.u)
+
+    @property
+    def polar(self) -> Float[Tensor, "grid 3"]:
+        """(u, v, w) of every point."""
+        return _points(self.u, self.v, self.w)
+
+    def to(self, device: torch.device | str) -> "PolarGrid":
+        """The same grid on `device`."""
+        names = ("u", "v", "w", "inside", "steering", "projection")
+        return dataclasses.replace(self, **{name: getattr(self, name).to(device) for name in names})
+
+
+def polar_grid(array: Array, domain: Domain, config: GridConfig) -> PolarGrid:
+    """The grid over the box of `domain`, end points included; a fixed coordinate has one point.
+
+    A beam is lambda / aperture in u and v, the aperture counting half a wavelength an element. Cells that touch the
+    domain count as inside.
+    """
+    box, counts = domain.polar_box, reversed(grid_shape(array, domain, config))
+    u, v, w = (
+        torch.linspace(low, high, n, dtype=torch.float32)
+        if n > 1
+        else torch.tensor([(low + high) / 2], dtype=torch.float32)
+        for (low, high), n in zip(box, counts, strict=True)
+    )
+    step = tuple(float(x[1] - x[0]) if len(x) > 1 else 0.0 for x in (u, v, w))
+    inside = _touching(domain, u, v, [each or 1.0 for each in step[:2]])
+    steering = steering_matrix(array, _points(u, v, w))
+    real, imag = steering.mT.real, steering.mT.imag
+    projection = torch.cat([torch.cat([real, imag], 1), torch.cat([-imag, real], 1)])
+    return PolarGrid(u=u, v=v, w=w, inside=inside, steering=steering, projection=projection, step=step)  # type: ignore[arg-type]
+
+
+def grid_shape(array: Array, domain: Domain, config: GridConfig) -> tuple[int, int, int]:
+    """(P, V, U) of `polar_grid`, before any of it is made."""
+    box = domain.polar_box
+    beams = array.beams
+    columns, rows = (
+        math.ceil((box[i][1] - box[i][0]) / (config.step_beams * beams[i])) + 1 if domain.free[i] else 1 for i in (0, 1)
+    )
+    return config.planes if domain.free[2] else 1, rows, columns
+
+
+def _points(u: Tensor, v: Tensor, w: Tensor) -> Tensor:
+    planes, rows, columns = torch.meshgrid(w, v, u, indexing="ij")
+    return torch.stack([columns, rows, planes], dim=-1).reshape(-1, 3)
+
+
+def _touching(domain: Domain, u: Tensor, v: Tensor, step: list[float]) -> Tensor:
+    """bool [V, U]: which cells of that size, around the points, share a point with the domain.
+
+    Along the row of a cell |u| reaches farthest where |v| is least, and least far where it is greatest.
+    """
+    (low, high), (lowest, highest) = ([math.sin(a) for a in span] for span in (domain.azimuth, domain.elevation))
+    near = v.sign() * (v.abs() - step[1] / 2).clamp_min(0)
+    far = v.sign() * (v.abs() + step[1] / 2)
+    cosines = [(1 - x.clamp(lowest, highest).square()).sqrt()[:, None] for x in (near, far)]
+    most, least = torch.maximum(high * cosines[0], high * cosines[1]), torch.minimum(low * cosines[0], low * cosines[1])
+    row = (v >= lowest - step[1] / 2 - 1e-6) & (v <= highest + step[1] / 2 + 1e-6)
+    return row[:, None] & (u <= most + step[0] / 2 + 1e-6) & (u >= least - step[0] / 2 - 1e-6)

@@ -1,0 +1,235 @@
+"""Figures of one scene: array and sources in 3-D, the codebook, slices of a spectrum, and plain curves.
+
+Every function returns a matplotlib figure and shows nothing; `save_figure` writes it. The colours are told apart with any
+colour vision (Okabe and Ito; viridis; twilight for phases), and no meaning rests on colour alone. matplotlib is no
+requirement of the package and is imported when something is drawn. Nothing in the package imports this module.
+
+Axes: elem N, src K, snap L.
+"""
+
+import itertools
+import os
+import typing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import torch
+from jaxtyping import Complex, Float
+from torch import Tensor
+
+from risloc.physics.geometry import Array, Domain, polar_of, position_of
+from risloc.utils.atomic_files import replacing
+
+if typing.TYPE_CHECKING:
+    import matplotlib.axes
+    import matplotlib.figure
+
+__all__ = ["FORMATS", "looks", "plot_codebook", "plot_curves", "plot_scene", "plot_spectrum", "save_figure"]
+
+FORMATS = (".pdf", ".png", ".svg")
+"""What `save_figure` writes, by the name's ending."""
+
+_METADATA: dict[str, dict[str, None]] = {
+    ".pdf": {"CreationDate": None},
+    ".png": {"Software": None},
+    ".svg": {"Date": None},
+}
+_BLUE, _VERMILION, _GREY = "#0072B2", "#D55E00", "0.55"
+_PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_MARKERS = "os^vDPX*"  # one more than colours: 56 looks before one comes again
+_NAMES = ("u", "v", "1/r [1/m]")
+
+
+def looks() -> Iterator[tuple[str, str]]:
+    """A colour and a marker for each curve, any number of them: told apart by both, seven by either alone."""
+    return zip(itertools.cycle(_PALETTE), itertools.cycle(_MARKERS))
+
+
+def plot_scene(
+    array: Array,
+    location: Float[Tensor, "src 3"],
+    *,
+    estimate: Float[Tensor, "found 3"] | None = None,
+    distance_std: Float[Tensor, " found"] | None = None,
+) -> "matplotlib.figure.Figure":
+    """The array's elements, the sources and what was found of them in space; the vertical axis of the figure is y.
+
+    location, estimate : azimuth [rad], elevation [rad], distance [m].  distance_std : metres, of each estimate: a bar of
+    one deviation to both sides along its ray.
+    """
+    figure = _figure((6.4, 5.2))
+    axis: typing.Any = figure.add_subplot(projection="3d")
+    elements = array.elements.cpu()
+    flat = torch.zeros(len(elements))
+    axis.scatter(elements[:, 0], flat, elements[:, 1], s=4, color=_GREY, label="elements")
+    true = position_of(location.cpu())
+    floor = float(torch.cat([true[:, 1], elements[:, 1]]).min())
+    axis.scatter(*_drawn(true), s=70, facecolors="none", edgecolors=_BLUE, linewidths=1.6, label="sources")
+    for x, y, z in true.tolist():
+        axis.plot([x, x], [z, z], [floor, y], color=_BLUE, linewidth=0.6, linestyle=":")
+        axis.plot([0, x], [0, z], [0, y], color=_GREY, linewidth=0.5)
+    if estimate is not None:
+        found = position_of(estimate.cpu())
+        axis.scatter(*_drawn(found), s=40, color=_VERMILION, marker="x", label="estimates")
+        for place, std in zip(estimate.cpu(), [] if distance_std is None else distance_std.cpu(), strict=False):
+            ends = place.repeat(2, 1)
+            ends[:, 2] += torch.stack([-std, std]).to(ends)
+            axis.plot(*_drawn(position_of(ends)), color=_VERMILION, linewidth=1.6)
+    axis.set(xlabel="x [m]", ylabel="z [m], boresight", zlabel="y [m]")
+    spans = [high - low for low, high in (axis.get_xlim3d(), axis.get_ylim3d(), axis.get_zlim3d())]
+    axis.set_box_aspect(
+        spans, zoom=0.85
+    )  # a metre is as long in all; room for the labels, which the layout does not count
+    axis.locator_params(nbins=5)
+    axis.view_init(elev=22, azim=-62)
+    axis.legend(fontsize=8, loc="upper left")
+    return figure
+
+
+def plot_codebook(
+    codebook: Complex[Tensor, "snap elem"], n_h: int, n_v: int, *, most: int = 16
+) -> "matplotlib.figure.Figure":
+    """The phase of each element of a surface of n_h x n_v, a panel for each of the first `most` snapshots.
+
+    Raises
+    ------
+    ValueError
+        The codes are not of n_h x n_v elements.
+    """
+    if codebook.shape[1] != n_h * n_v:
+        raise ValueError(f"codebook: expected codes of {n_h} x {n_v} = {n_h * n_v} elements, got {codebook.shape[1]}")
+    shown = codebook[:most].cpu().angle().rad2deg().view(-1, n_v, n_h)
+    columns = min(8, len(shown))
+    rows = -(-len(shown) // columns)
+    figure = _figure((1.1 * columns + 1.2, 1.25 * rows + 0.5))
+    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for i, (axis, phase) in enumerate(zip(axes, shown, strict=False)):
+        image = axis.imshow(
+            phase.numpy(), origin="lower", cmap="twilight", vmin=-180, vmax=180, interpolation="nearest"
+        )
+        axis.set_title(f"l = {i + 1}", fontsize=8)
+        axis.set(xticks=[], yticks=[])
+    for axis in axes[len(shown) :]:
+        axis.remove()
+    figure.colorbar(image, ax=axes[: len(shown)], label="phase [deg]", ticks=[-180, -90, 0, 90, 180])
+    return figure
+
+
+def plot_spectrum(
+    spectrum: Callable[[Float[Tensor, "point 3"]], Float[Tensor, " point"]],
+    domain: Domain,
+    through: Float[Tensor, " 3"],
+    *,
+    location: Float[Tensor, "src 3"] | None = None,
+    estimate: Float[Tensor, "found 3"] | None = None,
+    title: str = "",
+    pixels: int = 160,
+) -> "matplotlib.figure.Figure":
+    """Two slices of a spectrum in dB through a point: over (u, v) at its 1/r, and over (u, 1/r) at its v.
+
+    spectrum : of points (u, v, w), positive, such as ``lambda p: music_spectrum(steering_matrix(array, p), U)``.
+    through : (u, v, w).  location, estimate : azimuth [rad], elevation [rad], distance [m]; all are shown in both slices,
+    wherever they lie in the third coordinate.
+    """
+    figure = _figure((10.0, 4.2))
+    axes = figure.subplots(1, 2)
+    marks = {"o": (location, "truth"), "x": (estimate, "estimate")}
+    for axis, row, fixed in zip(axes, (1, 2), (2, 1), strict=True):
+        values, extent = _slice(spectrum, domain, through.cpu(), row, pixels)
+        image = axis.imshow(values.numpy(), origin="lower", extent=extent, aspect="auto", cmap="viridis")
+        figure.colorbar(image, ax=axis, label="spectrum [dB]")
+        for marker, (places, name) in marks.items():
+            if places is not None:
+                _mark(axis, polar_of(places.cpu()), row, marker, name)
+        axis.set(xlabel="u", ylabel=_NAMES[row], title=f"at {_NAMES[fixed]} = {float(through[fixed]):.2f}")
+    if any(places is not None for places, _ in marks.values()):
+        axes[0].legend(fontsize=8, loc="upper left")
+    figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def plot_curves(
+    x: Sequence[float] | Sequence[int],
+    curves: Mapping[str, Sequence[float]],
+    *,
+    xlabel: str,
+    ylabel: str,
+    log: bool = True,
+) -> "matplotlib.figure.Figure":
+    """Each curve over x under its name, with a look of its own; `log`: a logarithmic y axis.
+
+    Raises
+    ------
+    ValueError
+        A curve of another length than x.
+    """
+    figure = _figure((6.4, 4.2))
+    axis = figure.subplots()
+    for (name, y), (colour, marker) in zip(curves.items(), looks(), strict=False):
+        if len(y) != len(x):
+            raise ValueError(f"{name}: expected {len(x)} values, one for each x, got {len(y)}")
+        axis.plot(x, y, color=colour, marker=marker, markersize=4.5, label=name)
+    axis.set(xlabel=xlabel, ylabel=ylabel, yscale="log" if log else "linear")
+    axis.grid(alpha=0.3, which="both")
+    axis.legend(fontsize=8)
+    return figure
+
+
+def save_figure(figure: "matplotlib.figure.Figure", path: "str | os.PathLike[str]") -> None:
+    """Write the figure, whole or not at all: PNG, or SVG or PDF as vectors; the same bytes for the same figure.
+
+    Raises
+    ------
+    ValueError
+        The name ends otherwise.
+    risloc.utils.atomic_files.DiskFullError
+        No room.
+    """
+    import matplotlib
+
+    path = Path(path)
+    ending = path.suffix.lower()
+    if ending not in FORMATS:
+        raise ValueError(f"{path.name}: expected a name that ends in one of {', '.join(FORMATS)}, got {ending!r}")
+    with replacing(path) as temporary, matplotlib.rc_context({"svg.hashsalt": "risloc"}):
+        figure.savefig(temporary, format=ending[1:], dpi=130, metadata=_METADATA[ending])
+
+
+def _figure(size: tuple[float, float]) -> "matplotlib.figure.Figure":
+    try:
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError("figures need matplotlib, which is not installed: pip install matplotlib") from error
+    return Figure(figsize=size, layout="constrained")
+
+
+def _drawn(position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """x, z and y: the figure's vertical axis is y."""
+    return position[:, 0], position[:, 2], position[:, 1]
+
+
+def _mark(axis: "matplotlib.axes.Axes", polar: Tensor, row: int, marker: str, name: str) -> None:
+    look: dict[str, typing.Any] = {"s": 45, "color": _VERMILION}
+    if marker == "o":
+        look = {"s": 90, "facecolors": "none", "edgecolors": "white", "linewidths": 1.6}
+    axis.scatter(polar[:, 0], polar[:, row], marker=marker, label=name, **look)
+
+
+def _slice(
+    spectrum: Callable[[Tensor], Tensor], domain: Domain, through: Tensor, row: int, pixels: int
+) -> tuple[Tensor, tuple[float, float, float, float]]:
+    """The spectrum [dB] over u (columns) and coordinate `row`, the third one fixed, and the extent of the picture."""
+    (left, right), (low, high) = (_shown(domain.polar_box[i]) for i in (0, row))
+    y, x = torch.meshgrid(torch.linspace(low, high, pixels), torch.linspace(left, right, pixels), indexing="ij")
+    polar = through.float().expand(pixels * pixels, 3).clone()
+    polar[:, 0], polar[:, row] = x.flatten(), y.flatten()
+    with torch.no_grad():
+        values = 10 * spectrum(polar).log10().view(pixels, pixels).cpu()
+    nowhere = (polar[:, :2].square().sum(1) > 1).view(pixels, pixels)  # no direction has such (u, v)
+    return values.masked_fill(nowhere, torch.nan), (left, right, low, high)
+
+
+def _shown(span: tuple[float, float]) -> tuple[float, float]:
+    """A coordinate that is no parameter is shown a little to both sides."""
+    low, high = span
+    return (low, high) if high > low else (low - 0.1, high + 0.1)

@@ -1,0 +1,1 @@
+"""Scenes: what is drawn, from which parameters, and by which channel."""

@@ -1,0 +1,246 @@
+"""Scenes: what the world does. The scenario's parameters, what an estimator may see of a scene, and its truth.
+
+Axes: batch B, src K_MAX, elem N, ant M, snap L.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from jaxtyping import Complex, Float, Int
+from torch import Tensor
+
+from risloc.config import ParamError, param
+from risloc.physics.geometry import SPEED_OF_LIGHT, Array, Domain, planar_array
+
+__all__ = ["MOST_ELEMENTS", "MOST_IN_A_SCENE", "Observation", "Scenario", "Scenes", "Truth"]
+
+MOST_ELEMENTS = 2**14
+"""Of a surface."""
+
+MOST_IN_A_SCENE = 2**23
+"""Numbers of a scene's largest array: 32 scenes, which are drawn together, then take 2 GiB."""
+
+_ROUNDING = 1e-9  # of a product of two energies
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mismatch:
+    """How the world departs from the model that every estimator assumes. Not `on`: the model is true."""
+
+    element_phase_std_deg: float = param("standard deviation of each element's phase error", unit="deg", ge=0.0, le=1e3)
+    element_gain_std_db: float = param("standard deviation of each element's gain error", unit="dB", ge=0.0, le=100.0)
+    dead_fraction: float = param("probability that an element reflects nothing", ge=0.0, lt=1.0)
+    channel_error: float = param("NMSE of the channel estimate that is given as H, linear", ge=0.0, le=1e6)
+    multipath_paths: int = param("extra paths from each source to the array; 0: none", ge=0, le=64)
+    multipath_db: float = param(
+        "mean power of a source's extra paths together over its direct one's", unit="dB", ge=-200.0, le=200.0
+    )
+
+    @property
+    def errs(self) -> bool:
+        """Whether elements or the channel estimate are in error."""
+        return max(self.element_phase_std_deg, self.element_gain_std_db, self.dead_fraction, self.channel_error) > 0
+
+    @property
+    def on(self) -> bool:
+        """Whether anything departs from the model."""
+        return self.errs or self.multipath_paths > 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scenario:
+    """The distribution that scenes are drawn from (the `scenario` section of params.yaml)."""
+
+    preset: str = param("name of the preset these values started from; a label")
+    observation: str = param(
+        "'ris': through the surface and H; 'direct': the array itself, H = I", choices=("ris", "direct")
+    )
+    n_h: int = param("elements along x", ge=1, le=MOST_ELEMENTS)
+    n_v: int = param("elements along y", ge=1, le=MOST_ELEMENTS)
+    carrier_hz: float = param("carrier frequency", unit="Hz", ge=1e6, le=1e12)
+    reference: str = param("phase reference: the array's centre or its first element", choices=("centre", "first"))
+    antennas: int = param("base-station antennas M", ge=1)
+    snapshots: int = param("snapshots L", ge=1, le=MOST_IN_A_SCENE)
+    K_MAX: int = param("the most sources a scene can hold: slots of the network", ge=1, le=64)
+    K_span: tuple[int, int] = param("fewest and most sources, drawn uniformly", ge=0)
+    azimuth_span_deg: tuple[float, float] = param("azimuth, uniform", unit="deg", gt=-90.0, lt=90.0)
+    elevation_span_deg: tuple[float, float] = param("elevation, uniform", unit="deg", gt=-90.0, lt=90.0)
+    distance_span_m: tuple[float, float] = param("distance, uniform", unit="m", ge=1e-3, le=1e6)
+    snr_db_span: tuple[float, float] = param("signal-to-noise ratio (power), uniform", unit="dB", ge=-200.0, le=200.0)
+    power_law: str = param("source powers: uniform in dB, or 1 / r^2", choices=("uniform_db", "inverse_square"))
+    power_span_db: tuple[float, float] = param("source powers for uniform_db", unit="dB", ge=-200.0, le=200.0)
+    waveform: str = param(
+        "symbols: independent Gaussian, one Gaussian waveform shared by all sources, or constant over the block",
+        choices=("independent", "coherent", "constant"),
+    )
+    coherent_fraction: float = param(
+        "probability that all sources of a scene share one waveform, where waveform is independent", ge=0.0, le=1.0
+    )
+    min_separation_uv: float = param("least distance of two sources in (u, v)", ge=0.0, le=4.0)
+    min_separation_deg: float = param("least angle between two sources", unit="deg", ge=0.0, le=180.0)
+    codebook: str = param("surface codes: random, 2-D DFT beams, or all ones", choices=("random", "dft", "ones"))
+    code_bits: int = param("bits of a phase code", ge=1, le=8)
+    rician_span: tuple[float, float] = param("Rician factor k of H, linear, uniform", ge=0.0, le=1e6)
+    mismatch: Mismatch = param("departures from the model")
+
+    def __post_init__(self) -> None:
+        for name in (
+            f.name for f in dataclasses.fields(self) if f.name.endswith(("_span", "_span_deg", "_span_m", "_span_db"))
+        ):
+            low, high = getattr(self, name)
+            if low > high:
+                raise ParamError(f"{name}: expected [lowest, highest], got [{low}, {high}]; swap them")
+        if self.size > MOST_ELEMENTS:
+            raise ParamError(
+                f"n_h, n_v: expected at most {MOST_ELEMENTS} elements, got {self.n_h} x {self.n_v}; take fewer"
+            )
+        rows = max(self.antennas, self.K_MAX * max(self.snapshots, 1 + self.mismatch.multipath_paths))
+        if rows * self.size > MOST_IN_A_SCENE:
+            raise ParamError(
+                f"antennas, snapshots, K_MAX: expected elements x antennas, and elements x K_MAX x snapshots or paths, up to "
+                f"{MOST_IN_A_SCENE}, got {self.size} x {rows}; take fewer"
+            )
+        if self.K_span[1] > self.K_MAX:
+            raise ParamError(f"K_span: expected at most K_MAX = {self.K_MAX} sources, got {self.K_span[1]}")
+        if self.coherent_fraction > 0 and self.waveform != "independent":
+            raise ParamError(
+                f"coherent_fraction: the waveform is {self.waveform!r} in every scene, expected 0, got "
+                f"{self.coherent_fraction}; only 'independent' waveforms can be shared in some"
+            )
+        if self.coherent_fraction > 0 and self.snapshots < 2:
+            raise ParamError(
+                f"coherent_fraction: expected 0 with one snapshot, got {self.coherent_fraction}; "
+                "what is shared shows from two on"
+            )
+        if self.observation == "direct" and self.antennas != self.size:
+            raise ParamError(
+                f"antennas: direct observation has one an element, expected {self.size}, got {self.antennas}"
+            )
+        if self.observation == "direct" and self.codebook != "ones":
+            raise ParamError(f"codebook: direct observation has no codes, expected 'ones', got {self.codebook!r}")
+        if self.observation == "ris" and self.antennas > self.size:
+            raise ParamError(f"antennas: expected at most one an element ({self.size}), got {self.antennas}")
+
+    @property
+    def size(self) -> int:
+        """The number of elements N."""
+        return self.n_h * self.n_v
+
+    @property
+    def wavelength(self) -> float:
+        """Metres."""
+        return SPEED_OF_LIGHT / self.carrier_hz
+
+    def array(self) -> Array:
+        """The surface (or, under direct observation, the receiving array)."""
+        return planar_array(self.n_h, self.n_v, self.wavelength, self.reference)
+
+    def domain(self) -> Domain:
+        """Where sources lie, in radians and metres."""
+        azimuth = tuple(math.radians(a) for a in self.azimuth_span_deg)
+        elevation = tuple(math.radians(a) for a in self.elevation_span_deg)
+        return Domain(azimuth=azimuth, elevation=elevation, distance=self.distance_span_m)  # type: ignore[arg-type]
+
+
+BatchT = TypeVar("BatchT", bound="Observation | Truth")
+
+
+def _map(batch: BatchT, apply: Callable[[Tensor], Tensor]) -> BatchT:
+    return type(batch)(**{f.name: apply(getattr(batch, f.name)) for f in dataclasses.fields(batch)})
+
+
+def _cat(parts: Sequence[BatchT]) -> BatchT:
+    names = [f.name for f in dataclasses.fields(parts[0])]
+    return type(parts[0])(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observation:
+    """What an estimator may see of B scenes: y_l = H diag(c_l) A s_l + n_l.
+
+    y : snapshots.  codebook : unit-modulus codes c_l.  H : the known channel.  noise_var : sigma^2.
+    """
+
+    y: Complex[Tensor, "batch snap ant"]
+    codebook: Complex[Tensor, "batch snap elem"]
+    H: Complex[Tensor, "batch ant elem"]
+    noise_var: Float[Tensor, " batch"]
+
+    def __len__(self) -> int:
+        return self.y.shape[0]
+
+    def __getitem__(self, index: "slice | Tensor") -> "Observation":
+        return _map(self, lambda x: x[index])
+
+    def to(self, device: "torch.device | str") -> "Observation":
+        """The same batch on `device`."""
+        return _map(self, lambda x: x.to(device, non_blocking=True))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Truth:
+    """What lies behind B scenes. Sources stand in the first `count` slots; the others are zero.
+
+    location : azimuth [rad], elevation [rad], distance [m].  power : linear, 0 where absent.  symbols : s_l, of
+    power p_k.  count : K.  snr_db : the exact SNR.
+    """
+
+    location: Float[Tensor, "batch src 3"]
+    power: Float[Tensor, "batch src"]
+    symbols: Complex[Tensor, "batch src snap"]
+    count: Int[Tensor, " batch"]
+    snr_db: Float[Tensor, " batch"]
+
+    def __len__(self) -> int:
+        return self.power.shape[0]
+
+    def __getitem__(self, index: "slice | Tensor") -> "Truth":
+        return _map(self, lambda x: x[index])
+
+    def to(self, device: "torch.device | str") -> "Truth":
+        """The same batch on `device`."""
+        return _map(self, lambda x: x.to(device, non_blocking=True))
+
+    @property
+    def present(self) -> Tensor:
+        """bool [batch, src]: which slots hold a source."""
+        return torch.arange(self.power.shape[1], device=self.count.device) < self.count[:, None]
+
+    @property
+    def coherent(self) -> Tensor:
+        """bool [batch]: whether two or more sources share one waveform: |s_k^H s_1|^2 = |s_k|^2 |s_1|^2 for all k.
+
+        Read from the symbols themselves. Single precision leaves 1e-13 between the sides; independent Gaussian symbols
+        come within the 1e-9 allowed here with probability 1e-9^(L - 1). One snapshot tells nothing: False.
+        """
+        s = self.symbols.to(torch.complex128)
+        energy = s.abs().square().sum(-1)
+        aligned = (s * s[:, :1].conj()).sum(-1).abs().square() >= (1 - _ROUNDING) * energy * energy[:, :1]
+        return aligned.all(1) & (self.count > 1) & (s.shape[-1] > 1)
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """A batch of scenes: the observation and the truth behind it."""
+
+    observation: Observation
+    truth: Truth
+
+    def __len__(self) -> int:
+        return len(self.observation)
+
+    def __getitem__(self, index: "slice | Tensor") -> "Scenes":
+        return Scenes(self.observation[index], self.truth[index])
+
+    @staticmethod
+    def cat(parts: "Sequence[Scenes]") -> "Scenes":
+        """Batches, one after the other."""
+        return Scenes(_cat([part.observation for part in parts]), _cat([part.truth for part in parts]))
+
+    def to(self, device: "torch.device | str") -> "Scenes":
+        """The same batch on `device`."""
+        return Scenes(self.observation.to(device), self.truth.to(device))

@@ -1,0 +1,1 @@
+"""What knows nothing of waves: files, progress, devices."""

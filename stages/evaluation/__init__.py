@@ -1,0 +1,1 @@
+"""Methods, scores, tables and figures of the evaluation."""

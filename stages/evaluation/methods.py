@@ -1,0 +1,297 @@
+"""Every method on one batch of scenes: the same domain, K rules, sigma^2 and fit for all, timed from the snapshots on."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from types import MappingProxyType
+from typing import TypeVar
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from risloc.covariance.factored import FactoredCovariance, least_squares_snapshots, sample_covariance, true_covariance
+from risloc.estimation.conditional import Sensing
+from risloc.estimation.information_criteria import aic_order, mdl_order
+from risloc.estimation.localiser import Localiser, Located, Rule, first
+from risloc.estimation.selection import Estimates, bic_noise_order
+from risloc.estimation.spectrum import Peaks
+from risloc.learning.network import PRESENT, HybridNetwork, Prediction
+from risloc.learning.order_rule import learnt_order
+from risloc.physics.geometry import polar_of
+from risloc.physics.steering import steering_matrix
+from risloc.scenes.scenario import Scenes
+
+__all__ = ["K_RULES", "METHODS", "Result", "Seen", "model_orders", "run_methods"]
+
+K_RULES = ("known", "bic", "bic_noise", "learnt")
+REFITTED = (
+    "R_blend_refined",
+    "nomp_refined",
+    "R_true_refined",
+)  # also shown with the stochastic likelihood's fit, K known or by BIC
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Result:
+    """One method's answer to a batch.
+
+    name : covariance or search, and step, such as ``R_blend_refined``; with ``_bic`` where the method had to find K.
+    seconds : for the whole batch, from the snapshots on; a selection that serves several K rules is counted in each
+    divided by their number.  estimates : the fit behind `located`, None where there was none.
+    """
+
+    name: str
+    located: Located
+    seconds: float
+    estimates: Estimates | None
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a network makes of a batch, and the seconds that it took."""
+
+    network: HybridNetwork
+    prediction: Prediction
+    R_samp: FactoredCovariance
+    R_blend: FactoredCovariance
+    seconds: float
+
+    @classmethod
+    def by(cls, network: HybridNetwork, scenes: Scenes) -> "Seen":
+        """Run the network."""
+        blended, seconds = _timed(partial(network.blend, scenes.observation))
+        return cls(network, *blended, seconds)
+
+
+def run_methods(
+    scenes: Scenes,
+    localiser: Localiser,
+    trained: Seen,
+    untrained: HybridNetwork,
+    k_rules: Sequence[str],
+    names: Sequence[str] = (),
+) -> Iterator[Result]:
+    """The answers to a batch of those of `METHODS` that are named (none: of all), one after another, under each K rule.
+
+    MUSIC on R_blend, R_pred, R_samp, R_true (the oracle), on R_blend of the untrained network and on the covariance of
+    sparse Bayesian learning, each refined, and plain with it; back-projection peaks, refined, and with them beamforming
+    and MVDR on R_samp, plain; orthogonal matching pursuit, plain and Newtonised; the network's slots alone; and the hybrid
+    with one step left out at a time. Where symbols are Gaussian, some of the refined ones once more after the stochastic
+    fit. A network's slots and the peaks of what the snapshots say against it stand among its candidates, of which every
+    method has as many. Where K is not given, a plain spectrum takes the K that the refinement of the same covariance found.
+    The learnt K rule is the trained network's: the methods that rest on it follow it, and NOMP beside them.
+    """
+    batch = _Batch(scenes, localiser, trained, untrained, k_rules)
+    for name, answers in _FAMILIES.items():
+        if not names or name in names:
+            yield from answers(batch)
+
+
+def model_orders(localiser: Localiser, seen: Seen) -> dict[str, Int[Tensor, " batch"]]:
+    """K as MDL and AIC on the eigenvalues of R_samp see it, and the number of slots more likely present than not."""
+    R_samp = seen.R_samp
+    widest = min(localiser.slots, min(R_samp.factor.shape[-2:]) - 1)
+    return {
+        "mdl": mdl_order(R_samp, widest),
+        "aic": aic_order(R_samp, widest),
+        "presence": (seen.prediction.presence > PRESENT).sum(1),
+    }
+
+
+class _Batch:
+    """What the methods share: the scenes, what the likelihood and the networks know of them, and the K rules."""
+
+    def __init__(
+        self,
+        scenes: Scenes,
+        localiser: Localiser,
+        trained: Seen,
+        untrained: HybridNetwork,
+        k_rules: Sequence[str],
+    ) -> None:
+        self.scenes, self.observation, self.truth = scenes, scenes.observation, scenes.truth
+        self.localiser, self.trained, self.untrained = localiser, trained, untrained
+        self.sensing: Sensing = localiser.sensing(self.observation)
+        known: dict[str, Rule] = {"known": self.truth.count, "bic": None, "bic_noise": bic_noise_order}
+        self.rules = {_suffix(rule): known[rule] for rule in k_rules if rule in known}
+        self.every_rule = dict(self.rules)
+        if "learnt" in k_rules:
+            self.every_rule |= {_suffix("learnt"): learnt_order(trained.network, trained.prediction)}
+        self.gaussian = localiser.scenario.waveform == "independent"
+
+    @cached_property
+    def R_samp(self) -> tuple[FactoredCovariance, float]:
+        """The sample covariance, and the seconds that its snapshots took."""
+        o = self.observation
+        x, solved = _timed(partial(least_squares_snapshots, o.y, o.codebook, o.H, o.noise_var))
+        return sample_covariance(x), solved
+
+    def covariance(self, label: str, R: FactoredCovariance, before: float) -> Iterator[Result]:
+        """MUSIC on R, refined and plain; `before`: the seconds that R took."""
+        search = partial(self.localiser.refined, self.sensing, R, *self.rules.values())
+        plain = {f"{label}_plain": partial(self.localiser.music, R)}
+        yield from self.fitted(f"{label}_refined", search, before, self.rules, plain)
+
+    def hybrid(self, label: str, seen: Seen, R: FactoredCovariance, **left_out: bool) -> Iterator[Result]:
+        """The same with a network's candidates beside those of its covariance R; `left_out`: kinds of them set to False."""
+        rules = self.every_rule if seen is self.trained else self.rules
+
+        def search() -> list[Estimates]:
+            return self.localiser.select(self.sensing, self.offer(seen, R, **left_out), list(rules.values()))
+
+        plain = {} if left_out else {f"{label.removesuffix('_refined')}_plain": partial(self.localiser.music, R)}
+        yield from self.fitted(label, search, seen.seconds, rules, plain)
+
+    def offer(self, seen: Seen, R: FactoredCovariance, **left_out: bool) -> Peaks:
+        """A network's candidates."""
+        p = seen.prediction
+        return self.localiser.hybrid_candidates(self.observation, p.R_pred, R, p.polar, **left_out)
+
+    def fitted(
+        self,
+        name: str,
+        search: Callable[[], list[Estimates]],
+        before: float,
+        rules: Mapping[str, Rule],
+        plain: Mapping[str, Callable[[Tensor], Located]] = MappingProxyType({}),
+    ) -> Iterator[Result]:
+        """A search that answers all these K rules at once, and plain spectra that take over each answer's K."""
+        answers, seconds = _timed(search)
+        for found, suffix in zip(answers, rules, strict=True):
+            own = before + seconds / len(answers)
+            yield Result(f"{name}{suffix}", Located(found.polar, found.present), own, found)
+            if name in REFITTED and self.gaussian and suffix in ("", "_bic"):
+                again, more = _timed(partial(self.localiser.efficient, self.sensing, found))
+                label = name.replace("refined", "stochastic")
+                yield Result(f"{label}{suffix}", Located(again.polar, again.present), own + more, again)
+            for label, spectrum in plain.items():
+                located, seconds_plain = _timed(partial(spectrum, found.present.sum(1)))
+                yield Result(f"{label}{suffix}", located, before + seconds_plain, None)
+
+
+def _R_blend(batch: _Batch) -> Iterator[Result]:
+    yield from batch.hybrid("R_blend_refined", batch.trained, batch.trained.R_blend)
+
+
+def _R_pred(batch: _Batch) -> Iterator[Result]:
+    yield from batch.hybrid("R_pred_refined", batch.trained, batch.trained.prediction.R_pred)
+
+
+def _slots(batch: _Batch) -> Iterator[Result]:
+    seen = batch.trained.prediction
+    order = seen.presence.argsort(dim=1, descending=True)
+    ranked = seen.polar.gather(1, order[..., None].expand(-1, -1, 3))
+    everyone = torch.ones_like(seen.presence, dtype=torch.bool)
+    present = (seen.presence > PRESENT).sum(1)
+    for suffix, rule in batch.rules.items():
+        count = rule if isinstance(rule, Tensor) else present
+        located = first(ranked, everyone, count, batch.localiser.slots)
+        yield Result(f"slots_plain{suffix}", located, batch.trained.seconds, None)
+
+
+def _without_candidates(step: str, batch: _Batch) -> Iterator[Result]:
+    """The hybrid without one kind of its candidates."""
+    yield from batch.hybrid(f"ablation_no_{step}", batch.trained, batch.trained.R_blend, **{step: False})
+
+
+def _without_fit(step: str, batch: _Batch, **left_out: bool) -> Iterator[Result]:
+    """The hybrid with less of a fit."""
+    seen = batch.trained
+
+    def search() -> list[Estimates]:
+        rules = list(batch.rules.values())
+        return batch.localiser.select(batch.sensing, batch.offer(seen, seen.R_blend), rules, **left_out)
+
+    yield from batch.fitted(f"ablation_no_{step}", search, seen.seconds, batch.rules)
+
+
+def _without_selection(batch: _Batch) -> Iterator[Result]:
+    """The strongest of the hybrid's candidates, where K is known: without a selection nothing says how many there are."""
+    seen = batch.trained
+    for suffix, rule in batch.rules.items():
+        if isinstance(rule, Tensor):
+
+            def search(count: Int[Tensor, " batch"] = rule) -> Estimates:
+                return batch.localiser.strongest(batch.sensing, batch.offer(seen, seen.R_blend), count)
+
+            found, own = _timed(search)
+            located = Located(found.polar, found.present)
+            yield Result(f"ablation_no_selection{suffix}", located, seen.seconds + own, found)
+
+
+def _untrained(batch: _Batch) -> Iterator[Result]:
+    seen = Seen.by(batch.untrained, batch.scenes)
+    yield from batch.hybrid("untrained_refined", seen, seen.R_blend)
+
+
+def _R_samp(batch: _Batch) -> Iterator[Result]:
+    yield from batch.covariance("R_samp", *batch.R_samp)
+
+
+def _back_projection(batch: _Batch) -> Iterator[Result]:
+    localiser, (R_samp, solved) = batch.localiser, batch.R_samp
+    spectra = {
+        "beamforming_plain": partial(localiser.beamforming, R_samp),
+        "mvdr_plain": partial(localiser.mvdr, R_samp),
+    }
+    search = partial(localiser.back_projection, batch.sensing, R_samp, *batch.rules.values())
+    yield from batch.fitted("back_projection_refined", search, solved, batch.rules, spectra)
+
+
+def _sbl(batch: _Batch) -> Iterator[Result]:
+    yield from batch.covariance("sbl", *_timed(partial(batch.localiser.sparse, batch.sensing)))
+
+
+def _omp(batch: _Batch) -> Iterator[Result]:
+    search = partial(batch.localiser.pursuit, batch.sensing, *batch.rules.values(), fit=False)
+    for result in batch.fitted("omp_plain", search, 0.0, batch.rules):
+        yield replace(result, estimates=None)  # on the grid: no fit, no standard deviations
+
+
+def _nomp(batch: _Batch) -> Iterator[Result]:
+    """With the learnt K rule too, which tells what the rule does from what the candidates do."""
+    rules = batch.every_rule
+    search = partial(batch.localiser.pursuit, batch.sensing, *rules.values())
+    yield from batch.fitted("nomp_refined", search, 0.0, rules)
+
+
+def _R_true(batch: _Batch) -> Iterator[Result]:
+    truth = batch.truth
+    location = torch.where(truth.present[..., None], truth.location, torch.ones(3))
+    A = steering_matrix(batch.localiser.array, polar_of(location))
+    yield from batch.covariance("R_true", true_covariance(A, truth.power), 0.0)
+
+
+def _suffix(rule: str) -> str:
+    return "" if rule == "known" else f"_{rule}"
+
+
+def _timed(work: Callable[[], T]) -> tuple[T, float]:
+    began = time.perf_counter()
+    return work(), time.perf_counter() - began
+
+
+_FAMILIES: Mapping[str, Callable[[_Batch], Iterator[Result]]] = {
+    "R_blend_refined": _R_blend,
+    "R_pred_refined": _R_pred,
+    "slots_plain": _slots,
+    "ablation_no_slots": partial(_without_candidates, "slots"),
+    "ablation_no_score": partial(_without_candidates, "score"),
+    "ablation_no_spectrum": partial(_without_candidates, "spectrum"),
+    "ablation_no_joint_fit": partial(_without_fit, "joint_fit", joint=False),
+    "ablation_no_fit": partial(_without_fit, "fit", fit=False),
+    "ablation_no_selection": _without_selection,
+    "untrained_refined": _untrained,
+    "R_samp_refined": _R_samp,
+    "back_projection_refined": _back_projection,
+    "sbl_refined": _sbl,
+    "omp_plain": _omp,
+    "nomp_refined": _nomp,
+    "R_true_refined": _R_true,
+}
+
+METHODS = tuple(_FAMILIES)
+"""What may be run alone: what is plain or fitted once more comes with the one that it rests on."""

@@ -1,0 +1,178 @@
+"""One fit as every stage runs it: seeded network, epochs with their log line and table row, figure; what it depends on."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import matplotlib
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from risloc.covariance.factored import CovarianceConfig
+from risloc.learning.loss import WEIGHTS, LossConfig
+from risloc.learning.network import HybridNetwork, NetworkConfig
+from risloc.learning.trainer import FirstStep, Trainer
+from risloc.learning.validation import Validation, validate
+from risloc.physics.grid import GridConfig
+from risloc.plotting.static import looks
+from risloc.scenes.scenario import Scenario, Scenes
+from stages.support.reporter import Reporter
+
+matplotlib.use("Agg")
+
+__all__ = [
+    "Data",
+    "Log",
+    "build_network",
+    "fit_epoch",
+    "plot_losses",
+    "replicate_seed",
+    "report_weights",
+]
+
+Row = dict[str, float]
+_SEEDED = threading.Lock()  # torch's own generator belongs to the process
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """Where a fit takes its scenes: `train(epoch)`, `scenes` of them in that epoch's order, and `validation()`.
+
+    Of several processes that fit together, each takes its share of every training batch, and its turn of the others.
+    """
+
+    train: Callable[[int], Iterator[Scenes]]
+    validation: Callable[[], Iterator[Scenes]]
+    scenes: int
+
+
+@dataclass
+class Log:
+    """The lines and rows of a fit, said to the reporter as they come and kept for the report's files."""
+
+    report: Reporter
+    prefix: str = ""
+    lines: list[str] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
+
+    def line(self, text: str) -> None:
+        """Say and keep one line."""
+        self.lines.append(text)
+        self.report.line(text)
+
+    def first_step(self, first: FirstStep) -> None:
+        """Say whether R_blend is supervised at all."""
+        self.line(
+            f"First step: lam_cov={first.weights.lam_cov:.4g}  loss_nmse={first.loss_nmse:.4f}  "
+            f"loss_nmse_pred={first.loss_nmse_pred:.4f}  R_blend.requires_grad={first.R_blend_requires_grad}"
+        )
+
+    def epoch(self, trainer: Trainer, row: Row, pace: Row) -> None:
+        """Say and keep one epoch; its pace is said and not kept, for the files are the same whenever they are made."""
+        self.rows.append(row)
+        weights = trainer.loss.weights_at(trainer.epoch - 1, trainer.epochs)
+        text = (
+            f"Epoch {trainer.epoch:03d}/{trainer.epochs:03d}: train {row['train/loss_total']:.4f}  "
+            f"val {row['val/loss_total']:.4f}  ({weights.text()})"
+        )
+        if trainer.skipped:
+            text += f"  {trainer.skipped} steps skipped so far: gradients out of half precision's range"
+        self.lines.append(text)
+        self.report.line(f"{text}  {pace['scenes_per_second']:.3g} scenes/s, loader_wait {pace['loader_wait']:.1%}")
+        shown = {k: v for k, v in (row | pace).items() if k != "epoch"}
+        self.report.metrics({f"{self.prefix}{k}": v for k, v in shown.items()}, step=trainer.epoch)
+
+
+def build_network(
+    seed: int, scenario: Scenario, covariance: CovarianceConfig, grid: GridConfig, network: NetworkConfig
+) -> HybridNetwork:
+    """The network with initial weights that depend on the seed alone, also where other threads build theirs."""
+    with _SEEDED, torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return HybridNetwork(scenario, grid, covariance, network)
+
+
+def replicate_seed(seed: int, replicate: int) -> int:
+    """The seed of the initial network and of the order of the scenes: `seed` itself for replicate 0, a stream each else."""
+    if replicate == 0:
+        return seed
+    return int(np.random.SeedSequence(seed, spawn_key=(replicate,)).generate_state(1, np.uint64)[0])
+
+
+def fit_epoch(trainer: Trainer, data: Data, log: Log) -> Validation:
+    """Train one epoch, validate the averaged network, and log every component raw and weighted.
+
+    The pace of the training alone is said too: scenes a second, and the share of the time spent waiting for scenes.
+    """
+    weights = trainer.weights()
+    first = log.first_step if trainer.epoch == 0 else _ignore
+    batches, began = _Awaited(data.train(trainer.epoch)), time.perf_counter()
+    with log.report.progress(data.scenes, f"scenes of epoch {trainer.epoch + 1}/{trainer.epochs}") as advance:
+        train = trainer.train_epoch(batches, on_first=first, on_step=advance)
+    took = time.perf_counter() - began
+    pace = {"scenes_per_second": data.scenes / took, "loader_wait": batches.seconds / took}
+    validation = validate(trainer.averaged, trainer.loss, data.validation(), trainer.device, trainer.group)
+    row: Row = {"epoch": trainer.epoch}
+    for split, terms in (("train", train), ("val", validation.terms)):
+        weighted = {name: weight * terms[name] for name, weight in weights.effective().items() if name in terms}
+        row |= {f"{split}/{name}": value for name, value in terms.items()}
+        row |= {f"{split}/weighted_{name}": value for name, value in weighted.items()}
+        row[f"{split}/loss_total"] = sum(weighted.values())
+    row |= {"val/score": float(validation.score.mean())}
+    row |= {"val/nmse_pred": validation.nmse_pred, "val/nmse_silent": validation.nmse_silent}
+    row |= {f"weight/{name}": weight for name, weight in weights.effective().items()}
+    row |= {"skipped_steps": trainer.skipped, "learning_rate": trainer.optimizer.param_groups[0]["lr"]}
+    log.epoch(trainer, row, pace)
+    return validation
+
+
+def report_weights(loss: LossConfig, report: Reporter) -> None:
+    """Log what each term is multiplied with at full weight; an unsupervised covariance is said aloud and tagged."""
+    report.params({f"effective.{name}": weight for name, weight in loss.effective().items()})
+    report.params({f"loss_used.{name}": getattr(loss, name) for name in WEIGHTS})
+    for name in loss.unsupervised:
+        report.line(f"WARNING: {name} is 0: this run trains without it, as an ablation. Nothing gates on it.")
+        report.tag(f"ablation.{name}", "0")
+
+
+def plot_losses(curves: Mapping[str, Sequence[Row]]) -> Figure:
+    """The weighted components of the training and validation loss by epoch, one panel a curve, logarithmic."""
+    figure = Figure(figsize=(6.4 * len(curves), 4.2), layout="constrained")
+    axes = figure.subplots(1, len(curves), sharey=True, squeeze=False)[0]
+    for axis, (title, rows) in zip(axes, curves.items(), strict=True):
+        names = [key.removeprefix("train/") for key in rows[0] if key.startswith("train/weighted_")]
+        shown = [name for name in names if any(row[f"train/{name}"] > 0 for row in rows)]
+        for name, (colour, marker) in zip(shown, looks(), strict=False):
+            epochs = [row["epoch"] for row in rows]
+            look = {"color": colour, "marker": marker, "markersize": 4, "markevery": max(1, len(rows) // 12)}
+            label = name.removeprefix("weighted_loss_")
+            axis.semilogy(epochs, [row[f"train/{name}"] for row in rows], label=label, **look)
+            axis.semilogy(epochs, [row[f"val/{name}"] for row in rows], linestyle=":", **look)
+        axis.set(title=f"{title} (solid: train, dotted: validation)", xlabel="epoch")
+        axis.grid(True, alpha=0.3)
+    axes[0].set_ylabel("weighted loss component")
+    axes[0].legend(fontsize="small", ncols=2)
+    return figure
+
+
+class _Awaited:
+    """Batches as they come, and the seconds that whoever takes them has waited."""
+
+    def __init__(self, batches: Iterator[Scenes]) -> None:
+        self.batches, self.seconds = batches, 0.0
+
+    def __iter__(self) -> Iterator[Scenes]:
+        return self
+
+    def __next__(self) -> Scenes:
+        began = time.perf_counter()
+        try:
+            return next(self.batches)
+        finally:
+            self.seconds += time.perf_counter() - began
+
+
+def _ignore(first: FirstStep) -> None:
+    """Nothing to say: only a run's first step is announced."""

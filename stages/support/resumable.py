@@ -1,0 +1,109 @@
+"""What an interrupted run has finished, kept so that the next one goes on from there: a folder for each piece of work.
+
+Its name is a hash of all that the result depends on, so nothing is ever gone on with by other code or on other data.
+"""
+
+import ast
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from risloc.utils.atomic_files import writing
+
+__all__ = ["kept", "publish", "source_digest", "sources", "work_key"]
+
+
+def work_key(module: str, *parts: object) -> str:
+    """A hash of the JSON of `parts` and of the sources of `module`, an imported module: 16 hexadecimal digits."""
+    return hashlib.sha256(json.dumps([*parts, source_digest(module)], sort_keys=True).encode()).hexdigest()[:16]
+
+
+@contextlib.contextmanager
+def kept(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
+    """Hold `folder`, named by `work_key`: it is there in the block, which one process at a time is in.
+
+    It is removed when the block ends well. Whatever else ends the block, or the process, leaves it to the next run.
+    say : gets a line where another process is at the same work, and this one waits.
+
+    Raises
+    ------
+    risloc.utils.atomic_files.DiskFullError
+        No room for the work; its message names a file of it.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with writing(folder), _held(folder.with_name(f"{folder.name}.lock"), say):
+        folder.mkdir(exist_ok=True)
+        _sweep(folder)
+        yield
+        shutil.rmtree(folder)
+
+
+def publish(made: Path, target: Path) -> None:
+    """Put the folder `made` in the place of `target`, at once; across file systems it is copied beside it first."""
+    _sweep(made)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    beside = target.with_name(f".{target.name}.part")
+    shutil.rmtree(beside, ignore_errors=True)
+    try:
+        shutil.move(made, beside)
+        if target.exists():
+            shutil.rmtree(target)
+        beside.replace(target)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what a writer that was killed had half written: it takes up room, and is nobody's."""
+    for half_written in folder.rglob("*.part"):
+        half_written.unlink(missing_ok=True)
+
+
+def sources(module: str) -> dict[str, str]:
+    """The source of an imported module and of all of risloc and stages that it imports, by module name."""
+    found: dict[str, str] = {}
+    waiting = {module}
+    while waiting:
+        name = waiting.pop()
+        found[name] = Path(str(sys.modules[name].__file__)).read_text(encoding="utf-8")
+        nodes = [node for node in ast.walk(ast.parse(found[name])) if isinstance(node, ast.ImportFrom)]
+        named = {str(node.module) for node in nodes if str(node.module).startswith(("risloc.", "stages."))}
+        waiting |= named - set(found)
+    return dict(sorted(found.items()))
+
+
+def source_digest(module: str) -> str:
+    """A hash of `sources`: work kept from an interrupted run is only gone on with by the code that began it."""
+    return hashlib.sha256("\0".join(sources(module).values()).encode()).hexdigest()[:16]
+
+
+@contextlib.contextmanager
+def _held(path: Path, say: Callable[[str], None]) -> Iterator[None]:
+    """Hold the lock file `path`, which is gone afterwards; the kernel frees it if the process dies."""
+    while True:
+        with path.open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                say(f"Another run is at the same work ({path.stem}); waiting until it is done")
+                fcntl.flock(file, fcntl.LOCK_EX)
+            if not _is_at(path, file.fileno()):
+                continue  # whoever had it has removed it
+            try:
+                yield
+            finally:
+                path.unlink()
+            return
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False

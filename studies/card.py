@@ -1,0 +1,223 @@
+"""The model card of a shipped network, from its checkpoint and the tables of its test."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from risloc.config import as_mapping, build
+from risloc.learning.checkpoint import load_checkpoint
+from risloc.scenes.preset_files import preset
+from risloc.scenes.scenario import Scenario
+from stages.evaluation.labels import RULES, method_of
+from studies.card_limits import limits
+from studies.table_rows import (
+    ABOVE,
+    FEW,
+    Row,
+    Tables,
+    bound_head,
+    by_snr,
+    covariances,
+    db,
+    of_every_k,
+    pooled,
+    section,
+    value,
+    with_stochastic,
+)
+
+__all__ = ["BOTH", "SHOWN", "Tested", "card"]
+
+ROBUSTNESS = Path("docs/robustness.md")
+
+BOTH = ("R_blend_refined", "nomp_refined")
+"""The hybrid, and NOMP beside it."""
+
+SHOWN = (
+    *BOTH,
+    "R_samp_refined",
+    "back_projection_refined",
+    "sbl_refined",
+    "untrained_refined",
+)
+"""The methods whose GOSPA is shown, by each K rule that they are run with."""
+
+SEEKING = ("bic", "learnt")  # K rules whose errors stand beside the bound
+
+
+@dataclass(frozen=True)
+class Tested:
+    """How the tables came about: the preset of the test, the commit whose code made them, the level of the intervals."""
+
+    preset: str
+    commit: str
+    confidence: float
+
+
+def card(name: str, shipped: Path, tables: Tables, trained_on: str, tested: Tested) -> Iterator[str]:
+    """The lines of the model card.
+
+    shipped : the folder of weights and config.  trained_on : the preset.
+    """
+    network, extra = load_checkpoint(shipped)
+    size = sum(each.numel() for each in network.parameters())
+    yield f"# Network `{name}`"
+    yield ""
+    yield (
+        f"Predicts the hybrid covariance of the scenes of preset `{trained_on}` and, by its own K rule, how many sources "
+        f"there are. {size:,} parameters, safetensors. `evaluate.checkpoint: {name}` evaluates with it, and "
+        f'`load_checkpoint(shipped_checkpoint("{name}"))` of `risloc.learning.checkpoint` loads it.'
+    )
+    yield from _training(name, extra, trained_on, tested)
+    yield from ("", "## What it was trained for", "")
+    scenario = as_mapping(network.scenario)
+    for key in ("snr_db_span", "K_span", "azimuth_span_deg", "elevation_span_deg", "distance_span_m", "rician_span"):
+        yield f"- {key}: {scenario[key]}"
+    yield f"- mismatch: {scenario['mismatch']}, coherent_fraction: {scenario['coherent_fraction']}"
+    yield from _measured(tables, tested)
+    yield from ("", "## Limits", "")
+    yield (
+        "One array and one wavelength: another `n_h`, `n_v`, `carrier_hz`, `reference` or `K_MAX` is refused. Sources "
+        "outside the spans above are placed at their border."
+    )
+    yield from limits(name, ROBUSTNESS.read_text(encoding="utf-8"))
+
+
+def _training(name: str, extra: Mapping[str, Any], trained_on: str, tested: Tested) -> Iterator[str]:
+    fit, train, order, made = (extra[key] for key in ("fit", "train", "order", "made"))
+    held = made["order_held_back"]
+    yield from ("", "## Data and training", "")
+    yield (
+        f"Scenes drawn while training, none seen twice: preset `{trained_on}`, seed {extra['seed']}, "
+        f"{train['epochs']} epochs of {made['epoch_scenes']:,}; batches of {fit['batch_size']}, AdamW, peak learning rate "
+        f"{fit['learning_rate']:g}, averaged weights (decay {fit['ema_decay']:g}). Loss weights: "
+        + ", ".join(f"{key} {each:g}" for key, each in extra["loss"].items() if key.startswith("lam_"))
+        + f". The K rule was fitted on {order['scenes'] - held:,} further scenes and judged by {held:,} more: GOSPA / 2 m "
+        f"{order['gospa_learnt']:.3f}, with K by BIC {order['gospa_bic']:.3f}, K known {order['gospa_known']:.3f}. Physical "
+        f"score on validation scenes {extra['score']:.3f}. Made by"
+    )
+    yield from ("", f"    make ship NAME={name}", "")
+    yield (
+        f"Trained by the code of commit {made['train']}, the K rule fitted by that of {made['order']}, tested by that of "
+        f"{tested.commit} (the last that touched risloc/, stages/, pipeline/ or params.yaml before the test), which "
+        f"`python -m studies.ship {name} --test` does again."
+    )
+
+
+def _measured(tables: Tables, tested: Tested) -> Iterator[str]:
+    """Every table of the test."""
+    gospa, snrs = tables["by_snr"], sorted({row["snr_db"] for row in tables["by_snr"]})
+    every = with_stochastic(_by_rule(SHOWN, RULES), gospa)
+    both = with_stochastic(_by_rule(BOTH, RULES), gospa)
+    head = ["method", "K", *map(db, snrs)]
+    yield from ("", f"## Measured on preset `{tested.preset}`", "")
+    yield (
+        f"{gospa[0]['scenes']} scenes an SNR; in brackets, intervals of {100 * tested.confidence:g} %. R_blend is the hybrid. "
+        "The learnt K rule is this network's: the hybrid is tested with it, and NOMP that is lent it. The stochastic fit is "
+        "made with K known and by BIC alone."
+    )
+    yield from section(
+        "GOSPA with cut-off 2 m",
+        head,
+        [
+            *_named(gospa, every, snrs, "gospa_2m"),
+            ["lowest without a network", "K by either BIC", *_lowest(gospa, snrs)],
+        ],
+        "Mean over scenes, metres; misses and false alarms count.",
+        level=3,
+    )
+    ends = [(snr, cutoff) for snr in (snrs[0], snrs[-1]) for cutoff in ("0.5", "5")]
+    yield from section(
+        "GOSPA with cut-offs 0.5 and 5 m",
+        ["method", "K", *(f"{cutoff} m, {db(snr)}" for snr, cutoff in ends)],
+        _joined([_named(gospa, both, [snr], f"gospa_{cutoff}m") for snr, cutoff in ends]),
+        "The same, metres, at the lowest and the highest SNR.",
+        level=3,
+    )
+    yield from section(
+        "The hybrid less NOMP",
+        head,
+        _named(tables["paired"], _of(tables["paired"], _by_rule(BOTH[:1], RULES)), snrs, "gospa_2m_less_nomp"),
+        "Mean difference of GOSPA (cut-off 2 m) in the same scenes under the same K rule, metres; below 0 the hybrid is better.",
+        level=3,
+    )
+    whole = of_every_k(tables["k_accuracy"])
+    yield from section(
+        "How many sources",
+        head,
+        _named(whole, _of(whole, _by_rule(BOTH, RULES)), snrs, "K_accuracy"),
+        "Share of scenes with the right K.",
+        level=3,
+    )
+    yield from _bound(tables["by_cell"], snrs, tested)
+    yield from covariances(tables["covariances"], level=3)
+
+
+def _bound(by_cell: list[Row], snrs: Sequence[float], tested: Tested) -> Iterator[str]:
+    """Errors beside the bound, where the bound is of the world that was tested."""
+    if build(Scenario, preset(tested.preset), tested.preset).mismatch.on:
+        yield from ("", "### Beside the bound", "")
+        yield (
+            "Left out: the bound is of the model, of the direct paths through the channel as it is given, and knows of no "
+            "element error, wrong channel or extra path, so that errors beside it would say nothing here."
+        )
+        return
+    found = {(row["method"], row["snr_db"], row["count"]): row for row in by_cell}
+    counts = sorted({row["count"] for row in by_cell if row["count"] > 0})
+    rows = []
+    for name in _of(by_cell, _by_rule(BOTH, SEEKING)):
+        for count in counts:
+            cells = (found[name, snr, count] for snr in snrs)
+            pairs = (f"{value(r, 'within_3_root_crb')} / {value(r, 'error_over_root_crb_median')}" for r in cells)
+            rows.append([*_label(name), f"{count:g}", *pairs])
+    yield from section(
+        "Beside the bound",
+        ["method", "K", "sources", *map(db, snrs)],
+        rows,
+        "Share of the sources within 3 root-CRB of the truth, of all, missed ones too / median over them of error / root-CRB.",
+        level=3,
+    )
+    names = with_stochastic(_by_rule(SHOWN, SEEKING), by_cell)
+    yield from section(
+        f"At the bound above threshold: {ABOVE[0]:g}..{ABOVE[-1]:g} dB, {FEW[0]} to {FEW[-1]} sources",
+        ["method", "K", *bound_head()],
+        ([*_label(name), *pooled(by_cell, name, tested.confidence)] for name in names),
+        "Sources within 3 root-CRB, of all; over those, the root mean square of error / root-CRB; and the median of that "
+        "ratio over all sources, its range over the cells. An efficient estimator has about 1 and 0.68.",
+        level=3,
+    )
+
+
+def _by_rule(bases: Iterable[str], rules: Iterable[str]) -> list[str]:
+    return [base if rule == "known" else f"{base}_{rule}" for rule in rules for base in bases]
+
+
+def _of(rows: list[Row], names: Iterable[str]) -> list[str]:
+    """Those that the rows have."""
+    found = {row["method"] for row in rows}
+    return [name for name in names if name in found]
+
+
+def _label(name: str) -> list[str]:
+    return [method_of(name).text, RULES[method_of(name).rule]]
+
+
+def _named(rows: list[Row], names: Sequence[str], snrs: Sequence[float], column: str) -> list[list[str]]:
+    """`by_snr` with the K rule in a column of its own."""
+    return [[*_label(name), *cells] for name, (_, *cells) in zip(names, by_snr(rows, names, snrs, column), strict=True)]
+
+
+def _joined(tables: Sequence[list[list[str]]]) -> list[list[str]]:
+    """Tables of the same methods side by side."""
+    return [[*rows[0], *(cell for row in rows[1:] for cell in row[2:])] for rows in zip(*tables, strict=True)]
+
+
+def _lowest(rows: list[Row], snrs: Sequence[float]) -> Iterator[str]:
+    """The classical method of least GOSPA at each SNR, K by BIC, the noise level as given or unknown."""
+    for snr in snrs:
+        here = [row for row in rows if row["snr_db"] == snr and method_of(row["method"]).group == "classical"]
+        best = min(
+            (r for r in here if method_of(r["method"]).rule in ("bic", "bic_noise")), key=lambda r: r["gospa_2m"]
+        )
+        yield f"{best['gospa_2m']:.3f}: {', '.join(_label(best['method']))}"

@@ -1,0 +1,166 @@
+"""The text of docs/peers.md: our rows off the grid beside figures published on it."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from stages.evaluation.labels import method_of
+from stages.evaluation.tables import WITHIN, Row, number
+
+__all__ = ["METHODS", "page"]
+
+METHODS = (
+    "R_samp_plain",
+    "beamforming_plain",
+    "mvdr_plain",
+    "sbl_plain",
+    "R_blend_plain",
+    "slots_plain",
+    "R_blend_refined",
+    "untrained_refined",
+    "back_projection_refined",
+    "R_samp_refined",
+    "sbl_refined",
+    "nomp_refined",
+    "R_true_refined",
+)
+TITLES = {
+    "independent": "Non-coherent: independent Gaussian symbols, stochastic bound",
+    "coherent": "Coherent: one waveform for both sources, deterministic bound",
+}
+PUBLISHED = {"independent": ("0.0073", "1.8"), "coherent": ("0.05", "8")}
+"""Angle [rad] and range [m] of 2-D MUSIC with K known in published code of this setting, sources on its search grid."""
+
+_Table = Mapping[tuple[str, float], Row]
+_Columns = Sequence[tuple[str, float]]
+_COLUMNS: _Columns = (
+    ("angle_rmse_matched_deg", math.radians(1)),
+    ("distance_rmse_matched_m", 1.0),
+    ("angle_error_median_deg", math.radians(1)),
+    ("distance_error_median_m", 1.0),
+    (f"within_{WITHIN:g}_root_crb", 1.0),
+)
+_BOUNDS: Mapping[str, _Columns] = {
+    "mean root-CRB": (("root_crb_angle_mean_deg", math.radians(1)), ("root_crb_distance_mean_m", 1.0)),
+    "root mean CRB": (("root_crb_angle_rms_deg", math.radians(1)), ("root_crb_distance_rms_m", 1.0)),
+}
+
+HEAD = """\
+# Beside published near-field subspace learning
+
+Written by `make peers` (`python -m studies.peers`); edit the generator, not this page.
+
+The preset `ula_coherent` is the setting of published near-field subspace learning: a linear array of 15 elements half a
+wavelength apart (wavelength 1 m, phases referred to the end element), observed directly, T = 100 snapshots, K = 2 sources
+of equal power, K known, azimuth within +-60 degrees and at least 15 degrees apart, range 8 to 48 m. Our sources are drawn
+from the continuum, **off every grid**. SNR is exact and of both sources together: 3.01 dB is 0 dB for each of two
+independent sources. Two sources with one waveform add in amplitude at each element, so that at 3.01 dB together each of
+them is at 0 dB on average over the scenes, with a standard deviation of 0.4 dB.
+
+**On-grid figures are not comparable with ours.** Published code for this setting draws its sources on the grid on which
+it then searches. A source on a grid point is hit exactly, so an error of zero is possible, and frequent, and an average
+falls below the bound, which limits estimators that do not know the grid. Off the grid nothing is gained that way. (What
+every method here does know is the domain: no estimate lies beyond 48 m, so that at 0 dB the range errors of the farthest
+sources, and with them the root mean square, stay below a bound that does not know it.) Both are shown so that nobody has
+to wonder, not to be ranked.
+
+Every estimate is assigned to a source, however far off, so that a root mean square holds outright failures too. The bound
+is given twice: the mean of root-CRBs, as is usual in print, and the root of the mean CRB, which is what the root mean
+square error of an efficient estimator comes to, and is the larger of the two. Bounds beyond the deviation of the prior are
+clipped to it. *Refined* is the selection by likelihood with a joint fit.
+"""
+
+NOTES = {
+    "independent": """\
+With H = I and codes of 1 the least-squares snapshots are the snapshots themselves, up to scale: R_samp is the classical
+sample covariance, and MUSIC on it works as in the textbooks, at the bound by itself: with 100 snapshots of 15 elements
+there is nothing for a network to win. Plain MUSIC on R_blend falls behind as the SNR rises, for the error of R_pred does
+not vanish with the noise; refined it is at the bound again, as is any list of candidates that misses no source.
+""",
+    "coherent": """\
+One waveform makes the signal part of R_samp of rank one: its second eigenvector is noise, and MUSIC on R_samp cannot
+work, at any SNR. R_true = A diag(p) A^H has rank two, which is what the network is trained to predict: of the spectra,
+MUSIC on R_blend is the best. The likelihood that selects and fits holds every waveform for unknown and needs no rank: all
+refined methods have their medians at the bound. The likelihood of coherent sources has more local maxima, though, and one
+to three sources in a hundred end at a wrong one, fewest from the candidates of R_true: that is what the root mean squares
+of refined methods show, and a handful of scenes orders them. The shares within 3 root-CRB tell more.
+""",
+}
+
+
+def page(rows: Mapping[str, Sequence[Row]], settings: Mapping[str, object], confidence: float) -> str:
+    """The Markdown text.
+
+    rows : the table by SNR for each waveform, its first SNR 0 dB a source.  settings : what differs from params.yaml.
+    confidence : of the intervals.
+
+    Raises
+    ------
+    ValueError
+        A method or an SNR has no row.
+    """
+    parts = [HEAD]
+    for waveform, title in TITLES.items():
+        table = {(str(row["method"]), number(row, "snr_db")): row for row in rows[waveform]}
+        snrs = sorted({snr for _, snr in table})
+        if missing := [(name, snr) for name in METHODS for snr in snrs if (name, snr) not in table]:
+            raise ValueError(f"{waveform}: expected a row for each method and SNR, got none for {missing[0]}")
+        parts += [f"## {title}\n", NOTES[waveform], _first(table, snrs[0], waveform, confidence), _by_snr(table, snrs)]
+    changed = "\n".join(f"    {path}: {value}" for path, value in settings.items())
+    parts.append(
+        f"## Parameters\n\nThose of `params.yaml` but for the scenario, which is the preset's, and\n\n{changed}\n"
+    )
+    return "\n".join(parts)
+
+
+def _first(table: _Table, snr: float, waveform: str, confidence: float) -> str:
+    """Every figure at 0 dB a source, with intervals."""
+    scenes = table[METHODS[0], snr]["scenes"]
+    lines = [
+        f"At {snr:.4g} dB, {scenes} scenes; {100 * confidence:g} % intervals in brackets; *found*: share of sources with an estimate:\n",
+        f"| | angle RMSE [rad] | range RMSE [m] | median angle [rad] | median range [m] | within {WITHIN:g} root-CRB | found |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name in METHODS:
+        row = table[name, snr]
+        cells = [_interval(row, column, scale) for column, scale in _COLUMNS]
+        lines.append(f"| {_words(name)} | {' | '.join(cells)} | {_short(number(row, 'detected'))} |")
+    for words, columns in _BOUNDS.items():
+        cells = [_short(scale * number(table[METHODS[0], snr], column)) for column, scale in columns]
+        lines.append(f"| **{words}** | **{cells[0]}** | **{cells[1]}** | | | | |")
+    angle, distance = PUBLISHED[waveform]
+    lines.append(f"| *published, on the grid, not comparable: 2-D MUSIC, K known* | *{angle}* | *{distance}* | | | | |")
+    return "\n".join(lines) + "\n"
+
+
+def _by_snr(table: _Table, snrs: Sequence[float]) -> str:
+    """Both root mean squares at every SNR."""
+
+    def line(words: str, name: str, columns: _Columns) -> str:
+        cells = [
+            " / ".join(_short(scale * number(table[name, snr], column)) for column, scale in columns) for snr in snrs
+        ]
+        return f"| {words} | {' | '.join(cells)} |"
+
+    lines = [
+        "By SNR of both sources, angle RMSE [rad] / range RMSE [m]:\n",
+        f"| | {' | '.join(f'{snr:.4g} dB' for snr in snrs)} |",
+        "|---|" + "---|" * len(snrs),
+        *(line(_words(name), name, _COLUMNS[:2]) for name in METHODS),
+        *(line(f"**{words}**", METHODS[0], columns) for words, columns in _BOUNDS.items()),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _words(name: str) -> str:
+    method = method_of(name)
+    return f"{method.text} (oracle)" if method.group == "oracle" else method.text
+
+
+def _interval(row: Row, column: str, scale: float) -> str:
+    value, low, high = (_short(scale * number(row, f"{column}{end}")) for end in ("", "_low", "_high"))
+    return f"{value} [{low}, {high}]"
+
+
+def _short(value: float) -> str:
+    """Three digits of what is below 10, as 0.0073 and 2.34; no more decimals than four."""
+    return f"{round(value, 4):.3g}"

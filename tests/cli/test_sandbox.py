@@ -1,0 +1,49 @@
+"""A child process that does not come back, or that a signal ends, is one line of the command: harmless stand-ins for HDF5."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from risloc.cli.errors import CommandError
+from risloc.cli.sandbox import Steps, tried
+
+
+def test_a_child_that_does_not_return_is_ended_and_one_line(tmp_path: Path) -> None:
+    """A stand-in: one step sleeps for an hour, deaf to what Ctrl-C and a polite end send."""
+    pid = tmp_path / "pid"
+
+    def sleeping(path: Path) -> Iterator[dict[int, str]]:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+        pid.write_text(str(os.getpid()), encoding="utf-8")
+        yield {}
+        time.sleep(3600)
+
+    with pytest.raises(CommandError, match=r"m\.h5: expected HDF5 to read it, it has not come back for 2 s"):
+        tried(tmp_path / "m.h5", sleeping, quiet_s=2.0)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text(encoding="utf-8")), 0)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_child_that_a_signal_ends_is_one_line(number: signal.Signals, tmp_path: Path) -> None:
+    def ending(path: Path) -> Iterator[dict[int, str]]:
+        yield {}
+        os.kill(os.getpid(), number)
+
+    with pytest.raises(CommandError, match=rf"expected HDF5 to read it, signal {number:d} ended it"):
+        tried(tmp_path / "m.h5", ending)
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyError, MemoryError])
+def test_what_is_merely_wrong_is_left_to_its_reader(error: type[Exception], tmp_path: Path) -> None:
+    def failing(path: Path) -> Iterator[dict[int, str]]:
+        yield {3: "y: bad"}
+        raise error("no matter")
+
+    steps: Steps = failing
+    assert tried(tmp_path / "m.h5", steps) == {3: "y: bad"}

@@ -1,0 +1,107 @@
+"""Some methods alone: they answer as among all, and every table, figure and the page can do with them."""
+
+import dataclasses
+import json
+
+import pytest
+import torch
+from small_evaluation import COMPANIONS, CONFIG, GRID, NETWORK, SEARCH, make, rows, run
+
+from risloc.config import ParamError, build, read_yaml
+from risloc.covariance.factored import CovarianceConfig
+from risloc.estimation.localiser import Localiser
+from risloc.learning.network import HybridNetwork
+from risloc.scenes.simulation import simulate
+from stages.evaluate import EvaluateConfig
+from stages.evaluation.figures import FIGURES
+from stages.evaluation.methods import METHODS, Seen, run_methods
+
+
+@pytest.fixture(scope="module")
+def answers(small_scenario):
+    """The answers of the methods that are named to one batch, by name, in their order."""
+    scenes = simulate(small_scenario, seed=2, split="test", start=0, stop=6)
+    localiser = Localiser(small_scenario, SEARCH)
+    trained, untrained = (HybridNetwork(small_scenario, GRID, CovarianceConfig(beta=b), NETWORK) for b in (0.3, 0.2))
+
+    def of(*names):
+        with torch.inference_mode():
+            seen = Seen.by(trained.eval(), scenes)
+            found = run_methods(scenes, localiser, seen, untrained.eval(), ("known", "bic"), names)
+            return {result.name: result for result in found}
+
+    return of
+
+
+@pytest.fixture(scope="module")
+def everyone(answers):
+    return answers()
+
+
+@pytest.fixture(scope="module")
+def world(small_scenario, tmp_path_factory):
+    root = tmp_path_factory.mktemp("methods")
+    make(small_scenario, root)
+    return root
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_alone_answers_as_among_all(answers, everyone, name):
+    alone = answers(name)
+    rules = [""] if name == "ablation_no_selection" else ["", "_bic"]
+    assert list(alone) == [f"{each}{rule}" for rule in rules for each in (name, *COMPANIONS.get(name, []))]
+    for each, result in alone.items():
+        assert torch.equal(result.located.polar, everyone[each].located.polar)
+        assert torch.equal(result.located.present, everyone[each].located.present)
+
+
+def test_all_are_all_of_them_in_one_order_whatever_is_asked_for_first(answers, everyone):
+    parts = [name for method in METHODS for name in answers(method)]
+    assert list(everyone) == parts
+    assert list(answers("nomp_refined", "slots_plain")) == [*answers("slots_plain"), *answers("nomp_refined")]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("slots_plain",),  # no fit, no NOMP, no ablation
+        ("ablation_no_selection",),  # never with BIC
+        ("nomp_refined",),  # nothing to compare with itself
+        ("R_blend_refined", "slots_plain", "nomp_refined"),
+    ],
+)
+def test_tables_figures_and_page_can_do_with_some(world, small_scenario, tmp_path, names):
+    report = run(world, small_scenario, tmp_path, dataclasses.replace(CONFIG, methods=names))
+    shown = {row["method"] for row in rows(tmp_path / "report" / "by_snr.csv")}
+    assert {name for name in shown if name in METHODS} == set(names)
+    tables = json.loads((tmp_path / "report" / "tables.json").read_text())
+    assert bool(tables["paired"]) == (len(names) > 1 or names == ("nomp_refined",))
+    for drawing in FIGURES:
+        assert (tmp_path / "report" / f"{drawing.name}.png").stat().st_size > 100
+    page = (tmp_path / "report" / "page.html").read_text()
+    assert all(str(row["position_error_median_m"] or "inf") in page for row in tables["by_snr"])
+    flat = json.loads((tmp_path / "evaluate.json").read_text())
+    assert {key.split("/")[1] for key in flat} == shown
+    said = [value for kind, value in report.records if kind == "line"]
+    assert any("root-CRB" in line for line in said)
+    assert sum(line.strip().startswith(names) for line in said) == len(names)
+
+
+def test_bic_may_be_the_first_rule_of_a_method_that_has_only_the_other(world, small_scenario, tmp_path):
+    config = dataclasses.replace(CONFIG, k_rules=("bic", "known"), methods=("ablation_no_selection",))
+    run(world, small_scenario, tmp_path, config)
+    assert {row["method"] for row in rows(tmp_path / "report" / "by_snr.csv")} == {"ablation_no_selection"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"methods": ["nomp"]}, r"evaluate\.methods: expected a value one of \('R_blend_refined', .*got 'nomp'"),
+        ({"methods": ["nomp_refined"] * 2}, "methods: expected each once"),
+        ({"methods": ["ablation_no_selection"], "k_rules": ["bic"]}, "needs 'known' among k_rules"),
+    ],
+)
+def test_what_cannot_be_run_is_refused(repository, changes, message):
+    section = read_yaml(repository / "params.yaml")["evaluate"] | changes
+    with pytest.raises(ParamError, match=message):
+        build(EvaluateConfig, section, "evaluate")

@@ -1,0 +1,171 @@
+"""The model card, from made-up tables in which no two numbers are the same: it holds what they say, each in its place."""
+
+import dataclasses
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from made_cards import METHODS, SNRS, TESTED, made_checkpoint, made_tables
+
+from risloc.learning.checkpoint import SHIPPED, load_checkpoint
+from risloc.scenes.scenario import Scenario
+from stages.evaluation.labels import RULES, method_of
+from studies.card import BOTH, card
+from studies.card_limits import DEPARTURES, departures, limits
+from studies.table_rows import Tables, value
+
+
+@pytest.fixture(scope="module")
+def tables() -> Tables:
+    return made_tables()
+
+
+@pytest.fixture(scope="module")
+def checkpoint(small_scenario: Scenario, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made_checkpoint(tmp_path_factory.mktemp("shipped"), small_scenario)
+
+
+@pytest.fixture(scope="module")
+def text(repository: Path, checkpoint: Path, tables: Tables) -> str:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(repository)
+        return "\n".join(card("default", checkpoint, tables, "wide", TESTED))
+
+
+def table_of(text: str, title: str) -> list[list[str]]:
+    """The cells of the rows of the table below a heading that begins so, its head first."""
+    below = re.search(rf"^#+ {re.escape(title)}.*?\n\n(?:[^|].*\n\n)?((?:\|.*\n)+)", text + "\n", re.MULTILINE)[1]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in below.splitlines()]
+    return [rows[0], *rows[2:]]
+
+
+def shown(row: dict[str, Any], column: str) -> str:
+    return f"{row[column]:.3f} [{row[f'{column}_low']:.3f}, {row[f'{column}_high']:.3f}]"
+
+
+def named(method: str) -> list[str]:
+    return [method_of(method).text, RULES[method_of(method).rule]]
+
+
+def test_a_card_says_what_was_trained_on_what_and_by_which_code(checkpoint: Path, text: str) -> None:
+    size = sum(value.numel() for value in load_checkpoint(checkpoint)[0].parameters())
+    for said in (f"{size:,} parameters", "preset `wide`, seed 7, 20 epochs of 12,345;", "lam_K 2.5, lam_cov 1.",
+                 "score on validation scenes 0.432", "fitted on 7,168 further scenes and judged by 1,024 more",
+                 "0.123, with K by BIC 0.234, K known 0.346", "by the code of commit 1111111, the K rule fitted by that of 2222222",
+                 "tested by that of abc1234, changed", "make ship NAME=default", "K_span: [1, 3]",
+                 "1234 scenes an SNR; in brackets, intervals of 90 %"):  # fmt: skip
+        assert said in text
+
+
+@pytest.mark.parametrize(
+    ("title", "table", "column", "methods"),
+    [
+        ("GOSPA with cut-off 2 m", "by_snr", "gospa_2m", METHODS),
+        ("The hybrid less NOMP", "paired", "gospa_2m_less_nomp", [m for m in METHODS if m.startswith(BOTH[0])]),
+        ("How many sources", "k_accuracy", "K_accuracy", [m for m in METHODS if m.startswith(BOTH) and m not in BOTH]),
+    ],
+)
+def test_a_card_holds_what_the_tables_say_by_snr(
+    text: str, tables: Tables, title: str, table: str, column: str, methods: list[str]
+) -> None:
+    head, *rows = table_of(text, title)
+    assert head[2:] == ["0 dB", "10 dB", "20 dB"]
+    expected = {
+        (*named(m), *(shown(r, column) for r in tables[table] if r["method"] == m and r.get("count", "all") == "all"))
+        for m in methods
+    }
+    assert {tuple(row) for row in rows if "lowest" not in row[0]} == expected
+    assert len(rows) == len(expected) + ("lowest" in rows[-1][0])
+
+
+def test_the_best_classical_row_is_the_lowest_that_finds_k_without_the_network(text: str, tables: Tables) -> None:
+    *_, last = table_of(text, "GOSPA with cut-off 2 m")
+    for snr, cell in zip(SNRS, last[2:], strict=True):
+        here = {r["method"]: r["gospa_2m"] for r in tables["by_snr"] if r["snr_db"] == snr}
+        own = {m: v for m, v in here.items() if m.split("_")[0] in ("nomp", "R", "back", "sbl") and "R_blend" not in m}
+        best = min((m for m in own if m.endswith(("_bic", "_bic_noise"))), key=own.__getitem__)
+        assert cell == f"{own[best]:.3f}: {', '.join(named(best))}"
+
+
+def test_other_cut_offs_stand_at_the_ends(text: str, tables: Tables) -> None:
+    head, *rows = table_of(text, "GOSPA with cut-offs 0.5 and 5 m")
+    assert head[2:] == ["0.5 m, 0 dB", "5 m, 0 dB", "0.5 m, 20 dB", "5 m, 20 dB"]
+    found = {(r["method"], r["snr_db"]): r for r in tables["by_snr"]}
+    methods = [m for m in METHODS if m.startswith((*BOTH, "R_blend_stochastic", "nomp_stochastic"))]
+    assert {tuple(row) for row in rows} == {
+        (*named(m), *(shown(found[m, snr], f"gospa_{c}m") for snr in (0.0, 20.0) for c in ("0.5", "5")))
+        for m in methods
+    }
+
+
+def test_errors_stand_beside_the_bound_where_the_bound_is_of_that_world(
+    repository: Path,
+    checkpoint: Path,
+    text: str,
+    tables: Tables,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    head, *rows = table_of(text, "Beside the bound")
+    assert head[2:] == ["sources", "0 dB", "10 dB", "20 dB"]
+    found = {(r["method"], r["count"], r["snr_db"]): r for r in tables["by_cell"]}
+    pair = ("within_3_root_crb", "error_over_root_crb_median")
+    assert {tuple(row) for row in rows} == {
+        (*named(m), str(k), *(" / ".join(shown(found[m, k, snr], column) for column in pair) for snr in SNRS))
+        for m in METHODS
+        if m.startswith(BOTH) and m.endswith(("refined_bic", "learnt"))
+        for k in (1, 2)
+    }
+    _, *pooled = table_of(text, "At the bound above threshold")
+    for method, rule, share, _, medians in pooled:
+        own = [
+            r for r in tables["by_cell"] if named(r["method"]) == [method, rule] and r["snr_db"] > 0 and r["count"] > 0
+        ]
+        near = sum(r["within_3_root_crb"] for r in own) / len(own)
+        assert abs(float(share.split()[0]) - near) < 2e-3  # whole sources of 500, and three digits
+        ratios = [r["error_over_root_crb_median"] for r in own]
+        assert medians == f"{min(ratios):.2f}..{max(ratios):.2f}"
+    monkeypatch.chdir(repository)
+    elsewhere = dataclasses.replace(TESTED, preset="robust")
+    without = "\n".join(card("robust", checkpoint, tables, "robust", elsewhere))
+    assert "Left out: the bound is of the model" in without
+    assert "Share of the sources within" not in without
+
+
+def test_covariances_stand_before_any_fit(text: str, tables: Tables) -> None:
+    head, *rows = table_of(text, "The covariances before any fit, 10 dB")
+    assert head[1:] == ["K = 1", "K = 2"]
+    own = [row for row in tables["covariances"] if row["snr_db"] == 10.0]
+    assert {tuple(row) for row in rows} == {
+        (name, *(f"{shown(r, 'nmse_median')} / {shown(r, 'overlap_median')}" for r in own if r["covariance"] == name))
+        for name in ("R_pred", "R_blend", "R_samp")
+    }
+
+
+def test_what_is_not_finite_is_said() -> None:
+    assert value({"x": 1.0, "x_low": 0.5, "x_high": None}, "x") == "1.000 [0.500, inf]"
+    assert value({"x": None, "x_low": 2.0, "x_high": None}, "x") == "inf [2.000, inf]"
+    assert value({"x": -1e-5, "x_low": -0.1, "x_high": 1e-5}, "x") == "0.000 [-0.100, 0.000]"
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_limits_are_what_the_page_on_robustness_says(repository: Path, name: str) -> None:
+    page = (repository / "docs" / "robustness.md").read_text(encoding="utf-8")
+    said = departures(page)
+    own, noise = f"hybrid `{name}`, K learnt", "NOMP, K by BIC, noise level unknown"
+    lines = list(limits(name, page))
+    _, *rows = table_of("\n".join(lines), "Where the world is another")
+    assert {row[0]: row[1] for row in rows} == {words: said[place][own] for words, place in DEPARTURES.items()}
+    metres = {
+        words: {head: float(cell.split()[0]) for head, cell in said[place].items()}
+        for words, place in DEPARTURES.items()
+    }
+    for words in ("phase error of each element, 5 deg", "2 % of the elements dead", "NMSE of the channel estimate .01"):
+        assert metres[words][noise] < metres[words][own], f"{words}: the card calls the noise level unknown better"
+    for strong in ("two extra paths a source, -12 dB", "two extra paths a source, -6 dB"):
+        row = metres[strong]
+        assert row["hybrid `robust`, K learnt"] < min(row[noise], row["hybrid `default`, K learnt"]), "the card says so"
+    other = page.replace(said[DEPARTURES["2-D DFT codes, 10 dB"]][own], "12.345 [1.000, 99.000]")
+    assert any("12.345 [1.000, 99.000] m" in line for line in limits(name, other) if line.startswith("- 2-D DFT"))
+    with pytest.raises(KeyError, match="2-D DFT codes"):
+        list(limits(name, page.replace("2-D DFT codes", "other codes")))
