@@ -333,7 +333,9 @@ def test_a_training_that_is_cancelled_or_loses_its_worker_goes_on_later(
     assert _end_state(clone, _begin(clone, "ablation", *arguments))["name"] == "Completed"
     last, lost, _ = clone.runs("tags.dvc_exp_name = 'long' and tags.stage = 'train'")
     resumed_after = int(lost.data.tags["resumed_after_epoch"])
-    assert abs(resumed_after - stopped_at) <= 1, "an epoch is a checkpoint interval; its line comes before its checkpoint"
+    assert abs(resumed_after - stopped_at) <= 1, (
+        "an epoch is a checkpoint interval; its line comes before its checkpoint"
+    )
     assert killed_at <= int(last.data.tags["resumed_after_epoch"]) <= killed_at + 1
     assert last.info.status == "FINISHED"
 
