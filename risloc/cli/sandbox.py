@@ -6,6 +6,7 @@ ends a child here, and the command says so.
 
 import contextlib
 import json
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -87,6 +88,7 @@ def _finished(steps: Connection, quiet_s: float, bad: dict[int, str]) -> bool:
 
 
 def _go(path: Path, steps: Steps, done: Connection) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the parent's handler is not this process's
     torch.set_num_threads(1)  # the pool of the process that was forked is not there
     with contextlib.suppress(Exception):
         for bad in steps(path):

@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from pipeline.tracking.outbox import ServerAwayError
-from pipeline.tracking.runs import EXPERIMENT, stage_run
+from pipeline.tracking.runs import EXPERIMENT, _process_tags, stage_run
 from pipeline.tracking.server import _artifact_location, page_of, reach
 from risloc.learning.checkpoint import shipped_checkpoint
 
@@ -90,10 +90,10 @@ def test_a_failure_is_recorded_and_a_dead_run_is_buried(store: MlflowClient) -> 
     experiment = store.get_experiment_by_name(EXPERIMENT).experiment_id
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    tags = runs._process_tags() | {"pid": str(gone.pid)}
+    tags = _process_tags() | {"pid": str(gone.pid)}
     store.create_run(experiment, run_name="dead", tags=tags)
     store.create_run(experiment, run_name="elsewhere", tags=tags | {"host": "another"})
-    store.create_run(experiment, run_name="alive", tags=runs._process_tags())
+    store.create_run(experiment, run_name="alive", tags=_process_tags())
     with stage_run("evaluate", PARAMS, print):
         statuses = {name: run.info.status for name, run in _runs(store).items()}
     assert (statuses["dead"], statuses["elsewhere"], statuses["alive"]) == ("KILLED", "RUNNING", "RUNNING")
