@@ -31,7 +31,7 @@ CHANNELS := $(VENV)/.channels-$(KEY)
 TORCH := $(shell sed -n '/^torch==/p' constraints.txt)
 LOCAL_SERVER := http://127.0.0.1:4200/api
 
-.PHONY: help setup repro verify test test-scale test-ui test-channels screenshots chromium channels lint docs ui server worker deploy study peers ablations ship robustness room preset fuzz wheel ci
+.PHONY: help setup repro verify test test-scale test-ui test-channels screenshots chromium channels lint docs ui server worker deploy study peers ablations ship robustness room preset dependencies fuzz wheel ci
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -157,6 +157,9 @@ room: $(CHANNELS) ## shipped networks beside NOMP in a ray-traced room, by line 
 preset: setup ## write a preset's scenario into params.yaml: make preset NAME=room_3g5
 	@test -n "$(NAME)" || { echo "which one? make preset NAME=, one of: $(basename $(notdir $(wildcard risloc/scenes/presets/*.yaml)))" >&2; exit 1; }
 	python -m pipeline preset $(NAME)
+
+dependencies: setup ## write what each stage depends on into dvc.yaml, from the code
+	@python -m pipeline dependencies
 
 fuzz: setup ## fuzz the readers of files (READER=measurements SECONDS=600), docs/fuzzing.md
 	@echo "== fuzz: inputs and findings in fuzz/"

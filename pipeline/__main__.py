@@ -1,5 +1,6 @@
 """`python -m pipeline STAGE` runs one stage; `preset NAME` writes a preset into params.yaml; `outbox` sends what waits;
-`params-reference` prints docs/params.md; `verify` compares the metrics of a fresh run with the committed ones."""
+`params-reference` prints docs/params.md; `dependencies` writes the lists of dvc.yaml from the code; `verify` compares
+the metrics of a fresh run with the committed ones."""
 
 import argparse
 import sys
@@ -27,6 +28,11 @@ def main(arguments: list[str]) -> int:
             from pipeline.reference import params_reference
 
             sys.stdout.write(params_reference(read_yaml(COPY / "params.yaml")))
+        elif options.command == "dependencies":
+            from pipeline.dependencies import write_dependencies
+
+            changed = write_dependencies(COPY)
+            print(f"dvc.yaml: rewrote {', '.join(changed)}" if changed else "dvc.yaml: nothing to change")
         elif options.command == "verify":
             return _verify(options.revision)
         else:
@@ -118,6 +124,7 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("verify", help="compare the metrics of a fresh run with the committed ones")
     command.add_argument("revision", nargs="?", default="HEAD", help="the commit to compare with (HEAD)")
     commands.add_parser("params-reference", help="print the reference of params.yaml, as docs/params.md holds it")
+    commands.add_parser("dependencies", help="write the params, deps and outs of each stage of dvc.yaml from the code")
     return parser
 
 

@@ -3,7 +3,6 @@
 Its name is a hash of all that the result depends on, so nothing is ever gone on with by other code or on other data.
 """
 
-import ast
 import contextlib
 import fcntl
 import hashlib
@@ -15,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from risloc.utils.atomic_files import writing
+from stages.support.imports import closure
 
 __all__ = ["kept", "publish", "source_digest", "sources", "work_key"]
 
@@ -66,16 +66,11 @@ def _sweep(folder: Path) -> None:
 
 
 def sources(module: str) -> dict[str, str]:
-    """The source of an imported module and of all of risloc and stages that it imports, by module name."""
-    found: dict[str, str] = {}
-    waiting = {module}
-    while waiting:
-        name = waiting.pop()
-        found[name] = Path(str(sys.modules[name].__file__)).read_text(encoding="utf-8")
-        nodes = [node for node in ast.walk(ast.parse(found[name])) if isinstance(node, ast.ImportFrom)]
-        named = {str(node.module) for node in nodes if str(node.module).startswith(("risloc.", "stages."))}
-        waiting |= named - set(found)
-    return dict(sorted(found.items()))
+    """Return the source of an imported module and of all of risloc and stages that it imports, by file."""
+    file = Path(str(sys.modules[module].__file__))
+    root = file.parents[module.count(".")]
+    files = sorted(closure(root, file.relative_to(root)))
+    return {str(path): (root / path).read_text(encoding="utf-8") for path in files}
 
 
 def source_digest(module: str) -> str:

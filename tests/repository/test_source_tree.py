@@ -11,8 +11,10 @@ import source_tree as house
 import yaml
 
 import risloc
+from pipeline.dependencies import lists_of, signature, write_dependencies
 from pipeline.layout import PATHS, STAGES
 from risloc.config import read_yaml
+from stages.support.imports import closure
 
 SCIENCE = {"torch", "numpy", "h5py", "scipy", "ruamel", "safetensors", "jaxtyping"}
 STAGE_WORK = SCIENCE | {"tqdm", "matplotlib", "jinja2", "optuna", "sqlalchemy", "psutil"}
@@ -22,7 +24,6 @@ BESIDE = {  # no science imports them
     Path("risloc/plotting/interactive.py"): {"plotly"},
 }
 TRACER = {Path("risloc/scenes/raytracer.py"): {"sionna", "mitsuba", "drjit"}}  # in a process of its own
-EXECUTION = ("report", "runner", "storage")  # parameters of a stage that change no result
 ORCHESTRATION = {"prefect", "mlflow", "dvc"}
 COMMAND_LINE = SCIENCE | {"click", "tqdm", "matplotlib", "plotly", "packaging"}
 STANDARD = set(sys.stdlib_module_names)
@@ -162,21 +163,54 @@ def test_dvc_has_the_stages_in_order() -> None:
 @pytest.mark.parametrize("stage", STAGES)
 def test_dvc_stage_is_true_to_the_code(repository: Path, stage: str) -> None:
     """Its params are the signature's sections, its deps the import closure and the inputs, its outs the outputs."""
-    module = Path("stages") / f"{stage}.py"
-    signature = house.signature(repository, module)
     files = STAGES[stage]
     own = {"metrics", "report"} | ({"state"} if files.state else set())
-    assert {name for name, kind in signature.items() if kind == "Path"} - own == {*files.deps, *files.outs}
-    sections = [name for name, kind in signature.items() if kind != "Path" and name not in EXECUTION]
-    code = sorted(str(path) for path in house.closure(repository, module))
+    kinds = signature(repository, Path("stages") / f"{stage}.py")
+    assert {name for name, kind in kinds.items() if kind == "Path"} - own == {*files.deps, *files.outs}
     described = DESCRIBED["stages"][stage]
     assert described["cmd"] == f"python -m pipeline {stage}"
-    deps, outs = ([PATHS[name] for name in names] for names in (files.deps, files.outs))
-    for key, expected in {"params": sections, "deps": [*code, *deps], "outs": outs}.items():
-        listed = "".join(f"\n      - {name}" for name in expected)
-        assert described[key] == expected, f"dvc.yaml: expected of {stage}, as the code has it,\n    {key}:{listed}"
+    for key, expected in lists_of(repository, stage).items():
+        assert described[key] == expected, f"dvc.yaml, {key} of {stage}: run make dependencies"
     assert described["metrics"] == [{f"metrics/{stage}.json": {"cache": False}}]
     assert "plots" not in described, "plots stand at the top level, or DVC draws them twice"
+
+
+def test_a_command_writes_the_lists_and_nothing_else(repository: Path, tmp_path: Path) -> None:
+    written = (repository / "dvc.yaml").read_text(encoding="utf-8")
+    for layer in ("risloc", "stages"):
+        (tmp_path / layer).symlink_to(repository / layer)
+    spoilt = written.replace("      - stages/train.py\n", "").replace("      - data\n", "      - datum\n")
+    spoilt = spoilt.replace("    outs:\n      - models/checkpoint\n", "    outs:\n      - models/other\n")
+    (tmp_path / "dvc.yaml").write_text(spoilt, encoding="utf-8")
+    assert write_dependencies(tmp_path) == ["simulate", "train", "order"]
+    assert (tmp_path / "dvc.yaml").read_text(encoding="utf-8") == written
+    assert write_dependencies(tmp_path) == []
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_closure_holds_all_that_an_import_loads(repository: Path, stage: str) -> None:
+    code = (
+        f"import sys, stages.{stage}; print(*(m.__file__ for n, m in sys.modules.items() if n.split('.')[0] in "
+        "('risloc', 'stages')), sep='\\n')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=repository, capture_output=True, text=True, check=True)
+    loaded = {Path(line).relative_to(repository) for line in done.stdout.splitlines()}
+    modules = {str(path) for path in loaded if path.name != "__init__.py"}
+    assert f"stages/{stage}.py" in modules
+    assert modules <= set(lists_of(repository, stage)["deps"])
+
+
+def test_a_module_imported_from_its_package_is_in_the_closure(tmp_path: Path) -> None:
+    for name, text in {
+        "stages/__init__.py": "",
+        "stages/a.py": "from stages import b\n",
+        "stages/b.py": "def work():\n    import risloc.c\n",
+        "risloc/c.py": "import pipeline.d\n",
+        "pipeline/d.py": "",
+    }.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert closure(tmp_path, Path("stages/a.py")) == {Path("stages/a.py"), Path("stages/b.py"), Path("risloc/c.py")}
 
 
 def test_what_re_runs_what() -> None:
