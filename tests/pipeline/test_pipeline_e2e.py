@@ -193,7 +193,7 @@ def test_every_link_of_the_page_leads_somewhere(clone: Clone) -> None:
     assert [link for link in links if not (folder / link).exists()] == []
 
 
-@pytest.mark.parametrize("module", ["music", "crb"])
+@pytest.mark.parametrize("module", ["estimation/music", "performance/crb"])
 def test_an_edit_of_the_search_or_the_bound_trains_nothing(clone: Clone, module: str) -> None:
     path = clone.root / "risloc" / f"{module}.py"
     before = path.read_text(encoding="utf-8")
