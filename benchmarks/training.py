@@ -45,7 +45,8 @@ from risloc.io.shard_reader import ShardReader, batches
 from risloc.io.shard_writer import write_shard
 from risloc.learning.fresh_batches import fresh_batches
 from risloc.learning.trainer import Trainer
-from risloc.scenes.scenario import Scenario, Scenes
+from risloc.scenes.batch import Scenes
+from risloc.scenes.scenario import Scenario
 from risloc.scenes.simulation import simulate
 from risloc.utils.device import best_device, half_precision
 from stages.support.fitting import Data, Log, fit_epoch

@@ -24,7 +24,8 @@ from benchmarks.workload import Case
 from risloc.config import build, read_yaml
 from risloc.learning.loss import LossConfig
 from risloc.learning.trainer import FitConfig, Trainer
-from risloc.scenes.scenario import Scenario, Scenes
+from risloc.scenes.batch import Scenes
+from risloc.scenes.scenario import Scenario
 from risloc.scenes.simulation import simulate
 
 __all__ = ["PARTS", "SEED", "SPLIT", "STEP", "Clock", "draw", "in_turns", "now", "profiled", "seconds", "trainer_of"]

@@ -12,7 +12,8 @@ from risloc.learning.checkpoint import load_checkpoint
 from risloc.learning.network import HybridNetwork, NetworkConfig
 from risloc.learning.order_rule import learnt_order
 from risloc.physics.grid import GridConfig
-from risloc.scenes.scenario import Scenario, Scenes
+from risloc.scenes.batch import Scenes
+from risloc.scenes.scenario import Scenario
 from risloc.scenes.simulation import simulate
 
 __all__ = ["SNR_DB", "SOURCES", "Case"]

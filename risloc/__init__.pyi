@@ -34,10 +34,10 @@ from risloc.plotting.static import plot_codebook as plot_codebook
 from risloc.plotting.static import plot_curves as plot_curves
 from risloc.plotting.static import plot_scene as plot_scene
 from risloc.plotting.static import plot_spectrum as plot_spectrum
-from risloc.scenes.scenario import Observation as Observation
+from risloc.scenes.batch import Observation as Observation
+from risloc.scenes.batch import Scenes as Scenes
+from risloc.scenes.batch import Truth as Truth
 from risloc.scenes.scenario import Scenario as Scenario
-from risloc.scenes.scenario import Scenes as Scenes
-from risloc.scenes.scenario import Truth as Truth
 from risloc.scenes.simulation import simulate as simulate
 
 __version__: str

@@ -25,7 +25,8 @@ from risloc.learning.network import HybridNetwork, NetworkConfig
 from risloc.learning.trainer import FitConfig, Trainer
 from risloc.learning.validation import validate
 from risloc.physics.grid import GridConfig
-from risloc.scenes.scenario import Scenario, Scenes
+from risloc.scenes.batch import Scenes
+from risloc.scenes.scenario import Scenario
 from risloc.utils.device import best_device
 from stages.support.fitting import Data, Log, build_network, fit_epoch, replicate_seed, report_weights
 from stages.support.mapping import Runner

@@ -17,7 +17,8 @@ from risloc.learning.trainer import FitConfig, Trainer
 from risloc.learning.validation import Validation, validate
 from risloc.physics.grid import GridConfig
 from risloc.plotting.static import save_figure
-from risloc.scenes.scenario import Scenario, Scenes
+from risloc.scenes.batch import Scenes
+from risloc.scenes.scenario import Scenario
 from risloc.utils.device import best_device
 from stages.support.fitting import Data, Log, Row, build_network, fit_epoch, plot_losses, replicate_seed, report_weights
 from stages.support.reporter import Reporter, write_csv, write_json, write_text

@@ -14,7 +14,8 @@ import torch
 from risloc.config import ParamError, as_mapping, param
 from risloc.io.scene_arrays import Arrays, arrays_of, digest
 from risloc.physics.channel import effective_rank
-from risloc.scenes.scenario import Scenario, Scenes
+from risloc.scenes.batch import Scenes
+from risloc.scenes.scenario import Scenario
 from risloc.scenes.simulation import simulate
 from stages.support.mapping import SERIAL, Runner
 from stages.support.one_thread import one_thread

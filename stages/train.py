@@ -21,7 +21,8 @@ from risloc.learning.network import NetworkConfig
 from risloc.learning.trainer import FitConfig, Trainer
 from risloc.physics.grid import GridConfig
 from risloc.plotting.static import save_figure
-from risloc.scenes.scenario import Scenario, Scenes
+from risloc.scenes.batch import Scenes
+from risloc.scenes.scenario import Scenario
 from risloc.utils.device import best_device
 from stages.support.fitting import (
     Data,

@@ -19,7 +19,7 @@ from benchmarks.workload import Case
 from risloc.estimation.localiser import Located
 from risloc.estimation.selection import Estimates
 from risloc.performance.crb import prior_deviation
-from risloc.scenes.scenario import Scenes
+from risloc.scenes.batch import Scenes
 from risloc.scenes.simulation import simulate
 from stages.evaluation.methods import Result
 from stages.evaluation.scores import score, score_bound

@@ -10,7 +10,7 @@ from risloc.learning.network import HybridNetwork
 from risloc.learning.order_rule import learnt_order
 from risloc.performance.metrics import gospa
 from risloc.physics.geometry import location_of, position_of
-from risloc.scenes.scenario import Scenes
+from risloc.scenes.batch import Scenes
 
 __all__ = ["CUTOFF", "METHODS", "Cell", "located"]
 

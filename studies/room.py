@@ -22,10 +22,11 @@ from risloc.config import as_mapping, build, read_yaml
 from risloc.estimation.localiser import Localiser, SearchConfig
 from risloc.learning.checkpoint import SHIPPED, load_checkpoint, shipped_checkpoint
 from risloc.physics.geometry import position_of
+from risloc.scenes.batch import Scenes
 from risloc.scenes.preset_files import preset
 from risloc.scenes.raytraced_simulation import received, trace_channel, trace_waves
 from risloc.scenes.room import Room, read_room
-from risloc.scenes.scenario import Scenario, Scenes
+from risloc.scenes.scenario import Scenario
 from risloc.scenes.simulation import simulate
 from risloc.utils.atomic_files import replacing
 from stages.support.resumable import source_digest, work_key

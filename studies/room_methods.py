@@ -14,7 +14,7 @@ from risloc.performance.crb import prior_deviation, stochastic_bound
 from risloc.performance.metrics import gospa, match
 from risloc.physics.channel import effective_rank
 from risloc.physics.geometry import location_of, polar_of, position_of
-from risloc.scenes.scenario import Scenes
+from risloc.scenes.batch import Scenes
 
 __all__ = ["CUTOFF", "Cell", "measured"]
 

@@ -18,7 +18,7 @@ from benchmarks.workload import Case
 from risloc.estimation.selection import Estimates, fit_and_assess
 from risloc.performance.metrics import gospa
 from risloc.physics.geometry import location_of, polar_of, position_of
-from risloc.scenes.scenario import Scenes
+from risloc.scenes.batch import Scenes
 from risloc.scenes.simulation import simulate
 
 BATCH, CUTOFF, ITERATIONS = 64, 2.0, 30

@@ -21,7 +21,7 @@ from risloc.estimation.newton import Model, Problem, minimise
 from risloc.physics.box_coordinates import box_clamp, box_derivatives, from_box, to_box
 from risloc.physics.geometry import Array, Domain
 from risloc.physics.steering import steering_derivatives, steering_matrix
-from risloc.scenes.scenario import Observation
+from risloc.scenes.batch import Observation
 
 __all__ = [
     "INDEPENDENT",

@@ -38,7 +38,8 @@ from risloc.estimation.sparse_bayes import sparse_covariance, sparse_powers
 from risloc.estimation.spectrum import Peaks, grid_energy, mvdr_factor, peaks, shrinkage_loading
 from risloc.physics.geometry import Array, Domain
 from risloc.physics.grid import GridConfig, PolarGrid, polar_grid
-from risloc.scenes.scenario import Observation, Scenario
+from risloc.scenes.batch import Observation
+from risloc.scenes.scenario import Scenario
 
 __all__ = ["Localiser", "Located", "Rule", "SearchConfig", "Surface", "default_search"]
 

@@ -19,7 +19,7 @@ from risloc.estimation.reliability import BORDERS, UNKNOWN, at_border, known_coo
 from risloc.estimation.selection import Estimates
 from risloc.performance.crb import position_jacobian
 from risloc.physics.geometry import Domain, location_of
-from risloc.scenes.scenario import Observation
+from risloc.scenes.batch import Observation
 
 __all__ = ["displaced", "music_places"]
 

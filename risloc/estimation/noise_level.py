@@ -29,7 +29,7 @@ from risloc.estimation.likelihood_gain import GainMap
 from risloc.estimation.localiser import Localiser
 from risloc.estimation.misfit import TOLERANCE, degrees_of_freedom, misfit_limits
 from risloc.estimation.selection import MatchingPursuit, SelectionPath, bic_noise_order, bic_order, forward_selection
-from risloc.scenes.scenario import Observation
+from risloc.scenes.batch import Observation
 
 __all__ = ["NoiseLevelError", "checked_order", "level_of_path", "noise_level"]
 

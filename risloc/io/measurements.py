@@ -60,8 +60,9 @@ from risloc.io.measurement_checks import (
 )
 from risloc.physics.codebook import codebook, codes_of
 from risloc.physics.geometry import SPEED_OF_LIGHT, Array, Domain, planar_array
+from risloc.scenes.batch import Scenes
 from risloc.scenes.preset_files import preset
-from risloc.scenes.scenario import Scenario, Scenes
+from risloc.scenes.scenario import Scenario
 from risloc.utils.atomic_files import replacing
 
 __all__ = [

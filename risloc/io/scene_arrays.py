@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from risloc.physics.codebook import codebook, codes_of
-from risloc.scenes.scenario import Observation, Scenario, Scenes, Truth
+from risloc.scenes.batch import Observation, Scenes, Truth
+from risloc.scenes.scenario import Scenario
 
 __all__ = ["arrays_of", "digest", "layout", "scenes_of"]
 

@@ -10,7 +10,8 @@ from torch import Tensor
 from risloc.io.scene_arrays import Arrays, layout, scenes_of
 from risloc.physics.geometry import polar_of
 from risloc.physics.steering import steering_matrix
-from risloc.scenes.scenario import Scenario, Scenes
+from risloc.scenes.batch import Scenes
+from risloc.scenes.scenario import Scenario
 from risloc.scenes.simulation import source_covariance
 
 __all__ = ["SceneError", "validate"]

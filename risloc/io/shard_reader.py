@@ -24,7 +24,8 @@ from torch import Tensor
 from risloc.config import as_mapping, build, param
 from risloc.io.safe_hdf5 import attribute, broken_as, check_storage, dataset
 from risloc.io.scene_arrays import layout, scenes_of
-from risloc.scenes.scenario import Scenario, Scenes
+from risloc.scenes.batch import Scenes
+from risloc.scenes.scenario import Scenario
 from risloc.utils.prefetch import ahead
 
 __all__ = [

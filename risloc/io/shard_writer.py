@@ -16,7 +16,8 @@ from risloc.config import as_mapping
 from risloc.io.scene_arrays import layout, scenes_of
 from risloc.io.shard_reader import FACTOR, SCHEMA, shard_checksum
 from risloc.physics.portable_arithmetic import exact_polar_of, exact_steering_matrix, exact_sum
-from risloc.scenes.scenario import Scenario, Scenes
+from risloc.scenes.batch import Scenes
+from risloc.scenes.scenario import Scenario
 from risloc.utils.atomic_files import replacing
 
 __all__ = ["true_factor", "write_shard"]

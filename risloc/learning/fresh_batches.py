@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from risloc.learning.distributed import share
-from risloc.scenes.scenario import Scenario, Scenes
+from risloc.scenes.batch import Scenes
+from risloc.scenes.scenario import Scenario
 from risloc.scenes.simulation import simulate
 from risloc.utils.prefetch import ahead
 

@@ -26,7 +26,7 @@ from risloc.learning.network import MapOutput, Prediction
 from risloc.physics.geometry import Array, polar_of
 from risloc.physics.grid import PolarGrid
 from risloc.physics.steering import steering_matrix
-from risloc.scenes.scenario import Observation, Scenes, Truth
+from risloc.scenes.batch import Observation, Scenes, Truth
 
 __all__ = [
     "EVERY_PASS",

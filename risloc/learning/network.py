@@ -35,7 +35,8 @@ from risloc.covariance.factored import (
 )
 from risloc.physics.grid import GridConfig, PolarGrid, polar_grid
 from risloc.physics.steering import steering_derivatives
-from risloc.scenes.scenario import Observation, Scenario
+from risloc.scenes.batch import Observation
+from risloc.scenes.scenario import Scenario
 from risloc.utils.device import mixed_precision
 
 __all__ = ["PRESENT", "HybridNetwork", "MapOutput", "NetworkConfig", "OrderHead", "Prediction"]

@@ -25,7 +25,7 @@ from risloc.estimation.selection import OrderRule, SelectionPath, bic_order
 from risloc.learning.network import HybridNetwork, OrderHead, Prediction
 from risloc.performance.metrics import gospa
 from risloc.physics.geometry import location_of, position_of
-from risloc.scenes.scenario import Scenes
+from risloc.scenes.batch import Scenes
 
 __all__ = ["OrderExamples", "fit_order_head", "learnt_order", "order_examples", "order_features"]
 

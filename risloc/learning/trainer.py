@@ -38,7 +38,7 @@ from risloc.learning.loss import (
 )
 from risloc.learning.network import HybridNetwork, Prediction
 from risloc.learning.validation import Means
-from risloc.scenes.scenario import Scenes, Truth
+from risloc.scenes.batch import Scenes, Truth
 from risloc.utils.atomic_files import write_bytes
 from risloc.utils.device import half_precision
 

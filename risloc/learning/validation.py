@@ -16,7 +16,7 @@ from risloc.learning.loss import LossConfig, loss_terms, nmse, true_steering
 from risloc.learning.network import PRESENT, HybridNetwork, Prediction
 from risloc.performance.metrics import gospa
 from risloc.physics.geometry import location_of, position_of
-from risloc.scenes.scenario import Scenes, Truth
+from risloc.scenes.batch import Scenes, Truth
 
 __all__ = [
     "GOSPA_CUTOFF",

@@ -33,8 +33,9 @@ from risloc.learning.network import HybridNetwork, Prediction
 from risloc.learning.order_rule import learnt_order
 from risloc.locating.found import Found, found_of
 from risloc.physics.geometry import Array
+from risloc.scenes.batch import Observation
 from risloc.scenes.preset_files import preset
-from risloc.scenes.scenario import Observation, Scenario
+from risloc.scenes.scenario import Scenario
 
 __all__ = [
     "FITS",

@@ -12,8 +12,9 @@ from risloc.io.measurements import Measurements, Sources
 from risloc.learning.network import HybridNetwork
 from risloc.locating.locator import Locator, load_model, not_measurements
 from risloc.performance.crb import Bound, stochastic_bound
+from risloc.scenes.batch import Observation
 from risloc.scenes.preset_files import preset
-from risloc.scenes.scenario import Observation, Scenario
+from risloc.scenes.scenario import Scenario
 
 __all__ = ["Covariances", "bound", "covariances", "scenario"]
 

@@ -14,9 +14,10 @@ from torch import Tensor
 
 from risloc.config import ParamError
 from risloc.physics.geometry import SPEED_OF_LIGHT, Array, position_of
+from risloc.scenes.batch import Observation, Scenes
 from risloc.scenes.raytracer import trace
 from risloc.scenes.room import Room, shoebox
-from risloc.scenes.scenario import Observation, Scenario, Scenes
+from risloc.scenes.scenario import Scenario
 from risloc.scenes.simulation import SPLITS, simulate, source_covariance
 
 __all__ = ["check_traceable", "received", "simulate_in", "trace_channel", "trace_waves"]

@@ -31,7 +31,8 @@ from risloc.physics.portable_arithmetic import (
     times,
     units,
 )
-from risloc.scenes.scenario import Observation, Scenario, Scenes, Truth
+from risloc.scenes.batch import Observation, Scenes, Truth
+from risloc.scenes.scenario import Scenario
 
 __all__ = ["SPLITS", "simulate", "source_covariance"]
 

@@ -21,7 +21,7 @@ from risloc.learning.network import PRESENT, HybridNetwork, Prediction
 from risloc.learning.order_rule import learnt_order
 from risloc.physics.geometry import polar_of
 from risloc.physics.steering import steering_matrix
-from risloc.scenes.scenario import Scenes
+from risloc.scenes.batch import Scenes
 
 __all__ = ["K_RULES", "METHODS", "Result", "Seen", "model_orders", "run_methods"]
 

@@ -11,7 +11,8 @@ from risloc.learning.network import HybridNetwork
 from risloc.physics.geometry import location_of, polar_of
 from risloc.physics.steering import steering_matrix
 from risloc.plotting.static import plot_codebook, plot_scene, plot_spectrum
-from risloc.scenes.scenario import Scenario, Scenes
+from risloc.scenes.batch import Scenes
+from risloc.scenes.scenario import Scenario
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

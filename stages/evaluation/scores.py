@@ -13,7 +13,8 @@ from risloc.estimation.localiser import Localiser
 from risloc.performance.crb import deterministic_bound, stochastic_bound
 from risloc.performance.metrics import gospa, match, resolved_scenes
 from risloc.physics.geometry import location_of, polar_of, position_of
-from risloc.scenes.scenario import Scenario, Scenes
+from risloc.scenes.batch import Scenes
+from risloc.scenes.scenario import Scenario
 from stages.evaluation.calibration import standardised
 from stages.evaluation.methods import Result
 from stages.evaluation.resolution import beams_of, closest_pair, pair_resolved

@@ -12,7 +12,8 @@ from risloc.estimation.localiser import Localiser, SearchConfig
 from risloc.io.shard_reader import ShardReader
 from risloc.learning.checkpoint import load_checkpoint
 from risloc.performance.crb import prior_deviation
-from risloc.scenes.scenario import Scenario, Scenes
+from risloc.scenes.batch import Scenes
+from risloc.scenes.scenario import Scenario
 from stages.evaluation.covariance_errors import covariance_scores
 from stages.evaluation.methods import Seen, model_orders, run_methods
 from stages.evaluation.scores import Collection, score_bound

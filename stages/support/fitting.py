@@ -17,7 +17,8 @@ from risloc.learning.trainer import FirstStep, Trainer
 from risloc.learning.validation import Validation, validate
 from risloc.physics.grid import GridConfig
 from risloc.plotting.static import looks
-from risloc.scenes.scenario import Scenario, Scenes
+from risloc.scenes.batch import Scenes
+from risloc.scenes.scenario import Scenario
 from stages.support.reporter import Reporter
 
 matplotlib.use("Agg")

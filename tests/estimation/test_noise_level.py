@@ -13,7 +13,7 @@ from risloc.locating.found import Found
 from risloc.locating.locator import locate
 from risloc.locating.shortcuts import scenario
 from risloc.physics.geometry import position_of
-from risloc.scenes.scenario import Truth
+from risloc.scenes.batch import Truth
 from risloc.scenes.simulation import simulate
 
 

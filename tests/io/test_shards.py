@@ -19,7 +19,7 @@ from risloc.config import as_mapping
 from risloc.io.scene_arrays import arrays_of
 from risloc.io.shard_reader import ShardDataset, ShardError, ShardReader, batches, shard_checksum
 from risloc.io.shard_writer import write_shard
-from risloc.scenes.scenario import Scenes
+from risloc.scenes.batch import Scenes
 from risloc.scenes.simulation import simulate
 
 SIZES = (40, 40, 17)

@@ -18,7 +18,8 @@ from risloc.learning.distributed import ALONE, joined, share
 from risloc.learning.fresh_batches import fresh_batches
 from risloc.learning.loss import Whole, loss_terms
 from risloc.learning.trainer import Trainer
-from risloc.scenes.scenario import Scenario, Scenes
+from risloc.scenes.batch import Scenes
+from risloc.scenes.scenario import Scenario
 from stages.support.reporter import ConsoleReporter
 
 TRAIN_SCENES, VAL_SCENES = 49, 40  # the last batch of 16 has one scene: nothing for rank 1

@@ -3,7 +3,7 @@ import torch
 from same_scenes import same
 
 from risloc.learning.fresh_batches import fresh_batches
-from risloc.scenes.scenario import Scenes
+from risloc.scenes.batch import Scenes
 from risloc.scenes.simulation import simulate
 
 STREAM = {"seed": 4, "split": "train"}

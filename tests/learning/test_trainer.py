@@ -12,7 +12,8 @@ from risloc.covariance.factored import FactoredCovariance
 from risloc.learning.loss import LossConfig, LossWeights, TermError
 from risloc.learning.trainer import FirstStep, FitConfig, Trainer
 from risloc.learning.validation import nmse_pred, nmse_silent, subspace_distance, validate
-from risloc.scenes.scenario import Scenario, Scenes
+from risloc.scenes.batch import Scenes
+from risloc.scenes.scenario import Scenario
 from risloc.utils.device import half_precision
 
 CPU = torch.device("cpu")

@@ -22,7 +22,8 @@ from risloc.locating.found import Found
 from risloc.locating.locator import LocateError, Locator, load_model, locate
 from risloc.physics.geometry import position_of
 from risloc.physics.steering import steering_matrix
-from risloc.scenes.scenario import Observation, Scenario, Scenes
+from risloc.scenes.batch import Observation, Scenes
+from risloc.scenes.scenario import Scenario
 from risloc.scenes.simulation import simulate
 
 CLEAN = {"snr_db": 20.0, "count": 2}

@@ -23,8 +23,9 @@ from risloc.locating.shortcuts import bound, covariances
 from risloc.performance.crb import stochastic_bound
 from risloc.physics.geometry import location_of, position_of
 from risloc.plotting import static
+from risloc.scenes.batch import Scenes
 from risloc.scenes.room import read_room
-from risloc.scenes.scenario import Scenario, Scenes
+from risloc.scenes.scenario import Scenario
 from risloc.scenes.simulation import simulate
 
 

@@ -13,8 +13,9 @@ from risloc.learning.loss import loss_terms
 from risloc.performance.metrics import match
 from risloc.physics.geometry import polar_of
 from risloc.physics.grid import GridConfig
+from risloc.scenes.batch import Scenes
 from risloc.scenes.preset_files import preset, preset_names
-from risloc.scenes.scenario import Scenario, Scenes
+from risloc.scenes.scenario import Scenario
 from risloc.scenes.simulation import simulate
 
 SEARCH = dataclasses.replace(

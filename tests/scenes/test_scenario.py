@@ -4,7 +4,7 @@ import pytest
 import torch
 from same_scenes import same
 
-from risloc.scenes.scenario import Scenes
+from risloc.scenes.batch import Scenes
 from risloc.scenes.simulation import simulate
 
 

@@ -21,7 +21,8 @@ from risloc.io.shard_reader import ShardReader
 from risloc.learning.checkpoint import load_checkpoint
 from risloc.learning.loss import WEIGHTS, LossConfig, LossTerms, TermError
 from risloc.learning.trainer import Trainer
-from risloc.scenes.scenario import Scenario, Scenes
+from risloc.scenes.batch import Scenes
+from risloc.scenes.scenario import Scenario
 from risloc.scenes.simulation import simulate
 from stages import hpo, overfit, train
 from stages.hpo import HpoConfig, Knob

@@ -8,7 +8,8 @@ from same_scenes import same
 
 from risloc.config import ParamError, build
 from risloc.io.scene_arrays import layout, scenes_of
-from risloc.scenes.scenario import Scenario, Scenes
+from risloc.scenes.batch import Scenes
+from risloc.scenes.scenario import Scenario
 from risloc.scenes.simulation import simulate as draw
 from stages import simulate
 from stages.support.reporter import ConsoleReporter

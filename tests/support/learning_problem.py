@@ -9,7 +9,8 @@ from risloc.learning.loss import WEIGHTS, LossConfig, LossTerms, LossWeights, ch
 from risloc.learning.network import HybridNetwork, NetworkConfig, Prediction
 from risloc.learning.trainer import FitConfig
 from risloc.physics.grid import GridConfig
-from risloc.scenes.scenario import Scenario, Scenes
+from risloc.scenes.batch import Scenes
+from risloc.scenes.scenario import Scenario
 from risloc.scenes.simulation import simulate
 
 GRID = GridConfig(step_beams=0.4, planes=3)

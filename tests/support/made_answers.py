@@ -8,7 +8,8 @@ from torch import Tensor
 from risloc.estimation.localiser import Located
 from risloc.estimation.selection import Estimates
 from risloc.physics.geometry import polar_of
-from risloc.scenes.scenario import Scenario, Scenes
+from risloc.scenes.batch import Scenes
+from risloc.scenes.scenario import Scenario
 from risloc.scenes.simulation import simulate
 from stages.evaluation.methods import Result
 from stages.evaluation.scores import Bounds, Collection

@@ -4,7 +4,7 @@ import dataclasses
 
 import torch
 
-from risloc.scenes.scenario import Scenes
+from risloc.scenes.batch import Scenes
 
 
 def same(a: Scenes, b: Scenes) -> bool:

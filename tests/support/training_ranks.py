@@ -16,7 +16,7 @@ from small_training import train_there
 from risloc.learning.distributed import joined
 from risloc.learning.loss import LossTerms, loss_terms
 from risloc.learning.trainer import Trainer
-from risloc.scenes.scenario import Scenes
+from risloc.scenes.batch import Scenes
 from stages.support.reporter import ConsoleReporter
 
 FAULTY_EPOCH = 1

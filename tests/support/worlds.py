@@ -9,7 +9,8 @@ import torch
 from oracle import elements, steering
 
 from risloc.physics.geometry import polar_of
-from risloc.scenes.scenario import Observation, Scenario
+from risloc.scenes.batch import Observation
+from risloc.scenes.scenario import Scenario
 
 
 @dataclass(frozen=True)
