@@ -21,7 +21,7 @@ import torch
 from benchmarks import reference
 from benchmarks.timing import alternately, median_ratio
 from benchmarks.workload import SNR_DB, SOURCES, Case
-from risloc.covariance.factored import score_snapshots
+from risloc.covariance.snapshots import score_snapshots
 from risloc.estimation.conditional import Fit, fit_conditional
 from risloc.estimation.selection import TIGHT, Estimates, PeakCandidates, SelectionPath, assess, forward_selection
 from risloc.estimation.spectrum import grid_energy, peaks

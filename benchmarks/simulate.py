@@ -15,7 +15,8 @@ import torch
 from benchmarks import reference
 from benchmarks.timing import alternately, best_seconds, median_ratio
 from risloc.config import build, read_yaml
-from risloc.covariance.factored import CovarianceConfig, least_squares_snapshots, sample_covariance
+from risloc.covariance.factored import CovarianceConfig
+from risloc.covariance.snapshots import least_squares_snapshots, sample_covariance
 from risloc.io.scene_arrays import arrays_of
 from risloc.io.shard_reader import ShardReader, batches
 from risloc.io.shard_writer import write_shard

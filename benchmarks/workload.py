@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from risloc.config import build, read_yaml
-from risloc.covariance.factored import CovarianceConfig, FactoredCovariance, least_squares_snapshots, sample_covariance
+from risloc.covariance.factored import CovarianceConfig, FactoredCovariance
+from risloc.covariance.snapshots import least_squares_snapshots, sample_covariance
 from risloc.estimation.localiser import Count, Localiser, Located, SearchConfig
 from risloc.estimation.selection import Estimates
 from risloc.learning.checkpoint import load_checkpoint

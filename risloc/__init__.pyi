@@ -2,8 +2,8 @@
 
 from risloc.covariance.factored import FactoredCovariance as FactoredCovariance
 from risloc.covariance.factored import hybrid_covariance as hybrid_covariance
-from risloc.covariance.factored import sample_covariance as sample_covariance
 from risloc.covariance.factored import true_covariance as true_covariance
+from risloc.covariance.snapshots import sample_covariance as sample_covariance
 from risloc.estimation import music as music
 from risloc.estimation import refine as refine
 from risloc.estimation.localiser import Localiser as Localiser

@@ -5,7 +5,7 @@ from typing import TypedDict
 
 import torch
 
-from risloc.covariance.factored import least_squares_snapshots, sample_covariance
+from risloc.covariance.snapshots import least_squares_snapshots, sample_covariance
 from risloc.estimation.localiser import Localiser, Rule
 from risloc.estimation.selection import Estimates, bic_noise_order
 from risloc.learning.network import HybridNetwork

@@ -15,7 +15,8 @@ from jaxtyping import Bool, Complex, Float, Int
 from torch import Tensor
 
 from risloc.config import ParamError, build, param, read_yaml, whole
-from risloc.covariance.factored import FactoredCovariance, score_snapshots
+from risloc.covariance.factored import FactoredCovariance
+from risloc.covariance.snapshots import score_snapshots
 from risloc.estimation.conditional import Sensing
 from risloc.estimation.exchange import Exchange
 from risloc.estimation.likelihood_gain import GainMap

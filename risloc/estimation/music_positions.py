@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from risloc.covariance.factored import least_squares_snapshots, sample_covariance
+from risloc.covariance.snapshots import least_squares_snapshots, sample_covariance
 from risloc.estimation.conditional import Sensing
 from risloc.estimation.localiser import Localiser, Rule
 from risloc.estimation.reliability import BORDERS, UNKNOWN, at_border, known_coordinates, with_reason

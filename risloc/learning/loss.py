@@ -21,7 +21,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from risloc.config import ParamError, param
-from risloc.covariance.factored import FactoredCovariance, element_power, true_covariance
+from risloc.covariance.factored import FactoredCovariance, true_covariance
+from risloc.covariance.snapshots import element_power
 from risloc.learning.network import MapOutput, Prediction
 from risloc.physics.geometry import Array, polar_of
 from risloc.physics.grid import PolarGrid

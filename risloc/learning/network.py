@@ -25,14 +25,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from risloc.config import param
-from risloc.covariance.factored import (
-    CovarianceConfig,
-    FactoredCovariance,
-    hybrid_covariance,
-    least_squares_snapshots,
-    pseudo_snapshots,
-    sample_covariance,
-)
+from risloc.covariance.factored import CovarianceConfig, FactoredCovariance, hybrid_covariance
+from risloc.covariance.snapshots import least_squares_snapshots, pseudo_snapshots, sample_covariance
 from risloc.physics.grid import GridConfig, PolarGrid, polar_grid
 from risloc.physics.steering import steering_derivatives
 from risloc.scenes.batch import Observation

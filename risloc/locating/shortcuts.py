@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import torch
 
 from risloc.config import build
-from risloc.covariance.factored import FactoredCovariance, least_squares_snapshots, sample_covariance
+from risloc.covariance.factored import FactoredCovariance
+from risloc.covariance.snapshots import least_squares_snapshots, sample_covariance
 from risloc.io.measurement_checks import MeasurementError, array_faults, root_mean_square, truth_faults
 from risloc.io.measurements import Measurements, Sources
 from risloc.learning.network import HybridNetwork

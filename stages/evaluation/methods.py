@@ -11,7 +11,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from risloc.covariance.factored import FactoredCovariance, least_squares_snapshots, sample_covariance, true_covariance
+from risloc.covariance.factored import FactoredCovariance, true_covariance
+from risloc.covariance.snapshots import least_squares_snapshots, sample_covariance
 from risloc.estimation.conditional import Sensing
 from risloc.estimation.information_criteria import aic_order, mdl_order
 from risloc.estimation.localiser import Localiser, Located, Rule, first

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from benchmarks import reference
-from risloc.covariance.factored import least_squares_snapshots, sample_covariance
+from risloc.covariance.snapshots import least_squares_snapshots, sample_covariance
 
 
 @pytest.fixture(scope="module")

@@ -4,15 +4,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from risloc.covariance.factored import (
-    FactoredCovariance,
-    element_power,
-    hybrid_covariance,
-    least_squares_snapshots,
-    sample_covariance,
-    score_snapshots,
-    true_covariance,
-)
+from risloc.covariance.factored import FactoredCovariance, hybrid_covariance, true_covariance
+from risloc.covariance.snapshots import element_power, least_squares_snapshots, sample_covariance, score_snapshots
 from risloc.physics.geometry import polar_of
 from risloc.physics.steering import steering_matrix
 from risloc.scenes.simulation import simulate

@@ -5,7 +5,8 @@ import pytest
 import torch
 from worlds import roomy, world
 
-from risloc.covariance.factored import least_squares_snapshots, true_covariance
+from risloc.covariance.factored import true_covariance
+from risloc.covariance.snapshots import least_squares_snapshots
 from risloc.estimation.conditional import Sensing, conditional_cost, likelihood_gain, project
 from risloc.estimation.likelihood_gain import GainMap
 from risloc.estimation.selection import (

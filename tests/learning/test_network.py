@@ -4,7 +4,8 @@ import pytest
 import torch
 from learning_problem import COVARIANCE, network, scenes
 
-from risloc.covariance.factored import hybrid_covariance, pseudo_snapshots, sample_covariance
+from risloc.covariance.factored import hybrid_covariance
+from risloc.covariance.snapshots import pseudo_snapshots, sample_covariance
 from risloc.physics.steering import steering_derivatives, steering_matrix
 from risloc.scenes.scenario import Scenario
 

@@ -7,7 +7,8 @@ from unhooked import unhooked
 
 import risloc
 from risloc import FactoredCovariance, gospa, location_of, match, nmse, polar_of, position_of, steering_matrix
-from risloc.covariance.factored import sample_covariance, true_covariance
+from risloc.covariance.factored import true_covariance
+from risloc.covariance.snapshots import sample_covariance
 
 PLACES, THERE = torch.ones(2, 3, 3), torch.ones(2, 3, dtype=torch.bool)
 FACTOR = torch.ones(2, 9, 4, dtype=torch.complex64)

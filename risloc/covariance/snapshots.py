@@ -1,0 +1,148 @@
+"""From snapshots to the field on the surface: least squares, posterior pseudo-snapshots, scores, and the sample covariance.
+
+Axes: batch B, elem N, ant M, snap L, rank r.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Complex, Float
+from torch import Tensor
+
+from risloc.covariance.factored import FactoredCovariance, frobenius_squared
+from risloc.utils.tensor_checks import check_tensor
+
+__all__ = ["element_power", "least_squares_snapshots", "pseudo_snapshots", "sample_covariance", "score_snapshots"]
+
+LEAST_NOISE = 1e-5
+
+
+def element_power(
+    y: Complex[Tensor, "batch snap ant"], H: Complex[Tensor, "batch ant elem"], noise_var: Float[Tensor, " batch"]
+) -> Float[Tensor, " batch"]:
+    """p_tot = max(mean |y|^2 - sigma^2, mean |y|^2 / 100) / mean row energy of G: the sources' power at an element.
+
+    The codes have unit modulus, so that the rows of G_l = H diag(c_l) have the energy of those of H.
+    """
+    y_power = torch.view_as_real(y).square().sum(-1).mean((-2, -1))
+    row_energy = torch.view_as_real(H).square().sum((-3, -2, -1)) / H.shape[-2]
+    return torch.maximum(y_power - noise_var, 0.01 * y_power) / row_energy
+
+
+def least_squares_snapshots(
+    y: Complex[Tensor, "batch snap ant"],
+    codebook: Complex[Tensor, "batch snap elem"],
+    H: Complex[Tensor, "batch ant elem"],
+    noise_var: Float[Tensor, " batch"],
+) -> Complex[Tensor, "batch elem snap"]:
+    """x_l = G_l^H (G_l G_l^H + rho I)^-1 y_l with G_l = H diag(c_l): the field on the surface, least squares with ridge.
+
+    rho = sigma^2 / p_tot, see `element_power`. The codes have unit modulus, so that G_l G_l^H = H H^H and one Cholesky
+    factorisation serves all snapshots of a scene; with other codes the result would be wrong. Scaling y and sigma, or
+    H, scales x and nothing else.
+
+    Raises
+    ------
+    ValueError
+        A value in y, H or noise_var is not finite (not checked while a graph is exported).
+    """
+    back = _Ridge.of(y, H, noise_var)
+    return codebook.mT.conj() * back.solve(y.mT)
+
+
+@torch.no_grad()
+def pseudo_snapshots(
+    y: Complex[Tensor, "batch snap ant"],
+    codebook: Complex[Tensor, "batch snap elem"],
+    H: Complex[Tensor, "batch ant elem"],
+    noise_var: Float[Tensor, " batch"],
+    R: FactoredCovariance,
+) -> Complex[Tensor, "batch elem snap"]:
+    """xhat_l + (N / M) G_l^H (G_l G_l^H + rho I)^-1 (y_l - G_l xhat_l), xhat_l the posterior mean given the prior R.
+
+    R : the prior up to its scale, trace N; the prior used is p_tot R. With R = F F^H, B_l = G_l F and C_l = p_tot B_l
+    B_l^H + sigma^2 I, xhat_l = p_tot F B_l^H C_l^-1 y_l. Noise below 1e-5 of the signal counts as that much, which
+    keeps C_l invertible in float32. No gradient passes.
+    """
+    ridge = _Ridge.of(y, H, noise_var)
+    given = _Given.of(y, codebook, H, noise_var, R, ridge.p_tot)
+    weights = given.B.mH @ given.z
+    residual = y - (given.B @ weights)[..., 0]
+    n, m = H.shape[-1], H.shape[-2]
+    return given.F @ weights[..., 0].mT + (n / m) * codebook.mT.conj() * ridge.solve(residual.mT)
+
+
+@torch.no_grad()
+def score_snapshots(
+    y: Complex[Tensor, "batch snap ant"],
+    codebook: Complex[Tensor, "batch snap elem"],
+    H: Complex[Tensor, "batch ant elem"],
+    noise_var: Float[Tensor, " batch"],
+    R: FactoredCovariance,
+) -> Complex[Tensor, "batch elem snap"]:
+    """X with columns G_l^H C_l^-1 y_l, C_l = p_tot G_l R G_l^H + sigma^2 I: what the snapshots say against R.
+
+    A further source of small power p at a raises the log-likelihood by p (sum_l |a^H x_l|^2 - sum_l |C_l^-1/2 G_l a|^2): the
+    energy |X^H a|^2 is the data's part of that score, and its peaks are the sources that R has not explained. R and the
+    floor of the noise as in `pseudo_snapshots`. No gradient passes.
+    """
+    given = _Given.of(y, codebook, H, noise_var, R, element_power(y, H, noise_var))
+    return codebook.mT.conj() * (H.mH @ given.z[..., 0].mT)
+
+
+@dataclass(frozen=True)
+class _Given:
+    """The snapshots under the covariance p_tot R: its factor F, the responses B_l = G_l F, and z_l = C_l^-1 y_l."""
+
+    F: Tensor
+    B: Tensor
+    z: Tensor
+
+    @classmethod
+    def of(
+        cls, y: Tensor, codebook: Tensor, H: Tensor, noise_var: Tensor, R: FactoredCovariance, p_tot: Tensor
+    ) -> "_Given":
+        F = R.factor * p_tot.sqrt()[:, None, None]
+        B = torch.einsum("bmn,blnr->blmr", H, codebook[..., None] * F[:, None])
+        signal = frobenius_squared(B) / H.shape[-2]
+        floor = torch.maximum(noise_var[:, None], LEAST_NOISE * signal)
+        C = B @ B.mH + floor[..., None, None] * torch.eye(H.shape[-2], dtype=H.dtype, device=H.device)
+        return cls(F, B, torch.cholesky_solve(y[..., None], torch.linalg.cholesky(C)))
+
+
+@dataclass(frozen=True)
+class _Ridge:
+    """H^H (H H^H + rho I)^-1, factored once a scene, and the total power per element p_tot behind rho."""
+
+    H: Tensor
+    chol: Tensor
+    p_tot: Tensor
+
+    @classmethod
+    def of(cls, y: Tensor, H: Tensor, noise_var: Tensor) -> "_Ridge":
+        gram = H @ H.mH
+        row_energy = gram.diagonal(dim1=-2, dim2=-1).real.mean(-1)
+        p_tot = element_power(y, H, noise_var)
+        _require_finite(p_tot)
+        rho = noise_var / p_tot.clamp_min(torch.finfo(p_tot.dtype).tiny)
+        rho = torch.maximum(rho, row_energy * torch.finfo(rho.dtype).eps)
+        eye = torch.eye(H.shape[-2], dtype=H.dtype, device=H.device)
+        return cls(H, torch.linalg.cholesky(gram + rho[:, None, None] * eye), p_tot)
+
+    def solve(self, columns: Tensor) -> Tensor:
+        return self.H.mH @ torch.cholesky_solve(columns, self.chol)
+
+
+def sample_covariance(snapshots: Complex[Tensor, "batch elem snap"]) -> FactoredCovariance:
+    """R_samp = (1 / L) sum_l x_l x_l^H with trace N; its factor is X / sqrt(L), rescaled. Detached from any graph."""
+    check_tensor("snapshots", snapshots, None, None, batch=1, complex_=True)
+    return FactoredCovariance(snapshots.detach()).normalised()
+
+
+def _require_finite(p_tot: Tensor) -> None:
+    if not (good := torch.isfinite(p_tot)).all():
+        bad = torch.nonzero(~good).flatten().tolist()
+        raise ValueError(
+            f"y, H, noise_var: expected finite values and an H that is not zero, got others in {len(bad)} of {len(good)} "
+            f"scenes, the first at {bad[0]} of the batch; leave them out"
+        )
