@@ -20,7 +20,7 @@ from risloc.covariance.snapshots import least_squares_snapshots, sample_covarian
 from risloc.io.scene_arrays import arrays_of
 from risloc.io.shard_reader import ShardReader, batches
 from risloc.io.shard_writer import write_shard
-from risloc.learning.loss import LossConfig
+from risloc.learning.loss_weights import LossConfig
 from risloc.learning.network import HybridNetwork, NetworkConfig
 from risloc.learning.trainer import FitConfig, Trainer
 from risloc.physics.grid import GridConfig

@@ -22,7 +22,7 @@ import risloc.learning.trainer
 from benchmarks.timing import alternately
 from benchmarks.workload import Case
 from risloc.config import build, read_yaml
-from risloc.learning.loss import LossConfig
+from risloc.learning.loss_weights import LossConfig
 from risloc.learning.trainer import FitConfig, Trainer
 from risloc.scenes.batch import Scenes
 from risloc.scenes.scenario import Scenario

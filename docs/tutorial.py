@@ -210,7 +210,7 @@ from pathlib import Path
 from risloc.config import build, read_yaml
 from risloc.covariance.factored import CovarianceConfig
 from risloc.learning.fresh_batches import fresh_batches
-from risloc.learning.loss import LossConfig
+from risloc.learning.loss_weights import LossConfig
 from risloc.learning.network import HybridNetwork, NetworkConfig
 from risloc.learning.trainer import FitConfig, Trainer
 from risloc.learning.validation import validate

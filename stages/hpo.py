@@ -20,7 +20,8 @@ from optuna.distributions import FloatDistribution
 from risloc.config import ParamError, as_mapping, param
 from risloc.covariance.factored import CovarianceConfig
 from risloc.io.shard_reader import ShardReader, batches
-from risloc.learning.loss import LossConfig, TermError
+from risloc.learning.loss import TermError
+from risloc.learning.loss_weights import LossConfig
 from risloc.learning.network import HybridNetwork, NetworkConfig
 from risloc.learning.trainer import FitConfig, Trainer
 from risloc.learning.validation import validate

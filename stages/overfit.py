@@ -11,7 +11,7 @@ from pathlib import Path
 from risloc.config import param
 from risloc.covariance.factored import CovarianceConfig
 from risloc.io.shard_reader import ShardReader
-from risloc.learning.loss import LossConfig
+from risloc.learning.loss_weights import LossConfig
 from risloc.learning.network import NetworkConfig
 from risloc.learning.trainer import FitConfig, Trainer
 from risloc.learning.validation import Validation, validate

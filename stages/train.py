@@ -16,7 +16,7 @@ from risloc.io.shard_reader import ShardReader, batches
 from risloc.learning.checkpoint import load_checkpoint, save_checkpoint
 from risloc.learning.distributed import Group, joined, share
 from risloc.learning.fresh_batches import fresh_batches
-from risloc.learning.loss import WEIGHTS, LossConfig
+from risloc.learning.loss_weights import WEIGHTS, LossConfig
 from risloc.learning.network import NetworkConfig
 from risloc.learning.trainer import FitConfig, Trainer
 from risloc.physics.grid import GridConfig

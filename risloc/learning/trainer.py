@@ -24,18 +24,8 @@ from torch.optim.swa_utils import AveragedModel
 from risloc.config import param
 from risloc.covariance.factored import FactoredCovariance
 from risloc.learning.distributed import ALONE, Group, share
-from risloc.learning.loss import (
-    TERMS,
-    WEIGHTS,
-    LossConfig,
-    LossTerms,
-    LossWeights,
-    TermError,
-    Whole,
-    check_gradients,
-    gradient_norms,
-    loss_terms,
-)
+from risloc.learning.loss import LossTerms, TermError, Whole, check_gradients, gradient_norms, loss_terms
+from risloc.learning.loss_weights import TERMS, WEIGHTS, LossConfig, LossWeights
 from risloc.learning.network import HybridNetwork, Prediction
 from risloc.learning.validation import Means
 from risloc.scenes.batch import Scenes, Truth

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from risloc.covariance.factored import FactoredCovariance, true_covariance
 from risloc.learning.distributed import ALONE, Group
-from risloc.learning.loss import LossConfig, loss_terms, nmse, true_steering
+from risloc.learning.loss import loss_terms, nmse, true_steering
+from risloc.learning.loss_weights import LossConfig
 from risloc.learning.network import PRESENT, HybridNetwork, Prediction
 from risloc.performance.metrics import gospa
 from risloc.physics.geometry import location_of, position_of

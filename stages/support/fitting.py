@@ -11,7 +11,7 @@ import torch
 from matplotlib.figure import Figure
 
 from risloc.covariance.factored import CovarianceConfig
-from risloc.learning.loss import WEIGHTS, LossConfig
+from risloc.learning.loss_weights import WEIGHTS, LossConfig
 from risloc.learning.network import HybridNetwork, NetworkConfig
 from risloc.learning.trainer import FirstStep, Trainer
 from risloc.learning.validation import Validation, validate

@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 
 from risloc.config import ParamError, as_mapping, build, param, read_yaml
 from risloc.covariance.factored import CovarianceConfig
-from risloc.learning.loss import WEIGHTS, LossConfig
+from risloc.learning.loss_weights import WEIGHTS, LossConfig
 from risloc.learning.network import NetworkConfig
 from risloc.learning.trainer import FitConfig
 from risloc.utils.atomic_files import write_bytes

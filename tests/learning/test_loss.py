@@ -11,16 +11,8 @@ from learning_problem import ALL, LOSS, guard, network, scenes
 
 from risloc.config import ParamError, as_mapping, build
 from risloc.covariance.factored import FactoredCovariance
-from risloc.learning.loss import (
-    EVERY_PASS,
-    WEIGHTS,
-    LossConfig,
-    LossTerms,
-    LossWeights,
-    TermError,
-    loss_terms,
-    negative_log_likelihood,
-)
+from risloc.learning.loss import LossTerms, TermError, loss_terms, negative_log_likelihood
+from risloc.learning.loss_weights import EVERY_PASS, WEIGHTS, LossConfig, LossWeights
 from risloc.scenes.scenario import Scenario
 
 

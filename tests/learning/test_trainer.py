@@ -9,7 +9,8 @@ import torch
 from learning_problem import FIT, LOSS, network, scenes
 
 from risloc.covariance.factored import FactoredCovariance
-from risloc.learning.loss import LossConfig, LossWeights, TermError
+from risloc.learning.loss import TermError
+from risloc.learning.loss_weights import LossConfig, LossWeights
 from risloc.learning.trainer import FirstStep, FitConfig, Trainer
 from risloc.learning.validation import nmse_pred, nmse_silent, subspace_distance, validate
 from risloc.scenes.batch import Scenes

@@ -6,7 +6,7 @@ import yaml
 from learning_problem import COVARIANCE, FIT, LOSS, NETWORK
 
 from risloc.config import ParamError
-from risloc.learning.loss import WEIGHTS
+from risloc.learning.loss_weights import WEIGHTS
 from stages.tuning.best_params import Best, Tunable, apply, knobs, read_best, write_best
 
 DEFAULT = Tunable(covariance=COVARIANCE, network=NETWORK, loss=LOSS, fit=FIT)

@@ -19,7 +19,8 @@ from same_scenes import same
 from risloc.config import ParamError
 from risloc.io.shard_reader import ShardReader
 from risloc.learning.checkpoint import load_checkpoint
-from risloc.learning.loss import WEIGHTS, LossConfig, LossTerms, TermError
+from risloc.learning.loss import LossTerms, TermError
+from risloc.learning.loss_weights import WEIGHTS, LossConfig
 from risloc.learning.trainer import Trainer
 from risloc.scenes.batch import Scenes
 from risloc.scenes.scenario import Scenario

@@ -5,7 +5,8 @@ import dataclasses
 import torch
 
 from risloc.covariance.factored import CovarianceConfig
-from risloc.learning.loss import WEIGHTS, LossConfig, LossTerms, LossWeights, check_gradients, gradient_norms
+from risloc.learning.loss import LossTerms, check_gradients, gradient_norms
+from risloc.learning.loss_weights import WEIGHTS, LossConfig, LossWeights
 from risloc.learning.network import HybridNetwork, NetworkConfig, Prediction
 from risloc.learning.trainer import FitConfig
 from risloc.physics.grid import GridConfig
