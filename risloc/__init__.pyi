@@ -9,10 +9,10 @@ from risloc.estimation import refine as refine
 from risloc.estimation.localiser import Localiser as Localiser
 from risloc.estimation.localiser import default_search as default_search
 from risloc.io.measurement_reader import MeasurementReader as MeasurementReader
+from risloc.io.measurement_writer import write_measurements as write_measurements
 from risloc.io.measurements import Measurements as Measurements
 from risloc.io.measurements import Setup as Setup
 from risloc.io.measurements import measurements_of as measurements_of
-from risloc.io.measurements import write_measurements as write_measurements
 from risloc.learning.loss import nmse as nmse
 from risloc.learning.network import HybridNetwork as HybridNetwork
 from risloc.locating.found import Found as Found

@@ -10,7 +10,8 @@ import click
 from risloc.cli.errors import counted
 from risloc.cli.output_files import FileName, targets_of
 from risloc.cli.scene_options import PRESETS, scenario_of, scene_options
-from risloc.io.measurements import Measurements, measurements_of, write_measurements
+from risloc.io.measurement_writer import write_measurements
+from risloc.io.measurements import Measurements, measurements_of
 from risloc.scenes.simulation import simulate as draw_scenes
 from risloc.utils.progress import shown_progress
 

@@ -10,7 +10,8 @@ import click
 from risloc.cli.errors import NOT_DONE, CommandError, counted
 from risloc.cli.output_files import FileName, targets_of
 from risloc.cli.scene_options import PRESETS, scenario_of, scene_options
-from risloc.io.measurements import Measurements, measurements_of, write_measurements
+from risloc.io.measurement_writer import write_measurements
+from risloc.io.measurements import Measurements, measurements_of
 from risloc.scenes.raytraced_simulation import check_traceable, simulate_in, trace_channel
 from risloc.scenes.raytracer import RayTracerError
 from risloc.scenes.room import MOST_REFLECTIONS, read_room, room_names

@@ -15,7 +15,8 @@ from safetensors.numpy import load, save
 
 from risloc.config import as_mapping, build
 from risloc.covariance.factored import CovarianceConfig
-from risloc.io.measurements import measurements_of, write_measurements
+from risloc.io.measurement_writer import write_measurements
+from risloc.io.measurements import measurements_of
 from risloc.io.scene_arrays import arrays_of
 from risloc.io.shard_reader import shard_checksum
 from risloc.io.shard_writer import write_shard

@@ -15,7 +15,8 @@ import yaml
 from risloc.config import ParamError, as_mapping
 from risloc.io.measurement_checks import MeasurementError
 from risloc.io.measurement_reader import MeasurementReader
-from risloc.io.measurements import Measurements, measurements_of, write_measurements
+from risloc.io.measurement_writer import write_measurements
+from risloc.io.measurements import Measurements, measurements_of
 from risloc.io.shard_reader import ShardError, ShardReader
 from risloc.learning.checkpoint import CheckpointError, load_checkpoint
 from risloc.physics.steering import steering_matrix

@@ -16,7 +16,8 @@ from unhooked import unhooked
 from risloc.config import ParamError
 from risloc.io.measurement_checks import MeasurementError
 from risloc.io.measurement_reader import MeasurementReader
-from risloc.io.measurements import Measurements, Setup, Sources, measurements_of, setup_of, write_measurements
+from risloc.io.measurement_writer import write_measurements
+from risloc.io.measurements import Measurements, Setup, Sources, measurements_of, setup_of
 from risloc.scenes.scenario import Scenario
 from risloc.scenes.simulation import simulate
 

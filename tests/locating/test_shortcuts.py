@@ -13,7 +13,8 @@ from risloc.config import read_yaml
 from risloc.estimation.localiser import Localiser, default_search
 from risloc.io.measurement_checks import MeasurementError
 from risloc.io.measurement_reader import MeasurementReader
-from risloc.io.measurements import Measurements, measurements_of, write_measurements
+from risloc.io.measurement_writer import write_measurements
+from risloc.io.measurements import Measurements, measurements_of
 from risloc.io.scene_arrays import arrays_of
 from risloc.io.shard_reader import ShardReader, check_shard, shard_header
 from risloc.io.shard_writer import write_shard

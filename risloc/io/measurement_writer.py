@@ -1,0 +1,105 @@
+"""Write files of measurements: checked arrays in, one whole HDF5 file out, or none."""
+
+import dataclasses
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, SupportsIndex
+
+import h5py
+import numpy as np
+import torch
+from torch import Tensor
+
+from risloc.config import whole
+from risloc.io.measurement_checks import (
+    MODULUS,
+    MeasurementError,
+    array_faults,
+    truth_faults,
+)
+from risloc.io.measurements import Measurements, Setup
+from risloc.physics.codebook import codebook, codes_of
+from risloc.utils.atomic_files import replacing
+
+__all__ = ["write_measurements"]
+
+
+def write_measurements(
+    path: "str | os.PathLike[str]",
+    scenes: SupportsIndex,
+    parts: "Iterable[Measurements] | Measurements",
+    code_bits: "SupportsIndex | None" = None,
+) -> None:
+    """Write `scenes` scenes, given in parts that follow one another, to a file that is whole or not there.
+
+    parts : may be one alone.  Memory holds one part at a time. All parts have the setup, shapes and fields of the first one.
+    code_bits : codes as integers of that many bits; None: as the complex phasors they are.
+
+    Raises
+    ------
+    ValueError
+        The parts hold no scene, or not `scenes` of them, or differ in their setup or fields.
+    MeasurementError
+        A part is none, or codes are not those of `code_bits` bits.
+    risloc.utils.atomic_files.DiskFullError
+        No room for the file; nothing is left of it.
+    """
+    total = whole("scenes", scenes, 1)
+    bits = None if code_bits is None else whole("code_bits", code_bits, 1, 8)
+    done, first, shapes = 0, None, dict[str, tuple[int, ...]]()
+    with replacing(Path(path)) as temporary, h5py.File(temporary, "w", track_order=False) as file:
+        for part in (parts,) if isinstance(parts, Measurements) else parts:
+            arrays = _arrays(part, bits, done)
+            rows = {name: array.shape[1:] for name, array in arrays.items()}
+            if first is None:
+                first, shapes = part, rows
+                _write_attributes(file, part.setup, bits)
+                for name, array in arrays.items():
+                    file.create_dataset(name, (total, *array.shape[1:]), array.dtype, track_times=False)
+            if part.setup != first.setup or done + len(part) > total:
+                raise ValueError(f"parts: expected {total} scenes of one setup, got more, or another setup; mend them")
+            if rows != shapes:
+                raise ValueError(f"parts: expected those of the first one, {shapes} a scene, got {rows}; mend them")
+            for name, array in arrays.items():
+                file[name][done : done + len(part)] = array
+            done += len(part)
+        if done != total:
+            raise ValueError(f"parts: expected {total} scenes, got {done}; mend `scenes` or the parts")
+
+
+def _write_attributes(file: h5py.File, setup: Setup, code_bits: int | None) -> None:
+    file.attrs["format"], file.attrs["version"] = FORMAT, VERSION
+    for field in dataclasses.fields(setup):
+        value: Any = getattr(setup, field.name)
+        if value is not None:
+            file.attrs[field.name] = value
+    if code_bits is not None:
+        file.attrs["code_bits"] = code_bits
+
+
+def _arrays(part: Measurements, code_bits: int | None, first: int) -> dict[str, np.ndarray]:
+    """What is written of a part whose first scene is number `first`."""
+    if not isinstance(part, Measurements):
+        raise MeasurementError(f"parts: expected Measurements, got {type(part).__name__}")
+    faults, truth = array_faults(part.y, part.codebook, part.H, part.noise_var), part.truth
+    if truth is not None:
+        faults += truth_faults(truth.location, truth.power, truth.count)
+    for fault in faults:
+        raise MeasurementError(fault.words(range(first, first + len(part))))
+    tensors = {"y": part.y, "H": part.H, "codes": part.codebook if code_bits is None else _codes(part, code_bits)}
+    if part.noise_var is not None:
+        tensors["noise_var"] = part.noise_var
+    if truth is not None:
+        count = truth.count.to(torch.uint8)
+        tensors |= {"truth/location": truth.location, "truth/power": truth.power, "truth/count": count}
+    return {name: tensor.resolve_conj().contiguous().numpy() for name, tensor in tensors.items()}
+
+
+def _codes(part: Measurements, bits: int) -> Tensor:
+    codes = codes_of(part.codebook, bits)
+    if (codebook(codes, bits) - part.codebook).abs().max() > MODULUS:
+        raise MeasurementError(
+            f"code_bits: expected codes of {bits} bits, exp(2j pi q / {2**bits}), got others; give more bits, or None"
+        )
+    return codes
