@@ -18,7 +18,8 @@ from risloc.config import build, read_yaml
 from risloc.covariance.factored import CovarianceConfig
 from risloc.covariance.snapshots import least_squares_snapshots, sample_covariance
 from risloc.io.scene_arrays import arrays_of
-from risloc.io.shard_reader import ShardReader, batches
+from risloc.io.shard_batches import batches
+from risloc.io.shard_reader import ShardReader
 from risloc.io.shard_writer import write_shard
 from risloc.learning.loss_weights import LossConfig
 from risloc.learning.network import HybridNetwork, NetworkConfig

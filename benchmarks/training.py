@@ -41,7 +41,8 @@ from benchmarks.training_steps import (
 )
 from risloc.config import read_yaml
 from risloc.io.scene_arrays import arrays_of
-from risloc.io.shard_reader import ShardReader, batches
+from risloc.io.shard_batches import batches
+from risloc.io.shard_reader import ShardReader
 from risloc.io.shard_writer import write_shard
 from risloc.learning.fresh_batches import fresh_batches
 from risloc.learning.trainer import Trainer

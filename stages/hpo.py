@@ -19,7 +19,8 @@ from optuna.distributions import FloatDistribution
 
 from risloc.config import ParamError, as_mapping, param
 from risloc.covariance.factored import CovarianceConfig
-from risloc.io.shard_reader import ShardReader, batches
+from risloc.io.shard_batches import batches
+from risloc.io.shard_reader import ShardReader
 from risloc.learning.loss import TermError
 from risloc.learning.loss_weights import LossConfig
 from risloc.learning.network import HybridNetwork, NetworkConfig

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from risloc.config import as_mapping, param
 from risloc.covariance.factored import CovarianceConfig
-from risloc.io.shard_reader import ShardReader, batches
+from risloc.io.shard_batches import batches
+from risloc.io.shard_reader import ShardReader
 from risloc.learning.checkpoint import load_checkpoint, save_checkpoint
 from risloc.learning.distributed import Group, joined, share
 from risloc.learning.fresh_batches import fresh_batches

@@ -17,7 +17,8 @@ from torch.utils.data import DataLoader
 
 from risloc.config import as_mapping
 from risloc.io.scene_arrays import arrays_of
-from risloc.io.shard_reader import ShardDataset, ShardError, ShardReader, batches, shard_checksum
+from risloc.io.shard_batches import ShardDataset, batches
+from risloc.io.shard_reader import ShardError, ShardReader, shard_checksum
 from risloc.io.shard_writer import write_shard
 from risloc.scenes.batch import Scenes
 from risloc.scenes.simulation import simulate

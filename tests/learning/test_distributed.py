@@ -13,7 +13,8 @@ from learning_problem import ALL, FIT, network, scenes
 from learning_shards import SEED, make_shards
 from small_training import losses, small, torchrun, train_there
 
-from risloc.io.shard_reader import ShardReader, batches
+from risloc.io.shard_batches import batches
+from risloc.io.shard_reader import ShardReader
 from risloc.learning.distributed import ALONE, joined, share
 from risloc.learning.fresh_batches import fresh_batches
 from risloc.learning.loss import Whole, loss_terms

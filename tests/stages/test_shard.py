@@ -228,7 +228,8 @@ def test_five_times_the_scenes_take_no_more_memory(small_scenario, tmp_path):
         from pathlib import Path
         from risloc.config import build
         from risloc.scenes.scenario import Scenario
-        from risloc.io.shard_reader import ShardConfig, ShardReader, batches
+        from risloc.io.shard_reader import ShardConfig, ShardReader
+        from risloc.io.shard_batches import batches
         from stages import shard, simulate
         from stages.support.reporter import ConsoleReporter
 
