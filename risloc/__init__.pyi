@@ -15,14 +15,13 @@ from risloc.io.measurements import Setup as Setup
 from risloc.io.measurements import measurements_of as measurements_of
 from risloc.learning.loss import nmse as nmse
 from risloc.learning.network import HybridNetwork as HybridNetwork
+from risloc.locating.bound import bound as bound
+from risloc.locating.covariances import covariances as covariances
 from risloc.locating.found import Found as Found
 from risloc.locating.locator import LocateError as LocateError
 from risloc.locating.locator import Locator as Locator
 from risloc.locating.locator import load_model as load_model
 from risloc.locating.locator import locate as locate
-from risloc.locating.shortcuts import bound as bound
-from risloc.locating.shortcuts import covariances as covariances
-from risloc.locating.shortcuts import scenario as scenario
 from risloc.performance import crb as crb
 from risloc.performance.metrics import gospa as gospa
 from risloc.performance.metrics import match as match
@@ -37,6 +36,7 @@ from risloc.plotting.static import plot_spectrum as plot_spectrum
 from risloc.scenes.batch import Observation as Observation
 from risloc.scenes.batch import Scenes as Scenes
 from risloc.scenes.batch import Truth as Truth
+from risloc.scenes.named_scenario import scenario as scenario
 from risloc.scenes.scenario import Scenario as Scenario
 from risloc.scenes.simulation import simulate as simulate
 

@@ -173,8 +173,8 @@ def _trial() -> Finding:
     """One source at 20 dB, simulated and located, must come out where it is."""
     from risloc.io.measurements import measurements_of
     from risloc.locating.locator import locate
-    from risloc.locating.shortcuts import scenario
     from risloc.physics.geometry import position_of
+    from risloc.scenes.named_scenario import scenario
     from risloc.scenes.simulation import simulate
 
     began = time.monotonic()

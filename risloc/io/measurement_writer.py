@@ -18,7 +18,7 @@ from risloc.io.measurement_checks import (
     array_faults,
     truth_faults,
 )
-from risloc.io.measurements import Measurements, Setup
+from risloc.io.measurements import FORMAT, VERSION, Measurements, Setup
 from risloc.physics.codebook import codebook, codes_of
 from risloc.utils.atomic_files import replacing
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from risloc.config import ParamError, param
 
-__all__ = ["EVERY_PASS", "LossConfig", "LossWeights", "TERMS", "WEIGHTS"]
+__all__ = ["EVERY_PASS", "TERMS", "WEIGHTS", "LossConfig", "LossWeights"]
 
 START_OF_CURRICULUM = 0.3
 

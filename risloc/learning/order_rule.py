@@ -22,7 +22,8 @@ from risloc.estimation.conditional import Sensing
 from risloc.estimation.information_criteria import bic
 from risloc.estimation.localiser import Localiser
 from risloc.estimation.selection import OrderRule, SelectionPath, bic_order
-from risloc.learning.network import HybridNetwork, OrderHead, Prediction
+from risloc.learning.network import HybridNetwork, Prediction
+from risloc.learning.network_layers import OrderHead
 from risloc.performance.metrics import gospa
 from risloc.physics.geometry import location_of, position_of
 from risloc.scenes.batch import Scenes

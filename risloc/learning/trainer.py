@@ -9,7 +9,6 @@ The network runs in mixed precision where its configuration and the device allow
 """
 
 import json
-import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,17 +26,15 @@ from risloc.learning.distributed import ALONE, Group, share
 from risloc.learning.loss import LossTerms, TermError, Whole, check_gradients, gradient_norms, loss_terms
 from risloc.learning.loss_weights import TERMS, WEIGHTS, LossConfig, LossWeights
 from risloc.learning.network import HybridNetwork, Prediction
+from risloc.learning.schedules import warm_average, warm_cosine
 from risloc.learning.validation import Means
 from risloc.scenes.batch import Scenes, Truth
 from risloc.utils.atomic_files import write_bytes
 from risloc.utils.device import half_precision
 
-__all__ = [
-    "FirstStep",
-    "FitConfig",
-    "Trainer",
-]
+__all__ = ["FirstStep", "FitConfig", "Trainer"]
 
+_PARTS = ("network", "average", "optimizer")
 _MOST_SKIPPED = 32  # steps on end: the scale is halved each time, from 2^16
 
 
@@ -85,10 +82,10 @@ class Trainer:
         group: Group = ALONE,
     ) -> None:
         self.network = network.to(device)
-        self.average = AveragedModel(self.network, avg_fn=_warm_average(fit.ema_decay))
+        self.average = AveragedModel(self.network, avg_fn=warm_average(fit.ema_decay))
         self.loss, self.fit, self.epochs, self.device = loss, fit, epochs, device
         self.optimizer = torch.optim.AdamW(network.parameters(), fit.learning_rate, weight_decay=fit.weight_decay)
-        schedule = _warm_cosine(steps_per_epoch * epochs, fit.warmup)
+        schedule = warm_cosine(steps_per_epoch * epochs, fit.warmup)
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, schedule)
         half = network.config.amp and half_precision(device) == torch.float16
         self.scaler = torch.amp.GradScaler(device.type, enabled=half)
@@ -262,9 +259,6 @@ class Trainer:
         return scalars["extra"]
 
 
-_PARTS = ("network", "average", "optimizer")
-
-
 class _Part(nn.Module):
     """A part of a step to its terms and what the network said: one call, as data-parallel training wants it."""
 
@@ -303,22 +297,3 @@ def _total(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """The sum over `parts` of each name's values."""
     names = dict.fromkeys(name for part in parts for name in part)
     return {name: sum(part[name] for part in parts if name in part) for name in names}
-
-
-def _warm_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
-    def update(average: Tensor, value: Tensor, count: Tensor | int) -> Tensor:
-        n = int(count)
-        return average.lerp(value, 1 - min(decay, (1 + n) / (10 + n)))
-
-    return update
-
-
-def _warm_cosine(steps: int, warmup: float) -> Callable[[int], float]:
-    rise = max(1, round(warmup * steps))
-
-    def factor(step: int) -> float:
-        if step < rise:
-            return (step + 1) / rise
-        return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / max(1, steps - rise))))
-
-    return factor

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from risloc.io.measurement_checks import MeasurementError
 from risloc.io.measurements import Measurements
+from risloc.locating.bound import bound
 from risloc.locating.found import Found
-from risloc.locating.shortcuts import bound
 from risloc.performance.metrics import match
 from risloc.physics.geometry import polar_of
 

@@ -16,9 +16,9 @@ from torch import Tensor
 from risloc.estimation.localiser import Localiser
 from risloc.estimation.spectrum import grid_energy, music_spectrum
 from risloc.io.measurements import Measurements, Setup
+from risloc.locating.covariances import covariances
 from risloc.locating.found import Found
 from risloc.locating.locator import Locator, factorised, of_unit_size
-from risloc.locating.shortcuts import covariances
 from risloc.locating.truth_errors import truth_errors
 from risloc.physics.geometry import Array, Domain, location_of, polar_of, position_of
 from risloc.physics.steering import steering_matrix

@@ -29,8 +29,8 @@ from risloc.io.measurement_reader import MeasurementReader
 from risloc.io.scene_arrays import arrays_of
 from risloc.io.shard_writer import write_shard
 from risloc.learning.checkpoint import shipped_checkpoint
+from risloc.locating.bound import bound
 from risloc.locating.result_rows import COLUMNS, TRUTH_COLUMNS
-from risloc.locating.shortcuts import bound
 from risloc.physics.geometry import position_of
 from risloc.scenes.scenario import Scenario
 from risloc.scenes.simulation import simulate

@@ -14,8 +14,8 @@ from risloc.estimation.localiser import Localiser
 from risloc.estimation.music_positions import displaced, music_places
 from risloc.estimation.selection import fit_and_assess
 from risloc.io.measurements import Measurements, measurements_of
+from risloc.locating.covariances import covariances
 from risloc.locating.locator import LocateError, Locator, load_model, locate
-from risloc.locating.shortcuts import covariances
 from risloc.locating.truth_errors import truth_errors
 from risloc.physics.geometry import location_of, position_of
 from risloc.scenes.scenario import Scenario

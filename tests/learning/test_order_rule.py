@@ -9,7 +9,7 @@ from learning_problem import network, scenes
 from risloc.estimation.conditional import Sensing
 from risloc.estimation.selection import PeakCandidates, SelectionPath, forward_selection, select_and_fit
 from risloc.estimation.spectrum import Peaks
-from risloc.learning.network import OrderHead
+from risloc.learning.network_layers import OrderHead
 from risloc.learning.order_rule import fit_order_head, learnt_order, order_features
 from risloc.scenes.scenario import Scenario
 

@@ -12,8 +12,8 @@ from same_scenes import same
 from unhooked import unhooked
 
 from risloc.config import ParamError, build
-from risloc.locating.shortcuts import scenario as preset_scenario
 from risloc.physics.codebook import codes_of
+from risloc.scenes.named_scenario import scenario as preset_scenario
 from risloc.scenes.preset_files import preset
 from risloc.scenes.scenario import Scenario
 from risloc.scenes.simulation import simulate, source_covariance

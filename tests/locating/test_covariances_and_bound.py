@@ -19,8 +19,9 @@ from risloc.io.scene_arrays import arrays_of
 from risloc.io.shard_reader import ShardReader, check_shard, shard_header
 from risloc.io.shard_writer import write_shard
 from risloc.learning.checkpoint import load_checkpoint, save_checkpoint
+from risloc.locating.bound import bound
+from risloc.locating.covariances import covariances
 from risloc.locating.locator import LocateError, load_model, locate
-from risloc.locating.shortcuts import bound, covariances
 from risloc.performance.crb import stochastic_bound
 from risloc.physics.geometry import location_of, position_of
 from risloc.plotting import static

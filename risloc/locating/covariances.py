@@ -1,0 +1,56 @@
+"""Covariances of simulated scenes or of measurements: R_samp, and what a network makes of it."""
+
+import os
+from dataclasses import dataclass
+
+import torch
+
+from risloc.covariance.factored import FactoredCovariance
+from risloc.covariance.snapshots import least_squares_snapshots, sample_covariance
+from risloc.io.measurements import Measurements
+from risloc.learning.network import HybridNetwork
+from risloc.locating.locator import Locator, load_model, not_measurements
+from risloc.scenes.batch import Observation
+
+__all__ = ["Covariances", "covariances"]
+
+
+@dataclass(frozen=True)
+class Covariances:
+    """R_samp, and with a network R_pred and R_blend, each of trace N."""
+
+    R_samp: FactoredCovariance
+    R_pred: FactoredCovariance | None
+    R_blend: FactoredCovariance | None
+
+
+def covariances(
+    observation: Observation | Measurements, network: "HybridNetwork | str | os.PathLike[str] | None" = None
+) -> Covariances:
+    """R_samp of the snapshots, and what a network makes of them.
+
+    observation : of simulated scenes, or measurements in any units; where those have no noise_var it is estimated.
+    network : one, the name of one that comes with the package, its folder, or None.
+
+    Raises
+    ------
+    risloc.locating.locator.LocateError
+        Of measurements what `Locator.observed` says of them.
+    TypeError
+        Neither of the two.
+    """
+    if isinstance(network, str | os.PathLike):
+        network = load_model(network)
+    if isinstance(observation, Measurements):
+        _, snapshots, antennas = observation.y.shape
+        most = None if network is not None or observation.noise_var is None else 1
+        observation = Locator(observation.setup, snapshots, antennas, network, most=most).observed(observation)
+    if not isinstance(observation, Observation):
+        raise TypeError(not_measurements(observation).replace("expected", "expected an Observation or", 1))
+    o = observation
+    with torch.autocast(o.y.device.type, enabled=False):
+        if network is None:
+            x = least_squares_snapshots(o.y, o.codebook, o.H, o.noise_var)
+            return Covariances(sample_covariance(x), None, None)
+        prediction, R_samp, R_blend = network.blend(o)
+        return Covariances(R_samp, prediction.R_pred, R_blend)
