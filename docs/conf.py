@@ -19,7 +19,7 @@ author = "The risloc authors"
 copyright = "2026, the risloc authors"
 version = release = risloc.__version__
 
-extensions = ["sphinx.ext.autodoc", "sphinx.ext.viewcode", "myst_parser"]
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode", "myst_parser"]
 root_doc = "docs/index"
 include_patterns = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/**.md", "risloc/learning/shipped/*/card.md"]
 exclude_patterns = [".*", "data", "mlartifacts", "models", "peers", "reports", "ship", "site", "study"]
@@ -29,6 +29,7 @@ smartquotes = False
 
 autodoc_default_options = {"members": True, "member-order": "bysource"}
 autodoc_typehints_format = "short"
+napoleon_google_docstring = False
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 100
 
@@ -42,5 +43,5 @@ html_theme_options = {
 
 
 def setup(app: object) -> None:
-    """Docstrings are written for people who read them in a terminal; `docstrings` makes them reStructuredText."""
-    app.connect("autodoc-process-docstring", docstrings.process)
+    """Escape docstrings, which are written for readers in a terminal, before napoleon renders their sections."""
+    app.connect("autodoc-process-docstring", docstrings.process, priority=400)

@@ -1,7 +1,8 @@
-"""The house's docstrings as reStructuredText: formulas stay as they stand, `name : meaning` becomes a list, errors fields.
+"""Prepare docstrings for `sphinx.ext.napoleon`: keep formulas and plain text literal, list the fields of parameters.
 
-A docstring here is plain text: paragraphs, indented formulas, arguments as ``name : meaning.  other : meaning.``, and a
-section ``Raises``. What reStructuredText would read into it (|x|, *batch, R_) is taken literally.
+A docstring is plain text: paragraphs, indented formulas and numpydoc sections, which napoleon renders. Characters that
+reStructuredText would interpret (|x|, *batch, R_) are escaped. Modules that have no numpydoc sections yet write their
+arguments as ``name : meaning.  other : meaning.``, which becomes a list.
 """
 
 import dataclasses
@@ -12,24 +13,25 @@ __all__ = ["process", "restructured"]
 
 _ITEM = re.compile(r"(?:^|\n|  )([A-Za-z_]\w*(?:, \w+)*) : ")
 _CODE = re.compile(r"(`+)(.+?)\1", re.DOTALL)
+_SECTIONS = ("Parameters", "Attributes", "Returns", "Yields", "Raises", "References")
 _SPECIAL = re.compile(r"[\\*|`]|_(?!\w)")
 
 
 def process(app: object, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
-    """Sphinx's hook: change the lines of a docstring in place; a parameter's dataclass gets a list of its fields."""
+    """Change the lines of a docstring in place, as Sphinx's event asks; append the fields of a dataclass of parameters."""
     lines[:] = restructured(lines)
     if isinstance(obj, type) and dataclasses.is_dataclass(obj):
         lines += _parameters(obj)
 
 
 def restructured(lines: list[str]) -> list[str]:
-    """The lines of a docstring, its common indent taken away, as reStructuredText."""
+    """Return the dedented lines of a docstring as reStructuredText with numpydoc sections."""
     done: list[str] = []
     blocks = re.split(r"\n\s*\n", "\n".join(lines).strip("\n"))
     for block in blocks:
         head, *rest = block.split("\n")
-        if rest and head == "Raises" and set(rest[0]) == {"-"}:
-            done += _raises(rest[1:])
+        if rest and head in _SECTIONS and set(rest[0]) == {"-"}:
+            done += [head, rest[0], *_section(rest[1:])]
         elif all(line.startswith(" ") for line in block.split("\n")):
             done += ["::", "", *(f"    {line}" for line in block.split("\n"))]
         elif any(line.startswith("    ") for line in rest):
@@ -41,7 +43,7 @@ def restructured(lines: list[str]) -> list[str]:
 
 
 def _mixed(block: str) -> Iterator[str]:
-    """A paragraph with lines that are indented without a blank one before: those are shown as they stand."""
+    """Yield a paragraph in which indented lines follow without a blank line; show those lines as they stand."""
     for literal, part in _runs(block):
         yield from (["::", "", *(f"    {line}" for line in part)] if literal else _paragraph("\n".join(part)))
         yield ""
@@ -68,12 +70,14 @@ def _paragraph(text: str) -> Iterator[str]:
         yield f"- {', '.join(f'``{name}``' for name in names.split(', '))}: {_literal(meaning)}"
 
 
-def _raises(lines: list[str]) -> Iterator[str]:
-    for line in lines:
-        if line.startswith(" "):
-            yield f"    {_literal(line.strip())}"
-        else:
-            yield f":raises {line.strip()}:"
+def _section(lines: list[str]) -> Iterator[str]:
+    """Yield the entries of a section, with name, type and description escaped."""
+    for entry in re.split(r"\n(?! )", "\n".join(lines)):
+        head, *description = entry.split("\n")
+        name, colon, kind = head.partition(" : ")
+        yield f"{_literal(name)}{colon}{_literal(kind)}"
+        if description:
+            yield f"    {_literal(' '.join(description))}"
 
 
 def _parameters(cls: type) -> Iterator[str]:
@@ -86,7 +90,7 @@ def _parameters(cls: type) -> Iterator[str]:
 
 
 def _literal(text: str) -> str:
-    """On one line, code between backticks as code, and everything else as it stands."""
+    """Return the text on one line, with code between backticks as code and everything else escaped."""
     text = " ".join(text.split())
     done, end = [], 0
     for code in _CODE.finditer(text):

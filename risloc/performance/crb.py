@@ -5,8 +5,8 @@ Snapshots are independent but not identically distributed: C_l = G_l A diag(p) A
 
     F_ij = sum_l tr(C_l^-1 d_i C_l C_l^-1 d_j C_l).
 
-Parameters, in this order: (azimuth, elevation, 1/r) of source 0, of source 1, ...; the powers p_k; sigma^2. Absent
-sources and the coordinates that the domain fixes are no parameters. Everything is in double precision.
+The parameters are, in this order: (azimuth, elevation, 1/r) of source 0, of source 1, ...; the powers p_k; sigma^2.
+Absent sources and the coordinates that the domain fixes are not parameters. Everything is in double precision.
 
 Axes: batch B, snap L, ant M, elem N, src K, par = 3 K or 4 K + 1.
 """
@@ -36,10 +36,18 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Bound:
-    """Least variances; infinite where the information is singular, NaN for absent sources.
+    """Smallest variances of unbiased estimates; infinite where the information is singular, NaN for absent sources.
 
-    covariance : of (azimuth [rad], elevation [rad], 1/r [1/m]); zero for fixed coordinates.
-    position, distance : root-CRB of p and of r, metres.  angle : root of the summed bounds of azimuth and elevation, rad.
+    Parameters
+    ----------
+    covariance : [batch, src, 3, 3]
+        Of (azimuth [rad], elevation [rad], 1/r [1/m]); zero for fixed coordinates.
+    position : [batch, src]
+        The root-CRB of the position p, in metres.
+    distance : [batch, src]
+        The root-CRB of the distance r, in metres.
+    angle : [batch, src]
+        The root of the summed bounds of azimuth and elevation, in radians.
     """
 
     covariance: Float[Tensor, "batch src 3 3"]
@@ -57,9 +65,29 @@ def stochastic_bound(
     power: Float[Tensor, "batch src"],
     noise_var: Float[Tensor, " batch"],
 ) -> Bound:
-    """The bound for independent Gaussian symbols of unknown power and unknown sigma^2; power 0 means absent.
+    """Compute the bound for independent Gaussian symbols of unknown power and unknown sigma^2.
 
-    free : which of azimuth, elevation and distance are parameters.
+    Parameters
+    ----------
+    array
+        The surface.
+    free
+        Which of azimuth, elevation and distance are parameters.
+    codebook : [batch, snap, elem]
+        The phasors of the surface.
+    H : [batch, ant, elem]
+        The channel.
+    location : [batch, src, 3]
+        Azimuth and elevation in radians, distance in metres.
+    power : [batch, src]
+        The linear powers; a source of power 0 is absent.
+    noise_var : [batch]
+        The noise variance sigma^2.
+
+    Returns
+    -------
+    Bound
+        The bound of each source.
     """
     present = power > 0
     location = _placed(location, present)
@@ -76,7 +104,34 @@ def deterministic_bound(
     symbols: Complex[Tensor, "batch src snap"],
     noise_var: Float[Tensor, " batch"],
 ) -> Bound:
-    """The bound for unknown deterministic symbols s_l (Stoica and Nehorai 1989); all-zero symbols mean absent."""
+    """Compute the bound for unknown deterministic symbols s_l.
+
+    Parameters
+    ----------
+    array
+        The surface.
+    free
+        Which of azimuth, elevation and distance are parameters.
+    codebook : [batch, snap, elem]
+        The phasors of the surface.
+    H : [batch, ant, elem]
+        The channel.
+    location : [batch, src, 3]
+        Azimuth and elevation in radians, distance in metres.
+    symbols : [batch, src, snap]
+        The symbols; a source whose symbols are all zero is absent.
+    noise_var : [batch]
+        The noise variance sigma^2.
+
+    Returns
+    -------
+    Bound
+        The bound of each source.
+
+    References
+    ----------
+    Stoica and Nehorai 1989.
+    """
     present = symbols.abs().amax(-1) > 0
     location, s = _placed(location, present), symbols.mT.to(torch.complex128)
     Z = _responses(array, codebook, H, location)
@@ -87,7 +142,20 @@ def deterministic_bound(
 def location_derivatives(
     array: Array, location: Float[Tensor, "*batch src 3"]
 ) -> tuple[Complex[Tensor, "*batch elem src"], Complex[Tensor, "*batch elem src 3"]]:
-    """A and dA/d(azimuth, elevation, 1/r): the chain rule through u = sin az cos el, v = sin el."""
+    """Compute A and dA/d(azimuth, elevation, 1/r) by the chain rule through u = sin az cos el, v = sin el.
+
+    Parameters
+    ----------
+    array
+        The surface.
+    location : [*batch, src, 3]
+        Azimuth and elevation in radians, distance in metres.
+
+    Returns
+    -------
+    [*batch, elem, src] and [*batch, elem, src, 3]
+        The steering matrix and its derivatives.
+    """
     A, dA = steering_derivatives(array, polar_of(location))
     azimuth, elevation = location[..., None, :, 0], location[..., None, :, 1]
     d_az = dA[..., 0] * (azimuth.cos() * elevation.cos())
@@ -98,9 +166,23 @@ def location_derivatives(
 def stochastic_information(
     Z: Complex[Tensor, "batch snap col ant"], power: Float[Tensor, "batch src"], noise_var: Float[Tensor, " batch"]
 ) -> Float[Tensor, "batch par par"]:
-    """F over (3 K coordinates, K powers, sigma^2) from the rows b_k and then their derivatives d_(k, i), col = 4 K.
+    """Compute the information F over (3 K coordinates, K powers, sigma^2).
 
     dC = p (d b^H + b d^H) for a coordinate, b b^H for a power, I for sigma^2.
+
+    Parameters
+    ----------
+    Z : [batch, snap, col, ant]
+        The rows b_k, then their derivatives d_(k, i); col = 4 K.
+    power : [batch, src]
+        The linear powers.
+    noise_var : [batch]
+        The noise variance sigma^2.
+
+    Returns
+    -------
+    [batch, par, par]
+        F, with par = 4 K + 1.
     """
     K = power.shape[-1]
     inverse = torch.linalg.inv(_covariance(Z[:, :, :K], power, noise_var))
@@ -118,10 +200,22 @@ def stochastic_information(
 def known_noise_information(
     X: Complex[Tensor, "batch snap col col"], power: Float[Tensor, "batch src"]
 ) -> Float[Tensor, "batch col col"]:
-    """F over (3 K coordinates, K powers), sigma^2 known, from X_l = Z_l^H C_l^-1 Z_l, Z the responses b and then d.
+    """Compute the information F over (3 K coordinates, K powers) for a known sigma^2.
 
     Every trace is a product of entries of X: two coordinates give
     2 p p' Re(b^H C^-1 d' b'^H C^-1 d + b^H C^-1 b' d'^H C^-1 d), a power and a coordinate 2 p Re(b'^H C^-1 d b^H C^-1 b').
+
+    Parameters
+    ----------
+    X : [batch, snap, col, col]
+        X_l = Z_l^H C_l^-1 Z_l, where Z holds the responses b and then d.
+    power : [batch, src]
+        The linear powers.
+
+    Returns
+    -------
+    [batch, par, par]
+        F, with par = 4 K.
     """
     K = power.shape[-1]
     own = _owner(K, X.device)
@@ -140,10 +234,23 @@ def deterministic_information(
     ss: Complex[Tensor, "batch snap src src"],
     noise_var: Float[Tensor, " batch"],
 ) -> Float[Tensor, "batch par par"]:
-    """F = (2 / sigma^2) sum_l Re(S_l^H D_l^H P_perp(B_l) D_l S_l) over the 3 K coordinates.
+    """Compute F = (2 / sigma^2) sum_l Re(S_l^H D_l^H P_perp(B_l) D_l S_l) over the 3 K coordinates.
 
-    ss : s_l s_l^H (its expectation P gives the bound that the stochastic one tends to at high SNR). Rows of Z as in
-    `stochastic_information`; sources whose symbols are all zero drop out.
+    Sources whose symbols are all zero do not contribute.
+
+    Parameters
+    ----------
+    Z : [batch, snap, col, ant]
+        The rows b_k, then their derivatives, as in `stochastic_information`.
+    ss : [batch, snap, src, src]
+        s_l s_l^H; its expectation P gives the bound that the stochastic one tends to at high SNR.
+    noise_var : [batch]
+        The noise variance sigma^2.
+
+    Returns
+    -------
+    [batch, par, par]
+        F, with par = 3 K.
     """
     K = ss.shape[-1]
     present = ss.diagonal(dim1=-2, dim2=-1).abs().amax(1) > 0
@@ -161,9 +268,25 @@ def bound_of(
     present: Bool[Tensor, "batch src"],
     free: tuple[bool, bool, bool],
 ) -> Bound:
-    """The bound on locations from the information about (coordinates of each source, whatever else).
+    """Compute the bound on locations from the information about their coordinates and the other parameters.
 
     V is the 3 x 3 block of the inverse of the whole matrix; the position bound is tr(J V J^T), J = dp/d(az, el, 1/r).
+
+    Parameters
+    ----------
+    F : [batch, par, par]
+        The information, the coordinates of each source first.
+    location : [batch, src, 3]
+        Azimuth and elevation in radians, distance in metres.
+    present : [batch, src]
+        Which slots hold a source.
+    free
+        Which of azimuth, elevation and distance are parameters.
+
+    Returns
+    -------
+    Bound
+        The bound of each source.
     """
     K = location.shape[1]
     known = present[:, :, None] & torch.tensor(free, device=F.device)
@@ -183,9 +306,21 @@ def bound_of(
 
 
 def prior_deviation(domain: Domain, points: int = 24) -> float:
-    """Root of the total variance of the position, metres, when azimuth, elevation and distance are uniform.
+    """Compute the root of the total variance of the position when azimuth, elevation and distance are uniform.
 
-    What is known of a source before any snapshot; by the midpoint rule with `points` per coordinate.
+    This is the uncertainty before any snapshot, computed by the midpoint rule.
+
+    Parameters
+    ----------
+    domain
+        The region in which the source lies.
+    points
+        The number of points in each coordinate.
+
+    Returns
+    -------
+    float
+        The standard deviation in metres.
     """
     spans = (domain.azimuth, domain.elevation, domain.distance)
     step = (torch.arange(points, dtype=torch.float64) + 0.5) / points
@@ -195,7 +330,7 @@ def prior_deviation(domain: Domain, points: int = 24) -> float:
 
 
 def _placed(location: Tensor, present: Tensor) -> Tensor:
-    """Absent sources, whatever stands in their slots, at a distance of 1 m: no infinite 1/r."""
+    """Put absent sources at a distance of 1 m, whatever their slots hold, so that 1/r is finite."""
     return torch.where(present[..., None], location, torch.ones_like(location))
 
 
@@ -212,7 +347,18 @@ def _covariance(B: Tensor, power: Tensor, noise_var: Tensor) -> Tensor:
 
 
 def position_jacobian(location: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
-    """dp / d(azimuth, elevation, 1/r) at (azimuth, elevation, distance), one column a coordinate."""
+    """Compute dp / d(azimuth, elevation, 1/r), one column a coordinate.
+
+    Parameters
+    ----------
+    location : [*batch, 3]
+        Azimuth and elevation in radians, distance in metres.
+
+    Returns
+    -------
+    [*batch, 3, 3]
+        The Jacobian of the position.
+    """
     azimuth, elevation, r = location.unbind(-1)
     sa, ca, se, ce = azimuth.sin(), azimuth.cos(), elevation.sin(), elevation.cos()
     zero = torch.zeros_like(r)
@@ -223,7 +369,7 @@ def position_jacobian(location: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*ba
 
 
 def _inverse(F: Tensor, used: Tensor) -> Tensor:
-    """The inverse over the used parameters, 0 elsewhere; infinite on the diagonal where F is singular."""
+    """Invert F over the used parameters; 0 elsewhere, and infinite on the diagonal where F is singular."""
     scale = torch.where(used, F.diagonal(dim1=-2, dim2=-1), 1.0)
     d = torch.where(scale > 0, scale, 1.0).rsqrt() * used
     scaled = d[:, :, None] * F * d[:, None, :] + torch.diag_embed((~used).to(F.dtype))

@@ -1,4 +1,4 @@
-"""How good estimates are: GOSPA and matched errors, where a miss or a false alarm is never free, with intervals.
+"""The quality of estimates: GOSPA and matched errors, in which a miss or a false alarm always costs, with intervals.
 
 Axes: batch B, src (true slots), est (estimated slots).
 """
@@ -38,9 +38,22 @@ MOST_PERMUTED = 6  # slots up to which all permutations are tried at once
 class Match:
     """Estimates assigned to true sources by position.
 
-    position, distance, angle : errors in metres, metres and radians of each true source; infinite where it was missed,
-    NaN where there is none.  estimate : the slot assigned, -1 where missed or absent.
-    missed, false : counts of each scene.
+    The errors of a true source are infinite if it was missed and NaN if its slot is empty.
+
+    Parameters
+    ----------
+    position : [batch, src]
+        Position errors in metres.
+    distance : [batch, src]
+        Distance errors in metres.
+    angle : [batch, src]
+        Angles between the true and the estimated direction, in radians.
+    estimate : [batch, src]
+        The assigned slot, -1 for a missed or absent source.
+    missed : [batch]
+        The number of missed sources of each scene.
+    false : [batch]
+        The number of false alarms of each scene.
     """
 
     position: Float[Tensor, "batch src"]
@@ -58,9 +71,38 @@ def gospa(
     present: Bool[Tensor, "batch src"],
     cutoff: float,
 ) -> Float[Tensor, " batch"]:
-    """The generalised optimal sub-pattern assignment metric of two sets of positions, p = 2, alpha = 2, in metres.
+    """Compute the generalised optimal sub-pattern assignment metric of two sets of positions, p = 2, alpha = 2.
 
-    sqrt(min over assignments of sum d^2 + c^2 / 2 for every missed and every false source): Rahmathullah et al. 2017.
+    It is sqrt(min over assignments of sum d^2 + c^2 / 2 for every missed and every false source).
+
+    Parameters
+    ----------
+    estimated : [batch, est, 3]
+        Estimated positions in metres.
+    est_present : [batch, est]
+        Which slots hold an estimate.
+    true : [batch, src, 3]
+        True positions in metres.
+    present : [batch, src]
+        Which slots hold a source.
+    cutoff
+        The cut-off c in metres.
+
+    Returns
+    -------
+    [batch]
+        GOSPA in metres.
+
+    Raises
+    ------
+    TypeError
+        A set is not a tensor.
+    ValueError
+        The shapes do not fit, a mask is not boolean, or the cut-off is not positive.
+
+    References
+    ----------
+    Rahmathullah, Garcia-Fernandez & Svensson 2017, "Generalized optimal sub-pattern assignment metric".
     """
     _check_sets(estimated, est_present, true, present)
     return _assignment(estimated, est_present, true, present, cutoff)[0].sqrt()
@@ -73,9 +115,34 @@ def match(
     present: Bool[Tensor, "batch src"],
     cutoff: float,
 ) -> Match:
-    """The assignment of GOSPA with this cut-off, from polar coordinates (u, v, w).
+    """Assign estimates to true sources as GOSPA does with this cut-off.
 
-    A true source farther than `cutoff` from its estimate counts as missed, and that estimate as false.
+    A true source farther than the cut-off from its estimate counts as missed, and that estimate as false.
+
+    Parameters
+    ----------
+    estimated : [batch, est, 3]
+        Estimated (u, v, w).
+    est_present : [batch, est]
+        Which slots hold an estimate.
+    true : [batch, src, 3]
+        True (u, v, w).
+    present : [batch, src]
+        Which slots hold a source.
+    cutoff
+        The cut-off in metres.
+
+    Returns
+    -------
+    Match
+        The assignment and its errors.
+
+    Raises
+    ------
+    TypeError
+        A set is not a tensor.
+    ValueError
+        The shapes do not fit, a mask is not boolean, or the cut-off is not positive.
     """
     _check_sets(estimated, est_present, true, present)
     found, real = location_of(estimated), location_of(true)
@@ -101,9 +168,23 @@ def match(
 def resolved_scenes(
     error: Float[Tensor, "batch src"], true: Float[Tensor, "batch src 3"], present: Bool[Tensor, "batch src"]
 ) -> Bool[Tensor, " batch"]:
-    """Whether every source's position error is below half the distance to its nearest neighbour; one source needs none.
+    """Test whether every source has a position error below half the distance to its nearest neighbour.
 
-    error : as in `Match`.  true : positions, metres.
+    A single source is always resolved if it is matched.
+
+    Parameters
+    ----------
+    error : [batch, src]
+        Position errors in metres, as in `Match`.
+    true : [batch, src, 3]
+        True positions in metres.
+    present : [batch, src]
+        Which slots hold a source.
+
+    Returns
+    -------
+    [batch]
+        True for resolved scenes.
     """
     others = present[:, :, None] & present[:, None, :] & ~torch.eye(true.shape[1], dtype=torch.bool, device=true.device)
     nearest = torch.where(others, torch.cdist(true, true), torch.inf).amin(-1)
@@ -111,14 +192,35 @@ def resolved_scenes(
 
 
 def rmspe(error: Float[Tensor, "*batch"]) -> float:
-    """Root mean squared error (of position, distance or angle) over matched sources (finite entries); NaN where none is."""
+    """Compute the root mean squared error (of position, distance or angle) over matched sources.
+
+    Parameters
+    ----------
+    error : any shape
+        Errors; entries that are not finite are left out.
+
+    Returns
+    -------
+    float
+        The root mean square, NaN without a matched source.
+    """
     matched = error[error.isfinite()]
     return float(matched.double().square().mean().sqrt())
 
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate with its two-sided confidence interval."""
+    """An estimate with its two-sided confidence interval.
+
+    Parameters
+    ----------
+    value
+        The estimate.
+    low
+        The lower limit.
+    high
+        The upper limit.
+    """
 
     value: float
     low: float
@@ -126,9 +228,21 @@ class Interval:
 
 
 def median_interval(values: "np.ndarray[tuple[int], np.dtype[np.floating]]", level: float) -> Interval:
-    """The median with the distribution-free interval between two order statistics; infinite values count as such.
+    """Compute the median with the distribution-free interval between two order statistics.
 
-    The interval [x_(k), x_(n+1-k)] has at least `level` coverage for independent values; NaN entries are left out.
+    The interval [x_(k), x_(n+1-k)] has at least the given coverage for independent values.
+
+    Parameters
+    ----------
+    values : [n]
+        The sample; infinite values count as such, NaN entries are left out.
+    level
+        The confidence level, in (0, 1).
+
+    Returns
+    -------
+    Interval
+        The median and its interval, NaN without values.
     """
     x = np.sort(values[~np.isnan(values)])
     n = len(x)
@@ -142,7 +256,22 @@ def median_interval(values: "np.ndarray[tuple[int], np.dtype[np.floating]]", lev
 
 
 def proportion_interval(hits: int, trials: int, level: float) -> Interval:
-    """A share with Wilson's score interval; NaN without trials."""
+    """Compute a proportion with Wilson's score interval.
+
+    Parameters
+    ----------
+    hits
+        The number of successes.
+    trials
+        The number of trials.
+    level
+        The confidence level, in (0, 1).
+
+    Returns
+    -------
+    Interval
+        The proportion and its interval, NaN without trials.
+    """
     if trials == 0:
         return Interval(math.nan, math.nan, math.nan)
     z, p = float(norm.ppf((1 + level) / 2)), hits / trials
@@ -158,7 +287,26 @@ def bootstrap_interval(
     seed: int,
     draws: int = 500,
 ) -> Interval:
-    """A statistic with its percentile bootstrap interval; `statistic` works along the last axis of [draws, n]."""
+    """Compute a statistic with its percentile bootstrap interval.
+
+    Parameters
+    ----------
+    values : [n]
+        The sample.
+    statistic
+        A function that works along the last axis of an array [draws, n].
+    level
+        The confidence level, in (0, 1).
+    seed
+        The random seed.
+    draws
+        The number of bootstrap samples.
+
+    Returns
+    -------
+    Interval
+        The statistic and its interval, NaN without values.
+    """
     if len(values) == 0:
         return Interval(math.nan, math.nan, math.nan)
     rng = np.random.default_rng(seed)
@@ -170,7 +318,7 @@ def bootstrap_interval(
 def _assignment(
     estimated: Tensor, est_present: Tensor, true: Tensor, present: Tensor, cutoff: float
 ) -> tuple[Tensor, Tensor]:
-    """The least GOSPA^2 of each scene, and the slot assigned to each true source (-1: none within the cut-off)."""
+    """Return the smallest GOSPA^2 of each scene and the slot assigned to each true source (-1 if none is within the cut-off)."""
     if not cutoff > 0:
         raise ValueError(f"cutoff: expected > 0 metres, got {cutoff}")
     slots = max(estimated.shape[1], true.shape[1])
@@ -187,7 +335,7 @@ def _assignment(
 
 
 def _check_sets(estimated: Any, est_present: Any, true: Any, present: Any) -> None:
-    """Scenes in both alike, places and masks that go together."""
+    """Check that both sets have the same number of scenes and that the masks fit their positions."""
     check_tensor("estimated", estimated, None, 3, batch=1, complex_=False)
     check_tensor("true", true, len(estimated), None, 3, batch=0, complex_=False)
     for name, mask, places in (("est_present", est_present, estimated), ("present", present, true)):
@@ -197,7 +345,7 @@ def _check_sets(estimated: Any, est_present: Any, true: Any, present: Any) -> No
 
 
 def _least_cost(cost: Tensor) -> Tensor:
-    """The permutation of least total cost of each [slots, slots] matrix."""
+    """Find the permutation of least total cost for each [slots, slots] matrix."""
     slots = cost.shape[1]
     if slots > MOST_PERMUTED:
         rows = [linear_sum_assignment(c)[1] for c in cost.cpu().numpy()]

@@ -1,1 +1,1 @@
-"""Where things are and what waves do: geometry, steering vectors, codebooks, channels."""
+"""Wave propagation: geometry, steering vectors, codebooks, channels."""

@@ -1,4 +1,4 @@
-"""The channel H from the surface to the base station, and how many degrees of freedom it carries.
+"""The channel H from the surface to the base station, and its effective rank.
 
 Axes: batch B, ant M, elem N.
 """
@@ -24,12 +24,28 @@ def rician_channel(
     direction: Float[Tensor, "batch 3"],
     k: Float[Tensor, " batch"],
 ) -> Complex[Tensor, "batch ant elem"]:
-    """H = sqrt(k / (1 + k)) H_los + sqrt(1 / (1 + k)) H_iid, entries of unit variance, complex128: the same bits anywhere.
+    """Compute H = sqrt(k / (1 + k)) H_los + sqrt(1 / (1 + k)) H_iid, with entries of unit variance.
 
-    scattered : H_iid, entries CN(0, 1).  k : the Rician factor, linear.
-    direction : three numbers, uniform in [0, 1), that choose the line of sight H_los = a_bs a_ris^H, a far-field wave
-    (rank one, unit-modulus entries): the angle from the normal of the base station's half-wavelength linear array in
-    +-60 deg, and the azimuth in +-60 deg and elevation in +-30 deg at which the wave leaves the surface.
+    The line of sight H_los = a_bs a_ris^H is a far-field wave (rank one, unit-modulus entries). The result is the same bit
+    for bit on every processor.
+
+    Parameters
+    ----------
+    array
+        The surface.
+    scattered : [batch, ant, elem]
+        H_iid, with entries CN(0, 1).
+    direction : [batch, 3]
+        Numbers uniform in [0, 1) that choose the line of sight: the angle within +-60 deg from the normal of the base
+        station's half-wavelength linear array, and the azimuth within +-60 deg and elevation within +-30 deg at which
+        the wave leaves the surface.
+    k : [batch]
+        The Rician factor, linear.
+
+    Returns
+    -------
+    [batch, ant, elem]
+        The channel, complex128.
     """
     spans = torch.tensor([_AZIMUTH, _AZIMUTH, _ELEVATION], dtype=torch.float64)
     psi, azimuth, elevation = ((2 * direction.double() - 1) * spans).unbind(-1)
@@ -44,14 +60,41 @@ def rician_channel(
 
 
 def direct_channel(batch: int, size: int) -> Complex[Tensor, "{batch} {size} {size}"]:
-    """H = I: the array itself is observed."""
+    """Return H = I, with which the array itself is observed.
+
+    Parameters
+    ----------
+    batch
+        The number of scenes B.
+    size
+        The number of elements N.
+
+    Returns
+    -------
+    [batch, size, size]
+        The identity for each scene, complex64.
+    """
     return torch.eye(size, dtype=torch.complex64).repeat(batch, 1, 1)
 
 
 def effective_rank(H: Complex[Tensor, "*batch ant elem"]) -> Float[Tensor, "*batch"]:
-    """exp(entropy of the normalised squared singular values): min(M, N) for equal ones, 1 for a rank-one H.
+    """Compute exp(entropy of the normalised squared singular values): min(M, N) if all are equal, 1 for a rank-one H.
 
-    Source: Roy & Vetterli 2007, "The effective rank", with the squared singular values (the energy of each mode).
+    The squared singular values (the energy of each mode) take the place of the singular values of the reference.
+
+    Parameters
+    ----------
+    H : [*batch, ant, elem]
+        The channel.
+
+    Returns
+    -------
+    [*batch]
+        The effective rank.
+
+    References
+    ----------
+    Roy & Vetterli 2007, "The effective rank".
     """
     gram = H @ H.mH if H.shape[-2] <= H.shape[-1] else H.mH @ H
     energy = torch.linalg.eigvalsh(gram).clamp_min(0)

@@ -1,8 +1,8 @@
-"""Where things are: the array's elements, source coordinates, and the domain that estimates must stay in.
+"""Geometry: the elements of the array, the coordinates of sources, and the domain of the estimates.
 
-A source has a `location` (azimuth, elevation, distance) and, equally, polar coordinates (u, v, w): the direction
+A source has a `location` (azimuth, elevation, distance) and, equivalently, polar coordinates (u, v, w): the direction
 cosines u = sin az cos el, v = sin el, and the inverse distance w = 1 / r. Estimation works in (u, v, w), in which
-the steering vector is close to linear phase; w = 0 is the far field.
+the phase of the steering vector is close to linear; w = 0 is the far field.
 
 Axes: elem N.
 """
@@ -23,10 +23,14 @@ SPEED_OF_LIGHT = 299_792_458.0
 
 @dataclass(frozen=True, kw_only=True)
 class Array:
-    """A planar array in the x-y plane, boresight +z.
+    """A planar array in the x-y plane, with its boresight along +z.
 
-    elements : float [elem, 2], x and y in metres; row-major, x fastest. The origin is the phase reference.
-    wavelength : metres.
+    Parameters
+    ----------
+    elements : [elem, 2]
+        x and y in metres, row by row, x fastest. The origin is the phase reference.
+    wavelength
+        The wavelength in metres.
     """
 
     elements: Float[Tensor, "elem 2"]
@@ -44,20 +48,50 @@ class Array:
 
     @property
     def beams(self) -> tuple[float, float]:
-        """lambda / aperture in u and v, the aperture counting half a wavelength an element."""
+        """The beam width lambda / aperture in u and v, where each element adds half a wavelength to the aperture."""
         extent = self.elements.amax(0) - self.elements.amin(0) + self.wavelength / 2
         return self.wavelength / float(extent[0]), self.wavelength / float(extent[1])
 
     def to(self, like: Tensor) -> "Array":
-        """This array with its elements in the real precision and on the device of `like`."""
+        """Return this array in the real precision and on the device of a tensor.
+
+        Parameters
+        ----------
+        like
+            The tensor to match.
+
+        Returns
+        -------
+        Array
+            The converted array.
+        """
         real = torch.empty((), dtype=like.dtype).real.dtype
         return Array(elements=self.elements.to(like.device, real), wavelength=self.wavelength)
 
 
 def planar_array(n_h: int, n_v: int, wavelength: float, reference: str = "centre") -> Array:
-    """A half-wavelength uniform planar array of n_h x n_v elements, float64.
+    """Make a half-wavelength uniform planar array of n_h x n_v elements, float64.
 
-    reference : "centre" puts the origin at the array's centre, "first" at element 0.
+    Parameters
+    ----------
+    n_h
+        The number of elements in a row.
+    n_v
+        The number of rows.
+    wavelength
+        The wavelength in metres.
+    reference
+        "centre" puts the origin at the centre of the array, "first" at element 0.
+
+    Returns
+    -------
+    Array
+        The array.
+
+    Raises
+    ------
+    ValueError
+        The reference is neither of the two.
     """
     if reference not in ("centre", "first"):
         raise ValueError(f"reference: expected 'centre' or 'first', got {reference!r}")
@@ -70,21 +104,54 @@ def planar_array(n_h: int, n_v: int, wavelength: float, reference: str = "centre
 
 
 def polar_of(location: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
-    """(azimuth [rad], elevation [rad], distance [m]) to (u, v, w), with w in 1/m."""
+    """Convert (azimuth, elevation, distance) to (u, v, w).
+
+    Parameters
+    ----------
+    location : [*batch, 3]
+        Azimuth and elevation in radians, distance in metres.
+
+    Returns
+    -------
+    [*batch, 3]
+        (u, v, w), w in 1/m.
+    """
     check_tensor("location", location, 3, complex_=False)
     azimuth, elevation, distance = location.unbind(-1)
     return torch.stack([azimuth.sin() * elevation.cos(), elevation.sin(), 1 / distance], dim=-1)
 
 
 def location_of(polar: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
-    """(u, v, w) to (azimuth [rad], elevation [rad], distance [m]); the inverse of `polar_of` for z > 0."""
+    """Convert (u, v, w) to (azimuth, elevation, distance); the inverse of `polar_of` for z > 0.
+
+    Parameters
+    ----------
+    polar : [*batch, 3]
+        (u, v, w), w in 1/m.
+
+    Returns
+    -------
+    [*batch, 3]
+        Azimuth and elevation in radians, distance in metres.
+    """
     check_tensor("polar", polar, 3, complex_=False)
     u, v, w = polar.unbind(-1)
     return torch.stack([torch.atan2(u, _cosine_z(u, v)), v.clamp(-1, 1).asin(), 1 / w], dim=-1)
 
 
 def position_of(location: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
-    """p = r (sin az cos el, sin el, cos az cos el), in metres."""
+    """Compute the position p = r (sin az cos el, sin el, cos az cos el).
+
+    Parameters
+    ----------
+    location : [*batch, 3]
+        Azimuth and elevation in radians, distance in metres.
+
+    Returns
+    -------
+    [*batch, 3]
+        (x, y, z) in metres.
+    """
     check_tensor("location", location, 3, complex_=False)
     azimuth, elevation, distance = location.unbind(-1)
     unit = [azimuth.sin() * elevation.cos(), elevation.sin(), azimuth.cos() * elevation.cos()]
@@ -97,11 +164,18 @@ def _cosine_z(u: Tensor, v: Tensor) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class Domain:
-    """The closed region in which sources lie and which estimates never leave.
+    """The closed region that contains the sources and all estimates.
 
-    azimuth, elevation : (lowest, highest), radians, inside (-pi/2, pi/2).
-    distance : (nearest, farthest), metres, > 0.
-    A span of zero width fixes that coordinate: it is then no parameter of the problem.
+    A span of zero width fixes its coordinate, which is then no longer estimated.
+
+    Parameters
+    ----------
+    azimuth
+        (lowest, highest) in radians, inside (-pi/2, pi/2).
+    elevation
+        (lowest, highest) in radians, inside (-pi/2, pi/2).
+    distance
+        (nearest, farthest) in metres, positive.
     """
 
     azimuth: tuple[float, float]
@@ -110,24 +184,37 @@ class Domain:
 
     @property
     def free(self) -> tuple[bool, bool, bool]:
-        """Which of (u, v, w) are parameters."""
+        """Which of (u, v, w) are estimated."""
         return tuple(high > low for low, high in (self.azimuth, self.elevation, self.distance))  # type: ignore[return-value]
 
     @property
     def inverse_distance(self) -> tuple[float, float]:
-        """(lowest, highest) w = 1 / r, in 1/m."""
+        """The (lowest, highest) w = 1 / r, in 1/m."""
         return 1 / self.distance[1], 1 / self.distance[0]
 
     @property
     def polar_box(self) -> tuple[tuple[float, float], tuple[float, float], tuple[float, float]]:
-        """The smallest box in (u, v, w) that holds the domain: ((u_lo, u_hi), (v_lo, v_hi), (w_lo, w_hi))."""
+        """The smallest box in (u, v, w) that contains the domain: ((u_lo, u_hi), (v_lo, v_hi), (w_lo, w_hi))."""
         low, high = self.elevation
         cosines = [math.cos(low), math.cos(high)] + ([1.0] if low <= 0 <= high else [])
         u = [math.sin(a) * c for a in self.azimuth for c in (min(cosines), max(cosines))]
         return (min(u), max(u)), (math.sin(low), math.sin(high)), self.inverse_distance
 
     def contains(self, polar: Float[Tensor, "*batch 3"], margin: float = 1e-5) -> Bool[Tensor, "*batch"]:
-        """Whether (u, v, w) lies in the domain, up to `margin` (radians, and relative in w)."""
+        """Test whether points lie in the domain.
+
+        Parameters
+        ----------
+        polar : [*batch, 3]
+            (u, v, w).
+        margin
+            The tolerance, in radians and relative in w.
+
+        Returns
+        -------
+        [*batch]
+            True for points inside.
+        """
         u, v, w = polar.unbind(-1)
         azimuth, elevation = torch.atan2(u, _cosine_z(u, v)), v.clamp(-1, 1).asin()
         low, high = self.inverse_distance
@@ -137,7 +224,18 @@ class Domain:
         return inside
 
     def clamp(self, polar: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
-        """The point of the domain reached by clamping elevation, then azimuth, then inverse distance."""
+        """Clamp elevation, then azimuth, then inverse distance to the domain.
+
+        Parameters
+        ----------
+        polar : [*batch, 3]
+            (u, v, w).
+
+        Returns
+        -------
+        [*batch, 3]
+            The clamped (u, v, w).
+        """
         u, v, w = polar.unbind(-1)
         v = v.clamp(math.sin(self.elevation[0]), math.sin(self.elevation[1]))
         cosine = (1 - v.square()).clamp_min(1e-12).sqrt()

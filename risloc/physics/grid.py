@@ -1,4 +1,4 @@
-"""The polar grid: uniform in (u, v, 1/r), shared by the network's input map and by every spectrum's search.
+"""The polar grid: uniform in (u, v, 1/r), shared by the input map of the network and the search of every spectrum.
 
 Axes: grid G = P V U, planes P in 1/r, rows V in v, columns U in u.
 """
@@ -28,11 +28,24 @@ class GridConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class PolarGrid:
-    """Grid points, plane by plane, row by row: the flat axis is (plane, row, column).
+    """Grid points whose flat axis runs over (plane, row, column), the column fastest.
 
-    u, v, w : the coordinates along each axis.  inside : which (v, u) cells lie in the domain.
-    steering : A of all points, complex64 [elem, grid].  projection : the real matrix that maps (Re x, Im x) to (Re A^H x,
-    Im A^H x), faster than complex products.  step : spacing in (u, v, w); 0 along an axis of one point.
+    Parameters
+    ----------
+    u : [U]
+        The coordinates along u.
+    v : [V]
+        The coordinates along v.
+    w : [P]
+        The coordinates along w, in 1/m.
+    inside : [V, U]
+        Which (u, v) cells lie in the domain.
+    steering : [elem, grid]
+        The steering matrix A of all points, complex64.
+    projection : [2 grid, 2 elem]
+        The real matrix that maps (Re x, Im x) to (Re A^H x, Im A^H x), which is faster than complex products.
+    step
+        The spacing in (u, v, w); 0 along an axis of one point.
     """
 
     u: Float[Tensor, " U"]
@@ -45,25 +58,50 @@ class PolarGrid:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(P, V, U)."""
+        """The numbers of planes, rows and columns (P, V, U)."""
         return len(self.w), len(self.v), len(self.u)
 
     @property
     def polar(self) -> Float[Tensor, "grid 3"]:
-        """(u, v, w) of every point."""
+        """The coordinates (u, v, w) of every point."""
         return _points(self.u, self.v, self.w)
 
     def to(self, device: torch.device | str) -> "PolarGrid":
-        """The same grid on `device`."""
+        """Move the grid to a device.
+
+        Parameters
+        ----------
+        device
+            Where to move it.
+
+        Returns
+        -------
+        PolarGrid
+            The same grid on that device.
+        """
         names = ("u", "v", "w", "inside", "steering", "projection")
         return dataclasses.replace(self, **{name: getattr(self, name).to(device) for name in names})
 
 
 def polar_grid(array: Array, domain: Domain, config: GridConfig) -> PolarGrid:
-    """The grid over the box of `domain`, end points included; a fixed coordinate has one point.
+    """Make the grid over the box of the domain, end points included; a fixed coordinate has one point.
 
-    A beam is lambda / aperture in u and v, the aperture counting half a wavelength an element. Cells that touch the
+    A beam is lambda / aperture in u and v, where each element adds half a wavelength to the aperture. Cells that touch the
     domain count as inside.
+
+    Parameters
+    ----------
+    array
+        The surface.
+    domain
+        The region to cover.
+    config
+        The spacing of the grid.
+
+    Returns
+    -------
+    PolarGrid
+        The grid.
     """
     box, counts = domain.polar_box, reversed(grid_shape(array, domain, config))
     u, v, w = (
@@ -81,7 +119,22 @@ def polar_grid(array: Array, domain: Domain, config: GridConfig) -> PolarGrid:
 
 
 def grid_shape(array: Array, domain: Domain, config: GridConfig) -> tuple[int, int, int]:
-    """(P, V, U) of `polar_grid`, before any of it is made."""
+    """Compute the shape of `polar_grid` without making the grid.
+
+    Parameters
+    ----------
+    array
+        The surface.
+    domain
+        The region to cover.
+    config
+        The spacing of the grid.
+
+    Returns
+    -------
+    (P, V, U)
+        The numbers of planes, rows and columns.
+    """
     box = domain.polar_box
     beams = array.beams
     columns, rows = (
@@ -96,9 +149,9 @@ def _points(u: Tensor, v: Tensor, w: Tensor) -> Tensor:
 
 
 def _touching(domain: Domain, u: Tensor, v: Tensor, step: list[float]) -> Tensor:
-    """bool [V, U]: which cells of that size, around the points, share a point with the domain.
+    """Return which cells of size `step` around the points share a point with the domain, bool [V, U].
 
-    Along the row of a cell |u| reaches farthest where |v| is least, and least far where it is greatest.
+    Along the row of a cell |u| reaches farthest where |v| is smallest, and least far where |v| is largest.
     """
     (low, high), (lowest, highest) = ([math.sin(a) for a in span] for span in (domain.azimuth, domain.elevation))
     near = v.sign() * (v.abs() - step[1] / 2).clamp_min(0)

@@ -1,8 +1,9 @@
-"""Arithmetic with the same bits on every processor: what scenes are computed with.
+"""Arithmetic with the same bits on every processor, with which scenes are computed.
 
-IEEE 754 leaves no choice in a single +, -, *, / or square root. Processors and libraries differ in sines and powers, in the
-order of a sum, and in whether a product and a sum are rounded once or twice. Here everything is float64, one operation at a
-time and in a fixed order; and a matrix product is of integers that it cannot round, so that its order is of no account.
+IEEE 754 fixes the result of a single +, -, *, / or square root. Processors and libraries differ in sines and powers, in
+the order of a sum, and in whether a product and a sum are rounded once or twice. Therefore everything here is float64,
+one operation at a time and in a fixed order, and matrix products are of integers small enough that nothing is rounded,
+so that the order of their sums does not matter.
 
 Axes: batch B, row I, col J, elem N, src K.
 """
@@ -31,20 +32,30 @@ __all__ = [
 ]
 
 _TURN = 2 * math.pi
-_SINE = [(-1) ** n / math.factorial(2 * n + 1) for n in range(8)]  # of angles up to pi / 4: the rest is below 1e-16
+_SINE = [
+    (-1) ** n / math.factorial(2 * n + 1) for n in range(8)
+]  # for angles up to pi / 4, where the remainder is below 1e-16
 _COSINE = [(-1) ** n / math.factorial(2 * n) for n in range(9)]
-_EXPONENTIAL = [1 / math.factorial(n) for n in range(15)]  # of exponents up to log(2) / 2
+_EXPONENTIAL = [1 / math.factorial(n) for n in range(15)]  # for exponents up to log(2) / 2
 _LOG2_10 = 3.321928094887362
 _LOG_2 = 0.6931471805599453
 _MANTISSA = 53
 CHANNEL_STEP = 2.0**-20
-"""Of the entries of H, which a complex64 holds as they are up to 16."""
+"""The step of the entries of H; complex64 holds its multiples exactly up to 16."""
 
 
 def phasor(turns: Float[Tensor, "*shape"]) -> Complex[Tensor, "*shape"]:
-    """exp(j 2 pi turns), complex128; exact at every quarter of a turn.
+    """Compute exp(j 2 pi turns); exact at every quarter of a turn.
 
-    turns : float64, any number of them.
+    Parameters
+    ----------
+    turns : any shape
+        The phase in turns, float64.
+
+    Returns
+    -------
+    the shape of turns
+        The phasors, complex128.
     """
     quarter = (4 * turns).round()
     angle = (turns - quarter / 4) * _TURN
@@ -57,14 +68,36 @@ def phasor(turns: Float[Tensor, "*shape"]) -> Complex[Tensor, "*shape"]:
 
 
 def power_of_ten(exponent: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """10^exponent, float64, for exponents within +-300."""
+    """Compute 10^exponent for exponents within +-300.
+
+    Parameters
+    ----------
+    exponent : any shape
+        The exponents.
+
+    Returns
+    -------
+    the shape of exponent
+        The powers, float64.
+    """
     twos = exponent.double() * _LOG2_10
     whole = twos.round()
     return _polynomial(_EXPONENTIAL, (twos - whole) * _LOG_2) * _power_of_two(whole.long())
 
 
 def exact_sum(x: Float[Tensor, "batch ..."]) -> Float[Tensor, " batch"]:
-    """The sum of each scene, by halves."""
+    """Sum the numbers of each scene, pairwise by halves.
+
+    Parameters
+    ----------
+    x : [batch, ...]
+        The numbers.
+
+    Returns
+    -------
+    [batch]
+        The sums.
+    """
     x = x.flatten(1)
     while (n := x.shape[1]) > 1:
         halved = x[:, : n // 2] + x[:, n // 2 : n - n % 2]
@@ -73,20 +106,46 @@ def exact_sum(x: Float[Tensor, "batch ..."]) -> Float[Tensor, " batch"]:
 
 
 def times(a: Complex[Tensor, "*#shape"], b: Complex[Tensor, "*#shape"]) -> Complex[Tensor, "*#shape"]:
-    """The product of complex numbers, each by four real products; complex128."""
+    """Multiply complex numbers, each product by four real ones.
+
+    Parameters
+    ----------
+    a : any shape
+        The first factors.
+    b : a shape that broadcasts with a
+        The second factors.
+
+    Returns
+    -------
+    the broadcast shape
+        The products, complex128.
+    """
     x, y = a.to(torch.complex128), b.to(torch.complex128)
     return torch.complex(x.real * y.real - x.imag * y.imag, x.real * y.imag + x.imag * y.real)
 
 
 def on_grid(x: Complex[Tensor, "*shape"], step: float | Tensor) -> Complex[Tensor, "*shape"]:
-    """Both parts rounded to multiples of `step`, a power of two, one or one a scene; complex128."""
+    """Round the real and the imaginary part to multiples of a step.
+
+    Parameters
+    ----------
+    x : any shape
+        The numbers.
+    step
+        A power of two, one for all scenes or one for each.
+
+    Returns
+    -------
+    the shape of x
+        The rounded numbers, complex128.
+    """
     step = torch.as_tensor(step, dtype=torch.float64).reshape(-1, *[1] * x.dim())
     parts = torch.view_as_real(x.to(torch.complex128).resolve_conj())
     return torch.view_as_complex(parts.div(step).round_().mul_(step))
 
 
 def step_for(x: Complex[Tensor, "*shape"], bits: int) -> Float[Tensor, " batch"]:
-    """For each scene the step of which its largest part is below 2^bits."""
+    """Return for each scene the step of which its largest part is below 2^bits."""
     parts = torch.view_as_real(x.resolve_conj()).abs().flatten(1)
     return _power_of_two(torch.frexp(parts.amax(1)).exponent - bits)
 
@@ -94,7 +153,20 @@ def step_for(x: Complex[Tensor, "*shape"], bits: int) -> Float[Tensor, " batch"]
 def exact_matmul(
     a: Complex[Tensor, "batch row inner"], b: Complex[Tensor, "batch inner col"]
 ) -> Complex[Tensor, "batch row col"]:
-    """The product of a and b, after each is rounded to as many bits of a scene's largest number as leave no other rounding."""
+    """Multiply two matrices, each rounded first to as many bits of its largest number as leave no other rounding.
+
+    Parameters
+    ----------
+    a : [batch, row, inner]
+        The first matrix of each scene.
+    b : [batch, inner, col]
+        The second matrix of each scene.
+
+    Returns
+    -------
+    [batch, row, col]
+        The product, complex128.
+    """
     bits = (_MANTISSA - 2 - math.ceil(math.log2(a.shape[-1]))) // 2
     return on_grid(a, step_for(a, bits)) @ on_grid(b, step_for(b, bits))
 
@@ -104,15 +176,27 @@ def coded_product(
     waves: Complex[Tensor, "batch elem src"],
     H: Complex[Tensor, "batch ant elem"],
 ) -> Complex[Tensor, "batch snap src ant"]:
-    """H diag(c_l) waves for every l, complex128, each diag(c_l) waves rounded to 30 - log2(elem) bits of a scene's largest.
+    """Compute H diag(c_l) waves for every l, with diag(c_l) waves rounded to 30 - log2(elem) bits of its largest number.
 
-    book : phasors of at most 8 bits as complex64, which are multiples of 2^-29.  H : multiples of `CHANNEL_STEP`, around 1.
+    Parameters
+    ----------
+    book : [batch, snap, elem]
+        Phasors c_l of at most 8 bits as complex64, which are multiples of 2^-29.
+    waves : [batch, elem, src]
+        The waves at the surface.
+    H : [batch, ant, elem]
+        The channel, in multiples of `CHANNEL_STEP`, of order one.
+
+    Returns
+    -------
+    [batch, snap, src, ant]
+        The product, complex128.
     """
     batch, L, N = book.shape
     step = step_for(waves, _MANTISSA - 23 - math.ceil(math.log2(N)))
     waves, book = (on_grid(waves, step) / step[:, None, None]).mT.contiguous(), book.to(torch.complex128)
     product = torch.empty(batch, L * waves.shape[1], H.shape[1], dtype=torch.complex128)
-    for i in range(batch):  # one scene after another: it stays in the cache
+    for i in range(batch):  # scene by scene, so that each stays in the cache
         fields = (book[i, :, None] * waves[i]).view(-1, N)
         torch.view_as_real(fields).round_()
         torch.mm(fields, H[i].mT, out=product[i])
@@ -121,23 +205,58 @@ def coded_product(
 
 
 def units(location: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
-    """(azimuth [rad], elevation [rad], distance) to the direction (sin az cos el, sin el, cos az cos el)."""
+    """Compute the directions (sin az cos el, sin el, cos az cos el).
+
+    Parameters
+    ----------
+    location : [*batch, 3]
+        Azimuth and elevation in radians, and the distance, which is ignored.
+
+    Returns
+    -------
+    [*batch, 3]
+        Unit vectors.
+    """
     azimuth, elevation, _ = phasor(location / _TURN).unbind(-1)
     return torch.stack([azimuth.imag * elevation.real, elevation.imag, azimuth.real * elevation.real], -1)
 
 
 def exact_polar_of(location: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
-    """As `risloc.physics.geometry.polar_of`: (azimuth [rad], elevation [rad], distance [m]) to (u, v, w)."""
+    """Convert (azimuth, elevation, distance) to (u, v, w), as `risloc.physics.geometry.polar_of` does.
+
+    Parameters
+    ----------
+    location : [*batch, 3]
+        Azimuth and elevation in radians, distance in metres.
+
+    Returns
+    -------
+    [*batch, 3]
+        (u, v, w), w in 1/m.
+    """
     return torch.cat([units(location)[..., :2], 1 / location[..., 2:]], -1)
 
 
 def exact_steering_matrix(array: Array, polar: Float[Tensor, "*batch src 3"]) -> Complex[Tensor, "*batch elem src"]:
-    """As `risloc.physics.steering.steering_matrix`, of float64 (u, v, w): the exact spherical wave."""
+    """Compute the exact spherical wave, as `risloc.physics.steering.steering_matrix` does.
+
+    Parameters
+    ----------
+    array
+        The surface.
+    polar : [*batch, src, 3]
+        (u, v, w), float64.
+
+    Returns
+    -------
+    [*batch, elem, src]
+        The steering matrix, complex128.
+    """
     return phasor(path_difference(array, polar) / -array.wavelength)
 
 
 def _polynomial(coefficients: list[float], x: Tensor) -> Tensor:
-    """sum_n c_n x^n, by Horner's rule."""
+    """Evaluate sum_n c_n x^n by Horner's rule."""
     result = torch.full_like(x, coefficients[-1])
     for c in reversed(coefficients[:-1]):
         result.mul_(x).add_(c)
@@ -145,5 +264,5 @@ def _polynomial(coefficients: list[float], x: Tensor) -> Tensor:
 
 
 def _power_of_two(n: Int[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """2^n, float64, by its bits."""
+    """Compute 2^n, float64, from its bits."""
     return ((n.long() + 1023) << 52).view(torch.float64)

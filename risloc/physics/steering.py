@@ -29,9 +29,19 @@ __all__ = [
 
 
 def path_difference(array: Array, polar: Float[Tensor, "*batch src 3"]) -> Float[Tensor, "*batch elem src"]:
-    """delta = |p - x_n| - r [m], one column a source: how much longer the path to element n is than to the origin.
+    """Compute delta = |p - x_n| - r, by which the path to element n is longer than that to the origin.
 
-    polar : (u, v, w).
+    Parameters
+    ----------
+    array
+        The surface.
+    polar : [*batch, src, 3]
+        (u, v, w), w in 1/m.
+
+    Returns
+    -------
+    [*batch, elem, src]
+        The path differences in metres, one column a source.
     """
     s, rho2, _, _ = _projections(array, polar)
     w = polar[..., None, :, 2]
@@ -39,9 +49,19 @@ def path_difference(array: Array, polar: Float[Tensor, "*batch src 3"]) -> Float
 
 
 def steering_matrix(array: Array, polar: Float[Tensor, "*batch src 3"]) -> Complex[Tensor, "*batch elem src"]:
-    """a_n = exp(-j k (|p - x_n| - r)), one column a source: the exact spherical wave, unit modulus.
+    """Compute the exact spherical wave a_n = exp(-j k (|p - x_n| - r)), of unit modulus.
 
-    polar : (u, v, w); the result has the matching complex precision.
+    Parameters
+    ----------
+    array
+        The surface.
+    polar : [*batch, src, 3]
+        (u, v, w), w in 1/m.
+
+    Returns
+    -------
+    [*batch, elem, src]
+        The steering matrix in the matching complex precision, one column a source.
     """
     _check_waves(array, polar)
     return _phasor(array, path_difference(array, polar))
@@ -50,7 +70,20 @@ def steering_matrix(array: Array, polar: Float[Tensor, "*batch src 3"]) -> Compl
 def steering_derivatives(
     array: Array, polar: Float[Tensor, "*batch src 3"]
 ) -> tuple[Complex[Tensor, "*batch elem src"], Complex[Tensor, "*batch elem src 3"]]:
-    """The steering matrix A and its derivatives dA/d(u, v, w), the last axis naming the coordinate."""
+    """Compute the steering matrix A and its derivatives dA/d(u, v, w).
+
+    Parameters
+    ----------
+    array
+        The surface.
+    polar : [*batch, src, 3]
+        (u, v, w), w in 1/m.
+
+    Returns
+    -------
+    [*batch, elem, src] and [*batch, elem, src, 3]
+        A and its derivatives, whose last axis is the coordinate.
+    """
     s, rho2, x, y = _projections(array, polar)
     w = polar[..., None, :, 2]
     t = _relative_distance(s, rho2, w)
@@ -61,7 +94,20 @@ def steering_derivatives(
 
 
 def fresnel_steering_matrix(array: Array, polar: Float[Tensor, "*batch src 3"]) -> Complex[Tensor, "*batch elem src"]:
-    """The parabolic wavefront delta ~ -s + w (rho^2 - s^2) / 2: an approximation, poor below a few apertures."""
+    """Compute the parabolic wavefront delta ~ -s + w (rho^2 - s^2) / 2, an approximation that is poor below a few apertures.
+
+    Parameters
+    ----------
+    array
+        The surface.
+    polar : [*batch, src, 3]
+        (u, v, w), w in 1/m.
+
+    Returns
+    -------
+    [*batch, elem, src]
+        The steering matrix, one column a source.
+    """
     s, rho2, _, _ = _projections(array, polar)
     return _phasor(array, -s + polar[..., None, :, 2] * (rho2 - s.square()) / 2)
 
@@ -69,7 +115,20 @@ def fresnel_steering_matrix(array: Array, polar: Float[Tensor, "*batch src 3"]) 
 def plane_wave_steering_matrix(
     array: Array, polar: Float[Tensor, "*batch src 3"]
 ) -> Complex[Tensor, "*batch elem src"]:
-    """The far field delta = -s: the limit of `steering_matrix` as the distance grows."""
+    """Compute the far field delta = -s, the limit of `steering_matrix` as the distance grows.
+
+    Parameters
+    ----------
+    array
+        The surface.
+    polar : [*batch, src, 3]
+        (u, v, w); w is ignored.
+
+    Returns
+    -------
+    [*batch, elem, src]
+        The steering matrix, one column a source.
+    """
     s, _, _, _ = _projections(array, polar)
     return _phasor(array, -s)
 
@@ -90,7 +149,7 @@ def _projections(array: Array, polar: Tensor) -> tuple[Tensor, Tensor, Tensor, T
 
 
 def _relative_distance(s: Tensor, rho2: Tensor, w: Tensor) -> Tensor:
-    # A direction with u^2 + v^2 > 1 is no direction; the floor keeps a stray iterate finite there.
+    # u^2 + v^2 > 1 is not a direction; the floor keeps an iterate that strays there finite.
     return (1 - 2 * w * s + w.square() * rho2).clamp_min(1e-12).sqrt()
 
 

@@ -1,1 +1,1 @@
-"""What knows nothing of waves: files, progress, devices."""
+"""General helpers: files, progress, devices."""

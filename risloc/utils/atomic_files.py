@@ -1,4 +1,4 @@
-"""Files that are whole or not there, whatever ends their writing: an error, a kill, a full disk."""
+"""Files that are written completely or not at all, whether the writing ends in an error, a kill or a full disk."""
 
 import contextlib
 import errno
@@ -21,15 +21,26 @@ _KINDS = {
 
 
 class DiskFullError(OSError):
-    """There was no room for a file: the message says for which, on what file system, and what to do."""
+    """The disk is full: the message names the file and its file system and says what to do."""
 
     def __str__(self) -> str:
         return str(self.strerror)
 
 
 def full(error: OSError) -> int | None:
-    """The number of an error that says that there was no room; None for any other."""
-    if isinstance(error, shutil.Error):  # of a folder: (source, target, words) for each file
+    """Return the error number of an error that means "no space left"; None for any other error.
+
+    Parameters
+    ----------
+    error
+        The error to examine.
+
+    Returns
+    -------
+    int or None
+        Its number.
+    """
+    if isinstance(error, shutil.Error):  # from copying a folder: (source, target, message) for each file
         words = str(error)
         return next((number for number in _FULL if f"[Errno {number}]" in words), None)
     return error.errno if error.errno in _FULL else None
@@ -37,7 +48,23 @@ def full(error: OSError) -> int | None:
 
 @contextlib.contextmanager
 def writing(path: "str | os.PathLike[str]") -> Iterator[None]:
-    """Raise DiskFullError, which names `path`, where the block finds no room; other errors are left as they are."""
+    """Raise DiskFullError, which names the path, if the block runs out of disk space; pass other errors on.
+
+    Parameters
+    ----------
+    path
+        The file that the block writes.
+
+    Yields
+    ------
+    None
+        Nothing.
+
+    Raises
+    ------
+    DiskFullError
+        There is no space left on the file system.
+    """
     try:
         yield
     except DiskFullError:
@@ -55,17 +82,27 @@ def writing(path: "str | os.PathLike[str]") -> Iterator[None]:
 
 @contextlib.contextmanager
 def replacing(path: "str | os.PathLike[str]") -> Iterator[Path]:
-    """A temporary path beside `path` to write to; it takes the place of `path` only when the block ends well.
+    """Yield a temporary path beside `path` that replaces it only if the block succeeds.
 
-    The mode of a file that is there is kept. A link is replaced and what it leads to left alone: DVC's outputs may be links
-    into its cache. Who wants that written gives `target_of` the link.
+    The mode of an existing file is kept. A link is replaced and its target left alone, because DVC's outputs may be links
+    into its cache. To write to the target of a link, resolve it with `target_of` first.
+
+    Parameters
+    ----------
+    path
+        The file to replace.
+
+    Yields
+    ------
+    Path
+        The temporary path to write to.
 
     Raises
     ------
     DiskFullError
-        Nothing is left of what was written, and `path` is as it was.
+        There is no space left; `path` is unchanged and the temporary file is removed.
     ValueError
-        What is there is neither a regular file nor a link.
+        `path` exists and is neither a regular file nor a link.
     """
     path = Path(path)
     mode = _mode(path, follow=False)
@@ -82,25 +119,43 @@ def replacing(path: "str | os.PathLike[str]") -> Iterator[Path]:
 
 
 def target_of(path: "str | os.PathLike[str]") -> Path:
-    """The file that is meant by `path`, links followed; it need not be there.
+    """Follow links to the file that `path` means, which need not exist.
+
+    Parameters
+    ----------
+    path
+        A file or a link.
+
+    Returns
+    -------
+    Path
+        The resolved path.
 
     Raises
     ------
     ValueError
-        What is there is no regular file.
+        The target exists and is not a regular file.
     """
     _mode(Path(path), follow=True)
     return Path(os.path.realpath(path))
 
 
 def write_bytes(path: "str | os.PathLike[str]", content: bytes) -> None:
-    """Write `content`, whole or not at all; see `replacing`."""
+    """Write a file completely or not at all; see `replacing`.
+
+    Parameters
+    ----------
+    path
+        The file to write.
+    content
+        The bytes to write.
+    """
     with replacing(path) as temporary:
         temporary.write_bytes(content)
 
 
 def _mode(path: Path, *, follow: bool) -> int | None:
-    """The mode of the regular file that is there; None of a link that is not followed, or where nothing is."""
+    """Return the mode of an existing regular file; None for a link that is not followed, or if nothing exists."""
     try:
         mode = path.stat(follow_symlinks=follow).st_mode
     except (FileNotFoundError, NotADirectoryError):

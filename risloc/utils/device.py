@@ -1,4 +1,4 @@
-"""What a device can do: the accelerator where there is one, and mixed precision where it has units for it."""
+"""What the hardware offers: an accelerator if there is one, and mixed precision if it is supported."""
 
 import torch
 
@@ -6,12 +6,29 @@ __all__ = ["best_device", "half_precision", "mixed_precision"]
 
 
 def best_device() -> torch.device:
-    """The accelerator where there is one, else the CPU."""
+    """Choose the accelerator if there is one, otherwise the CPU.
+
+    Returns
+    -------
+    torch.device
+        The device.
+    """
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def half_precision(device: torch.device) -> torch.dtype | None:
-    """bfloat16 where matrix products in it run on the device's own units; else float16 on an accelerator, None on the CPU."""
+    """Choose bfloat16 if the device multiplies matrices in it natively, otherwise float16 on an accelerator and None on the CPU.
+
+    Parameters
+    ----------
+    device
+        The device to use.
+
+    Returns
+    -------
+    torch.dtype or None
+        The half-precision type.
+    """
     if device.type == "cuda":
         own = torch.cuda.is_bf16_supported(including_emulation=False)
         return torch.bfloat16 if own else torch.float16
@@ -19,6 +36,19 @@ def half_precision(device: torch.device) -> torch.dtype | None:
 
 
 def mixed_precision(device: torch.device, wanted: bool) -> torch.autocast:
-    """The context in which convolutions and real matrix products run in half precision, where that is wanted and there."""
+    """Return the context in which convolutions and real matrix products run in half precision, if requested and supported.
+
+    Parameters
+    ----------
+    device
+        The device to use.
+    wanted
+        Whether mixed precision is requested.
+
+    Returns
+    -------
+    torch.autocast
+        The context.
+    """
     dtype = half_precision(device) if wanted else None
     return torch.autocast(device.type, dtype, enabled=dtype is not None)

@@ -1,4 +1,4 @@
-"""One ahead: the next item of an iterator is made in the background while the last one is in use."""
+"""Prefetching: the next item of an iterator is made in the background while the current one is in use."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,10 +10,20 @@ T = TypeVar("T")
 
 
 def ahead(items: Iterator[T]) -> Iterator[T]:
-    """The same items in the same order, each made in a thread while the one before it is in use.
+    """Yield the same items in the same order, each made in a thread while the one before it is in use.
 
-    Two items are in memory at a time. What `items` raises is raised where its item would have come. The thread ends with
-    the iterator, also where that is left half way.
+    Two items are in memory at a time. An error of `items` is raised in place of its item. The thread ends with the
+    iterator, even if the iterator is not exhausted.
+
+    Parameters
+    ----------
+    items
+        The items to prefetch.
+
+    Yields
+    ------
+    T
+        The items.
     """
     end = object()
     with ThreadPoolExecutor(1, thread_name_prefix="ahead") as background:

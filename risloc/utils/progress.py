@@ -1,4 +1,4 @@
-"""Progress over long work: a bar on a terminal, plain lines elsewhere."""
+"""Progress of long work: a bar on a terminal, plain lines elsewhere."""
 
 import contextlib
 import sys
@@ -14,10 +14,24 @@ _SECONDS_BETWEEN_LINES = 10.0
 
 @contextlib.contextmanager
 def shown_progress(total: int, what: str, line: Callable[[str], object]) -> Iterator[Callable[[int], None]]:
-    """Progress over `total` items named `what`; call the result with the number of items just done.
+    """Show progress over a number of items.
 
-    A bar where the standard error output is a terminal; elsewhere `line` gets a word at most every 10 s, and a last one if
-    it has had any.
+    A bar is shown if standard error is a terminal. Otherwise `line` receives a message at most every 10 s, and a final one
+    if there was any before.
+
+    Parameters
+    ----------
+    total
+        The number of items.
+    what
+        The plural name of the items.
+    line
+        Prints a line.
+
+    Yields
+    ------
+    Callable
+        Call it with the number of items just completed.
     """
     if sys.stderr.isatty():
         with tqdm(total=total, unit=f" {what}", leave=False) as bar:

@@ -1,4 +1,4 @@
-"""What a function of tensors says of arguments that are none, or of another shape."""
+"""Checks of tensor arguments, with errors that name the expected shape."""
 
 from typing import Any
 
@@ -10,17 +10,27 @@ __all__ = ["check_tensor"]
 def check_tensor(
     name: str, value: Any, *ends: int | None, batch: int | None = None, complex_: bool | None = None
 ) -> None:
-    """Refuse what is no tensor, or one whose last axes or kind of numbers are others.
+    """Check that a value is a tensor with the given last axes and kind of numbers.
 
-    ends : sizes of the last axes, None: any.  batch : how many axes come before them; None: any number.
-    complex_ : whether the numbers are complex; None: either.
+    Parameters
+    ----------
+    name
+        The name of the argument, for the message.
+    value
+        The value to check.
+    *ends
+        The sizes of the last axes; None allows any.
+    batch
+        The number of axes before them; None allows any.
+    complex_
+        Whether the numbers must be complex; None allows either.
 
     Raises
     ------
     TypeError
-        No tensor: numpy arrays become one by torch.from_numpy.
+        The value is not a tensor; torch.from_numpy converts numpy arrays.
     ValueError
-        Another shape, or numbers of another kind.
+        The shape or the kind of numbers is different.
     """
     if not isinstance(value, Tensor):
         raise TypeError(f"{name}: expected a torch tensor, got {type(value).__name__}: torch.as_tensor(...) makes one")

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 from docutils.core import publish_doctree
+from sphinx.ext.napoleon import Config as NapoleonConfig
+from sphinx.ext.napoleon import NumpyDocstring
 
 from risloc.config import param
 
@@ -57,21 +59,48 @@ def test_formulas_stand_as_they_are(docstrings):
     assert [node.astext() for node in doctree.findall(lambda n: n.tagname == "paragraph")] == ["Before:", "after."]
 
 
-def test_errors_become_fields(docstrings):
-    lines = [
-        "Does it.",
-        "",
-        "Raises",
-        "------",
-        "ValueError",
-        "    It is |bad|,",
-        "    always.",
-        "OSError",
-        "    No room.",
-    ]
-    fields = list(tree(docstrings.restructured(lines)).findall(lambda node: node.tagname == "field"))
-    assert [field[0].astext() for field in fields] == ["raises ValueError", "raises OSError"]
-    assert [" ".join(field[1].astext().split()) for field in fields] == ["It is |bad|, always.", "No room."]
+def fields_of(docstrings, text: str) -> dict[str, str]:
+    """The fields that napoleon makes of the sections of a docstring."""
+    lines = str(NumpyDocstring(docstrings.restructured(text.split("\n")), NapoleonConfig())).split("\n")
+    fields = tree(lines).findall(lambda node: node.tagname == "field")
+    return {field[0].astext(): " ".join(field[1].astext().split()) for field in fields}
+
+
+def test_sections_become_fields(docstrings):
+    text = """Do it.
+
+Parameters
+----------
+R_ : [*batch, elem]
+    The |R|, with `code` and
+    a second line.
+first, second : [m]
+    Both.
+
+Returns
+-------
+[*batch]
+    |x|_2.
+
+Raises
+------
+ValueError
+    It is |bad|,
+    always.
+OSError
+    No room."""
+    assert fields_of(docstrings, text) == {
+        "param R_": "The |R|, with code and a second line.",
+        "type R_": "[*batch, elem]",
+        "param first": "Both.",
+        "type first": "[m]",
+        "param second": "Both.",
+        "type second": "[m]",
+        "returns": "|x|_2.",
+        "rtype": "[*batch]",
+        "raises ValueError": "It is |bad|, always.",
+        "raises OSError": "No room.",
+    }
 
 
 def test_a_parameter_s_dataclass_lists_its_fields(docstrings):
