@@ -31,7 +31,7 @@ def restructured(lines: list[str]) -> list[str]:
     for block in blocks:
         head, *rest = block.split("\n")
         if rest and head in _SECTIONS and set(rest[0]) == {"-"}:
-            done += [head, rest[0], *_section(rest[1:])]
+            done += [head, rest[0], *_section(head, rest[1:])]
         elif all(line.startswith(" ") for line in block.split("\n")):
             done += ["::", "", *(f"    {line}" for line in block.split("\n"))]
         elif any(line.startswith("    ") for line in rest):
@@ -70,12 +70,15 @@ def _paragraph(text: str) -> Iterator[str]:
         yield f"- {', '.join(f'``{name}``' for name in names.split(', '))}: {_literal(meaning)}"
 
 
-def _section(lines: list[str]) -> Iterator[str]:
-    """Yield the entries of a section, with name, type and description escaped."""
+def _section(title: str, lines: list[str]) -> Iterator[str]:
+    """Yield the entries of a section, names and descriptions escaped; types are code, lest Sphinx looks their words up."""
     for entry in re.split(r"\n(?! )", "\n".join(lines)):
         head, *description = entry.split("\n")
         name, colon, kind = head.partition(" : ")
-        yield f"{_literal(name)}{colon}{_literal(kind)}"
+        if title in ("Returns", "Yields"):
+            yield f"``{head}``"
+        else:
+            yield f"{_literal(name)} : ``{kind}``" if colon else _literal(head)
         if description:
             yield f"    {_literal(' '.join(description))}"
 
