@@ -18,6 +18,8 @@ from stages.support.imports import closure
 
 __all__ = ["kept", "publish", "source_digest", "sources", "work_key"]
 
+_ROOT = Path(__file__).resolve().parents[2]
+
 
 def work_key(module: str, *parts: object) -> str:
     """A hash of the JSON of `parts` and of the sources of `module`, an imported module: 16 hexadecimal digits."""
@@ -67,10 +69,9 @@ def _sweep(folder: Path) -> None:
 
 def sources(module: str) -> dict[str, str]:
     """Return the source of an imported module and of all of risloc and stages that it imports, by file."""
-    file = Path(str(sys.modules[module].__file__))
-    root = file.parents[module.count(".")]
-    files = sorted(closure(root, file.relative_to(root)))
-    return {str(path): (root / path).read_text(encoding="utf-8") for path in files}
+    file = Path(str(sys.modules[module].__file__)).resolve()
+    start = file.relative_to(_ROOT) if file.is_relative_to(_ROOT) else file
+    return {str(path): (_ROOT / path).read_text(encoding="utf-8") for path in sorted(closure(_ROOT, start))}
 
 
 def source_digest(module: str) -> str:
