@@ -15,9 +15,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from pipeline.console_reporter import ConsoleReporter
 from pipeline.sections import override, stage_function, typed_sections
 from risloc.config import read_yaml
-from stages.support.reporter import ConsoleReporter
 from stages.tuning.best_params import Best, write_best
 
 STAGES = ("simulate", "shard", "train", "evaluate")

@@ -21,7 +21,7 @@ WORK = """
 from pathlib import Path
 from pipeline.sections import override, stage_function, typed_sections
 from risloc.config import read_yaml
-from stages.support.reporter import ConsoleReporter
+from pipeline.console_reporter import ConsoleReporter
 params = override(read_yaml(Path("params.yaml")), {few})
 folder = Path({folder!r})
 stage_function("simulate")(

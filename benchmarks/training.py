@@ -39,6 +39,7 @@ from benchmarks.training_steps import (
     seconds,
     trainer_of,
 )
+from pipeline.console_reporter import ConsoleReporter
 from risloc.config import read_yaml
 from risloc.io.scene_arrays import arrays_of
 from risloc.io.shard_batches import batches
@@ -51,7 +52,6 @@ from risloc.scenes.scenario import Scenario
 from risloc.scenes.simulation import simulate
 from risloc.utils.device import best_device, half_precision
 from stages.support.fitting import Data, Log, fit_epoch
-from stages.support.reporter import ConsoleReporter
 
 ROUNDS, STEPS, TOP = 7, 7, 12
 LOOP_ROUNDS, LOOP_STEPS = 3, 16

@@ -18,12 +18,12 @@ from typing import Any, TypeVar
 
 import torch
 
+from pipeline.console_reporter import ConsoleReporter
 from pipeline.sections import override, typed_sections
 from risloc.config import read_yaml
 from risloc.io.shard_reader import ShardReader
 from stages import hpo, shard, simulate
 from stages.support.mapping import SERIAL
-from stages.support.reporter import ConsoleReporter
 from stages.tuning.best_params import Tunable
 from stages.tuning.study import open_study
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.console_reporter import ConsoleReporter
 from pipeline.env import COPY
 from pipeline.runner_setting import RUNNER, runner_setting
 from risloc.config import build, read_yaml
@@ -28,7 +29,6 @@ from risloc.scenes.scenario import Scenario
 from stages import shard, simulate
 from stages.evaluation.scoring import Batch, Scoring, score_batch
 from stages.support.mapping import SERIAL, Runner
-from stages.support.reporter import ConsoleReporter
 
 SEED = 1
 BATCH = 16

@@ -5,7 +5,6 @@ They are for the eye. Outside a flow nothing is shown, and where the server is a
 
 import contextlib
 import contextvars
-import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -58,24 +57,22 @@ class Progress:
 
     @contextlib.contextmanager
     def moving(
-        self, progress: AbstractContextManager[Callable[[int], None]], total: int, what: str
+        self, progress: AbstractContextManager[Callable[[int], None]], total: int, what: str, part: tuple[int, int]
     ) -> Iterator[Callable[[int], None]]:
         """`progress`, and beside it the artifact, over `total` items named `what`.
 
-        Where the name ends in a count, as in ``scenes of epoch 2/5``, the artifact shows the whole: these are a fifth.
+        The artifact shows the share of the whole, of which these items are part `part[0]`, counted from 0, of `part[1]`.
         """
         with progress as advance:
             if FlowRunContext.get() is None:
                 yield advance
                 return
-            count = re.search(r"(\d+)/(\d+)$", what)
-            part, parts = (int(count[1]), int(count[2])) if count else (1, 1)
-            done = 0
+            done, (finished, parts) = 0, part
 
             def advance_both(more: int) -> None:
                 nonlocal done
                 done += more
-                self._at = (100.0 * (part - 1 + min(1.0, done / max(total, 1))) / parts, what)
+                self._at = (100.0 * (finished + min(1.0, done / max(total, 1))) / parts, what)
                 advance(more)
 
             advance_both(0)

@@ -151,7 +151,9 @@ class Silent:
         """This reporter."""
         return contextlib.nullcontext(self)
 
-    def progress(self, total: int, what: str) -> AbstractContextManager[Callable[[int], None]]:
+    def progress(
+        self, total: int, what: str, part: tuple[int, int] = (0, 1)
+    ) -> AbstractContextManager[Callable[[int], None]]:
         """Nothing to show."""
         return contextlib.nullcontext(lambda count: None)
 

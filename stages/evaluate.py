@@ -24,8 +24,9 @@ from stages.evaluation.scores import Collection
 from stages.evaluation.scoring import Scoring, score_all
 from stages.evaluation.tables import Row, Table, ablation, curves, flat_metrics, json_ready, number, tabulate, timing
 from stages.support.mapping import SERIAL, Runner
-from stages.support.reporter import Reporter, write_csv, write_json, write_text
+from stages.support.reporter import Reporter
 from stages.support.resumable import kept, work_key
+from stages.support.writers import write_csv, write_json, write_text
 
 __all__ = ["EvaluateConfig", "run"]
 

@@ -32,8 +32,9 @@ from risloc.scenes.scenario import Scenario
 from risloc.utils.device import best_device
 from stages.support.fitting import Data, Log, build_network, fit_epoch, replicate_seed, report_weights
 from stages.support.mapping import Runner
-from stages.support.reporter import Reporter, write_csv, write_json
+from stages.support.reporter import Reporter
 from stages.support.resumable import work_key
+from stages.support.writers import write_csv, write_json
 from stages.tuning.best_params import Best, Tunable, apply, knobs, write_best
 from stages.tuning.study import Claim, Outcome, Plan, TakenOverError, open_study
 from stages.tuning.study_backend import StudyError, check_database

@@ -11,7 +11,8 @@ from risloc.learning.network import HybridNetwork
 from risloc.learning.order_rule import OrderExamples, fit_order_head, order_examples
 from risloc.learning.validation import GOSPA_CUTOFF
 from risloc.scenes.scenario import Scenario
-from stages.support.reporter import Reporter, write_json
+from stages.support.reporter import Reporter
+from stages.support.writers import write_json
 
 __all__ = ["HELD_BACK", "OrderConfig", "run"]
 

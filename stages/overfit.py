@@ -21,7 +21,8 @@ from risloc.scenes.batch import Scenes
 from risloc.scenes.scenario import Scenario
 from risloc.utils.device import best_device
 from stages.support.fitting import Data, Log, Row, build_network, fit_epoch, plot_losses, replicate_seed, report_weights
-from stages.support.reporter import Reporter, write_csv, write_json, write_text
+from stages.support.reporter import Reporter
+from stages.support.writers import write_csv, write_json, write_text
 
 __all__ = ["GateError", "OverfitConfig", "Verdict", "judge", "run"]
 

@@ -19,8 +19,9 @@ from risloc.utils.atomic_files import replacing
 from stages.simulate import AGAIN, block_paths, load_block, manifest
 from stages.support.mapping import SERIAL, Runner
 from stages.support.one_thread import one_thread
-from stages.support.reporter import Reporter, write_json
+from stages.support.reporter import Reporter
 from stages.support.resumable import kept, publish, work_key
+from stages.support.writers import write_json
 
 __all__ = ["pack", "run"]
 

@@ -19,8 +19,9 @@ from risloc.scenes.scenario import Scenario
 from risloc.scenes.simulation import simulate
 from stages.support.mapping import SERIAL, Runner
 from stages.support.one_thread import one_thread
-from stages.support.reporter import Reporter, write_arrays, write_json
+from stages.support.reporter import Reporter
 from stages.support.resumable import kept, publish, work_key
+from stages.support.writers import write_arrays, write_json
 
 __all__ = [
     "AGAIN",

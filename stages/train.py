@@ -34,8 +34,9 @@ from stages.support.fitting import (
     replicate_seed,
     report_weights,
 )
-from stages.support.reporter import Reporter, write_csv, write_json, write_text
+from stages.support.reporter import Reporter
 from stages.support.resumable import work_key
+from stages.support.writers import write_csv, write_json, write_text
 from stages.tuning.best_params import Best, Tunable, apply, read_best
 
 __all__ = ["TrainConfig", "run"]

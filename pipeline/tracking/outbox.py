@@ -26,7 +26,7 @@ from sqlalchemy.exc import OperationalError
 
 from pipeline import env
 from risloc.utils.atomic_files import DiskFullError, full, writing
-from stages.support.reporter import write_text
+from stages.support.writers import write_text
 
 __all__ = ["Address", "Outbox", "ServerAwayError", "answering", "deliver_all", "now"]
 

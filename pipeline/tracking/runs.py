@@ -98,9 +98,11 @@ class MlflowReporter:
         with _ended(reporter):
             yield reporter
 
-    def progress(self, total: int, what: str) -> AbstractContextManager[Callable[[int], None]]:
+    def progress(
+        self, total: int, what: str, part: tuple[int, int] = (0, 1)
+    ) -> AbstractContextManager[Callable[[int], None]]:
         """A bar on a terminal, plain lines elsewhere; and in a flow, its progress artifact."""
-        return self.shown.moving(shown_progress(total, what, self.line), total, what)
+        return self.shown.moving(shown_progress(total, what, self.line), total, what, part)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"address": self.outbox.address, "uri": self.outbox.client.tracking_uri, "host": socket.gethostname()}

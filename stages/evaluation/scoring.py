@@ -20,7 +20,8 @@ from stages.evaluation.scores import Collection, score_bound
 from stages.support.fitting import build_network
 from stages.support.mapping import Runner
 from stages.support.one_thread import one_thread
-from stages.support.reporter import Reporter, write_arrays
+from stages.support.reporter import Reporter
+from stages.support.writers import write_arrays
 
 __all__ = ["Batch", "Scoring", "score_all", "score_batch"]
 

@@ -110,7 +110,8 @@ def fit_epoch(trainer: Trainer, data: Data, log: Log) -> Validation:
     weights = trainer.weights()
     first = log.first_step if trainer.epoch == 0 else _ignore
     batches, began = _Awaited(data.train(trainer.epoch)), time.perf_counter()
-    with log.report.progress(data.scenes, f"scenes of epoch {trainer.epoch + 1}/{trainer.epochs}") as advance:
+    epoch, what = (trainer.epoch, trainer.epochs), f"scenes of epoch {trainer.epoch + 1}/{trainer.epochs}"
+    with log.report.progress(data.scenes, what, epoch) as advance:
         train = trainer.train_epoch(batches, on_first=first, on_step=advance)
     took = time.perf_counter() - began
     pace = {"scenes_per_second": data.scenes / took, "loader_wait": batches.seconds / took}

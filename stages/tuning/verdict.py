@@ -18,7 +18,7 @@ from scipy.stats import norm, t
 
 from risloc.learning.loss import TermError
 from stages.support.mapping import Runner
-from stages.support.reporter import write_json
+from stages.support.writers import write_json
 from stages.tuning.best_params import Best
 
 __all__ = ["Difference", "both_again", "compare", "compare_scenes"]

@@ -23,6 +23,7 @@ from mlflow.entities import Run
 from safetensors import SafetensorError, safe_open
 from small_training import sections, small, train_there
 
+from pipeline.console_reporter import ConsoleReporter
 from pipeline.sections import override, typed_sections
 from pipeline.tracking.outbox import ServerAwayError, deliver_all
 from pipeline.tracking.runs import EXPERIMENT, stage_run
@@ -30,7 +31,6 @@ from pipeline.tracking.server import reach
 from risloc.config import as_mapping, flatten, read_yaml
 from risloc.utils.atomic_files import DiskFullError
 from stages import simulate
-from stages.support.reporter import ConsoleReporter
 from stages.tuning.best_params import Best, write_best
 
 pytestmark = [

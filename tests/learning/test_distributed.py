@@ -13,6 +13,7 @@ from learning_problem import ALL, FIT, network, scenes
 from learning_shards import SEED, make_shards
 from small_training import losses, small, torchrun, train_there
 
+from pipeline.console_reporter import ConsoleReporter
 from risloc.io.shard_batches import batches
 from risloc.io.shard_reader import ShardReader
 from risloc.learning.distributed import ALONE, joined, share
@@ -21,7 +22,6 @@ from risloc.learning.loss import Whole, loss_terms
 from risloc.learning.trainer import Trainer
 from risloc.scenes.batch import Scenes
 from risloc.scenes.scenario import Scenario
-from stages.support.reporter import ConsoleReporter
 
 TRAIN_SCENES, VAL_SCENES = 49, 40  # the last batch of 16 has one scene: nothing for rank 1
 

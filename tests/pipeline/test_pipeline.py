@@ -14,13 +14,14 @@ from typing import Any
 import pytest
 import yaml
 
+from pipeline.console_reporter import ConsoleReporter
 from pipeline.layout import STAGES, clear_outs, paths_of
 from pipeline.presets import write_preset
 from pipeline.sections import override, sections_of, stage_function, typed_sections, with_preset
 from risloc.config import ParamError, read_yaml
 from risloc.scenes.preset_files import preset, preset_names
 from risloc.utils.progress import shown_progress
-from stages.support.reporter import ConsoleReporter, write_csv, write_json
+from stages.support.writers import write_csv, write_json
 
 
 @pytest.fixture

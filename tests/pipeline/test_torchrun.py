@@ -14,9 +14,10 @@ from mlflow import MlflowClient
 from safetensors import SafetensorError, safe_open
 from small_training import losses, sections, small, torchrun, train_there
 
+from pipeline.console_reporter import ConsoleReporter
 from pipeline.torchrun import PROCESSES, Silent, processes
 from risloc.config import ParamError, as_mapping, flatten
-from stages.support.reporter import ConsoleReporter, Reporter
+from stages.support.reporter import Reporter
 from stages.tuning.best_params import Best, write_best
 
 EPOCHS = 8

@@ -237,6 +237,12 @@ def test_what_re_runs_what() -> None:
     assert due("evaluate") == ["evaluate"]
 
 
+def test_no_result_depends_on_how_progress_is_shown() -> None:
+    shows = {"risloc/utils/progress.py", "pipeline/console_reporter.py"}
+    for name, stage in DESCRIBED["stages"].items():
+        assert not shows & set(stage["deps"]), name
+
+
 def test_every_section_is_used(repository: Path) -> None:
     used = {section for stage in DESCRIBED["stages"].values() for section in stage["params"]}
     assert used == set(read_yaml(repository / "params.yaml"))

@@ -9,6 +9,7 @@ import torch
 from oracle import elements, steering
 from small_evaluation import COMPANIONS, CONFIG, GRID, NETWORK, SEARCH, make, rows, run
 
+from pipeline.console_reporter import ConsoleReporter
 from risloc.config import ParamError, build, read_yaml
 from risloc.covariance.factored import CovarianceConfig
 from risloc.estimation.localiser import Localiser
@@ -27,7 +28,6 @@ from stages.evaluation.labels import method_of
 from stages.evaluation.methods import METHODS, Seen
 from stages.evaluation.one_scene import SAYS, telling_scene
 from stages.evaluation.scores import score_bound
-from stages.support.reporter import ConsoleReporter
 
 
 @pytest.fixture(scope="module")

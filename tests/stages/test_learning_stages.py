@@ -16,6 +16,7 @@ from learning_problem import COVARIANCE, FIT, GRID, LOSS, NETWORK
 from learning_shards import SEED
 from same_scenes import same
 
+from pipeline.console_reporter import ConsoleReporter
 from risloc.config import ParamError
 from risloc.io.shard_reader import ShardReader
 from risloc.learning.checkpoint import load_checkpoint
@@ -31,7 +32,6 @@ from stages.overfit import GateError, OverfitConfig
 from stages.support import resumable
 from stages.support.fitting import Data, Log, build_network, fit_epoch, replicate_seed
 from stages.support.mapping import SERIAL, Serial
-from stages.support.reporter import ConsoleReporter
 from stages.train import TrainConfig
 from stages.tuning.best_params import Best, write_best
 from stages.tuning.study import open_study

@@ -7,11 +7,11 @@ import pytest
 import torch
 from learning_problem import GRID, network
 
+from pipeline.console_reporter import ConsoleReporter
 from risloc.config import ParamError
 from risloc.estimation.localiser import default_search
 from risloc.learning.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from stages import order
-from stages.support.reporter import ConsoleReporter
 
 SEARCH = replace(
     default_search(),

@@ -19,7 +19,7 @@ from stages.evaluation.page import page, shown
 from stages.evaluation.paired_gospa import paired
 from stages.evaluation.resolution import resolution
 from stages.evaluation.tables import Table, ablation, tabulate, timing
-from stages.support.reporter import write_csv
+from stages.support.writers import write_csv
 
 TABLE = Table(cutoffs=(2.0, 0.5), confidence=0.9, seed=0)
 VOID = {"meta", "img", "br", "link", "hr", "input"}

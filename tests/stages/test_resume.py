@@ -12,9 +12,9 @@ import pytest
 import torch
 from mapped_run import results, run_all, run_evaluate, run_shard, run_simulate
 
+from pipeline.console_reporter import ConsoleReporter
 from stages.support.mapping import SERIAL
 from stages.support.one_thread import one_thread
-from stages.support.reporter import ConsoleReporter
 from stages.support.resumable import kept, publish, work_key
 
 WORK = {run_simulate: ("raw", ()), run_shard: ("shards", ("raw",)), run_evaluate: ("report", ("shards", "checkpoint"))}

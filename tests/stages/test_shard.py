@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from same_scenes import same
 
+from pipeline.console_reporter import ConsoleReporter
 from risloc.config import as_mapping, build
 from risloc.io.scene_checks import SceneError
 from risloc.io.shard_reader import ShardConfig, ShardReader
 from risloc.scenes.simulation import simulate as draw
 from stages import shard, simulate
-from stages.support.reporter import ConsoleReporter
 
 DATA = {"train": 50, "val": 20, "test_per_cell": 3, "test_snr_db": [0.0, 10.0], "block": 16}
 SIZES = {"train": 50, "val": 20, "test": 24}
@@ -203,7 +203,7 @@ def test_a_full_disk_is_a_clear_error_that_leaves_no_shards(raw, world):
         from risloc.scenes.scenario import Scenario
         from risloc.io.shard_reader import ShardConfig
         from stages import shard
-        from stages.support.reporter import ConsoleReporter
+        from pipeline.console_reporter import ConsoleReporter
 
         root = Path(sys.argv[1])
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
@@ -231,7 +231,7 @@ def test_five_times_the_scenes_take_no_more_memory(small_scenario, tmp_path):
         from risloc.io.shard_reader import ShardConfig, ShardReader
         from risloc.io.shard_batches import batches
         from stages import shard, simulate
-        from stages.support.reporter import ConsoleReporter
+        from pipeline.console_reporter import ConsoleReporter
 
         root, scenario = Path(sys.argv[1]), build(Scenario, json.loads(sys.argv[2]), "scenario")
         data = simulate.DataConfig(train=int(sys.argv[3]), val=8, test_per_cell=1, test_snr_db=(0.0,), block=64)

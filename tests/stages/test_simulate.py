@@ -6,13 +6,13 @@ import pytest
 import torch
 from same_scenes import same
 
+from pipeline.console_reporter import ConsoleReporter
 from risloc.config import ParamError, build
 from risloc.io.scene_arrays import layout, scenes_of
 from risloc.scenes.batch import Scenes
 from risloc.scenes.scenario import Scenario
 from risloc.scenes.simulation import simulate as draw
 from stages import simulate
-from stages.support.reporter import ConsoleReporter
 
 DATA = {"train": 50, "val": 20, "test_per_cell": 3, "test_snr_db": [0.0, 10.0], "block": 16}
 

@@ -10,11 +10,11 @@ from learning_problem import COVARIANCE, GRID, LOSS, NETWORK
 from learning_shards import SEED
 from small_searches import SEARCH, SLOW_START, plan_of, run_search
 
+from pipeline.console_reporter import ConsoleReporter
 from risloc.io.shard_reader import ShardReader
 from risloc.scenes.scenario import Scenario
 from stages import hpo
 from stages.support.mapping import SERIAL
-from stages.support.reporter import ConsoleReporter
 from stages.tuning.best_params import Best, Tunable
 from stages.tuning.study import Outcome
 from stages.tuning.verdict import both_again, compare, compare_scenes

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
+from pipeline.console_reporter import ConsoleReporter
 from risloc.io.shard_reader import ShardConfig
 from risloc.scenes.scenario import Scenario
 from stages import shard, simulate
-from stages.support.reporter import ConsoleReporter
 
 SEED = 3
 

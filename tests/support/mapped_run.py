@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+from pipeline.console_reporter import ConsoleReporter
 from risloc.config import as_mapping, build, read_yaml
 from risloc.covariance.factored import CovarianceConfig
 from risloc.estimation.localiser import SearchConfig
@@ -24,7 +25,7 @@ from risloc.physics.grid import GridConfig
 from risloc.scenes.scenario import Scenario
 from stages import evaluate, shard, simulate
 from stages.support.mapping import SERIAL, Runner
-from stages.support.reporter import ConsoleReporter, Reporter
+from stages.support.reporter import Reporter
 
 SEED = 3
 PARAMS = read_yaml(Path(__file__).parents[2] / "params.yaml")

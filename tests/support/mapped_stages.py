@@ -17,6 +17,7 @@ import pytest
 import torch
 from servers import kill
 
+from pipeline.console_reporter import ConsoleReporter
 from pipeline.sections import override, typed_sections
 from risloc.config import build, read_yaml
 from risloc.covariance.factored import CovarianceConfig
@@ -24,7 +25,6 @@ from risloc.learning.checkpoint import save_checkpoint
 from risloc.learning.network import HybridNetwork, NetworkConfig
 from risloc.physics.grid import GridConfig
 from stages import evaluate, shard, simulate
-from stages.support.reporter import ConsoleReporter
 
 __all__ = [
     "EVALUATE",

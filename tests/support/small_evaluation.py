@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from pipeline.console_reporter import ConsoleReporter
 from risloc.config import build, read_yaml
 from risloc.covariance.factored import CovarianceConfig
 from risloc.estimation.localiser import SearchConfig
@@ -14,7 +15,6 @@ from risloc.learning.checkpoint import save_checkpoint
 from risloc.learning.network import HybridNetwork, NetworkConfig
 from risloc.physics.grid import GridConfig
 from stages import evaluate, shard, simulate
-from stages.support.reporter import ConsoleReporter
 
 PARAMS = read_yaml(Path(__file__).parents[2] / "params.yaml")
 GRID = GridConfig(step_beams=0.36, planes=3)

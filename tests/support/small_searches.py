@@ -17,13 +17,13 @@ import torch
 from learning_problem import COVARIANCE, FIT, GRID, LOSS, NETWORK
 from learning_shards import SEED
 
+from pipeline.console_reporter import ConsoleReporter
 from risloc.config import build
 from risloc.io.shard_reader import ShardReader
 from risloc.scenes.scenario import Scenario
 from stages import hpo
 from stages.hpo import HpoConfig, Knob
 from stages.support.mapping import Runner
-from stages.support.reporter import ConsoleReporter
 from stages.tuning.best_params import Tunable
 from stages.tuning.study import Plan, open_study
 

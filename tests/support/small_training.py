@@ -11,10 +11,10 @@ from typing import Any
 from learning_problem import ALL, COVARIANCE, FIT, GRID, NETWORK
 from learning_shards import SEED
 
+from pipeline.console_reporter import ConsoleReporter
 from risloc.config import build, read_yaml
 from risloc.scenes.scenario import Scenario
 from stages import train
-from stages.support.reporter import ConsoleReporter
 from stages.tuning.best_params import Best, write_best
 
 SMALL = {

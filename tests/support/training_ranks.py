@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from small_training import train_there
 
+from pipeline.console_reporter import ConsoleReporter
 from risloc.learning.distributed import joined
 from risloc.learning.loss import LossTerms, loss_terms
 from risloc.learning.trainer import Trainer
 from risloc.scenes.batch import Scenes
-from stages.support.reporter import ConsoleReporter
 
 FAULTY_EPOCH = 1
 
