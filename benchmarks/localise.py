@@ -22,9 +22,12 @@ from benchmarks import reference
 from benchmarks.timing import alternately, median_ratio
 from benchmarks.workload import SNR_DB, SOURCES, Case
 from risloc.covariance.snapshots import score_snapshots
+from risloc.estimation.candidates import PeakCandidates
 from risloc.estimation.conditional import Fit, fit_conditional
-from risloc.estimation.selection import TIGHT, Estimates, PeakCandidates, SelectionPath, assess, forward_selection
+from risloc.estimation.order_rules import SelectionPath
+from risloc.estimation.selection import TIGHT, Estimates, assess, forward_selection
 from risloc.estimation.spectrum import grid_energy, peaks
+from risloc.learning.hybrid import NetworkView
 from risloc.performance.metrics import gospa
 from risloc.physics.geometry import location_of, position_of
 from risloc.physics.grid import PolarGrid
@@ -81,12 +84,13 @@ def _steps(case: Case) -> Works:
         case.localiser,
         case.localiser.search,
     )
-    seen, _, R_blend = case.network.blend(o)
+    view = NetworkView.of(case.network, o)
+    seen, R_blend = view.prediction, view.R_blend
     sensing, grid, slots = localiser.sensing(o), localiser.coarse, localiser.slots
     U = R_blend.subspace(slots)
     X = score_snapshots(o.y, o.codebook, o.H, o.noise_var, seen.R_pred)
     energy, left = grid_energy(grid, U), search.peaks - slots - search.score_peaks
-    candidates = localiser.hybrid_candidates(o, seen.R_pred, R_blend, seen.polar)
+    candidates = view.candidates(localiser)
 
     def select() -> SelectionPath:
         source = PeakCandidates(sensing, candidates)
@@ -118,11 +122,11 @@ def _wholes(case: Case) -> Works:
     works = {
         HYBRID: lambda: case.hybrid(count),
         NOMP: lambda: case.pursuit(count),
-        HYBRID_BIC: lambda: case.hybrid(None),
-        NOMP_BIC: lambda: case.pursuit(None),
+        HYBRID_BIC: lambda: case.hybrid("bic"),
+        NOMP_BIC: lambda: case.pursuit("bic"),
     }
     if bool(case.network.order.fitted):
-        works[HYBRID_LEARNT] = lambda: case.hybrid(None, learnt=True)
+        works[HYBRID_LEARNT] = lambda: case.hybrid("learnt")
     return works
 
 

@@ -7,11 +7,13 @@ from pathlib import Path
 from risloc.config import build, read_yaml
 from risloc.covariance.factored import CovarianceConfig, FactoredCovariance
 from risloc.covariance.snapshots import least_squares_snapshots, sample_covariance
-from risloc.estimation.localiser import Count, Localiser, Located, SearchConfig
+from risloc.estimation.localiser import Localiser, Located, SearchConfig
+from risloc.estimation.order_rules import Rule
 from risloc.estimation.selection import Estimates
 from risloc.learning.checkpoint import load_checkpoint
+from risloc.learning.hybrid import hybrid
+from risloc.learning.k_rules import order_rules
 from risloc.learning.network import HybridNetwork, NetworkConfig
-from risloc.learning.order_rule import learnt_order
 from risloc.physics.grid import GridConfig
 from risloc.scenes.batch import Scenes
 from risloc.scenes.scenario import Scenario
@@ -64,21 +66,14 @@ class Case:
         """Plain MUSIC on R_samp with Newton refinement, K known."""
         return self.localiser.music(self.R_samp(), self.scenes.truth.count)
 
-    def hybrid(self, count: Count | None, *, learnt: bool = False) -> Estimates:
-        """Network, candidates, selection and joint fit; a count of None: BIC finds K, or `learnt`: the network's own rule."""
-        o = self.scenes.observation
-        seen, _, R_blend = self.network.blend(o)
-        candidates = self.localiser.hybrid_candidates(o, seen.R_pred, R_blend, seen.polar)
-        rule = learnt_order(self.network, seen) if learnt else count
-        return self.localiser.select(self.localiser.sensing(o), candidates, [rule])[0]
+    def hybrid(self, rule: Rule | str) -> Estimates:
+        """Network, candidates, selection and joint fit, K given or by the rule of that name."""
+        return hybrid(self.network, self.localiser, self.scenes.observation, [rule])[0]
 
-    def pursuit(self, count: Count | None) -> Estimates:
-        """NOMP on `search.coarse`, as the hybrid's candidates are; the same engine and fit.
-
-        count : None: BIC finds K.
-        """
-        o = self.scenes.observation
-        return self.localiser.pursuit(self.localiser.sensing(o), count)[0]
+    def pursuit(self, rule: Rule | str) -> Estimates:
+        """NOMP on `search.coarse`, as the hybrid's candidates are; the same engine and fit."""
+        sensing = self.localiser.sensing(self.scenes.observation)
+        return self.localiser.pursuit(sensing, *order_rules([rule]))[0]
 
     def sparse(self) -> FactoredCovariance:
         """The covariance that sparse Bayesian learning finds."""

@@ -8,13 +8,14 @@ from risloc.config import ParamError, as_mapping, param
 from risloc.estimation.localiser import Localiser, SearchConfig
 from risloc.io.shard_reader import ShardReader
 from risloc.learning.checkpoint import SHIPPED, check_geometry, load_checkpoint, shipped_checkpoint
+from risloc.learning.k_rules import K_RULES, RULES, alternatives
 from risloc.scenes.scenario import Scenario
 from stages.evaluation.calibration import calibration
 from stages.evaluation.covariance_errors import covariance_quality
 from stages.evaluation.drawing import Subject, save
 from stages.evaluation.figures import draw
 from stages.evaluation.labels import chosen
-from stages.evaluation.methods import K_RULES, METHODS
+from stages.evaluation.methods import METHODS
 from stages.evaluation.model_order import k_accuracy
 from stages.evaluation.one_scene import draw_scene, telling_scene
 from stages.evaluation.page import facts_of, page
@@ -60,9 +61,8 @@ class EvaluateConfig:
     checkpoint: str = param("the network: the trained one, or one that is shipped", choices=("trained", *SHIPPED))
     batch: int = param("scenes localised together", ge=1)
     k_rules: tuple[str, ...] = param(
-        "how K is known: given, found by BIC, by BIC with the noise level unknown, or by the network's own rule; the first "
-        "one names the metrics",
-        choices=K_RULES,
+        f"how K is known: given, or found by {alternatives(RULES)}; the first one names the metrics",
+        choices=tuple(K_RULES),
     )
     methods: tuple[str, ...] = param(
         "which methods are run, none for all: each with its plain spectrum and its stochastic fit", choices=METHODS

@@ -8,7 +8,8 @@ from risloc.estimation.localiser import Localiser, SearchConfig
 from risloc.learning.checkpoint import check_geometry, load_checkpoint, save_checkpoint
 from risloc.learning.fresh_batches import fresh_batches
 from risloc.learning.network import HybridNetwork
-from risloc.learning.order_rule import OrderExamples, fit_order_head, order_examples
+from risloc.learning.order_examples import OrderExamples, order_examples
+from risloc.learning.order_rule import fit_order_head
 from risloc.learning.validation import GOSPA_CUTOFF
 from risloc.scenes.scenario import Scenario
 from stages.support.reporter import Reporter

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 
 import torch
 
-from risloc.estimation.localiser import Localiser, Rule
-from risloc.estimation.selection import bic_noise_order
+from risloc.estimation.localiser import Localiser
+from risloc.learning.hybrid import hybrid
+from risloc.learning.k_rules import K_RULES, order_rules
 from risloc.learning.network import HybridNetwork
-from risloc.learning.order_rule import learnt_order
 from risloc.performance.metrics import gospa
 from risloc.physics.geometry import location_of, position_of
 from risloc.scenes.batch import Scenes
@@ -16,6 +16,8 @@ __all__ = ["CUTOFF", "METHODS", "Cell", "located"]
 
 CUTOFF = 2.0
 """Of GOSPA, metres."""
+
+OWN, CLASSICAL = ("learnt", "bic"), ("bic", "bic_noise")  # K rules of a network, and of NOMP
 
 METHODS = {
     "hybrid `default`, K learnt": "#D55E00",
@@ -36,15 +38,11 @@ def located(scenes: Scenes, localiser: Localiser, networks: Mapping[str, HybridN
     o, truth, found = scenes.observation, scenes.truth, dict[str, list[float]]()
     sensing = localiser.sensing(o)
     for name, network in networks.items():
-        seen, _, R_blend = network.blend(o)
-        candidates = localiser.hybrid_candidates(o, seen.R_pred, R_blend, seen.polar)
-        rules: dict[str, Rule] = {"K learnt": learnt_order(network, seen), "K by BIC": None}
-        for rule, estimates in zip(rules, localiser.select(sensing, candidates, list(rules.values())), strict=True):
-            found[f"hybrid `{name}`, {rule}"] = _gospa(estimates.polar, estimates.present, scenes)
-    pursued = localiser.pursuit(sensing, None, bic_noise_order, truth.count)
-    names = ("NOMP, K by BIC", "NOMP, K by BIC, noise level unknown", "NOMP, K known")
-    for name, estimates in zip(names, pursued, strict=True):
-        found[name] = _gospa(estimates.polar, estimates.present, scenes)
+        for rule, estimates in zip(OWN, hybrid(network, localiser, o, OWN), strict=True):
+            found[f"hybrid `{name}`, {K_RULES[rule].words}"] = _gospa(estimates.polar, estimates.present, scenes)
+    pursued = localiser.pursuit(sensing, *order_rules(CLASSICAL), truth.count)
+    for rule, estimates in zip((*CLASSICAL, "known"), pursued, strict=True):
+        found[f"NOMP, {K_RULES[rule].words}"] = _gospa(estimates.polar, estimates.present, scenes)
     return {name: found[name] for name in METHODS}
 
 

@@ -6,10 +6,12 @@ from typing import TypedDict
 import torch
 
 from risloc.covariance.snapshots import least_squares_snapshots, sample_covariance
-from risloc.estimation.localiser import Localiser, Rule
-from risloc.estimation.selection import Estimates, bic_noise_order
+from risloc.estimation.localiser import Localiser
+from risloc.estimation.order_rules import BIC, Rule, bic_noise_order
+from risloc.estimation.selection import Estimates
+from risloc.learning.hybrid import NetworkView
+from risloc.learning.k_rules import order_rule
 from risloc.learning.network import HybridNetwork
-from risloc.learning.order_rule import learnt_order
 from risloc.performance.crb import prior_deviation, stochastic_bound
 from risloc.performance.metrics import gospa, match
 from risloc.physics.channel import effective_rank
@@ -55,16 +57,15 @@ def _located(
 ) -> Iterator[tuple[str, Estimates]]:
     o, known = scenes.observation, scenes.truth.count
     sensing = localiser.sensing(o)
-    lent: Rule = None
+    rules: dict[str, Rule]
     for name, network in networks.items():
-        seen, _, R_blend = network.blend(o)
-        candidates = localiser.hybrid_candidates(o, seen.R_pred, R_blend, seen.polar)
-        lent = learnt_order(network, seen)
-        rules: dict[str, Rule] = {"known": known, "learnt": lent, "by BIC": None}
-        found = localiser.select(sensing, candidates, list(rules.values()))
+        view = NetworkView.of(network, o)
+        lent = order_rule("learnt", network, view.prediction)
+        rules = {"known": known, "learnt": lent, "by BIC": BIC}
+        found = view.locate(localiser, list(rules.values()), sensing)
         yield from ((f"hybrid `{name}`, K {rule}", each) for rule, each in zip(rules, found, strict=True))
     noise_unknown = "by BIC, noise level unknown"
-    rules = {"known": known, f"by the rule of `{name}`": lent, "by BIC": None, noise_unknown: bic_noise_order}
+    rules = {"known": known, f"by the rule of `{name}`": lent, "by BIC": BIC, noise_unknown: bic_noise_order}
     for rule, each in zip(rules, localiser.pursuit(sensing, *rules.values()), strict=True):
         yield f"NOMP, K {rule}", each
     R_samp = sample_covariance(least_squares_snapshots(o.y, o.codebook, o.H, o.noise_var))

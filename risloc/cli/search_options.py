@@ -14,8 +14,9 @@ from risloc.config import ParamError, as_mapping, build
 from risloc.io.measurement_reader import MeasurementReader
 from risloc.io.measurements import Setup
 from risloc.learning.checkpoint import SHIPPED
+from risloc.learning.k_rules import RULES, alternatives, needs_network
 from risloc.learning.network import HybridNetwork
-from risloc.locating.locator import FITS, METHODS, NOISE, RULES, Locator, load_model, network_fault
+from risloc.locating.locator import FITS, METHODS, NOISE, Locator, load_model, network_fault
 
 __all__ = ["SearchOptions", "search_options"]
 
@@ -51,7 +52,7 @@ _OPTIONS = (
         "--k-rule",
         type=_rule,
         metavar=f"[{'|'.join(_RULE.choices)}]",
-        help="How it is found where it is not: BIC, BIC with the noise level unknown, or the network's own rule. [bic]",
+        help=f"How it is found where it is not: {alternatives(RULES)}. [{RULES[0]}]",
     ),
     click.option(
         "--most",
@@ -120,8 +121,8 @@ class SearchOptions:
             raise click.UsageError(
                 f"--checkpoint: {str(self.method).upper()} takes no network, expected --method hybrid"
             )
-        if alone and self.k_rule == "learnt":
-            raise click.UsageError("--k-rule learnt: the rule is a network's own, expected --method hybrid")
+        if alone and needs_network(self.rule):
+            raise click.UsageError(f"--k-rule {self.k_rule}: the rule is a network's own, expected --method hybrid")
         if not alone and self.most is not None:
             raise click.UsageError("--most: a network has its own, expected --method nomp or music")
         if self.most is not None and self.sources is not None and self.sources > self.most:
@@ -130,7 +131,7 @@ class SearchOptions:
     @property
     def rule(self) -> "int | str":
         """The number of sources, or the rule that finds it."""
-        return self.sources if self.sources is not None else (self.k_rule or "bic").replace("-", "_")
+        return self.sources if self.sources is not None else (self.k_rule or RULES[0]).replace("-", "_")
 
     @property
     def how(self) -> str:
@@ -139,7 +140,7 @@ class SearchOptions:
 
     def decided(self, reader: MeasurementReader) -> "tuple[SearchOptions, str | None]":
         """These with a method where none was named: NOMP, and a note, where the network `default` is not made for the file."""
-        if self.method is not None or self.checkpoint is not None or self.k_rule == "learnt":
+        if self.method is not None or self.checkpoint is not None or needs_network(self.rule):
             return self, None
         fault = network_fault(load_model(DEFAULT), self._setup(reader))
         if fault is None:

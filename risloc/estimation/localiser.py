@@ -11,25 +11,22 @@ from dataclasses import dataclass
 from typing import Protocol, SupportsIndex, runtime_checkable
 
 import torch
-from jaxtyping import Bool, Complex, Float, Int
+from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
 from risloc.config import ParamError, build, param, read_yaml, whole
 from risloc.covariance.factored import FactoredCovariance
 from risloc.covariance.snapshots import score_snapshots
+from risloc.estimation.candidates import MatchingPursuit, PeakCandidates, Source
 from risloc.estimation.conditional import Sensing
 from risloc.estimation.exchange import Exchange
 from risloc.estimation.likelihood_gain import GainMap
 from risloc.estimation.music import music_peaks, signal_subspace
+from risloc.estimation.order_rules import Count, Rule, SelectionPath
 from risloc.estimation.refine import RefinedPeaks, energy_peaks
 from risloc.estimation.selection import (
     LOOSE,
     Estimates,
-    MatchingPursuit,
-    OrderRule,
-    PeakCandidates,
-    SelectionPath,
-    Source,
     fit_and_assess,
     forward_selection,
     refit_stochastic,
@@ -42,13 +39,9 @@ from risloc.physics.grid import GridConfig, PolarGrid, polar_grid
 from risloc.scenes.batch import Observation
 from risloc.scenes.scenario import Scenario
 
-__all__ = ["Localiser", "Located", "Rule", "SearchConfig", "Surface", "default_search"]
+__all__ = ["Localiser", "Located", "SearchConfig", "Surface", "default_search"]
 
 MOST = 5  # sources to look for on a surface of which no scenario is known
-
-Count = Int[Tensor, " batch"]
-Rule = Count | OrderRule | None
-"""How K is known: given, by a rule that sees the fits of all orders, or (None) by BIC while those grow."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from risloc.covariance.snapshots import least_squares_snapshots, sample_covariance
 from risloc.estimation.conditional import Sensing
-from risloc.estimation.localiser import Localiser, Rule
+from risloc.estimation.localiser import Localiser
+from risloc.estimation.order_rules import Rule
 from risloc.estimation.reliability import BORDERS, UNKNOWN, at_border, known_coordinates, with_reason
 from risloc.estimation.selection import Estimates
 from risloc.performance.crb import position_jacobian

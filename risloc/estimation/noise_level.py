@@ -24,11 +24,13 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from risloc.estimation.candidates import MatchingPursuit
 from risloc.estimation.conditional import Sensing
 from risloc.estimation.likelihood_gain import GainMap
 from risloc.estimation.localiser import Localiser
 from risloc.estimation.misfit import TOLERANCE, degrees_of_freedom, misfit_limits
-from risloc.estimation.selection import MatchingPursuit, SelectionPath, bic_noise_order, bic_order, forward_selection
+from risloc.estimation.order_rules import SelectionPath, bic_noise_order, bic_order
+from risloc.estimation.selection import forward_selection
 from risloc.scenes.batch import Observation
 
 __all__ = ["NoiseLevelError", "checked_order", "level_of_path", "noise_level"]

@@ -5,8 +5,7 @@ Axes: batch B, cand C, src K, snap L, ant M.
 
 import dataclasses
 import math
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,13 +13,14 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from risloc.estimation.ambiguity import Doubt, doubt
-from risloc.estimation.conditional import Projection, Sensing, fit_conditional, likelihood_gain, project
+from risloc.estimation.candidates import Source
+from risloc.estimation.conditional import Projection, Sensing, fit_conditional, project
 from risloc.estimation.exchange import Exchange
 from risloc.estimation.information_criteria import bic
 from risloc.estimation.likelihood_gain import GainMap
 from risloc.estimation.misfit import degrees_of_freedom, fits, misfit, widening
+from risloc.estimation.order_rules import EarlyRule, Rule, SelectionPath
 from risloc.estimation.reliability import AMBIGUOUS, ONE_SNAPSHOT, in_one_snapshot, reasons, with_reason
-from risloc.estimation.spectrum import Peaks, peaks
 from risloc.estimation.stochastic import fit_powers, fit_stochastic, information
 from risloc.performance.crb import bound_of, position_jacobian
 from risloc.physics.geometry import location_of
@@ -28,15 +28,7 @@ from risloc.physics.steering import steering_matrix
 
 __all__ = [
     "Estimates",
-    "MatchingPursuit",
-    "OrderRule",
-    "PeakCandidates",
-    "SelectionPath",
-    "Sought",
-    "Source",
     "assess",
-    "bic_noise_order",
-    "bic_order",
     "fit_and_assess",
     "forward_selection",
     "refit_stochastic",
@@ -44,126 +36,6 @@ __all__ = [
 ]
 
 LOOSE, TIGHT = 1.0, 1e-3  # tolerance of a fit between picks, and of the last one, in units of sigma^2
-
-
-class Source(ABC):
-    """Where the next source of a scene may come from."""
-
-    @abstractmethod
-    def offer(self, rows: Tensor, fit: Projection) -> tuple[Tensor, Tensor]:
-        """Locations (u, v, w) [row, cand, 3] and gains [row, cand] for these scenes; -inf: not on offer."""
-
-    @abstractmethod
-    def take(self, rows: Tensor, pick: Tensor) -> None:
-        """The candidates that were picked from the last offer."""
-
-
-class PeakCandidates(Source):
-    """A fixed list of candidates, each picked once."""
-
-    def __init__(self, sensing: Sensing, candidates: Peaks) -> None:
-        self.polar = sensing.domain.clamp(candidates.polar)
-        self.free = candidates.valid.clone()
-        self.Z = sensing.responses(steering_matrix(sensing.array, self.polar))
-
-    def offer(self, rows: Tensor, fit: Projection) -> tuple[Tensor, Tensor]:
-        """The candidates that are left."""
-        return self.polar[rows], likelihood_gain(self.Z[rows], fit).masked_fill(~self.free[rows], -torch.inf)
-
-    def take(self, rows: Tensor, pick: Tensor) -> None:
-        """Strike them off."""
-        self.free[rows, pick] = False
-
-
-class MatchingPursuit(Source):
-    """Orthogonal matching pursuit: the point of the grid with the greatest likelihood gain, searched anew for each source.
-
-    With the joint fit after each pick this is Newtonised OMP (Mamandipoor et al. 2016), by the exact gain in place of the
-    energy of the back-projected residual (orthogonal least squares, Chen et al. 1989).
-    """
-
-    def __init__(self, sensing: Sensing, gains: GainMap) -> None:
-        self.sensing, self.gains = sensing, gains
-
-    def offer(self, rows: Tensor, fit: Projection) -> tuple[Tensor, Tensor]:
-        """The highest peak of the gain."""
-        found = peaks(self.gains.further(rows, fit), self.gains.grid, 1, 0.0)
-        return self.sensing.domain.clamp(found.polar), found.value.masked_fill(~found.valid, -torch.inf)
-
-    def take(self, rows: Tensor, pick: Tensor) -> None:
-        """Nothing to strike off: the next residual is another one."""
-
-
-@dataclass(frozen=True)
-class SelectionPath:
-    """The fits of growing order of each scene, from no source to as many as were asked for.
-
-    polar : (u, v, w) of the fit of `order` sources, in its first slots.  cost : its conditional cost.
-    value : its stochastic negative log-likelihood and `power` the powers, where BIC or a rule was to look at them.
-    reached : the highest order fitted; beyond it everything is that order's, and cost and value are infinite.
-    """
-
-    polar: Float[Tensor, "batch order src 3"]
-    cost: Float[Tensor, "batch order"]
-    value: Float[Tensor, "batch order"]
-    power: Float[Tensor, "batch order src"]
-    reached: Int[Tensor, " batch"]
-
-    def at(self, order: Int[Tensor, " batch"]) -> tuple[Float[Tensor, "batch src 3"], Bool[Tensor, "batch src"]]:
-        """The fit of that order, or of the highest reached, and which of its slots hold a source."""
-        order = torch.minimum(order, self.reached)
-        slots = torch.arange(self.polar.shape[2], device=order.device)
-        return self.polar[torch.arange(len(order), device=order.device), order], slots < order[:, None]
-
-    def scenes(self, rows: Tensor) -> "SelectionPath":
-        """The paths of the scenes of these rows."""
-        return SelectionPath(*(getattr(self, field.name)[rows] for field in dataclasses.fields(self)))
-
-    def valued(self, sensing: Sensing) -> "SelectionPath":
-        """The same fits with the values and powers of all orders for the noise variance of `sensing`."""
-        value, power = torch.full_like(self.value, torch.inf), torch.zeros_like(self.power)
-        noise_var = sensing.noise_var.double()
-        value[:, 0] = sensing.y[0].numel() * noise_var.log() + self.cost[:, 0].double() / noise_var
-        for k in range(1, value.shape[1]):
-            rows = (self.reached >= k).nonzero()[:, 0]
-            if len(rows):
-                present = torch.ones(len(rows), k, dtype=torch.bool, device=rows.device)
-                power[rows, k, :k], value[rows, k] = fit_powers(sensing.scenes(rows), self.polar[rows, k, :k], present)
-        return dataclasses.replace(self, value=value, power=power)
-
-
-OrderRule = Callable[[Sensing, SelectionPath], Int[Tensor, " batch"]]
-"""Finds K from the fits of all orders 0..K_MAX."""
-
-
-@dataclass(frozen=True)
-class Sought:
-    """A rule that is content with the orders at which BIC stops growing, which spares the fits of all others."""
-
-    rule: OrderRule
-
-    def __call__(self, sensing: Sensing, path: SelectionPath) -> Int[Tensor, " batch"]:
-        """What the rule says."""
-        return self.rule(sensing, path)
-
-
-def bic_order(sensing: Sensing, path: SelectionPath) -> Int[Tensor, " batch"]:
-    """The order at which BIC of the stochastic likelihood stops falling, sigma^2 known."""
-    each, samples = sum(sensing.domain.free) + 1, sensing.y[0].numel()  # a source's free coordinates and its power
-    value = bic(path.value, each * torch.arange(path.value.shape[1], device=path.value.device), samples)
-    return (value[:, 1:] < value[:, :-1]).cumprod(1).sum(1)
-
-
-def bic_noise_order(sensing: Sensing, path: SelectionPath) -> Int[Tensor, " batch"]:
-    """The order of least BIC where sigma^2 is unknown too: n ln(cost), n = L M, the conditional likelihood at its best.
-
-    A source has its free coordinates and, in each snapshot, an unknown complex symbol. What the model does not explain
-    raises the noise level instead of calling for sources: the classical answer to a model that is wrong.
-    """
-    snap, samples = sensing.y.shape[1], sensing.y[0].numel()
-    each = sum(sensing.domain.free) + 2 * snap
-    orders = torch.arange(path.cost.shape[1], device=path.cost.device)
-    return bic(samples * path.cost.double().clamp_min(1e-300).log(), each * orders, samples).argmin(1)
 
 
 def forward_selection(
@@ -248,7 +120,7 @@ class Estimates:
 def select_and_fit(
     sensing: Sensing,
     source: Source,
-    counts: Sequence[Int[Tensor, " batch"] | OrderRule | None],
+    counts: Sequence[Rule],
     slots: int,
     *,
     steps_between: int,
@@ -258,13 +130,13 @@ def select_and_fit(
 ) -> list[Estimates]:
     """Forward selection from the source of candidates, then the tight joint fit, powers and standard deviations.
 
-    counts : one answer for each; the number of sources of each scene where it is known, or None: BIC finds it, or another
-    rule, which looks at the fits of all orders. All answers come from one selection.
+    counts : the number of sources of each scene, or a rule that finds it; one answer for each. All answers come from one
+    selection, which goes to K_MAX unless every rule is an `EarlyRule`.
     steps_between, iterations : most steps of a fit after each pick, and of the last.  exchange : see `forward_selection`.
     gains : see `assess`.
     """
     known = [count for count in counts if isinstance(count, Tensor)]
-    whole = any(count is not None and not isinstance(count, Tensor | Sought) for count in counts)
+    whole = any(not isinstance(count, Tensor | EarlyRule) for count in counts)
     none = torch.full((len(sensing),), slots if whole else 0, dtype=torch.int64, device=sensing.y.device)
     least = torch.stack([none, *known]).amax(0)
     seek = len(known) < len(counts)
@@ -273,8 +145,7 @@ def select_and_fit(
     )
     found = []
     for count in counts:
-        rule = bic_order if count is None else count
-        polar, present = path.at(rule if isinstance(rule, Tensor) else rule(sensing, path))
+        polar, present = path.at(count if isinstance(count, Tensor) else count(sensing, path))
         found.append(fit_and_assess(sensing, polar, present, iterations=iterations, gains=gains))
     return found
 

@@ -8,10 +8,8 @@ their places, and chooses among orders 0..K_MAX by a small network of its own.
 Axes: batch B, order K_MAX + 1, src K_MAX.
 """
 
-import dataclasses
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 
 import torch
 from jaxtyping import Float, Int
@@ -20,15 +18,11 @@ from torch.nn import functional
 
 from risloc.estimation.conditional import Sensing
 from risloc.estimation.information_criteria import bic
-from risloc.estimation.localiser import Localiser
-from risloc.estimation.selection import OrderRule, SelectionPath, bic_order
+from risloc.estimation.order_rules import OrderRule, SelectionPath
 from risloc.learning.network import HybridNetwork, Prediction
 from risloc.learning.network_layers import OrderHead
-from risloc.performance.metrics import gospa
-from risloc.physics.geometry import location_of, position_of
-from risloc.scenes.batch import Scenes
 
-__all__ = ["OrderExamples", "fit_order_head", "learnt_order", "order_examples", "order_features"]
+__all__ = ["fit_order_head", "learnt_order", "order_features"]
 
 _EPOCHS, _BATCH, _RATE, _DECAY, _JITTER = 30, 128, 5e-3, 0.1, 0.05
 _SHARP = 0.1  # differences of cost that count
@@ -91,52 +85,6 @@ def order_features(
     features = [residual, decrease.log1p(), evidence, least, weakest - strongest, weakest]
     slots = prediction.presence.logit(eps=1e-4)
     return torch.cat([each.to(slots.dtype) for each in features] + [slots], dim=1)
-
-
-@dataclass(frozen=True)
-class OrderExamples:
-    """What the head is fitted on: the features of scenes, and what each order's answer costs there.
-
-    cost : GOSPA over its cut-off.  known, bic : the true order and that of BIC, to compare with.
-    """
-
-    features: Float[Tensor, "scene feature"]
-    cost: Float[Tensor, "scene order"]
-    known: Int[Tensor, " scene"]
-    bic: Int[Tensor, " scene"]
-
-    def __len__(self) -> int:
-        return len(self.known)
-
-    def __getitem__(self, rows: slice) -> "OrderExamples":
-        return OrderExamples(self.features[rows], self.cost[rows], self.known[rows], self.bic[rows])
-
-    @staticmethod
-    def cat(parts: "Sequence[OrderExamples]") -> "OrderExamples":
-        """Examples, one after the other."""
-        names = [field.name for field in dataclasses.fields(OrderExamples)]
-        return OrderExamples(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
-
-    def mean_cost(self, order: Int[Tensor, " scene"]) -> float:
-        """The mean cost of answering with these orders."""
-        return float(self.cost.gather(1, order[:, None]).mean())
-
-
-@torch.no_grad()
-def order_examples(network: HybridNetwork, localiser: Localiser, scenes: Scenes, cutoff: float) -> OrderExamples:
-    """The hybrid's selection path in these scenes, to its end: its features, and GOSPA of each order's fit."""
-    truth = scenes.truth
-    prediction, _, R_blend = network.blend(scenes.observation)
-    sensing = localiser.sensing(scenes.observation)
-    candidates = localiser.hybrid_candidates(scenes.observation, prediction.R_pred, R_blend, prediction.polar)
-    path = localiser.path(sensing, candidates)
-    costs = []
-    for order in range(path.cost.shape[1]):
-        polar, present = path.at(torch.full_like(path.reached, order))
-        place = position_of(location_of(polar))
-        costs.append(gospa(place, present, position_of(truth.location), truth.present, cutoff) / cutoff)
-    features = order_features(network, prediction, sensing, path)
-    return OrderExamples(features, torch.stack(costs, dim=1), truth.count, bic_order(sensing, path))
 
 
 def fit_order_head(

@@ -20,17 +20,19 @@ from torch import Tensor
 from risloc.config import ParamError, as_mapping, build, integer, param, shown, whole
 from risloc.estimation.conditional import Sensing
 from risloc.estimation.likelihood_gain import GainMap
-from risloc.estimation.localiser import Localiser, Rule
+from risloc.estimation.localiser import Localiser
 from risloc.estimation.music_positions import displaced, music_places
 from risloc.estimation.noise_level import NoiseLevelError, checked_order, noise_level
-from risloc.estimation.selection import Estimates, Sought, bic_noise_order, fit_and_assess
+from risloc.estimation.order_rules import EarlyRule, Rule
+from risloc.estimation.selection import Estimates, fit_and_assess
 from risloc.estimation.whiteness import Whiteness, whiteness
 from risloc.io.measurement_checks import array_faults, root_mean_square
 from risloc.io.measurement_reader import MeasurementReader
 from risloc.io.measurements import Measurements, Setup, setup_of
 from risloc.learning.checkpoint import SHIPPED, load_checkpoint, shipped_checkpoint
-from risloc.learning.network import HybridNetwork, Prediction
-from risloc.learning.order_rule import learnt_order
+from risloc.learning.hybrid import NetworkView
+from risloc.learning.k_rules import RULES, needs_network, order_rules
+from risloc.learning.network import HybridNetwork
 from risloc.locating.found import Found, found_of
 from risloc.physics.geometry import Array
 from risloc.scenes.batch import Observation
@@ -41,7 +43,6 @@ __all__ = [
     "FITS",
     "METHODS",
     "NOISE",
-    "RULES",
     "LocateError",
     "Locator",
     "MeasuredScenario",
@@ -55,9 +56,6 @@ __all__ = [
 
 METHODS = ("hybrid", "nomp", "music")
 """How sources are located: with a network, by Newtonised orthogonal matching pursuit, by classical MUSIC on R_samp."""
-
-RULES = ("bic", "bic_noise", "learnt")
-"""How K is found where it is not known."""
 
 NOISE = ("auto", "given", "estimated")
 """Where sigma^2 is from."""
@@ -153,7 +151,7 @@ class Locator:
     """Locates the scenes of one setup, L and M.
 
     network : the hybrid with it; None: NOMP (Newtonised orthogonal matching pursuit), which needs no training.
-    sources : K where it is known; else the rule that finds it, one of `RULES`.
+    sources : K where it is known; else the rule that finds it, one of `risloc.learning.k_rules.RULES`.
     most : the most sources to look for: a network's own K_MAX; with NOMP K where it is known, else 5 unless it is said.
     noise : one of `NOISE`.  "auto": the noise variance that the measurements give, but where the data contradict it (the
     misfit to it is too high) the level and, where BIC finds it, K are from the data; without one it is estimated.  "given":
@@ -199,8 +197,8 @@ class Locator:
         most = None if most is None else _count("most", most, 1)
         snapshots, antennas = _count("snapshots", snapshots, 1), _count("antennas", antennas, 1)
         self.noise, self.fit = _choice("noise", noise, NOISE), _choice("fit", fit, FITS)
-        if rule == "learnt" and network is None:
-            raise LocateError("sources: the rule 'learnt' is a network's own: take a network with it, or 'bic'")
+        if needs_network(sources) and network is None:
+            raise LocateError(f"sources: the rule '{rule}' is a network's own: take a network with it, or 'bic'")
         if network is not None:
             _check_usable(network)
             if fault := network_fault(network, setup):
@@ -261,7 +259,7 @@ class Locator:
         noise, given = observation.noise_var, self._given(measurements)
         sensing = self.localiser.sensing(observation)
         if self.method == "music":
-            rule = self._rule(len(observation), None)
+            [rule] = order_rules([self._rule(len(observation))])
             polar, present = music_places(self.localiser, sensing, observation, rule)
             gains, most = GainMap(sensing, self.localiser.coarse), self.localiser.search.iterations
             found = fit_and_assess(sensing, polar, present, iterations=most, gains=gains)
@@ -294,20 +292,16 @@ class Locator:
             raise LocateError(fault.words())
 
     def _search(self, observation: Observation, sensing: Sensing) -> Estimates:
+        rule = self._rule(len(observation))
         if self.network is None:
-            return self.localiser.pursuit(sensing, self._rule(len(observation), None))[0]
-        prediction, _, R_blend = self.network.blend(observation)
-        candidates = self.localiser.hybrid_candidates(observation, prediction.R_pred, R_blend, prediction.polar)
-        return self.localiser.select(sensing, candidates, [self._rule(len(observation), prediction)])[0]
+            return self.localiser.pursuit(sensing, *order_rules([rule]))[0]
+        return NetworkView.of(self.network, observation).locate(self.localiser, [rule], sensing)[0]
 
-    def _rule(self, batch: int, prediction: Prediction | None) -> Rule:
+    def _rule(self, batch: int) -> Rule | str:
+        """K of each scene, or the rule that finds it, by its name or, where a given sigma^2 is to be checked, itself."""
         if isinstance(self.sources, int):
             return torch.full((batch,), self.sources)
-        if self.sources == "learnt" and self.network is not None and prediction is not None:
-            return learnt_order(self.network, prediction)
-        if self.sources == "bic_noise":
-            return bic_noise_order
-        return Sought(checked_order) if self.noise == "auto" else None
+        return EarlyRule(checked_order) if (self.sources, self.noise) == ("bic", "auto") else self.sources
 
     def _estimated_noise(self, blank: Observation) -> Float[Tensor, " batch"]:
         count = self.sources if isinstance(self.sources, int) else None
@@ -455,7 +449,7 @@ def _network(
     """The network that is meant; "auto": `default` where it is made for the setup, or its own rule is asked for."""
     if model == "auto":
         network = load_model("default")
-        return network if sources == "learnt" or network_fault(network, setup) is None else None
+        return network if needs_network(sources) or network_fault(network, setup) is None else None
     return load_model(model) if isinstance(model, str | os.PathLike) else model
 
 

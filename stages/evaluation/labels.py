@@ -7,7 +7,8 @@ BIC; ``ablation_no_slots`` is an ablation of the hybrid, refined, K known.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from stages.evaluation.methods import K_RULES
+from risloc.learning.k_rules import K_RULES
+from risloc.learning.k_rules import RULES as FINDING
 
 __all__ = ["GROUPS", "ORDERS", "RULES", "Method", "chosen", "method_of"]
 
@@ -19,12 +20,7 @@ GROUPS = {
 }
 """Kinds of methods, in the order in which they are listed."""
 
-RULES = {
-    "known": "K known",
-    "bic": "K by BIC",
-    "bic_noise": "K by BIC, noise level unknown",
-    "learnt": "K learnt",
-}
+RULES = {name: rule.words for name, rule in K_RULES.items()}
 """Words for each way in which K is known."""
 
 ORDERS = {
@@ -79,7 +75,7 @@ _ABLATED = "ablation_"
 
 def method_of(name: str) -> Method:
     """The method of that name; one whose source stands in no table is shown in grey under its own name."""
-    rule = next((rule for rule in K_RULES[1:] if name.endswith(f"_{rule}")), K_RULES[0])
+    rule = next((rule for rule in FINDING if name.endswith(f"_{rule}")), "known")
     base = name.removesuffix(f"_{rule}")
     step = next((step for step in ("plain", "stochastic") if base.endswith(f"_{step}")), "refined")
     source = base.removesuffix(f"_{step}")
@@ -109,7 +105,7 @@ def chosen(
     return sorted(
         kept,
         key=lambda m: (
-            K_RULES.index(m.rule),
+            list(K_RULES).index(m.rule),
             m.step != "refined",
             list(GROUPS).index(m.group),
             m.ablation,

@@ -15,18 +15,18 @@ from risloc.covariance.factored import FactoredCovariance, true_covariance
 from risloc.covariance.snapshots import least_squares_snapshots, sample_covariance
 from risloc.estimation.conditional import Sensing
 from risloc.estimation.information_criteria import aic_order, mdl_order
-from risloc.estimation.localiser import Localiser, Located, Rule, first
-from risloc.estimation.selection import Estimates, bic_noise_order
-from risloc.estimation.spectrum import Peaks
-from risloc.learning.network import PRESENT, HybridNetwork, Prediction
-from risloc.learning.order_rule import learnt_order
+from risloc.estimation.localiser import Localiser, Located, first
+from risloc.estimation.order_rules import Rule
+from risloc.estimation.selection import Estimates
+from risloc.learning.hybrid import NetworkView
+from risloc.learning.k_rules import needs_network, order_rule
+from risloc.learning.network import PRESENT, HybridNetwork
 from risloc.physics.geometry import polar_of
 from risloc.physics.steering import steering_matrix
 from risloc.scenes.batch import Scenes
 
-__all__ = ["K_RULES", "METHODS", "Result", "Seen", "model_orders", "run_methods"]
+__all__ = ["METHODS", "Result", "Seen", "model_orders", "run_methods"]
 
-K_RULES = ("known", "bic", "bic_noise", "learnt")
 REFITTED = (
     "R_blend_refined",
     "nomp_refined",
@@ -51,20 +51,16 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Seen:
+class Seen(NetworkView):
     """What a network makes of a batch, and the seconds that it took."""
 
-    network: HybridNetwork
-    prediction: Prediction
-    R_samp: FactoredCovariance
-    R_blend: FactoredCovariance
     seconds: float
 
     @classmethod
     def by(cls, network: HybridNetwork, scenes: Scenes) -> "Seen":
         """Run the network."""
-        blended, seconds = _timed(partial(network.blend, scenes.observation))
-        return cls(network, *blended, seconds)
+        view, seconds = _timed(partial(NetworkView.of, network, scenes.observation))
+        return cls(**vars(view), seconds=seconds)
 
 
 def run_methods(
@@ -116,12 +112,15 @@ class _Batch:
         self.scenes, self.observation, self.truth = scenes, scenes.observation, scenes.truth
         self.localiser, self.trained, self.untrained = localiser, trained, untrained
         self.sensing: Sensing = localiser.sensing(self.observation)
-        known: dict[str, Rule] = {"known": self.truth.count, "bic": None, "bic_noise": bic_noise_order}
-        self.rules = {_suffix(rule): known[rule] for rule in k_rules if rule in known}
-        self.every_rule = dict(self.rules)
-        if "learnt" in k_rules:
-            self.every_rule |= {_suffix("learnt"): learnt_order(trained.network, trained.prediction)}
+        self.rules = {_suffix(rule): self.rule(rule) for rule in k_rules if not needs_network(rule)}
+        self.every_rule = self.rules | {_suffix(rule): self.rule(rule) for rule in k_rules if needs_network(rule)}
         self.gaussian = localiser.scenario.waveform == "independent"
+
+    def rule(self, name: str) -> Rule:
+        """The true K, or the rule of that name, a network's own being the trained one's."""
+        if name == "known":
+            return self.truth.count
+        return order_rule(name, self.trained.network, self.trained.prediction)
 
     @cached_property
     def R_samp(self) -> tuple[FactoredCovariance, float]:
@@ -141,15 +140,12 @@ class _Batch:
         rules = self.every_rule if seen is self.trained else self.rules
 
         def search() -> list[Estimates]:
-            return self.localiser.select(self.sensing, self.offer(seen, R, **left_out), list(rules.values()))
+            return self.localiser.select(
+                self.sensing, seen.candidates(self.localiser, R, **left_out), list(rules.values())
+            )
 
         plain = {} if left_out else {f"{label.removesuffix('_refined')}_plain": partial(self.localiser.music, R)}
         yield from self.fitted(label, search, seen.seconds, rules, plain)
-
-    def offer(self, seen: Seen, R: FactoredCovariance, **left_out: bool) -> Peaks:
-        """A network's candidates."""
-        p = seen.prediction
-        return self.localiser.hybrid_candidates(self.observation, p.R_pred, R, p.polar, **left_out)
 
     def fitted(
         self,
@@ -204,7 +200,7 @@ def _without_fit(step: str, batch: _Batch, **left_out: bool) -> Iterator[Result]
 
     def search() -> list[Estimates]:
         rules = list(batch.rules.values())
-        return batch.localiser.select(batch.sensing, batch.offer(seen, seen.R_blend), rules, **left_out)
+        return batch.localiser.select(batch.sensing, seen.candidates(batch.localiser), rules, **left_out)
 
     yield from batch.fitted(f"ablation_no_{step}", search, seen.seconds, batch.rules)
 
@@ -216,7 +212,7 @@ def _without_selection(batch: _Batch) -> Iterator[Result]:
         if isinstance(rule, Tensor):
 
             def search(count: Int[Tensor, " batch"] = rule) -> Estimates:
-                return batch.localiser.strongest(batch.sensing, batch.offer(seen, seen.R_blend), count)
+                return batch.localiser.strongest(batch.sensing, seen.candidates(batch.localiser), count)
 
             found, own = _timed(search)
             located = Located(found.polar, found.present)

@@ -7,6 +7,7 @@ import torch
 
 from risloc.estimation.localiser import Localiser
 from risloc.estimation.spectrum import music_spectrum
+from risloc.learning.hybrid import NetworkView
 from risloc.learning.network import HybridNetwork
 from risloc.physics.geometry import location_of, polar_of
 from risloc.physics.steering import steering_matrix
@@ -41,10 +42,9 @@ def draw_scene(scene: Scenes, scenario: Scenario, localiser: Localiser, network:
     """
     observation, truth = scene.observation, scene.truth
     with torch.inference_mode():
-        prediction, _, R_blend = network.blend(observation)
-        candidates = localiser.hybrid_candidates(observation, prediction.R_pred, R_blend, prediction.polar)
-        [found] = localiser.select(localiser.sensing(observation), candidates, [truth.count])
-        U = R_blend.subspace(localiser.slots)[0]
+        view = NetworkView.of(network, observation)
+        [found] = view.locate(localiser, [truth.count])
+        U = view.R_blend.subspace(localiser.slots)[0]
     true, estimate = truth.location[truth.present], location_of(found.polar[found.present])
     middle = localiser.domain.clamp(torch.tensor([[0.0, 0.0, sum(localiser.domain.inverse_distance) / 2]]))
     spectrum = plot_spectrum(

@@ -11,6 +11,7 @@ from risloc import default_search, load_model
 from risloc.estimation.conditional import fit_conditional
 from risloc.estimation.likelihood_gain import GainMap
 from risloc.estimation.localiser import Localiser
+from risloc.estimation.order_rules import BIC
 from risloc.estimation.selection import fit_and_assess
 from risloc.performance.crb import stochastic_bound
 from risloc.performance.metrics import match
@@ -83,7 +84,7 @@ def test_the_hybrid_finds_nearly_all_that_is_seen_poorly_and_how_many(localiser,
     shares, right = [], []
     for each in (localiser, without(localiser)):
         candidates = each.hybrid_candidates(o, prediction.R_pred, R_blend, prediction.polar)
-        known, by_bic = each.select(each.sensing(o), candidates, [far.truth.count, None])
+        known, by_bic = each.select(each.sensing(o), candidates, [far.truth.count, BIC])
         shares.append(near(localiser, far, known))
         right.append(float((by_bic.present.sum(1) == 2).double().mean()))
     assert shares[0] > 0.93
@@ -110,7 +111,7 @@ def test_the_cost_never_rises(localiser, far):
 def test_where_the_snapshots_see_much_nothing_is_exchanged(localiser, scenario):
     """The default world, three sources: bit for bit the answer without exchanges."""
     scenes = simulate(scenario, seed=7, split="test", start=0, stop=16, snr_db=SNR_DB, count=3)
-    found = [each.pursuit(each.sensing(scenes.observation), None)[0].polar for each in (localiser, without(localiser))]
+    found = [each.pursuit(each.sensing(scenes.observation), BIC)[0].polar for each in (localiser, without(localiser))]
     assert torch.equal(*found)
 
 

@@ -7,16 +7,11 @@ from worlds import roomy, world
 
 from risloc.covariance.factored import true_covariance
 from risloc.covariance.snapshots import least_squares_snapshots
+from risloc.estimation.candidates import MatchingPursuit, PeakCandidates
 from risloc.estimation.conditional import Sensing, conditional_cost, likelihood_gain, project
 from risloc.estimation.likelihood_gain import GainMap
-from risloc.estimation.selection import (
-    MatchingPursuit,
-    PeakCandidates,
-    SelectionPath,
-    bic_noise_order,
-    bic_order,
-    select_and_fit,
-)
+from risloc.estimation.order_rules import BIC, SelectionPath, bic_noise_order, bic_order
+from risloc.estimation.selection import select_and_fit
 from risloc.estimation.spectrum import Peaks, grid_energy, peaks
 from risloc.physics.geometry import location_of, position_of
 from risloc.physics.grid import GridConfig, polar_grid
@@ -68,7 +63,7 @@ def test_gain_is_the_decrease_of_the_cost(small_scenario):
 def test_at_high_snr_every_source_is_found(scenario_8, name, known):
     w = world(scenario_8, [0, 1, 2, 3, 1, 2], snr_db=40, seed=2)
     s, candidates = source(name, w)
-    [found] = select_and_fit(s, candidates, [w.count if known else None], 3, steps_between=4, iterations=30)
+    [found] = select_and_fit(s, candidates, [w.count if known else BIC], 3, steps_between=4, iterations=30)
     assert found.present.sum(1).tolist() == w.count.tolist()
     error = position_error(found, w)
     assert error.max() < 0.1
@@ -144,7 +139,7 @@ def test_a_rule_sees_the_fits_of_all_orders(scenario_8):
         return torch.full_like(path.reached, 2)
 
     by_bic, by_rule, by_noise = select_and_fit(
-        s, candidates, [None, two, bic_noise_order], 3, steps_between=4, iterations=30
+        s, candidates, [BIC, two, bic_noise_order], 3, steps_between=4, iterations=30
     )
     [path] = seen
     assert (path.reached == 3).all()
@@ -163,7 +158,7 @@ def test_under_mismatch_known_noise_hears_sources_that_unknown_noise_does_not(sc
     s, candidates = source("back_projection", w)
     error = torch.randn(s.y.shape, dtype=s.y.dtype, generator=torch.Generator().manual_seed(0))
     wrong = dataclasses.replace(s, y=s.y + (s.y.abs().square().mean() / 20) ** 0.5 * error)
-    by_bic, by_noise = select_and_fit(wrong, candidates, [None, bic_noise_order], 3, steps_between=4, iterations=5)
+    by_bic, by_noise = select_and_fit(wrong, candidates, [BIC, bic_noise_order], 3, steps_between=4, iterations=5)
     assert (by_bic.present.sum(1) == 1).float().mean() < 0.2
     assert (by_noise.present.sum(1) == 1).float().mean() > 0.8
 
@@ -171,7 +166,7 @@ def test_under_mismatch_known_noise_hears_sources_that_unknown_noise_does_not(sc
 def test_bic_rarely_hears_a_source_in_noise(scenario_8):
     w = world(scenario_8, [0] * 60, snr_db=0, seed=4)
     s, candidates = source("back_projection", w)
-    [found] = select_and_fit(s, candidates, [None], 3, steps_between=4, iterations=15)
+    [found] = select_and_fit(s, candidates, [BIC], 3, steps_between=4, iterations=15)
     assert found.present.any(1).sum() <= 6
 
 
@@ -187,8 +182,8 @@ def test_standard_deviations_cover_the_errors(scenario_8):
 @pytest.mark.parametrize("name", SOURCES)
 def test_one_selection_answers_as_two_would(scenario_8, name):
     w = world(scenario_8, [0, 1, 2, 3, 3, 2], snr_db=15, seed=8)
-    both = select_and_fit(*source(name, w), [w.count, None], 3, steps_between=4, iterations=30)
-    for found, count in zip(both, (w.count, None), strict=True):
+    both = select_and_fit(*source(name, w), [w.count, BIC], 3, steps_between=4, iterations=30)
+    for found, count in zip(both, (w.count, BIC), strict=True):
         [alone] = select_and_fit(*source(name, w), [count], 3, steps_between=4, iterations=30)
         assert (alone.present == found.present).all()
         torch.testing.assert_close(alone.polar[alone.present], found.polar[found.present], rtol=1e-6, atol=1e-6)

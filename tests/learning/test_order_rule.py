@@ -6,8 +6,10 @@ import pytest
 import torch
 from learning_problem import network, scenes
 
+from risloc.estimation.candidates import PeakCandidates
 from risloc.estimation.conditional import Sensing
-from risloc.estimation.selection import PeakCandidates, SelectionPath, forward_selection, select_and_fit
+from risloc.estimation.order_rules import SelectionPath
+from risloc.estimation.selection import forward_selection, select_and_fit
 from risloc.estimation.spectrum import Peaks
 from risloc.learning.network_layers import OrderHead
 from risloc.learning.order_rule import fit_order_head, learnt_order, order_features

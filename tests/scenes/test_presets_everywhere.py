@@ -9,6 +9,7 @@ from learning_problem import ALL, guard, network
 
 from risloc.config import build
 from risloc.estimation.localiser import Localiser, default_search
+from risloc.estimation.order_rules import BIC
 from risloc.learning.loss import loss_terms
 from risloc.performance.metrics import match
 from risloc.physics.geometry import polar_of
@@ -76,10 +77,10 @@ def test_every_search_answers_inside_the_domain(preset_scenario: Scenario, snr_d
         sensing = localiser.sensing(observation)
         offered = localiser.hybrid_candidates(observation, prediction.R_pred, R_blend, prediction.polar)
         answers = [
-            *localiser.select(sensing, offered, [count, None]),
-            *localiser.back_projection(sensing, R_samp, count, None),
-            *localiser.pursuit(sensing, count, None),
-            *localiser.refined(sensing, localiser.sparse(sensing), count, None),
+            *localiser.select(sensing, offered, [count, BIC]),
+            *localiser.back_projection(sensing, R_samp, count, BIC),
+            *localiser.pursuit(sensing, count, BIC),
+            *localiser.refined(sensing, localiser.sparse(sensing), count, BIC),
         ]
         spectra = (localiser.music, localiser.mvdr, localiser.beamforming)
         plain = [spectrum(R, count) for R in (R_blend, R_samp) for spectrum in spectra]

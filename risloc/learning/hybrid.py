@@ -1,0 +1,101 @@
+"""The hybrid: a network's prediction, R_blend, the candidates of both, selection by likelihood and the joint fit.
+
+Axes: batch B, src K_MAX.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from risloc.covariance.factored import FactoredCovariance
+from risloc.estimation.conditional import Sensing
+from risloc.estimation.localiser import Localiser
+from risloc.estimation.order_rules import Rule
+from risloc.estimation.selection import Estimates
+from risloc.estimation.spectrum import Peaks
+from risloc.learning.k_rules import order_rules
+from risloc.learning.network import HybridNetwork, Prediction
+from risloc.scenes.batch import Observation
+
+__all__ = ["NetworkView", "hybrid"]
+
+
+@dataclass(frozen=True)
+class NetworkView:
+    """What a network makes of a batch of scenes.
+
+    Parameters
+    ----------
+    network
+        The network.
+    observation
+        The scenes.
+    prediction
+        The network's slots and the factors of R_pred.
+    R_samp, R_blend
+        The sample covariance, and R_blend = (1 - beta) R_pred + beta R_samp, both of trace N.
+    """
+
+    network: HybridNetwork
+    observation: Observation
+    prediction: Prediction
+    R_samp: FactoredCovariance
+    R_blend: FactoredCovariance
+
+    @classmethod
+    def of(cls, network: HybridNetwork, observation: Observation) -> "NetworkView":
+        """Run the network on the scenes."""
+        return cls(network, observation, *network.blend(observation))
+
+    def candidates(self, localiser: Localiser, R: FactoredCovariance | None = None, **left_out: bool) -> Peaks:
+        """Return the candidates of the network and of the snapshots.
+
+        Parameters
+        ----------
+        localiser
+            The localiser of the surface.
+        R
+            The covariance whose spectrum offers candidates; None: R_blend.
+        left_out
+            Kinds of candidates that are set to False; see `Localiser.hybrid_candidates`.
+        """
+        seen = self.prediction
+        R = self.R_blend if R is None else R
+        return localiser.hybrid_candidates(self.observation, seen.R_pred, R, seen.polar, **left_out)
+
+    def locate(
+        self, localiser: Localiser, rules: Sequence[Rule | str], sensing: Sensing | None = None
+    ) -> list[Estimates]:
+        """Select among the candidates and fit; see `hybrid`. `sensing` is that of the scenes, where it is at hand."""
+        sensing = localiser.sensing(self.observation) if sensing is None else sensing
+        made = order_rules(rules, self.network, self.prediction)
+        return localiser.select(sensing, self.candidates(localiser), made)
+
+
+def hybrid(
+    network: HybridNetwork, localiser: Localiser, observation: Observation, rules: Sequence[Rule | str]
+) -> list[Estimates]:
+    """Locate the sources of a batch of scenes by the hybrid, K by each of the rules.
+
+    Parameters
+    ----------
+    network
+        A network of the localiser's surface.
+    localiser
+        The localiser of the surface.
+    observation
+        The scenes.
+    rules
+        How K is known: the number of sources of each scene [batch], the name of a K rule (`risloc.learning.k_rules.RULES`),
+        or a rule itself. All answers come from one selection.
+
+    Returns
+    -------
+    list of Estimates
+        The estimates under each rule, in their order.
+
+    Raises
+    ------
+    ValueError
+        No K rule of that name; or the network's own rule has not been fitted.
+    """
+    return NetworkView.of(network, observation).locate(localiser, rules)

@@ -1,0 +1,110 @@
+"""The K rules by name: how each way to know the number of sources is called, worded and made.
+
+A new rule is a line of `K_RULES`; the command line, `params.yaml`, tables, figures and pages read it from there.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from risloc.estimation.order_rules import BIC, OrderRule, Rule, bic_noise_order
+from risloc.learning.network import HybridNetwork, Prediction
+from risloc.learning.order_rule import learnt_order
+
+__all__ = ["K_RULES", "RULES", "KRule", "alternatives", "needs_network", "order_rule", "order_rules"]
+
+Make = Callable[[HybridNetwork | None, Prediction | None], OrderRule]
+
+
+@dataclass(frozen=True)
+class KRule:
+    """A way to know the number of sources K of a scene.
+
+    Parameters
+    ----------
+    name
+        What `params.yaml`, the names of methods and the command line call it.
+    words
+        What tables and figures show.
+    phrase
+        What completes the sentence "K is found by ..."; of a K that is given, "given".
+    make
+        Makes the rule for the scenes of a network's prediction; None where K is given.
+    needs_network
+        Whether `make` takes a network and its prediction.
+    """
+
+    name: str
+    words: str
+    phrase: str
+    make: Make | None
+    needs_network: bool = False
+
+
+def _learnt(network: HybridNetwork | None, prediction: Prediction | None) -> OrderRule:
+    if network is None or prediction is None:
+        raise ValueError("K by 'learnt': expected a network and its prediction, whose rule this is, got none")
+    return learnt_order(network, prediction)
+
+
+K_RULES: Mapping[str, KRule] = {
+    rule.name: rule
+    for rule in (
+        KRule("known", "K known", "given", None),
+        KRule("bic", "K by BIC", "BIC", lambda network, prediction: BIC),
+        KRule(
+            "bic_noise",
+            "K by BIC, noise level unknown",
+            "BIC with the noise level unknown",
+            lambda network, prediction: bic_noise_order,
+        ),
+        KRule("learnt", "K learnt", "the network's own rule", _learnt, needs_network=True),
+    )
+}
+"""Every way in which K is known, by its name; the order is that of tables."""
+
+RULES = tuple(rule.name for rule in K_RULES.values() if rule.make is not None)
+"""The names of the rules that find K; the first is the default."""
+
+
+def needs_network(name: object) -> bool:
+    """Return whether this is the name of a rule that is a network's own."""
+    return isinstance(name, str) and name in K_RULES and K_RULES[name].needs_network
+
+
+def order_rule(name: str, network: HybridNetwork | None = None, prediction: Prediction | None = None) -> OrderRule:
+    """Make the rule of that name.
+
+    Parameters
+    ----------
+    name
+        One of `RULES`.
+    network, prediction
+        The network and its prediction of the scenes, for a rule that needs them.
+
+    Returns
+    -------
+    OrderRule
+        The rule, for the scenes of the prediction if it needs one.
+
+    Raises
+    ------
+    ValueError
+        No rule of that name finds K; or the rule needs a network whose order head has been fitted.
+    """
+    rule = K_RULES.get(name)
+    if rule is None or rule.make is None:
+        raise ValueError(f"K rule: expected one of {', '.join(RULES)}, got {name!r}")
+    return rule.make(network, prediction)
+
+
+def order_rules(
+    rules: Iterable[Rule | str], network: HybridNetwork | None = None, prediction: Prediction | None = None
+) -> list[Rule]:
+    """Make the rules that are named; counts and rules that are made already stay as they are."""
+    return [order_rule(rule, network, prediction) if isinstance(rule, str) else rule for rule in rules]
+
+
+def alternatives(names: Sequence[str]) -> str:
+    """Join the phrases of these rules: "BIC, BIC with the noise level unknown, or the network's own rule"."""
+    *others, last = (K_RULES[name].phrase for name in names)
+    return f"{', '.join(others)}, or {last}" if others else last

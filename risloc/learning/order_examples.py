@@ -1,0 +1,68 @@
+"""What the learnt K rule is fitted on: the features of the hybrid's selection paths, and what each order's answer costs.
+
+Axes: scene, order K_MAX + 1.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from risloc.estimation.localiser import Localiser
+from risloc.estimation.order_rules import bic_order
+from risloc.learning.hybrid import NetworkView
+from risloc.learning.network import HybridNetwork
+from risloc.learning.order_rule import order_features
+from risloc.performance.metrics import gospa
+from risloc.physics.geometry import location_of, position_of
+from risloc.scenes.batch import Scenes
+
+__all__ = ["OrderExamples", "order_examples"]
+
+
+@dataclass(frozen=True)
+class OrderExamples:
+    """What the head is fitted on: the features of scenes, and what each order's answer costs there.
+
+    cost : GOSPA over its cut-off.  known, bic : the true order and that of BIC, to compare with.
+    """
+
+    features: Float[Tensor, "scene feature"]
+    cost: Float[Tensor, "scene order"]
+    known: Int[Tensor, " scene"]
+    bic: Int[Tensor, " scene"]
+
+    def __len__(self) -> int:
+        return len(self.known)
+
+    def __getitem__(self, rows: slice) -> "OrderExamples":
+        return OrderExamples(self.features[rows], self.cost[rows], self.known[rows], self.bic[rows])
+
+    @staticmethod
+    def cat(parts: "Sequence[OrderExamples]") -> "OrderExamples":
+        """Examples, one after the other."""
+        names = [field.name for field in dataclasses.fields(OrderExamples)]
+        return OrderExamples(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
+
+    def mean_cost(self, order: Int[Tensor, " scene"]) -> float:
+        """The mean cost of answering with these orders."""
+        return float(self.cost.gather(1, order[:, None]).mean())
+
+
+@torch.no_grad()
+def order_examples(network: HybridNetwork, localiser: Localiser, scenes: Scenes, cutoff: float) -> OrderExamples:
+    """The hybrid's selection path in these scenes, to its end: its features, and GOSPA of each order's fit."""
+    truth = scenes.truth
+    view = NetworkView.of(network, scenes.observation)
+    sensing = localiser.sensing(scenes.observation)
+    path = localiser.path(sensing, view.candidates(localiser))
+    costs = []
+    for order in range(path.cost.shape[1]):
+        polar, present = path.at(torch.full_like(path.reached, order))
+        place = position_of(location_of(polar))
+        costs.append(gospa(place, present, position_of(truth.location), truth.present, cutoff) / cutoff)
+    features = order_features(network, view.prediction, sensing, path)
+    return OrderExamples(features, torch.stack(costs, dim=1), truth.count, bic_order(sensing, path))
