@@ -13,6 +13,7 @@ import source_tree as house
 import yaml
 
 import risloc
+from docs.build import architecture
 from docs.build.tutorial import SCRIPT, cells, code_of
 from risloc.locating.result_rows import COLUMNS
 
@@ -129,21 +130,29 @@ def test_the_tutorial_runs(repository: Path, tmp_path: Path) -> None:
     assert train[-1] < train[0]
 
 
-def test_contributing_names_what_there_is(repository: Path) -> None:
+@pytest.mark.parametrize("name", ["CONTRIBUTING.md", "docs/architecture.md"])
+def test_guides_to_the_code_name_what_there_is(repository: Path, name: str) -> None:
     """`name` of `file`: the file has the name; every file and every make target that stands there exists."""
-    page = (repository / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    page, guide = (repository / name).read_text(encoding="utf-8"), name
     pairs = re.findall(r"`(\w+)`(?: and `(\w+)`)?\s+(?:of|in)\s+`([\w/.]+\.\w+)`", page)
     assert len(pairs) >= 10
     for first, second, file in pairs:
         source = (repository / file).read_text(encoding="utf-8")
         for name in filter(None, (first, second)):
-            assert re.search(rf"\b{name}\b", source), f"CONTRIBUTING.md: no {name} in {file}"
+            assert re.search(rf"\b{name}\b", source), f"{guide}: no {name} in {file}"
     for file in re.findall(r"`((?:risloc|stages|pipeline|tests|benchmarks|docs)/[\w./-]*)`", page):
         made = "foo" in file or file == "pipeline/stage"  # to be written; a deployment
-        assert made or (repository / file).exists(), f"CONTRIBUTING.md names {file}"
+        assert made or (repository / file).exists(), f"{guide} names {file}"
     targets = set(re.findall(r"^([a-z-]+):", (repository / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     assert set(re.findall(r"`make ([a-z-]+)", page)) <= targets
     assert re.search(r"val/weighted_loss_\w+", (repository / "dvc.yaml").read_text(encoding="utf-8"))
+
+
+def test_the_picture_of_the_architecture_is_of_the_code(repository: Path) -> None:
+    assert tuple(architecture.ROOMS) == house.ROOMS
+    drawn = (repository / architecture.PICTURE).read_text(encoding="utf-8")
+    assert drawn == architecture.draw(architecture.arrows(repository)), "run `python -m docs.build.architecture`"
+    assert ("estimation", "physics") in architecture.arrows(repository)
 
 
 def test_pre_commit_runs_what_make_lint_runs(repository: Path) -> None:
