@@ -32,10 +32,10 @@ from risloc import (
     polar_of,
     scenario,
     simulate,
-    spectrum,
     steering_matrix,
     true_covariance,
 )
+from risloc.estimation.spectrum import music_spectrum
 
 QUICK = "TUTORIAL_QUICK" in os.environ  # every step, at a size that shows nothing: for a test
 SCENES = 8 if QUICK else 200
@@ -105,7 +105,7 @@ def show_music(R, title):
     U = music.signal_subspace(R, 3, 3)[0]
 
     def of(polar):
-        return spectrum.music_spectrum(steering_matrix(array, polar), U)
+        return music_spectrum(steering_matrix(array, polar), U)
 
     return plot_spectrum(of, domain, true_polar[0, 0], location=true, title=title)
 
