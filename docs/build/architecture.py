@@ -7,7 +7,6 @@ width grows with the number of modules that do so. A test compares the file with
 """
 
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 
 from risloc.utils.atomic_files import write_bytes
@@ -51,13 +50,13 @@ def arrows(root: Path) -> Counter[tuple[str, str]]:
     return found
 
 
-def draw(counts: Counter[tuple[str, str]], rooms: Sequence[str] = tuple(ROOMS)) -> str:
+def draw(counts: Counter[tuple[str, str]]) -> str:
     """Return the picture as SVG."""
-    place = {room: _TOP + _ROW * (len(rooms) - 1 - floor) for floor, room in enumerate(rooms)}
+    place = {room: _TOP + _ROW * (len(ROOMS) - 1 - floor) for floor, room in enumerate(ROOMS)}
     edge = _LEFT + _WIDTH
-    widest = edge + 16 + _ROW * len(rooms) // 2
+    widest = edge + 16 + _ROW * len(ROOMS) // 2
     lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{widest}" height="{_ROW * len(rooms) + _TOP}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{widest}" height="{_ROW * len(ROOMS) + _TOP}" '
         'font-family="sans-serif" font-size="13">',
         '<rect width="100%" height="100%" fill="white"/>',
     ]

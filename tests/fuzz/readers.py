@@ -21,8 +21,8 @@ from risloc.io.shard_reader import ShardError, ShardReader
 from risloc.learning.checkpoint import CheckpointError, load_checkpoint
 from risloc.scenes.room import read_room, shoebox
 from tests.fuzz import seeds
+from tests.fuzz.harmlessness import Alone, by_h5py, by_json_and_safetensors, by_pyyaml, harmless
 from tests.fuzz.hdf5_changes import Choices, changed
-from tests.fuzz.library_alone import Alone, by_h5py, by_json_and_safetensors, by_pyyaml, harmless
 
 __all__ = ["CORPUS", "READERS", "Reader", "does_no_harm", "judge", "working_folder"]
 

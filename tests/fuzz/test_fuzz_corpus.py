@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fuzz.library_alone import Alone, harmless
+from tests.fuzz.harmlessness import Alone, harmless
 from tests.fuzz.readers import CORPUS, READERS, Reader, does_no_harm, judge, working_folder
 
 

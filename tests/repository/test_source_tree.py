@@ -11,6 +11,7 @@ import source_tree as house
 import yaml
 
 import risloc
+from docs.build.architecture import room_of
 from pipeline.dependencies import lists_of, signature, write_dependencies
 from pipeline.layout import PATHS, STAGES
 from risloc.config import read_yaml
@@ -38,16 +39,13 @@ def test_imports_go_down_only(repository: Path) -> None:
 
 
 def test_each_room_of_risloc_stands_on_those_below_it(repository: Path) -> None:
-    def room(path: Path) -> str:
-        return path.parts[1].removesuffix(".py")
-
-    inside = [path for path in house.modules(repository, "risloc") if room(path) not in ("__init__", "__main__")]
-    assert {room(path) for path in inside} == set(house.ROOMS), "a new room needs its place in house.ROOMS"
+    inside = [path for path in house.modules(repository, "risloc") if room_of(path) not in ("__init__", "__main__")]
+    assert {room_of(path) for path in inside} == set(house.ROOMS), "a new room needs its place in house.ROOMS"
     for path in inside:
         for other in house.local_imports(repository, path):
             if other != Path("risloc/__init__.py"):
-                above = house.ROOMS.index(room(other)) > house.ROOMS.index(room(path))
-                assert not above, f"{path} imports {other}: {room(other)} stands above {room(path)}"
+                above = house.ROOMS.index(room_of(other)) > house.ROOMS.index(room_of(path))
+                assert not above, f"{path} imports {other}: {room_of(other)} stands above {room_of(path)}"
 
 
 def test_what_stages_share_knows_no_stage(repository: Path) -> None:
