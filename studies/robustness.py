@@ -22,7 +22,7 @@ from pipeline.sections import override
 from risloc.config import as_mapping, build, read_yaml
 from risloc.estimation.localiser import Localiser, SearchConfig
 from risloc.learning.checkpoint import SHIPPED, load_checkpoint, shipped_checkpoint
-from risloc.performance.metrics import bootstrap_interval
+from risloc.performance.intervals import bootstrap_interval
 from risloc.scenes.preset_files import preset
 from risloc.scenes.scenario import Scenario
 from risloc.scenes.simulation import simulate

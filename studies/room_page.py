@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from risloc.performance.metrics import bootstrap_interval, proportion_interval
+from risloc.performance.intervals import bootstrap_interval, proportion_interval
 from studies.room_methods import CUTOFF, Cell
 from studies.room_worlds import COUNTS, SNRS
 

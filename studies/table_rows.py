@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from risloc.performance.metrics import Interval, proportion_interval
+from risloc.performance.intervals import Interval, proportion_interval
 from stages.evaluation.labels import ORDERS, method_of
 from stages.evaluation.model_order import ALL
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from risloc.estimation.conditional import Fit, Sensing
 from risloc.estimation.newton import Model, Problem, minimise
-from risloc.performance.crb import known_noise_information, location_derivatives
+from risloc.performance.fisher_information import known_noise_information, location_derivatives
 from risloc.physics.box_coordinates import box_clamp, box_derivatives, from_box, to_box
 from risloc.physics.steering import steering_derivatives, steering_matrix
 

@@ -10,7 +10,8 @@ from scipy.stats import norm
 from torch import Tensor
 
 from risloc.estimation.selection import Estimates
-from risloc.performance.metrics import Match, median_interval, proportion_interval
+from risloc.performance.intervals import median_interval, proportion_interval
+from risloc.performance.metrics import Match
 from stages.evaluation.tables import Columns, Row, Table, cells, interval, sources
 
 __all__ = ["LEVELS", "calibration", "standardised"]

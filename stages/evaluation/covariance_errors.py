@@ -8,7 +8,7 @@ from torch import Tensor
 from risloc.covariance.factored import true_covariance
 from risloc.learning.loss import nmse, true_steering
 from risloc.learning.validation import subspace_distance
-from risloc.performance.metrics import median_interval
+from risloc.performance.intervals import median_interval
 from risloc.scenes.batch import Scenes
 from stages.evaluation.methods import Seen
 from stages.evaluation.tables import Columns, Row, Table, cells, interval

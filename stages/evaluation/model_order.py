@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from risloc.performance.metrics import bootstrap_interval, proportion_interval
+from risloc.performance.intervals import bootstrap_interval, proportion_interval
 from stages.evaluation.labels import method_of
 from stages.evaluation.tables import Columns, Row, Table, cells, interval
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from risloc.performance.metrics import bootstrap_interval
+from risloc.performance.intervals import bootstrap_interval
 from stages.evaluation.labels import method_of
 from stages.evaluation.tables import Columns, Row, Table, cells, interval
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from risloc.performance.metrics import proportion_interval
+from risloc.performance.intervals import proportion_interval
 from risloc.scenes.scenario import Scenario
 from stages.evaluation.tables import Columns, Row, Table, interval
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from risloc.performance.metrics import Interval, bootstrap_interval, median_interval, proportion_interval, rmspe
+from risloc.performance.intervals import Interval, bootstrap_interval, median_interval, proportion_interval
+from risloc.performance.metrics import rmspe
 from stages.evaluation.labels import method_of
 
 __all__ = [

@@ -7,13 +7,10 @@ import torch
 from oracle import elements, position, steering
 from worlds import roomy, world
 
-from risloc.performance.crb import (
-    bound_of,
-    deterministic_bound,
+from risloc.performance.crb import bound_of, deterministic_bound, prior_deviation, stochastic_bound
+from risloc.performance.fisher_information import (
     deterministic_information,
     location_derivatives,
-    prior_deviation,
-    stochastic_bound,
     stochastic_information,
 )
 from risloc.physics.geometry import Domain, planar_array, polar_of

@@ -11,11 +11,10 @@ import pytest
 import torch
 
 from risloc.config import build
-from risloc.performance.crb import (
-    deterministic_bound,
+from risloc.performance.crb import deterministic_bound, stochastic_bound
+from risloc.performance.fisher_information import (
     deterministic_information,
     location_derivatives,
-    stochastic_bound,
     stochastic_information,
 )
 from risloc.physics.geometry import planar_array

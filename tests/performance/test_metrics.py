@@ -5,15 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from risloc.performance.metrics import (
-    bootstrap_interval,
-    gospa,
-    match,
-    median_interval,
-    proportion_interval,
-    resolved_scenes,
-    rmspe,
-)
+from risloc.performance.intervals import bootstrap_interval, median_interval, proportion_interval
+from risloc.performance.metrics import gospa, match, resolved_scenes, rmspe
 from risloc.physics.geometry import polar_of, position_of
 
 

@@ -8,7 +8,8 @@ import torch
 from made_answers import answer, bounds, collection, draw, fit, true_polar
 from scipy.stats import norm
 
-from risloc.performance.metrics import match, proportion_interval
+from risloc.performance.intervals import proportion_interval
+from risloc.performance.metrics import match
 from stages.evaluation.calibration import calibration, standardised
 from stages.evaluation.labels import GROUPS, chosen, method_of
 from stages.evaluation.model_order import ALL, k_accuracy
