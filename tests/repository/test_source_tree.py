@@ -1,6 +1,7 @@
 """The house keeps its own rules: layers, dvc.yaml true to the code, commands that exist, silence in the science."""
 
 import ast
+import importlib.metadata
 import re
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 import source_tree as house
 import yaml
+from packaging.specifiers import SpecifierSet
 
 import risloc
 from docs.build.architecture import room_of
@@ -296,6 +298,21 @@ def test_continuous_integration_runs_the_readme_s_test_command(repository: Path)
     assert "make test" in (repository / ".ci" / "run").read_text(encoding="utf-8")
     if (repository / "README.md").exists():
         assert "make test" in (repository / "README.md").read_text(encoding="utf-8")
+
+
+def test_pinned_packages_accept_every_python_that_the_project_does(repository: Path) -> None:
+    """Debian 12 brings Python 3.11.2: a pin whose Requires-Python begins at 3.11.5 breaks `make setup` there."""
+    pins = re.findall(r"^([\w.-]+)==", (repository / "constraints.txt").read_text(encoding="utf-8"), re.MULTILINE)
+    installed = {each.metadata["Name"].lower().replace("_", "-"): each for each in importlib.metadata.distributions()}
+    metadata = [installed[name].metadata for name in pins if name in installed]
+    assert len(metadata) > 100
+    for python in ("3.11.0", "3.12.0"):
+        refusing = [
+            f"{each['Name']} {each['Version']}: {each['Requires-Python']}"
+            for each in metadata
+            if not SpecifierSet(each["Requires-Python"] or "").contains(python)
+        ]
+        assert not refusing, python
 
 
 def test_constraints_pin_what_anyone_can_install(repository: Path) -> None:
