@@ -12,18 +12,18 @@ from risloc.learning.k_rules import K_RULES, RULES, alternatives
 from risloc.scenes.scenario import Scenario
 from stages.evaluation.calibration import calibration
 from stages.evaluation.covariance_errors import covariance_quality
-from stages.evaluation.drawing import Subject, save
-from stages.evaluation.figures import draw
 from stages.evaluation.labels import chosen
 from stages.evaluation.methods import METHODS
 from stages.evaluation.model_order import k_accuracy
 from stages.evaluation.one_scene import draw_scene, telling_scene
-from stages.evaluation.page import facts_of, page
 from stages.evaluation.paired_gospa import paired
 from stages.evaluation.resolution import resolution
 from stages.evaluation.scores import Collection
 from stages.evaluation.scoring import Scoring, score_all
 from stages.evaluation.tables import Row, Table, ablation, curves, flat_metrics, json_ready, number, tabulate, timing
+from stages.reporting.drawing import Subject, save
+from stages.reporting.figures import draw
+from stages.reporting.page import facts_of, page
 from stages.support.mapping import SERIAL, Runner
 from stages.support.reporter import Reporter
 from stages.support.resumable import kept, work_key

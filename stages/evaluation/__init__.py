@@ -1,1 +1,1 @@
-"""Methods, scores, tables and figures of the evaluation."""
+"""Methods, scores and tables of the evaluation."""

@@ -32,7 +32,7 @@ from risloc import load_model, locate, measurements_of, simulate, write_measurem
 from risloc.config import read_yaml
 from risloc.io.measurements import Measurements
 from risloc.locating.result_rows import records_of
-from stages.evaluation.figures import FIGURES
+from stages.reporting.figures import FIGURES
 
 pytestmark = [
     pytest.mark.e2e,

@@ -23,11 +23,11 @@ from risloc.scenes.scenario import Scenario
 from risloc.scenes.simulation import simulate as draw
 from stages import evaluate
 from stages.evaluation.covariance_errors import covariance_scores
-from stages.evaluation.figures import FIGURES
 from stages.evaluation.labels import method_of
 from stages.evaluation.methods import METHODS, Seen
 from stages.evaluation.one_scene import SAYS, telling_scene
 from stages.evaluation.scores import score_bound
+from stages.reporting.figures import FIGURES
 
 
 @pytest.fixture(scope="module")

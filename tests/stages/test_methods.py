@@ -13,8 +13,8 @@ from risloc.estimation.localiser import Localiser
 from risloc.learning.network import HybridNetwork
 from risloc.scenes.simulation import simulate
 from stages.evaluate import EvaluateConfig
-from stages.evaluation.figures import FIGURES
 from stages.evaluation.methods import METHODS, Seen, run_methods
+from stages.reporting.figures import FIGURES
 
 
 @pytest.fixture(scope="module")

@@ -10,15 +10,15 @@ from made_answers import collection
 
 from stages.evaluation.calibration import calibration
 from stages.evaluation.covariance_errors import covariance_quality
-from stages.evaluation.drawing import Subject, save
-from stages.evaluation.figures import FIGURES, draw
 from stages.evaluation.labels import method_of
 from stages.evaluation.model_order import k_accuracy
 from stages.evaluation.one_scene import SAYS
-from stages.evaluation.page import page, shown
 from stages.evaluation.paired_gospa import paired
 from stages.evaluation.resolution import resolution
 from stages.evaluation.tables import Table, ablation, tabulate, timing
+from stages.reporting.drawing import Subject, save
+from stages.reporting.figures import FIGURES, draw
+from stages.reporting.page import page, shown
 from stages.support.writers import write_csv
 
 TABLE = Table(cutoffs=(2.0, 0.5), confidence=0.9, seed=0)

@@ -8,7 +8,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from stages.evaluation.calibration import LEVELS
-from stages.evaluation.drawing import (
+from stages.evaluation.labels import ORDERS, RULES, Method, chosen
+from stages.evaluation.model_order import ALL
+from stages.evaluation.resolution import SNR_RANGES
+from stages.evaluation.tables import WITHIN, Row, number
+from stages.reporting.drawing import (
     BOUND,
     Subject,
     bound,
@@ -20,10 +24,6 @@ from stages.evaluation.drawing import (
     points,
     spread,
 )
-from stages.evaluation.labels import ORDERS, RULES, Method, chosen
-from stages.evaluation.model_order import ALL
-from stages.evaluation.resolution import SNR_RANGES
-from stages.evaluation.tables import WITHIN, Row, number
 
 __all__ = ["FIGURES", "Drawing", "draw"]
 

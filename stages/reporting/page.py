@@ -16,13 +16,13 @@ import torch
 from risloc.config import as_mapping, flatten
 from risloc.io.shard_reader import ShardReader
 from risloc.learning.network import HybridNetwork
-from stages.evaluation.drawing import Subject, Tables
-from stages.evaluation.figures import FIGURES
 from stages.evaluation.labels import GROUPS, ORDERS, RULES, Method, chosen
 from stages.evaluation.one_scene import SAYS
-from stages.evaluation.page_template import TEMPLATE
 from stages.evaluation.resolution import EDGES
 from stages.evaluation.tables import WITHIN, Row, number
+from stages.reporting.drawing import Subject, Tables
+from stages.reporting.figures import FIGURES
+from stages.reporting.page_template import TEMPLATE
 
 __all__ = ["Facts", "Shown", "facts_of", "page", "shown"]
 
@@ -75,7 +75,7 @@ def page(
 ) -> str:
     """The HTML text.
 
-    figures : PNG files by name, those of `stages.evaluation.figures.FIGURES` and of `stages.evaluation.one_scene.SAYS`, a PDF beside each.
+    figures : PNG files by name, those of `stages.reporting.figures.FIGURES` and of `stages.evaluation.one_scene.SAYS`, a PDF beside each.
     confidence : of the intervals.  links : what else there is, from the page's folder, with words.
     """
     environment = jinja2.Environment(

@@ -204,4 +204,4 @@ artifacts), <code>dvc plots show</code> the curves, <code>dvc metrics diff</code
 </html>
 """
 )
-"""Takes what `stages.evaluation.page.page` gives it."""
+"""Takes what `stages.reporting.page.page` gives it."""
