@@ -17,23 +17,23 @@ __all__ = ["params_reference"]
 HEAD = """\
 # Parameters
 
-Made by `python -m pipeline params-reference > docs/params.md` from the dataclasses that declare the parameters; a test
-holds it to them. Every parameter stands in `params.yaml` and has no default elsewhere: an unknown key, a missing one, a
-wrong type or a value outside its domain is an error in one line, before anything runs. The last column is the value in
-`params.yaml`, whose scenario is the preset `default`; `make preset NAME=room_3g5` writes another preset there, and
-`dvc exp run -S loss.lam_cov=0.5` runs with one value changed. Where no unit stands the parameter has none.
+This page describes every parameter of the pipeline. `python -m pipeline params-reference > docs/params.md` writes it from the
+dataclasses that declare the parameters; a test compares the two. Every value is in `params.yaml` and has no other default. An
+unknown or missing key, a wrong type or a value outside its domain is reported in one line before anything runs.
 
-Each section names the stages that take it. After a change DVC runs these and all that needs what they write."""
+The last column is the value in `params.yaml`, whose scenario is the preset `default`. `make preset NAME=room_3g5` writes another
+preset there, and `dvc exp run -S loss.lam_cov=0.5` runs with one value changed. Each section names the stages that use it; after
+a change DVC runs these and every stage that depends on them."""
 
 PRESETS = """## Presets
 
-`make preset NAME=...` writes one into the section `scenario`; `python -m pipeline STAGE --preset NAME` takes one for a
-single run. All values of a preset but these are those of `default`."""
+`make preset NAME=...` writes a preset into the section `scenario`; `python -m pipeline STAGE --preset NAME` uses one for a
+single run. The table lists only the values that differ from `default`."""
 
 ROOM = """## A room file
 
-`risloc trace --room FILE` reads such a YAML file ([command line](command_line.md#a-ray-traced-room)), all keys at its top
-level and none of them left out; the last column is the room that comes with the package, `hall`."""
+`risloc trace --room FILE` reads such a YAML file ([command line](command_line.md#a-ray-traced-room)). All keys are at its top
+level, and all are required. The last column is the room `hall`, which comes with the package."""
 
 _SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
 _ROOT_SEED = "root of every random stream: scenes, initial weights, order of the scenes"
@@ -78,7 +78,7 @@ def _who(kind: type, takers: list[str]) -> str:
     owner = f"`{kind.__module__}.{kind.__name__}`. " if dataclasses.is_dataclass(kind) else ""
     due = runs_again(takers)
     again = "every stage runs" if due == list(STAGES) else f"{_listed(due)} {'runs' if len(due) == 1 else 'run'}"
-    return f"{owner}Taken by {_listed(takers)}; after a change {again} again."
+    return f"{owner}Used by {_listed(takers)}; after a change {again} again."
 
 
 def _listed(names: list[str]) -> str:
