@@ -1,4 +1,4 @@
-"""The text of docs/ablations.md: each setting's means over its replicates, and its paired differences to the base."""
+"""The text of docs/ablations.md: the means of each setting over its replicates, and its paired differences from the base."""
 
 import json
 import math
@@ -29,32 +29,33 @@ NOMP = {f"NOMP, {snr} dB": ("evaluate", f"gospa/nomp_refined/snr{snr}") for snr 
 """The same in every run, for comparison."""
 
 HEAD = """\
-# What each part is worth
+# What each part contributes
 
-Written by `{command}`; edit the generator, not this page.
+This page shows how much each part of the hybrid contributes. `{command}` writes it; edit the generator, not this page.
 
-One knob is changed at a time, and everything is trained again, {replicates} times from other initial networks
-(`fit.replicate`) on the same scenes. Each run is a DVC experiment, which `dvc exp show` lists where it was made, and
-`dvc exp run --temp` with the parameters at the end repeats one. Trainings are short ({scenes} scenes, none seen twice):
-they rank the settings, and no number here is that of the trained network in the README.
+Each setting changes one part of the base and is trained again, {replicates} times from different initial networks
+(`fit.replicate`) on the same scenes. Each run is a DVC experiment: `dvc exp show` lists it where it was made, and
+`dvc exp run --temp` with the parameters at the end repeats it. The trainings are short ({scenes} scenes, each used once), so
+they rank the settings; no number here is that of the trained network in the README.
 
-NMSE and physical score (subspace distance of R_blend plus GOSPA of the slots over its cut-off) are on validation scenes,
-of the epoch that is kept; the others are mean GOSPA in metres, cut-off 2 m, K known, on test scenes: the network's slots
-alone, plain MUSIC, and the whole hybrid, refined. Less is better everywhere. NMSE of R_blend is not comparable between
-values of beta, which are part of it. `lam_cov` = 0 turns `lam_cross` and `lam_gap` off too, which are per unit of it. NOMP on the same test scenes: {nomp}.
+NMSE and the physical score (subspace distance of R_blend plus GOSPA of the slots divided by its cut-off) are measured on
+validation scenes, at the epoch that is kept. The other columns give the mean GOSPA in metres on test scenes, with a cut-off of
+2 m and K known: of the network's slots alone, of plain MUSIC, and of the whole hybrid, refined. Smaller is better in every
+column. NMSE of R_blend is not comparable between values of beta, because R_blend contains beta. `lam_cov` = 0 also turns off
+`lam_cross` and `lam_gap`, which are multiplied by it. NOMP on the same test scenes: {nomp}.
 """
 
 FIRST = """\
 ## Means
 
-Mean over replicates, with Student's interval at {confidence:.0%}: what another initial network may change.
+Means over the replicates, with Student's interval at {confidence:.0%}, which shows the effect of the initial network.
 """
 
 SECOND = """\
-## Differences to the base
+## Differences from the base
 
-Of the same replicate, mean with Student's interval; **bold** where 0 is outside, so that the knob matters. Positive: the
-base is better. Of {count} intervals about {chance:.0f} exclude 0 by chance.
+Each difference is taken within a replicate; the table gives means with Student's interval, in **bold** where the interval
+excludes 0. A positive difference means that the base is better. Of {count} intervals about {chance:.0f} exclude 0 by chance.
 """
 
 
@@ -116,9 +117,9 @@ def page(
         _table(means),
         SECOND.format(count=count, chance=(1 - CONFIDENCE) * count),
         _table(less),
-        "## Parameters\n\nThose of `params.yaml` but for\n",
+        "## Parameters\n\nAll runs use `params.yaml` with these changes:\n",
         *(f"    {_change(path, value)}" for path, value in common.items()),
-        "\nand in each setting\n",
+        "\nEach setting adds:\n",
         *(f"    {name}: {_changes(settings[name])}" for name in found if settings[name]),
         "",
     ]

@@ -1,4 +1,4 @@
-"""docs/evaluation.md from the tables of an evaluation: what is asked of every method, in numbers with their intervals.
+"""Write docs/evaluation.md from the tables of an evaluation: the errors of every method with their intervals.
 
 python -m studies.evaluation_page [FOLDER]        default: study/reports/evaluate, which `make study` makes
 """
@@ -38,10 +38,10 @@ MAIN = (
     "R_true_refined",
 )
 WHY = """\
-MUSIC on R_samp is the one spectrum that does not beat beamforming: each least-squares snapshot lies in the row space of
-its own G_l, 16 of 144 dimensions and other ones in every snapshot, and the K leading eigenvectors of their covariance hold
-less than a third of the true signal subspace (a test in `tests/estimation/test_localiser.py`). Shrinkage or loading changes no
-eigenvector. OMP stays on the grid, whose points in 1/r are as far apart as its error."""
+MUSIC on R_samp is the only spectrum that does not beat beamforming. Each least-squares snapshot lies in the row space of its
+own G_l = H diag(c_l), 16 of 144 dimensions and different ones in every snapshot, so the K leading eigenvectors of the sample
+covariance hold less than a third of the true signal subspace (a test in `tests/estimation/test_localiser.py`). Shrinkage and
+diagonal loading do not change eigenvectors. OMP stays on the grid, whose spacing in 1/r is as large as its error."""
 PLAIN = ("R_blend", "R_pred", "slots", "R_samp", "beamforming", "mvdr", "sbl", "omp", "untrained")
 
 
@@ -61,17 +61,18 @@ def _page(tables: Tables) -> Iterator[str]:
     yield "# How far from the bound"
     yield ""
     yield (
-        f"Default scenario, {scenes[0]} scenes for each SNR and K. Made by `python -m studies.evaluation_page FOLDER` of "
-        "`reports/evaluate`, which `make repro` makes with 40 scenes a cell, or of `study/reports/evaluate`, by `make study` with as "
-        "many as one likes; its `page.html` has the same tables and more. In brackets: 95 % intervals."
+        f"This page compares the error of every method with the bound, in the default scenario with {scenes[0]} scenes for each SNR "
+        "and K. `python -m studies.evaluation_page FOLDER` writes it from `reports/evaluate`, which `make repro` makes with 40 scenes "
+        "for each cell, or from `study/reports/evaluate`, which `make study` makes with any number; `page.html` in the same folder "
+        "has these tables and more. Brackets contain 95 % intervals."
     )
     yield from section(
         "At the bound above threshold: K known, K = 1..3, 10..20 dB", ["", *bound_head()], _bound(by_cell, main)
     )
     yield (
-        "Sources within 3 root-CRB of the truth, of all; over those, the root mean square of error / root-CRB; and the "
-        "median of that ratio over all sources, its range over the nine cells. An efficient estimator has about 1 and "
-        "0.68."
+        "The columns are: the share of the sources within 3 root-CRB of the truth; over those, the root mean square of error / "
+        "root-CRB; and the median of that ratio over all sources, as a range over the nine cells. An efficient estimator has "
+        "about 1 and 0.68 in the last two."
     )
     yield from section(
         "Median position error [m], K known",
@@ -83,7 +84,7 @@ def _page(tables: Tables) -> Iterator[str]:
         rows = by_snr(tables["by_snr"], main, snrs, f"gospa_{cutoff}m")
         yield from section(f"GOSPA [m], cut-off {cutoff} m, K known", head, rows)
     head = ["", "2 m, K known", "0.5 m, K known", "5 m, K known", "2 m, K by BIC"]
-    yield from section("GOSPA [m] less that of NOMP in the same scenes, 0 dB", head, _less(tables["paired"], main))
+    yield from section("GOSPA [m] minus that of NOMP in the same scenes, 0 dB", head, _less(tables["paired"], main))
     whole = of_every_k(tables["k_accuracy"])
     seeking = dict.fromkeys(row["method"] for row in whole)
     shares = zip(seeking, by_snr(whole, seeking, snrs, "K_accuracy"), strict=True)
@@ -92,7 +93,7 @@ def _page(tables: Tables) -> Iterator[str]:
         ["", *map(db, snrs)],
         ([_seeker(name), *cells] for name, (_, *cells) in shares),
     )
-    yield from section("The same for K = 1..3", ["", *map(db, snrs)], _orders_few(tables, snrs))
+    yield from section("How many sources: the same share for K = 1..3", ["", *map(db, snrs)], _orders_few(tables, snrs))
     head = ["", "GOSPA 0 dB", "GOSPA 10 dB", "GOSPA 20 dB", "within 3 root-CRB, 20 dB"]
     yield from section("The hybrid with one step left out, K known", head, _ablations(tables["ablation"]))
     yield from covariances(tables["covariances"])
@@ -101,7 +102,7 @@ def _page(tables: Tables) -> Iterator[str]:
     yield from section("Without the likelihood: 20 dB, K = 2, K known", ["", *head], _plain(by_cell, names))
     yield WHY
     yield from section(
-        "Standard deviations: share of errors within them (nominal .68 / .95), sources found and resolved",
+        "Standard deviations: share of range errors within the nominal 68 % / 95 % interval, for sources that are found and resolved",
         ["", *(f"{snr:g} dB" for snr in snrs)],
         _calibration(tables["calibration"], snrs),
     )

@@ -1,4 +1,4 @@
-"""The text of docs/peers.md: our rows off the grid beside figures published on it."""
+"""The text of docs/peers.md: results with sources off the grid, compared with published results with sources on it."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -45,44 +45,45 @@ _BOUNDS: Mapping[str, _Columns] = {
 }
 
 HEAD = """\
-# Beside published near-field subspace learning
+# Comparison with published near-field subspace learning
 
-Written by `make peers` (`python -m studies.peers`); edit the generator, not this page.
+This page evaluates the methods in the setting of published near-field subspace learning. `make peers`
+(`python -m studies.peers`) writes it; edit the generator, not this page.
 
-The preset `ula_coherent` is the setting of published near-field subspace learning: a linear array of 15 elements half a
-wavelength apart (wavelength 1 m, phases referred to the end element), observed directly, T = 100 snapshots, K = 2 sources
-of equal power, K known, azimuth within +-60 degrees and at least 15 degrees apart, range 8 to 48 m. Our sources are drawn
-from the continuum, **off every grid**. SNR is exact and of both sources together: 3.01 dB is 0 dB for each of two
-independent sources. Two sources with one waveform add in amplitude at each element, so that at 3.01 dB together each of
-them is at 0 dB on average over the scenes, with a standard deviation of 0.4 dB.
+The preset `ula_coherent` defines the setting: a linear array of 15 elements half a wavelength apart (wavelength 1 m, phases
+referred to the end element), observed directly, T = 100 snapshots, K = 2 sources of equal power, K known, azimuth within
++-60 degrees and at least 15 degrees apart, range 8 to 48 m. Our sources are drawn from the continuum, **off every grid**. The
+SNR is exact and refers to both sources together: 3.01 dB means 0 dB for each of two independent sources. Two sources with one
+waveform add in amplitude at each element, so at 3.01 dB together each is at 0 dB on average over the scenes, with a standard
+deviation of 0.4 dB.
 
-**On-grid figures are not comparable with ours.** Published code for this setting draws its sources on the grid on which
-it then searches. A source on a grid point is hit exactly, so an error of zero is possible, and frequent, and an average
-falls below the bound, which limits estimators that do not know the grid. Off the grid nothing is gained that way. (What
-every method here does know is the domain: no estimate lies beyond 48 m, so that at 0 dB the range errors of the farthest
-sources, and with them the root mean square, stay below a bound that does not know it.) Both are shown so that nobody has
-to wonder, not to be ranked.
+**Published figures on the grid are not comparable with ours.** Published code for this setting draws its sources on the grid
+on which it then searches. An estimate can then hit a source exactly, and often does, so the average error can fall below the
+bound, which applies to estimators that do not know the grid. Off the grid this advantage does not exist. (All methods here
+do know the search domain: no estimate lies beyond 48 m. At 0 dB this keeps the range errors of the farthest sources, and the
+root mean square error, below a bound that does not use this knowledge.) The published figures are shown for reference, not for
+ranking.
 
-Every estimate is assigned to a source, however far off, so that a root mean square holds outright failures too. The bound
-is given twice: the mean of root-CRBs, as is usual in print, and the root of the mean CRB, which is what the root mean
-square error of an efficient estimator comes to, and is the larger of the two. Bounds beyond the deviation of the prior are
-clipped to it. *Refined* is the selection by likelihood with a joint fit.
+Every estimate is assigned to a source, whatever its distance, so the root mean square errors include outright failures. The
+bound is given in two forms: the mean of the root-CRBs, which publications usually state, and the root of the mean CRB. The
+latter is the root mean square error of an efficient estimator and is the larger of the two. Bounds above the standard deviation
+of the prior are clipped to it. *Refined* means selection by likelihood with a joint fit.
 """
 
 NOTES = {
     "independent": """\
-With H = I and codes of 1 the least-squares snapshots are the snapshots themselves, up to scale: R_samp is the classical
-sample covariance, and MUSIC on it works as in the textbooks, at the bound by itself: with 100 snapshots of 15 elements
-there is nothing for a network to win. Plain MUSIC on R_blend falls behind as the SNR rises, for the error of R_pred does
-not vanish with the noise; refined it is at the bound again, as is any list of candidates that misses no source.
+With H = I and codes of 1 the least-squares snapshots are the snapshots themselves, up to scale. R_samp is therefore the
+classical sample covariance, and MUSIC on it reaches the bound, as in textbooks: with 100 snapshots of 15 elements a network
+has nothing to gain. Plain MUSIC on R_blend falls behind as the SNR rises, because the error of R_pred does not vanish with the
+noise. Refined, it reaches the bound again, as does any list of candidates that misses no source.
 """,
     "coherent": """\
-One waveform makes the signal part of R_samp of rank one: its second eigenvector is noise, and MUSIC on R_samp cannot
-work, at any SNR. R_true = A diag(p) A^H has rank two, which is what the network is trained to predict: of the spectra,
-MUSIC on R_blend is the best. The likelihood that selects and fits holds every waveform for unknown and needs no rank: all
-refined methods have their medians at the bound. The likelihood of coherent sources has more local maxima, though, and one
-to three sources in a hundred end at a wrong one, fewest from the candidates of R_true: that is what the root mean squares
-of refined methods show, and a handful of scenes orders them. The shares within 3 root-CRB tell more.
+With one waveform the signal part of R_samp has rank one: its second eigenvector is noise, and MUSIC on R_samp fails at any
+SNR. R_true = A diag(p) A^H has rank two, and the network is trained to predict it: among the spectra, MUSIC on R_blend is the
+best. The likelihood used for selection and fit treats every waveform as unknown and needs no rank: all refined methods have
+their medians at the bound. However, the likelihood of coherent sources has more local maxima, and one to three sources in a
+hundred end at a wrong one, fewest from the candidates of R_true. This dominates the root mean square errors of the refined
+methods, whose order depends on a handful of scenes. The shares within 3 root-CRB are more informative.
 """,
 }
 
@@ -107,7 +108,7 @@ def page(rows: Mapping[str, Sequence[Row]], settings: Mapping[str, object], conf
         parts += [f"## {title}\n", NOTES[waveform], _first(table, snrs[0], waveform, confidence), _by_snr(table, snrs)]
     changed = "\n".join(f"    {path}: {value}" for path, value in settings.items())
     parts.append(
-        f"## Parameters\n\nThose of `params.yaml` but for the scenario, which is the preset's, and\n\n{changed}\n"
+        f"## Parameters\n\nAll runs use `params.yaml` with the scenario of the preset and these changes:\n\n{changed}\n"
     )
     return "\n".join(parts)
 
@@ -116,7 +117,7 @@ def _first(table: _Table, snr: float, waveform: str, confidence: float) -> str:
     """Every figure at 0 dB a source, with intervals."""
     scenes = table[METHODS[0], snr]["scenes"]
     lines = [
-        f"At {snr:.4g} dB, {scenes} scenes; {100 * confidence:g} % intervals in brackets; *found*: share of sources with an estimate:\n",
+        f"At {snr:.4g} dB, {scenes} scenes; {100 * confidence:g} % intervals in brackets; *found* is the share of sources with an estimate:\n",
         f"| | angle RMSE [rad] | range RMSE [m] | median angle [rad] | median range [m] | within {WITHIN:g} root-CRB | found |",
         "|---|---|---|---|---|---|---|",
     ]
@@ -142,7 +143,7 @@ def _by_snr(table: _Table, snrs: Sequence[float]) -> str:
         return f"| {words} | {' | '.join(cells)} |"
 
     lines = [
-        "By SNR of both sources, angle RMSE [rad] / range RMSE [m]:\n",
+        "Angle RMSE [rad] / range RMSE [m] for each SNR of both sources:\n",
         f"| | {' | '.join(f'{snr:.4g} dB' for snr in snrs)} |",
         "|---|" + "---|" * len(snrs),
         *(line(_words(name), name, _COLUMNS[:2]) for name in METHODS),

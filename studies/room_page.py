@@ -1,4 +1,4 @@
-"""docs/room.md from the cells of studies/room.py."""
+"""Write docs/room.md from the results of studies/room.py."""
 
 import math
 import statistics
@@ -22,40 +22,45 @@ def page(
     """The lines of the page."""
     yield from ("# In a ray-traced room", "")
     yield (
-        "Written by `make room`; edit the generator, not this page. A hall of 12 x 6.5 x 8 m (`risloc/scenes/rooms/hall.yaml`), traced at "
-        "1 GHz by Sionna RT: the channel H to the base station, which is known with all its paths, and what each source sends to "
-        "the surface, of which every method, the networks' training and the bound know the line of sight alone. Sources, "
-        f"codes, symbols and SNR are those of preset `default`, powers within +-6 dB: {places * draws} scenes a cell, {places} "
-        f"placements of the sources with {draws} draws each of codes, powers, symbols and noise, the same in all worlds. Each world "
-        "has one H. So intervals tell of sources and snapshots, not of rooms."
+        "This page compares the shipped networks with NOMP in a ray-traced hall, by line of sight and with reflections. `make room` "
+        "writes it; edit the generator, not this page."
     )
-    yield from ("", "## What the base station sees decides", "")
+    yield ""
     yield (
-        "H's effective rank, at most 16 (independent entries have about 15); the bound, and GOSPA, "
-        "at K = 2 and 10 dB. Compact antennas far away see little more than one wave, to which reflections add a little; the same antennas two "
-        "wavelengths apart, in the near field of the surface, see nearly as many as there are antennas by line of sight alone."
+        "The hall measures 12 x 6.5 x 8 m (`risloc/scenes/rooms/hall.yaml`). Sionna RT traces two things at 1 GHz: the channel H to "
+        "the base station, which is known with all its paths, and the waves from each source to the surface. Of the latter every "
+        "method, the training of the networks and the bound model the line of sight only. Sources, codes, symbols and SNR follow "
+        f"the preset `default`, with powers within +-6 dB. Each cell has {places * draws} scenes: {places} placements of the sources "
+        f"with {draws} draws each of codes, powers, symbols and noise, the same in all worlds. Each world has one H, so the "
+        "intervals cover the variation of sources and snapshots, but not of rooms."
+    )
+    yield from ("", "## What the base station observes", "")
+    yield (
+        "The table gives the effective rank of H, the bound and GOSPA at K = 2 and 10 dB. The rank is at most 16; a channel with "
+        "independent entries has about 15. A compact array far away observes little more than one wave, to which reflections add "
+        "a little. With antennas two wavelengths apart, in the near field of the surface, the line of sight alone gives nearly as "
+        "many as there are antennas."
     )
     yield from ("", *_placements(placements))
-    yield from ("", "## What is then left", "")
+    yield from ("", "## What limits the accuracy", "")
     yield from (f"- {name}: {_summary(table)}." for name, (_, table) in worlds.items())
     yield ""
     yield (
-        "With K known mean GOSPA stays at decimetres: reflections pull the estimates, and since "
-        "the pull does not fall with the noise, fewer sources are within 3 root-CRB at 20 dB than at 10. With K unknown, a noise "
-        "level that is given makes sources of whatever the model lacks, and the differences of free-space loss over "
-        "the surface alone are enough for that."
+        "With K known, reflections keep the mean GOSPA at decimetres: they bias the estimates, and since the bias does not fall "
+        "with the noise, fewer sources are within 3 root-CRB at 20 dB than at 10 dB. With K unknown and a given noise level, every "
+        "deviation from the model appears as additional sources; the variation of the free-space loss over the surface suffices."
     )
     for name, (reflected_db, table) in worlds.items():
         yield from ("", f"## {name[0].upper()}{name[1:]}", "")
         if reflected_db > -math.inf:
-            yield f"The reflections of a source have {reflected_db:.1f} dB of the power of its line of sight, in the median."
+            yield f"The reflections of a source have a median power of {reflected_db:.1f} dB relative to its line of sight."
         yield from _world(table)
     yield from ("", "## How it was made", "")
     yield (
-        "Elements are isotropic and polarised vertically; faces reflect like mirrors (no scattering, refraction or diffraction). "
-        "Paths are scaled by the modulus of the direct one at each element, so that the line of sight is the steering vector; "
-        "in one world that loss is kept. The bound is that of the line-of-sight model with the traced H, at the exact SNR, in which "
-        "all that arrives counts: with reflections no unbiased estimator need reach it."
+        "Elements are isotropic and vertically polarised. Walls reflect specularly, without scattering, refraction or diffraction. "
+        "All paths are divided by the modulus of the direct path at each element, so that the line of sight equals the steering "
+        "vector; one world keeps this spreading loss. The bound is that of the line-of-sight model with the traced H, at the "
+        "exact SNR, which counts all received power: with reflections, estimators need not reach it."
     )
 
 
@@ -67,7 +72,7 @@ def _summary(table: Table) -> str:
     known = statistics.fmean(methods["NOMP, K known"]["gospa"])
     rules = [name for name in methods if name.startswith("NOMP") and "known" not in name.split(",")[1]]
     right = "; ".join(f"{methods[name]['right'] / scenes:.2f} {name.removeprefix('NOMP, K ')}" for name in rules)
-    return f"NOMP at K = {COUNTS[-1]}, {SNRS[-1]:g} dB: {known:.3f} m with K known, {near:.2f} of sources within 3 root-CRB. K right: {right}"
+    return f"NOMP at K = {COUNTS[-1]}, {SNRS[-1]:g} dB: {known:.3f} m with K known, {near:.2f} of the sources within 3 root-CRB. Share with the right K: {right}"
 
 
 def _placements(tables: Mapping[str, Table]) -> Iterator[str]:
@@ -86,14 +91,14 @@ def _world(table: Table) -> Iterator[str]:
     cells = [(k, snr) for snr in SNRS for k in COUNTS]
     bounds = ", ".join(f"{statistics.median(table[key]['bounds']):.3f}" for key in cells)
     heads = [f"K = {k}, {snr:g} dB" for k, snr in cells]
-    yield f"Effective rank of H {first['rank']:.1f}; median root-CRB in the order of the columns {bounds} m."
+    yield f"The effective rank of H is {first['rank']:.1f}; the median root-CRB is, in the order of the columns, {bounds} m."
     yield ""
-    yield f"GOSPA [m], cut-off {CUTOFF:g} m, with its 95 % interval:"
+    yield f"GOSPA [m] with a cut-off of {CUTOFF:g} m, and its 95 % interval:"
     yield ""
     names = list(first["methods"])
     yield from _table(["", *heads], [[name, *(_gospa(table[key], name) for key in cells)] for name in names])
     yield ""
-    yield "Share of sources within 3 root-CRB / share of scenes whose K is right:"
+    yield "Share of sources within 3 root-CRB / share of scenes with the right K:"
     yield ""
     yield from _table(["", *heads], [[name, *(_shares(table[key], name) for key in cells)] for name in names])
 

@@ -62,7 +62,7 @@ def test_figures_stand_in_radians_and_metres_with_their_intervals() -> None:
 
 def test_published_figures_are_marked_as_not_comparable() -> None:
     text = page(both(), {}, 0.95)
-    assert "On-grid figures are not comparable with ours." in text
+    assert "Published figures on the grid are not comparable with ours." in text
     published = re.findall(r"^\| \*published, on the grid, not comparable.*", text, re.MULTILINE)
     assert ["0.0073" in published[0], "1.8" in published[0], "0.05*" in published[1], "8*" in published[1]] == [
         True

@@ -39,7 +39,7 @@ def test_the_page_shows_the_cells(cell):
     table = {(k, snr): cell for snr in SNRS for k in COUNTS}
     lines = list(page(3, 2, {"concrete": (-6.04, table)}, {"the hall": {(2, 10.0): cell}}))
     shown = f"{statistics.fmean(cell['methods']['NOMP, K known']['gospa']):.3f} ["
-    assert "The reflections of a source have -6.0 dB of the power of its line of sight, in the median." in lines
+    assert "The reflections of a source have a median power of -6.0 dB relative to its line of sight." in lines
     rows = [line for line in lines if line.startswith("| NOMP, K known |")]
     assert rows[0].count(shown) == len(table)
     assert rows[1].count("/ 1.00 |") == len(table)
