@@ -1,9 +1,7 @@
 """Shards: HDF5 files of scenes, read in batches by training and evaluation. `risloc.io.shard_writer` writes them.
 
-A shard holds the arrays of `risloc.io.scene_arrays.layout` and the factor of R_true, chunked along the scenes, and in its
-attributes the schema version, scenario, seed, split, index range and a checksum over all of these.
-
-Axes: batch B, src K_MAX, elem N, ant M, snap L.
+A shard holds the arrays of `risloc.io.scene_arrays.layout`, chunked along the scenes, and in its attributes the schema version,
+scenario, seed, split, index range and a checksum over all of these.
 """
 
 import hashlib
@@ -17,18 +15,15 @@ from typing import Any
 
 import h5py
 import numpy as np
-import torch
-from jaxtyping import Complex
 from torch import Tensor
 
-from risloc.config import as_mapping, build, param
+from risloc.config import as_mapping, build, param, shown
 from risloc.io.safe_hdf5 import attribute, broken_as, check_storage, dataset
 from risloc.io.scene_arrays import layout, scenes_of
 from risloc.scenes.batch import Scenes
 from risloc.scenes.scenario import Scenario
 
 __all__ = [
-    "FACTOR",
     "SCHEMA",
     "ShardConfig",
     "ShardError",
@@ -39,8 +34,9 @@ __all__ = [
     "shard_header",
 ]
 
-SCHEMA = 1
-FACTOR = "R_true_factor"
+SCHEMA = 2
+"""Version 2 stores no factor of R_true: it follows from locations and powers."""
+
 _TYPES = {"scenario": str, "split": str, "checksum": str}
 _HEADER = ("schema", "scenario", "seed", "split", "start", "stop", "chunk")
 _FILES = 16  # files kept open
@@ -154,10 +150,6 @@ class ShardReader:
         with _told(self.folder):
             return scenes_of(arrays, self.scenario.code_bits)
 
-    def true_factors(self, index: slice | Sequence[int] | Tensor) -> Complex[Tensor, "batch elem src"]:
-        """The factor of R_true = F F^H of trace N: A diag(sqrt p), scaled; zero without a source."""
-        return torch.from_numpy(self._gather([FACTOR], index)[FACTOR])
-
     def close(self) -> None:
         """Close the files; the next read opens them again."""
         for _, file in self._open.values():
@@ -204,6 +196,10 @@ class ShardReader:
 
 
 _AGAIN = "copy it again or, in the repository, delete it and run `dvc repro shard`"
+_OLDER = (
+    "an earlier risloc wrote it: in the repository, run `dvc repro shard`; elsewhere, ask its author to write it again"
+)
+_NEWER = "a later risloc wrote it: install that version"
 
 
 def _opened(path: Path) -> h5py.File:
@@ -234,8 +230,7 @@ def shard_header(path: "str | os.PathLike[str]") -> ShardHeader:
         if missing := {*_HEADER, "checksum"} - set(file.attrs):
             raise ShardError(f"{path}: HDF5, but no shard of ours (no {', '.join(sorted(missing))}); {_AGAIN}")
         values = {name: attribute(file, name) for name in (*_HEADER, "checksum")}
-        if values.pop("schema") != SCHEMA:
-            raise ShardError(f"{path}: expected schema version {SCHEMA}, got {file.attrs['schema']}; {_AGAIN}")
+        _check_schema(path, values.pop("schema"))
         for name, value in values.items():
             if not isinstance(value, _TYPES.get(name, int)):
                 raise ShardError(
@@ -253,11 +248,19 @@ def shard_header(path: "str | os.PathLike[str]") -> ShardHeader:
         return ShardHeader(path=path, arrays=arrays, **values)
 
 
+def _check_schema(path: Path, schema: object) -> None:
+    if schema == SCHEMA:
+        return
+    remedy = _AGAIN
+    if isinstance(schema, int):
+        remedy = _NEWER if schema > SCHEMA else _OLDER
+    raise ShardError(f"{path}: expected a shard of schema version {SCHEMA}, got version {shown(schema)}; {remedy}")
+
+
 def _check_arrays(header: ShardHeader, scenario: Scenario) -> None:
     """The datasets are those of the scenario's scenes, no more and no fewer."""
-    K, N = scenario.K_MAX, scenario.size
-    one = layout(scenario) | {FACTOR: (np.dtype(np.complex64), (N, K))}
-    wanted = {name: (dtype, (header.stop - header.start, *shape)) for name, (dtype, shape) in one.items()}
+    scenes = header.stop - header.start
+    wanted = {name: (dtype, (scenes, *shape)) for name, (dtype, shape) in layout(scenario).items()}
     for name in sorted({*wanted, *header.arrays}):
         ours, theirs = wanted.get(name), header.arrays.get(name)
         if ours != theirs:

@@ -117,9 +117,7 @@ def _read_shard(content: bytes, folder: Path) -> None:
     reader = ShardReader(path.parent)
     try:
         for start in range(0, min(len(reader), _MOST_READ), 2):
-            part = slice(start, min(start + 2, len(reader)))
-            reader.read(part)
-            reader.true_factors(part)
+            reader.read(slice(start, min(start + 2, len(reader))))
     finally:
         reader.close()
 

@@ -52,7 +52,6 @@ from risloc.config import build
 from risloc.scenes.preset_files import preset, preset_names
 from risloc.io.scene_arrays import arrays_of, digest
 from risloc.scenes.scenario import Scenario
-from risloc.io.shard_writer import true_factor
 from risloc.scenes.simulation import simulate
 found = {}
 for name in preset_names():
@@ -62,7 +61,7 @@ for name in preset_names():
         multipath_paths=2))}
     for title, world in worlds.items():
         scenes = simulate(world, seed=20261123, split="train", start=0, stop=8)
-        arrays = arrays_of(scenes, world.code_bits) | {"factor": true_factor(world, scenes)}
+        arrays = arrays_of(scenes, world.code_bits)
         found[title] = {part: digest({part: array}).hexdigest() for part, array in arrays.items()}
 print(json.dumps(found))
 """
