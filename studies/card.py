@@ -11,6 +11,7 @@ from risloc.scenes.preset_files import preset
 from risloc.scenes.scenario import Scenario
 from stages.evaluation.labels import RULES, method_of
 from studies.card_limits import limits
+from studies.robustness_page import read_results
 from studies.table_rows import (
     ABOVE,
     FEW,
@@ -28,8 +29,6 @@ from studies.table_rows import (
 )
 
 __all__ = ["BOTH", "SHOWN", "Tested", "card"]
-
-ROBUSTNESS = Path("docs/robustness.md")
 
 BOTH = ("R_blend_refined", "nomp_refined")
 """The hybrid, and NOMP beside it."""
@@ -81,7 +80,7 @@ def card(name: str, shipped: Path, tables: Tables, trained_on: str, tested: Test
         "One array and one wavelength: another `n_h`, `n_v`, `carrier_hz`, `reference` or `K_MAX` is refused. Sources "
         "outside the spans above are placed at their border."
     )
-    yield from limits(name, ROBUSTNESS.read_text(encoding="utf-8"))
+    yield from limits(name, read_results())
 
 
 def _training(name: str, extra: Mapping[str, Any], trained_on: str, tested: Tested) -> Iterator[str]:

@@ -1,10 +1,11 @@
-"""What docs/robustness.md says of a shipped network, for its card."""
+"""What the study of robustness found of a shipped network, for its card."""
 
 from collections.abc import Iterator
 
-from studies.table_rows import section
+from studies.robustness_page import Results
+from studies.table_rows import section, shown
 
-__all__ = ["DEPARTURES", "departures", "limits"]
+__all__ = ["DEPARTURES", "limits"]
 
 TRUE, DFT = "nothing", "2-D DFT codes, 10 dB"
 DEPARTURES = {
@@ -24,19 +25,22 @@ DEPARTURES = {
 BIC, NOISE, KNOWN = "NOMP, K by BIC", "NOMP, K by BIC, noise level unknown", "NOMP, K known"
 
 
-def limits(name: str, page: str) -> Iterator[str]:
-    """The lines of a card on the worlds that its network was not trained for. `page` : the text of docs/robustness.md.
+def limits(name: str, results: Results) -> Iterator[str]:
+    """The lines of a card on the worlds that its network was not trained for.
 
     Raises
     ------
     KeyError
-        The page has no such table, row or column: `DEPARTURES` and the page are of two minds.
+        The results have no table, row or method of `DEPARTURES`.
     """
-    found = departures(page)
     own = f"hybrid `{name}`, K learnt"
     columns = [own, BIC, NOISE, KNOWN]
-    rows = [[words, *(found[place][column] for column in columns)] for words, place in DEPARTURES.items()]
-    true, dft = (found[DEPARTURES[words]] for words in (TRUE, DFT))
+    found = {
+        words: {method: shown(gospa) for method, gospa in results.row(*place).items()}
+        for words, place in DEPARTURES.items()
+    }
+    rows = [[words, *(cells[column] for column in columns)] for words, cells in found.items()]
+    true, dft = found[TRUE], found[DFT]
     yield from section(
         "Where the world is another",
         ["default scenario, 20 dB, but for", *columns],
@@ -60,18 +64,3 @@ def limits(name: str, page: str) -> Iterator[str]:
         f"- 2-D DFT codes, which it has not been trained on, 10 dB: {dft[own]} m, where NOMP with K by BIC has {dft[BIC]} m."
     )
     yield "- A ray-traced hall, line of sight and reflections: docs/room.md."
-
-
-def departures(page: str) -> dict[tuple[str, str], dict[str, str]]:
-    """Every row of the tables of docs/robustness.md: by the table's first head and the row's, each column by its head."""
-    found: dict[tuple[str, str], dict[str, str]] = {}
-    heads: list[str] = []
-    for line in page.splitlines():
-        cells = [cell.strip() for cell in line.strip("|").split("|")] if line.startswith("|") else []
-        if not cells or set(line) <= set("|-"):
-            heads = heads if cells else []
-        elif not heads:
-            heads = cells
-        else:
-            found[heads[0], cells[0]] = dict(zip(heads[1:], cells[1:], strict=True))
-    return found

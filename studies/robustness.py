@@ -1,4 +1,6 @@
-"""Where the world is not the model, or not the one trained for: shipped networks beside NOMP, and docs/robustness.md.
+"""Where the world is not the model, or not the one trained for: shipped networks beside NOMP.
+
+Writes docs/robustness.json, and from it docs/robustness.md and its figure.
 
     python -m studies.robustness [--scenes 400]        (`make robustness`)
 
@@ -10,30 +12,28 @@ networks and settings is kept in ship/robustness.json, so that an interrupted ru
 import argparse
 import hashlib
 import json
-import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import torch
 
 from pipeline.sections import override
 from risloc.config import as_mapping, build, read_yaml
 from risloc.estimation.localiser import Localiser, SearchConfig
 from risloc.learning.checkpoint import SHIPPED, load_checkpoint, shipped_checkpoint
-from risloc.performance.intervals import bootstrap_interval
+from risloc.performance.intervals import Interval, bootstrap_interval
 from risloc.scenes.preset_files import preset
 from risloc.scenes.scenario import Scenario
 from risloc.scenes.simulation import simulate
 from risloc.utils.atomic_files import replacing
 from stages.support.resumable import source_digest
-from studies.robustness_methods import CUTOFF, METHODS, Cell, located
-
-matplotlib.use("Agg")
+from studies.robustness_methods import METHODS, Cell, located
+from studies.robustness_page import FIGURE, RESULTS, Results, page, plot, write_results
 
 SEED, BATCH = 20261124, 50
-KEPT, PAGE, FIGURE = Path("ship/robustness.json"), Path("docs/robustness.md"), Path("docs/robustness.png")
+SNRS = (-5.0, 0.0, 10.0, 20.0, 30.0)  # dB, at which each number of sources is shown
+KEPT, PAGE = Path("ship/robustness.json"), Path("docs/robustness.md")
 
 MISMATCH: Mapping[str, tuple[str, Sequence[Any]]] = {
     "phase error of each element, standard deviation [deg]": (
@@ -61,15 +61,21 @@ ELSEWHERE: Mapping[str, Mapping[str, Any]] = {
 
 
 def main() -> None:
-    """Compute what is missing and write the page."""
+    """Compute what is missing and write the results and the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scenes", type=int, default=400, help="of a cell")
     count = parser.parse_args().scenes
     torch.set_num_threads(1)
-    study = Study(count)
+    write(results_of(Study(count)))
+    print(f"{RESULTS}, {PAGE} and {FIGURE} are written")
+
+
+def write(results: Results) -> None:
+    """Write the results, and the page and its figure from them."""
+    write_results(results)
+    plot(results.departures)
     with replacing(PAGE) as temporary:
-        temporary.write_text("\n".join(page(study)) + "\n", encoding="utf-8")
-    print(f"{PAGE} and {FIGURE} are written")
+        temporary.write_text("\n".join(page(results)) + "\n", encoding="utf-8")
 
 
 class Study:
@@ -119,68 +125,30 @@ def changed(base: Scenario, changes: Mapping[str, Any]) -> Scenario:
     return build(Scenario, override(as_mapping(base), plain | on), "scenario")
 
 
-def page(study: Study) -> Iterator[str]:
-    """The lines of the page; draws its figure."""
-    curves = {title: [study.cell({path: v}, 20.0) for v in values] for title, (path, values) in MISMATCH.items()}
-    plot(curves)
-    yield "# Where the world is not the model"
-    yield ""
-    yield (
-        f"Written by `make robustness`; edit the generator, not this page. GOSPA with cut-off {CUTOFF:g} m, in metres, mean over "
-        f"{study.count} scenes with its 95 % bootstrap interval. `default` and `robust` are the shipped networks (see their "
-        "cards in `risloc/learning/shipped`); all methods share engine and fit; NOMP searches a grid of half the steps in u and v. NOMP takes its number of sources from BIC with "
-        "the noise level as given, and from BIC that takes what is not explained for noise."
-    )
-    yield from ("", f"![GOSPA against each departure]({FIGURE.name})")
-    yield from ("", "## One departure at a time: default scenario, 20 dB, K = 1..5", "")
-    for title, (_, values) in MISMATCH.items():
-        yield from _table(title, [_shown(value) for value in values], curves[title])
-    yield from ("## Worlds that no network was trained on: 10 dB, K = 1..5", "")
-    yield from _table("world", list(ELSEWHERE), [study.cell(changes, 10.0) for changes in ELSEWHERE.values()])
-    snrs, everyone = (-5.0, 0.0, 10.0, 20.0, 30.0), range(study.base.K_MAX + 1)
-    yield from ("## One model for every SNR and number of sources: default world", "")
-    wide = {"K_span": (0, study.base.K_MAX)}
-    for snr in snrs:
-        yield from _table(f"K, at {snr:g} dB", [str(k) for k in everyone], [study.cell(wide, snr, k) for k in everyone])
+def results_of(study: Study) -> Results:
+    """Every table of the page."""
+    departures = {
+        title: {_shown(value): _means(study.cell({path: value}, 20.0)) for value in values}
+        for title, (path, values) in MISMATCH.items()
+    }
+    worlds = {"world": {name: _means(study.cell(changes, 10.0)) for name, changes in ELSEWHERE.items()}}
+    wide, counts = {"K_span": (0, study.base.K_MAX)}, range(study.base.K_MAX + 1)
+    by_count = {f"K, at {snr:g} dB": {str(k): _means(study.cell(wide, snr, k)) for k in counts} for snr in SNRS}
+    return Results(study.count, departures, worlds, by_count)
 
 
-def _table(title: str, heads: Sequence[str], cells: Sequence[Cell]) -> Iterator[str]:
-    yield f"| {title} | " + " | ".join(METHODS) + " |"
-    yield "|" + "---|" * (1 + len(METHODS))
-    for head, cell in zip(heads, cells, strict=True):
-        yield f"| {head} | " + " | ".join(_mean(cell[name]) for name in METHODS) + " |"
-    yield ""
+def _means(cell: Cell) -> Mapping[str, Interval]:
+    """The mean of each method with its interval, in whole millimetres."""
+    return {name: _mean(cell[name]) for name in METHODS}
 
 
-def _mean(values: Sequence[float]) -> str:
+def _mean(values: Sequence[float]) -> Interval:
     found = bootstrap_interval(torch.tensor(values, dtype=torch.float64).numpy(), lambda x: x.mean(axis=-1), 0.95, SEED)
-    return f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
+    return Interval(*(round(x, 3) for x in (found.value, found.low, found.high)))
 
 
 def _shown(value: object) -> str:
     return f"{value[1]:g}" if isinstance(value, tuple) else f"{value:g}"
-
-
-def plot(curves: Mapping[str, Sequence[Cell]]) -> None:
-    """One panel a departure, one line a method."""
-    from matplotlib.figure import Figure
-
-    columns = 4
-    rows = -(-len(curves) // columns)
-    figure = Figure(figsize=(4.2 * columns, 3.4 * rows), layout="constrained")
-    axes = figure.subplots(rows, columns, sharey=True, squeeze=False).flatten()
-    for axis, (title, cells) in zip(axes, curves.items(), strict=False):
-        heads = [_shown(value) for value in MISMATCH[title][1]]
-        for name, colour in METHODS.items():
-            axis.plot(heads, [statistics.fmean(cell[name]) for cell in cells], color=colour, marker="o", label=name)
-        axis.set(xlabel=title, ylim=(0, None))
-        axis.grid(True, alpha=0.3)
-    for axis in axes[len(curves) :]:
-        axis.set_axis_off()
-    handles, labels = axes[0].get_legend_handles_labels()
-    axes[-1].legend(handles, labels, loc="center")
-    axes[0].set_ylabel("GOSPA [m]")
-    figure.savefig(FIGURE, dpi=90)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ __all__ = [
     "pooled",
     "section",
     "shown",
+    "table",
     "value",
     "with_stochastic",
     "words",
@@ -37,6 +38,11 @@ def section(
 ) -> Iterator[str]:
     """A heading of that level, what is `said` below it, and a table."""
     yield from ("", f"{level * '#'} {title}", "", *([said, ""] if said else []))
+    yield from table(head, rows)
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    """A table and an empty line."""
     yield "| " + " | ".join(head) + " |"
     yield "|" + "---|" * len(head)
     yield from ("| " + " | ".join(row) + " |" for row in rows)

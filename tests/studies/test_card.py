@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 from made_cards import METHODS, SNRS, TESTED, made_checkpoint, made_tables
 
-from risloc.learning.checkpoint import SHIPPED, load_checkpoint
+from risloc.learning.checkpoint import SHIPPED, load_checkpoint, shipped_checkpoint
+from risloc.performance.intervals import Interval
 from risloc.scenes.scenario import Scenario
 from stages.evaluation.labels import RULES, method_of
 from studies.card import BOTH, card
-from studies.card_limits import DEPARTURES, departures, limits
+from studies.card_limits import DEPARTURES, limits
+from studies.robustness_page import RESULTS, Results, page, read_results, write_results
 from studies.table_rows import Tables, value
 
 
@@ -148,24 +150,48 @@ def test_what_is_not_finite_is_said() -> None:
     assert value({"x": -1e-5, "x_low": -0.1, "x_high": 1e-5}, "x") == "0.000 [-0.100, 0.000]"
 
 
+@pytest.fixture(scope="module")
+def measured(repository: Path) -> Results:
+    return read_results(repository / RESULTS)
+
+
+def test_the_page_on_robustness_and_its_json_agree(repository: Path, measured: Results, tmp_path: Path) -> None:
+    assert (repository / "docs" / "robustness.md").read_text(encoding="utf-8") == "\n".join(page(measured)) + "\n"
+    write_results(measured, tmp_path / "robustness.json")
+    assert (tmp_path / "robustness.json").read_bytes() == (repository / RESULTS).read_bytes()
+
+
 @pytest.mark.parametrize("name", SHIPPED)
-def test_limits_are_what_the_page_on_robustness_says(repository: Path, name: str) -> None:
-    page = (repository / "docs" / "robustness.md").read_text(encoding="utf-8")
-    said = departures(page)
+def test_limits_are_what_the_study_of_robustness_found(measured: Results, name: str) -> None:
+    found = {words: measured.row(*place) for words, place in DEPARTURES.items()}
     own, noise = f"hybrid `{name}`, K learnt", "NOMP, K by BIC, noise level unknown"
-    lines = list(limits(name, page))
+    lines = list(limits(name, measured))
     _, *rows = table_of("\n".join(lines), "Where the world is another")
-    assert {row[0]: row[1] for row in rows} == {words: said[place][own] for words, place in DEPARTURES.items()}
-    metres = {
-        words: {head: float(cell.split()[0]) for head, cell in said[place].items()}
-        for words, place in DEPARTURES.items()
+    assert {row[0]: row[1] for row in rows} == {
+        words: f"{cells[own].value:.3f} [{cells[own].low:.3f}, {cells[own].high:.3f}]" for words, cells in found.items()
     }
     for words in ("phase error of each element, 5 deg", "2 % of the elements dead", "NMSE of the channel estimate .01"):
-        assert metres[words][noise] < metres[words][own], f"{words}: the card calls the noise level unknown better"
-    for strong in ("two extra paths a source, -12 dB", "two extra paths a source, -6 dB"):
-        row = metres[strong]
-        assert row["hybrid `robust`, K learnt"] < min(row[noise], row["hybrid `default`, K learnt"]), "the card says so"
-    other = page.replace(said[DEPARTURES["2-D DFT codes, 10 dB"]][own], "12.345 [1.000, 99.000]")
-    assert any("12.345 [1.000, 99.000] m" in line for line in limits(name, other) if line.startswith("- 2-D DFT"))
+        row = found[words]
+        assert row[noise].value < row[own].value, f"{words}: the card calls the noise level unknown better"
+    for words in ("two extra paths a source, -12 dB", "two extra paths a source, -6 dB"):
+        row = found[words]
+        least = min(row[noise].value, row["hybrid `default`, K learnt"].value)
+        assert row["hybrid `robust`, K learnt"].value < least, "the card says so"
+
+
+def test_a_card_takes_its_limits_from_the_results_it_is_given(measured: Results) -> None:
+    rows = measured.worlds["world"]
+    changed = rows["2-D DFT codes"] | {"hybrid `default`, K learnt": Interval(12.345, 1.0, 99.0)}
+    other = dataclasses.replace(measured, worlds={"world": {**rows, "2-D DFT codes": changed}})
+    lines = [line for line in limits("default", other) if "2-D DFT codes" in line]
+    assert len(lines) == 2
+    assert all("12.345 [1.000, 99.000]" in line for line in lines)
+    without = {name: cells for name, cells in rows.items() if name != "2-D DFT codes"}
     with pytest.raises(KeyError, match="2-D DFT codes"):
-        list(limits(name, page.replace("2-D DFT codes", "other codes")))
+        list(limits("default", dataclasses.replace(measured, worlds={"world": without})))
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_shipped_card_has_the_limits_of_the_committed_results(measured: Results, name: str) -> None:
+    text = (shipped_checkpoint(name) / "card.md").read_text(encoding="utf-8")
+    assert text.endswith("\n".join(limits(name, measured)) + "\n")

@@ -20,6 +20,7 @@ from risloc.learning.checkpoint import SHIPPED, CheckpointError, load_checkpoint
 from risloc.scenes.scenario import Scenario
 from stages.order import HELD_BACK
 from studies import robustness, ship
+from studies.robustness_page import RESULTS, read_results
 from studies.stage_runs import command
 
 
@@ -39,7 +40,7 @@ def test_the_test_alone_trains_nothing_and_a_card_is_of_its_own_network(
     repository: Path, small_scenario: Scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shipped = made_checkpoint(tmp_path / "risloc" / "learning" / "shipped" / "default", small_scenario)
-    for needed in ("params.yaml", "docs/robustness.md"):
+    for needed in ("params.yaml", "docs/robustness.json"):
         (tmp_path / needed).parent.mkdir(exist_ok=True)
         shutil.copy(repository / needed, tmp_path / needed)
     ran: list[str] = []
@@ -129,17 +130,28 @@ def test_the_page_has_every_cell_and_computes_each_once(
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(robustness, "as_mapping", lambda x: x if isinstance(x, dict) else as_mapping(x))
-    Path("docs").mkdir()
-    first = "\n".join(robustness.page(Made()))
+    results = robustness.results_of(Made())
+    lines = list(robustness.page(results))
     cells = sum(len(values) for _, values in robustness.MISMATCH.values()) + len(robustness.ELSEWHERE) + 5 * 6
-    rows = [line for line in first.splitlines() if line.startswith("|") and "---" not in line]
+    rows = [line for line in lines if line.startswith("|") and "---" not in line]
     assert len(rows) == cells + len(robustness.MISMATCH) + 1 + 5  # and a head each
     assert all(line.count("|") == rows[0].count("|") for line in rows)
-    assert (tmp_path / "docs" / "robustness.png").stat().st_size > 10_000
     done = len(asked)
     assert done < cells  # the default scenario stands in several tables
-    assert "\n".join(robustness.page(Made())) == first
+    assert robustness.results_of(Made()) == results
     assert len(asked) == done
+
+
+def test_the_study_writes_results_page_and_figure_that_agree(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    committed = read_results(repository / RESULTS)
+    monkeypatch.chdir(tmp_path)
+    Path("docs").mkdir()
+    robustness.write(committed)
+    assert read_results() == committed
+    assert Path("docs/robustness.md").read_text() == (repository / "docs" / "robustness.md").read_text()
+    assert Path("docs/robustness.png").stat().st_size > 10_000
 
 
 def test_shipped_networks_load_and_know_how_many(scenario: Scenario) -> None:

@@ -1,0 +1,104 @@
+"""docs/robustness.md and its figure from docs/robustness.json, which holds what studies/robustness.py has measured."""
+
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from risloc.performance.intervals import Interval
+from risloc.utils.atomic_files import replacing
+from studies.robustness_methods import CUTOFF, METHODS
+from studies.table_rows import shown, table
+
+__all__ = ["FIGURE", "RESULTS", "Results", "Tables", "page", "plot", "read_results", "write_results"]
+
+RESULTS, FIGURE = Path("docs/robustness.json"), Path("docs/robustness.png")
+
+Tables = Mapping[str, Mapping[str, Mapping[str, Interval]]]
+"""GOSPA in metres by table, row and method."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """What the page shows.
+
+    scenes : in a cell.  departures : one departure from the model at a time.  worlds : those that no network was trained
+    on.  counts : each number of sources, a table for each SNR.
+    """
+
+    scenes: int
+    departures: Tables
+    worlds: Tables
+    counts: Tables
+
+    def row(self, title: str, row: str) -> Mapping[str, Interval]:
+        """GOSPA by method in one row of a table; KeyError if there is none."""
+        return {**self.departures, **self.worlds, **self.counts}[title][row]
+
+
+def read_results(path: Path = RESULTS) -> Results:
+    """Read the results from their JSON file."""
+    contents = json.loads(path.read_text(encoding="utf-8"))
+    return Results(contents.pop("scenes"), **{name: _tables(values) for name, values in contents.items()})
+
+
+def write_results(results: Results, path: Path = RESULTS) -> None:
+    """Write the results as a JSON file."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(dataclasses.asdict(results), indent=1) + "\n", encoding="utf-8")
+
+
+def _tables(values: Mapping[str, Mapping[str, Mapping[str, Mapping[str, float]]]]) -> Tables:
+    return {
+        name: {row: {method: Interval(**cell) for method, cell in cells.items()} for row, cells in rows.items()}
+        for name, rows in values.items()
+    }
+
+
+def page(results: Results) -> Iterator[str]:
+    """The lines of the page."""
+    yield "# Where the world is not the model"
+    yield ""
+    yield (
+        f"Written by `make robustness`; edit the generator, not this page. GOSPA with cut-off {CUTOFF:g} m, in metres, mean over "
+        f"{results.scenes} scenes with its 95 % bootstrap interval. `default` and `robust` are the shipped networks (see their "
+        "cards in `risloc/learning/shipped`); all methods share engine and fit; NOMP searches a grid of half the steps in u and v. NOMP takes its number of sources from BIC with "
+        "the noise level as given, and from BIC that takes what is not explained for noise. "
+        f"`{RESULTS}` holds the same numbers."
+    )
+    yield from ("", f"![GOSPA against each departure]({FIGURE.name})")
+    yield from ("", "## One departure at a time: default scenario, 20 dB, K = 1..5", "")
+    yield from _shown(results.departures)
+    yield from ("## Worlds that no network was trained on: 10 dB, K = 1..5", "")
+    yield from _shown(results.worlds)
+    yield from ("## One model for every SNR and number of sources: default world", "")
+    yield from _shown(results.counts)
+
+
+def _shown(tables: Tables) -> Iterator[str]:
+    for name, rows in tables.items():
+        cells = ([row, *(shown(values[method]) for method in METHODS)] for row, values in rows.items())
+        yield from table([name, *METHODS], cells)
+
+
+def plot(departures: Tables) -> None:
+    """One panel a departure, one line a method."""
+    columns = 4
+    rows = -(-len(departures) // columns)
+    figure = Figure(figsize=(4.2 * columns, 3.4 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, sharey=True, squeeze=False).flatten()
+    for axis, (title, cells) in zip(axes, departures.items(), strict=False):
+        for name, colour in METHODS.items():
+            means = [values[name].value for values in cells.values()]
+            axis.plot(list(cells), means, color=colour, marker="o", label=name)
+        axis.set(xlabel=title, ylim=(0, None))
+        axis.grid(True, alpha=0.3)
+    for axis in axes[len(departures) :]:
+        axis.set_axis_off()
+    handles, labels = axes[0].get_legend_handles_labels()
+    axes[-1].legend(handles, labels, loc="center")
+    axes[0].set_ylabel("GOSPA [m]")
+    figure.savefig(FIGURE, dpi=90)
