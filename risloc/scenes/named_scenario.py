@@ -1,4 +1,4 @@
-"""A scenario by the name of its preset, with some of its values changed."""
+"""Make a scenario from the name of its preset, with some values changed."""
 
 from risloc.config import build
 from risloc.scenes.preset_files import preset
@@ -8,14 +8,26 @@ __all__ = ["scenario"]
 
 
 def scenario(name: str = "default", **changes: object) -> Scenario:
-    """The preset of that name, with some of its values changed.
+    """Make the scenario of a preset with some of its values changed.
 
     >>> scenario("default", snapshots=64).snapshots
     64
 
+    Parameters
+    ----------
+    name
+        The name of the preset.
+    **changes
+        New values by the names of their parameters.
+
+    Returns
+    -------
+    Scenario
+        The scenario.
+
     Raises
     ------
     risloc.config.ParamError
-        No such preset, no such parameter, or a value outside its domain.
+        The preset or a parameter does not exist, or a value is outside its domain.
     """
     return build(Scenario, preset(name) | changes, "scenario")

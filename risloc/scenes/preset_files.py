@@ -1,4 +1,4 @@
-"""Named scenarios, kept as package data: one YAML file a preset, with every value of the `scenario` section."""
+"""Named scenarios, shipped as package data: one YAML file for each preset, with every value of the `scenario` section."""
 
 import importlib.resources
 import importlib.resources.abc
@@ -11,29 +11,55 @@ __all__ = ["preset", "preset_names", "preset_purpose"]
 
 
 def preset_names() -> list[str]:
-    """The presets there are, sorted."""
+    """List the presets.
+
+    Returns
+    -------
+    list of str
+        Their names, sorted.
+    """
     return sorted(entry.name.removesuffix(".yaml") for entry in _folder().iterdir() if entry.name.endswith(".yaml"))
 
 
 def preset(name: str) -> dict[str, Any]:
-    """The values of preset `name`, as the `scenario` section holds them; `build(Scenario, ...)` makes the scenario.
+    """Read the values of a preset as the `scenario` section holds them; `build(Scenario, ...)` makes the scenario.
+
+    Parameters
+    ----------
+    name
+        The name of the preset.
+
+    Returns
+    -------
+    dict
+        The value of each parameter.
 
     Raises
     ------
     ParamError
-        No such preset; the message lists them.
+        The preset does not exist; the message lists the existing ones.
     """
     with importlib.resources.as_file(_file(name)) as path:
         return read_yaml(path)
 
 
 def preset_purpose(name: str) -> str:
-    """What preset `name` is for, in a sentence: the comment that its file begins with.
+    """Read the purpose of a preset: the comment at the beginning of its file.
+
+    Parameters
+    ----------
+    name
+        The name of the preset.
+
+    Returns
+    -------
+    str
+        One sentence.
 
     Raises
     ------
     ParamError
-        No such preset; the message lists them.
+        The preset does not exist; the message lists the existing ones.
     """
     lines = _file(name).read_text(encoding="utf-8").splitlines()
     return " ".join(

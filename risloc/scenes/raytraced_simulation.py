@@ -1,8 +1,8 @@
-"""Scenes in a traced room: H and the sources' waves from a ray tracer, everything else as `risloc.scenes.simulation` draws it.
+"""Scenes in a ray-traced room: H and the sources' waves come from a ray tracer, the rest from `risloc.scenes.simulation`.
 
-The tracer's frame is (z, x, y) of the surface's, so that its third axis is up.
+The frame of the tracer is (z, x, y) of the surface's frame, so that its third axis points up.
 
-Axes: depth 0..max_depth (most reflections of a path), batch B, src K, elem N, ant M, snap L.
+Axes: depth 0..max_depth (maximum number of reflections of a path), batch B, src K, elem N, ant M, snap L.
 """
 
 import math
@@ -15,6 +15,7 @@ from torch import Tensor
 from risloc.config import ParamError
 from risloc.physics.geometry import SPEED_OF_LIGHT, Array, position_of
 from risloc.scenes.batch import Observation, Scenes
+from risloc.scenes.random_draws import stream
 from risloc.scenes.raytracer import trace
 from risloc.scenes.room import Room, shoebox
 from risloc.scenes.scenario import Scenario
@@ -26,22 +27,29 @@ _UPRIGHT = [2, 0, 1]
 
 
 def check_traceable(room: Room, scenario: Scenario) -> None:
-    """Whether the scenario's scenes can be drawn in the room; to be asked before anything is traced.
+    """Check that the scenario's scenes can be drawn in the room; call it before any tracing.
+
+    Parameters
+    ----------
+    room
+        The room.
+    scenario
+        The scenario.
 
     Raises
     ------
     ParamError
-        The base station has not the scenario's antennas; a scenario with mismatch, or without a surface.
+        The numbers of antennas of the base station and of the scenario differ, or the scenario has a mismatch or no surface.
     """
     if scenario.observation != "ris":
         raise ParamError(f"observation: a traced room has a surface, expected 'ris', got {scenario.observation!r}")
     if scenario.mismatch.on:
         raise ParamError(
-            "mismatch: a room brings its own paths, expected a scenario without mismatch; take another preset"
+            "mismatch: the room has paths of its own, expected a scenario without mismatch; choose another preset"
         )
     if room.antennas != scenario.antennas:
         raise ParamError(
-            f"bs_columns, bs_rows: expected the scenario's {scenario.antennas} antennas, got {room.antennas}; mend the room"
+            f"bs_columns, bs_rows: expected the scenario's {scenario.antennas} antennas, got {room.antennas}; change the room"
         )
 
 
@@ -57,18 +65,44 @@ def simulate_in(
     snr_db: float | None = None,
     count: int | None = None,
 ) -> Scenes:
-    """Scenes start..stop-1 as `risloc.scenes.simulation.simulate` draws them, in the room: the same sources, codes and symbols.
+    """Draw scenes start..stop-1 in the room, with the sources, codes and symbols of `risloc.scenes.simulation.simulate`.
 
-    H : the room's, one depth of `trace_channel`; all scenes have it. The noise is another draw, see `received`.
+    The noise is drawn anew, see `received`.
+
+    Parameters
+    ----------
+    room
+        The room.
+    H : [ant, elem]
+        The channel of the room, one depth of `trace_channel`, common to all scenes.
+    scenario
+        The distribution that the scenes are drawn from.
+    seed
+        The root seed, at least 0.
+    split
+        One of train, val and test.
+    start
+        The index of the first scene.
+    stop
+        One more than the index of the last scene.
+    snr_db
+        Replaces the SNR that is drawn.
+    count
+        Replaces the number of sources that is drawn.
+
+    Returns
+    -------
+    Scenes
+        The scenes.
 
     Raises
     ------
     ParamError
-        The base station has not the scenario's antennas; a scenario with mismatch, or without a surface.
+        See `check_traceable`.
     ValueError
-        A source lies outside the room; whatever `simulate` refuses.
+        A source is outside the room, or `simulate` raises it.
     risloc.scenes.raytracer.RayTracerError
-        No tracer, no LLVM 19, or a material that is not defined at the carrier.
+        The tracer or LLVM 19 is missing, or a material is not defined at the carrier frequency.
     """
     check_traceable(room, scenario)
     scenes = simulate(scenario, seed=seed, split=split, start=start, stop=stop, snr_db=snr_db, count=count)
@@ -87,16 +121,43 @@ def simulate_in(
 
 
 def trace_channel(room: Room, array: Array) -> Complex[Tensor, "depth ant elem"]:
-    """H with the paths of at most `depth` reflections, each scaled to entries of unit mean square."""
+    """Trace H for paths of at most `depth` reflections, each H scaled to entries of unit mean square.
+
+    Parameters
+    ----------
+    room
+        The room.
+    array
+        The surface.
+
+    Returns
+    -------
+    [depth, ant, elem]
+        The channel, cumulative over the reflections.
+    """
     H = _traced(room, array, room.antenna_positions(array.wavelength)).mT  # reciprocal, and the antennas are fewer
     return (H / H.abs().square().mean((1, 2), keepdim=True).sqrt()).contiguous()
 
 
 def trace_waves(room: Room, array: Array, location: Float[Tensor, "src 3"]) -> Complex[Tensor, "depth elem src"]:
-    """What each source sends to the elements by paths of at most `depth` reflections, relative to its line of sight.
+    """Trace the waves from each source to the elements for paths of at most `depth` reflections, relative to the line of sight.
 
-    At each element the sum of path coefficients over the modulus of the direct one, times exp(+j k r): the line of sight
-    alone is the steering vector, of unit modulus, and the spreading loss from element to element is taken out.
+    The wave at an element is the sum of the path coefficients over the modulus of the direct one, times exp(+j k r). The line
+    of sight alone gives the steering vector, of unit modulus; the spreading loss from element to element is removed.
+
+    Parameters
+    ----------
+    room
+        The room.
+    array
+        The surface.
+    location : [src, 3]
+        Azimuth and elevation in radians, distance in metres.
+
+    Returns
+    -------
+    [depth, elem, src]
+        The waves, cumulative over the reflections.
     """
     traced = _traced(room, array, position_of(location.double()))
     phase = array.wavenumber * location[:, 2].double()
@@ -114,10 +175,32 @@ def received(
     split: str,
     start: int,
 ) -> Scenes:
-    """The same sources, codes, symbols and SNR through another H and other waves W: y_l = H diag(c_l) W s_l + n_l.
+    """Compute y_l = H diag(c_l) W s_l + n_l: the same sources, codes, symbols and SNR with another H and other waves W.
 
-    sigma^2 = tr(G_l W P W^H G_l^H) / M averaged over l, over the SNR: what arrives by all paths counts; without a source it
-    is the mean row energy of H over the SNR. Each scene's fourth stream gives its noise.
+    sigma^2 = tr(G_l W P W^H G_l^H) / M averaged over l, over the SNR, so that all paths count; without a source it is the
+    mean row energy of H over the SNR. The noise comes from the fourth stream of each scene.
+
+    Parameters
+    ----------
+    scenes
+        The scenes whose sources, codes, symbols and SNR are used.
+    scenario
+        Their scenario.
+    H : [ant, elem]
+        The channel, common to all scenes.
+    waves : [batch, elem, src]
+        The waves W.
+    seed
+        The root seed of the scenes.
+    split
+        The split of the scenes.
+    start
+        The index of the first scene.
+
+    Returns
+    -------
+    Scenes
+        The scenes with the new observations.
     """
     o, truth = scenes.observation, scenes.truth
     fields = o.codebook[:, :, None] * waves.mT[:, None]  # [batch, snap, src, elem]: diag(c_l) W, transposed
@@ -134,7 +217,7 @@ def received(
 
 
 def _traced(room: Room, array: Array, tx: Float[Tensor, "tx 3"]) -> Complex[Tensor, "depth elem tx"]:
-    """The sums of path coefficients from these places to the elements, by the most reflections of a path."""
+    """Return the sums of the path coefficients from the transmitters to the elements, cumulative over the reflections."""
     elements = torch.nn.functional.pad(array.elements.double(), (0, 1))
     orders = trace(
         [(material, _upright(corners)) for material, corners in shoebox(room)],
@@ -152,9 +235,9 @@ def _upright(positions: Tensor) -> np.ndarray:
 
 
 def _noise(seed: int, split: int, indices: range, L: int, M: int) -> Complex[Tensor, "batch snap ant"]:
-    """CN(0, 1): row i from the stream (seed, split, index, 3) alone."""
+    """Draw CN(0, 1) noise, row i from the stream (seed, split, index, 3) alone."""
     normal = np.empty((len(indices), L, M, 2), dtype=np.float32)
     for row, index in enumerate(indices):
-        rng = np.random.Generator(np.random.SFC64(np.random.SeedSequence(seed, spawn_key=(split, index, 3))))
+        rng = stream(seed, split, index, 3)
         rng.standard_normal(dtype=np.float32, out=normal[row])
     return torch.view_as_complex(torch.from_numpy(normal)) * math.sqrt(0.5)

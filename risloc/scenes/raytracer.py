@@ -1,7 +1,7 @@
-"""The paths of waves between points, by Sionna RT (the extra `channels`) in a process of its own.
+"""Trace the paths of waves between points with Sionna RT (the extra `channels`), in a process of its own.
 
-On a CPU the tracer works by LLVM 19, and with another LLVM it ends its process at the first trace: so LLVM is looked for
-first, and the process that traces is not the caller's. It is started for each call, some seconds, without a GPU.
+On a CPU the tracer needs LLVM 19; with another LLVM it aborts its process at the first trace. Therefore LLVM is located
+first, and tracing runs in a child process, which is started for each call. A call takes some seconds and uses no GPU.
 
 Axes: order (reflections of a path), rx, tx. Positions are in metres, the third axis is up.
 """
@@ -24,31 +24,36 @@ __all__ = ["RayTracerError", "find_llvm", "trace"]
 LLVM = "DRJIT_LIBLLVM_PATH"
 _PLACES = ("/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib/llvm-19/lib", "/usr/lib64")
 _LIBRARY = "libLLVM.so.19.1"
-_SAMPLES = 20_000  # rays from each transmitter that look for sequences of reflections; the paths are then exact
-_MOST_PATHS = 200_000  # of one transmitter, to all receivers
-_TOGETHER = 8  # transmitters traced at once: half a GB with 144 receivers and 3 reflections
+_SAMPLES = 20_000  # rays from each transmitter that search for sequences of reflections; the paths found are exact
+_MOST_PATHS = 200_000  # from one transmitter to all receivers
+_TOGETHER = 8  # transmitters traced at once: 0.5 GB with 144 receivers and 3 reflections
 
 
 class RayTracerError(RuntimeError):
-    """The tracer or its LLVM is missing, or it could not do it; the message says what and how to mend it."""
+    """The tracer or its LLVM is missing, or tracing failed; the message states the problem and its remedy."""
 
 
 def find_llvm() -> Path:
-    """The library of LLVM 19: what DRJIT_LIBLLVM_PATH says, else where Debian's package libllvm19 has it.
+    """Find the library of LLVM 19: the value of DRJIT_LIBLLVM_PATH, or else where Debian's package libllvm19 installs it.
+
+    Returns
+    -------
+    Path
+        The file of the library.
 
     Raises
     ------
     RayTracerError
-        There is none.
+        The library is not found.
     """
-    said = os.environ.get(LLVM)
-    places = [Path(said)] if said else [Path(place) / _LIBRARY for place in _PLACES]
-    for path in places:
+    configured = os.environ.get(LLVM)
+    candidates = [Path(configured)] if configured else [Path(place) / _LIBRARY for place in _PLACES]
+    for path in candidates:
         if path.is_file() and re.search(r"LLVM\D*19", path.name):
             return path
-    where = f"{LLVM} = {said}" if said else ", ".join(_PLACES)
+    where = f"{LLVM} = {configured}" if configured else ", ".join(_PLACES)
     raise RayTracerError(
-        f"LLVM 19: expected {_LIBRARY} in {where}, there is none; install Debian's package libllvm19, or set {LLVM} to the file"
+        f"LLVM 19: expected {_LIBRARY} in {where}, found none; install Debian's package libllvm19, or set {LLVM} to the file"
     )
 
 
@@ -61,21 +66,39 @@ def trace(
     max_depth: int,
     thickness_m: float,
 ) -> np.ndarray:
-    """The sums of path coefficients, complex64 [order, rx, tx], over the paths of 0..max_depth reflections each.
+    """Compute the sums of path coefficients over the paths of each number of reflections 0..max_depth.
 
     A path of length d in free space has the coefficient wavelength / (4 pi d) exp(-j 2 pi d / wavelength). Antennas are
-    isotropic and polarised vertically; faces reflect like mirrors of their material, and nothing scatters, bends round an
-    edge or passes through. The same input gives the same paths.
+    isotropic and vertically polarised; faces reflect specularly according to their material. There is no scattering,
+    diffraction or transmission. The same input gives the same paths.
 
-    faces : ITU material and corners [4, 3] of each plane face.  tx, rx : positions [tx, 3] and [rx, 3].
+    Parameters
+    ----------
+    faces
+        The ITU material and the corners [4, 3] of each plane face.
+    tx : [tx, 3]
+        The positions of the transmitters in metres.
+    rx : [rx, 3]
+        The positions of the receivers in metres.
+    carrier_hz
+        The carrier frequency in hertz.
+    max_depth
+        The maximum number of reflections of a path.
+    thickness_m
+        The thickness of the faces in metres.
+
+    Returns
+    -------
+    [order, rx, tx]
+        The sums, complex64.
 
     Raises
     ------
     RayTracerError
-        Sionna RT or LLVM 19 is missing; an unknown material, or one that is not defined at this frequency.
+        Sionna RT or LLVM 19 is missing, or a material is unknown or not defined at this frequency.
     """
     if importlib.util.find_spec("sionna") is None:
-        raise RayTracerError("sionna-rt: expected the ray tracer, it is not installed: pip install 'risloc[channels]'")
+        raise RayTracerError("sionna-rt: the ray tracer is not installed: pip install 'risloc[channels]'")
     environment = os.environ | {LLVM: str(find_llvm())}
     with tempfile.TemporaryDirectory() as folder:
         job, paths = Path(folder) / "job.npz", Path(folder) / "paths.npy"
@@ -84,13 +107,13 @@ def trace(
         command = [sys.executable, "-m", __name__, str(job), str(paths)]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         if done.returncode != 0:
-            last = (done.stderr.strip() or done.stdout.strip() or "no word").splitlines()[-1]
-            raise RayTracerError(f"the ray tracer ended with code {done.returncode}: {last}")
+            last = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()[-1]
+            raise RayTracerError(f"the ray tracer failed with exit code {done.returncode}: {last}")
         return np.load(paths)
 
 
 def _xml(faces: Sequence[tuple[str, np.ndarray]], thickness_m: float) -> str:
-    """The scene in Mitsuba's format: one rectangle a face, whose two axes and normal are the columns of a matrix."""
+    """Write the scene in Mitsuba's format: one rectangle per face; its two axes and normal are the columns of a matrix."""
     lines = ['<scene version="2.1.0">']
     for material in dict.fromkeys(material for material, _ in faces):
         name = html.escape(material)
@@ -111,7 +134,7 @@ def _xml(faces: Sequence[tuple[str, np.ndarray]], thickness_m: float) -> str:
 
 
 def _work(job: Path, paths: Path) -> None:
-    """In the process that traces."""
+    """Trace the paths of a job; this runs in the child process."""
     import drjit
     import mitsuba
 
@@ -127,7 +150,7 @@ def _work(job: Path, paths: Path) -> None:
 
 
 def _coefficients(scene: Any, tx: np.ndarray, rx: np.ndarray, max_depth: int) -> np.ndarray:
-    """[order, rx, tx]; the points are the elements of one array at the origin."""
+    """Compute the coefficients [order, rx, tx]; the points are the elements of one array at the origin."""
     import sionna.rt
 
     scene.add(sionna.rt.Transmitter("tx", position=[0.0, 0.0, 0.0]))
@@ -155,7 +178,7 @@ def _coefficients(scene: Any, tx: np.ndarray, rx: np.ndarray, max_depth: int) ->
 
 
 def _isotropic(positions: np.ndarray, scene: Any) -> Any:
-    """An array of vertically polarised isotropic antennas, which Sionna wants in wavelengths."""
+    """Make an array of vertically polarised isotropic antennas; Sionna expects positions in wavelengths."""
     import mitsuba
     from sionna.rt import AntennaArray
     from sionna.rt.antenna_pattern import antenna_pattern_registry

@@ -120,7 +120,7 @@ def test_reflections_change_the_snapshots_and_nothing_that_is_known(small_scenar
 
 def test_what_cannot_be_traced_is_said_in_one_line(empty, small_scenario, scenario, tmp_path, monkeypatch, capsys):
     H = torch.ones(4, 16, dtype=torch.complex64)
-    with pytest.raises(RayTracerError, match=r"ray tracer ended with code 1: .*cheese"):
+    with pytest.raises(RayTracerError, match=r"ray tracer failed with exit code 1: .*cheese"):
         trace_channel(dataclasses.replace(empty, faces={"left": "cheese"}), small_scenario.array())
     with pytest.raises(ParamError, match="expected the scenario's 16 antennas, got 4"):
         simulate_in(empty, H, scenario, seed=1, split="test", start=0, stop=1)

@@ -10,6 +10,15 @@ CONVERTED = [
     "risloc/utils",
     "risloc/physics",
     "risloc/performance",
+    "risloc/scenes/named_scenario.py",
+    "risloc/scenes/preset_files.py",
+    "risloc/scenes/random_draws.py",
+    "risloc/scenes/raytraced_simulation.py",
+    "risloc/scenes/raytracer.py",
+    "risloc/scenes/room.py",
+    "risloc/scenes/signal_model.py",
+    "risloc/scenes/simulation.py",
+    "risloc/scenes/source_locations.py",
 ]  # rooms and modules; the list grows until it holds every room
 ROOT = Path(__file__).parents[2]
 MODULES = sorted(

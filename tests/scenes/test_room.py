@@ -55,15 +55,15 @@ def test_antennas_stand_around_their_place(hall):
 
 
 BAD = {
-    "x_span_m": ((1.0, 5.0), "expected [low, high] with the surface's centre, 0, between them"),
+    "x_span_m": ((1.0, 5.0), "expected [low, high] with low < 0 < high"),
     "faces": ({"roof": "wood"}, "expected some of left, right, floor, ceiling, behind, front, got 'roof'"),
-    "bs_position_m": ((0.0, 0.0, 9.0), "expected a place in the room"),
-    "bs_rows": (512, "bs_columns, bs_rows: expected at most 1024 antennas, got 4 x 512; take fewer"),
+    "bs_position_m": ((0.0, 0.0, 9.0), "expected a position in the room"),
+    "bs_rows": (512, "bs_columns, bs_rows: expected at most 1024 antennas, got 4 x 512; reduce them"),
 }
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_room_that_cannot_be_is_refused(hall, name):
+def test_an_invalid_room_is_rejected(hall, name):
     value, words = BAD[name]
     with pytest.raises(ParamError) as error:
         dataclasses.replace(hall, **{name: value})
@@ -74,7 +74,9 @@ def test_a_room_that_cannot_be_is_refused(hall, name):
     "material", ['a"/><include filename="/tmp/x"/><bsdf id="', "", "wood\n", "wood panel", "é", "x" * 65, "&lt;"]
 )
 def test_a_material_is_a_plain_name(hall, material):
-    with pytest.raises(ParamError, match=r"faces\.left: expected a material's name of letters, digits, - and _"):
+    with pytest.raises(
+        ParamError, match=r"faces\.left: expected the name of a material, at most 64 letters, digits, - and _"
+    ):
         dataclasses.replace(hall, faces={"left": material})
 
 
@@ -115,9 +117,13 @@ def test_every_value_of_a_room_file_has_bounds(hall, tmp_path, name):
     ("changes", "options", "words"),
     [
         ({"bs_columns": 10**9, "bs_rows": 10**9}, [], "bs_columns: expected a value >= 1 and <= 1024, got 1000000000"),
-        ({"bs_rows": 3}, [], "bs_columns, bs_rows: expected the scenario's 16 antennas, got 12; mend the room"),
-        ({}, ["--preset", "robust"], "mismatch: a room brings its own paths, expected a scenario without mismatch"),
-        ({"faces": {"left": 'a"/><include filename="/etc/passwd"/>'}}, [], "faces.left: expected a material's name"),
+        ({"bs_rows": 3}, [], "bs_columns, bs_rows: expected the scenario's 16 antennas, got 12; change the room"),
+        ({}, ["--preset", "robust"], "mismatch: the room has paths of its own, expected a scenario without mismatch"),
+        (
+            {"faces": {"left": 'a"/><include filename="/etc/passwd"/>'}},
+            [],
+            "faces.left: expected the name of a material",
+        ),
     ],
 )
 def test_a_room_that_does_not_fit_is_refused_before_the_tracer_is_asked(

@@ -259,7 +259,7 @@ def test_counts_seeds_and_ranges_may_be_integers_of_any_kind(small_scenario: Sce
         ({"snr_db": "10"}, "snr_db: expected one finite number or one for each of 2 scenes, got '10'"),
         ({"seed": 1.0}, "seed: expected an integer of at least 0, got 1.0"),
         ({"seed": -1}, "seed: expected an integer of at least 0, got -1"),
-        ({"stop": 3.0}, "start, stop: expected integers, 0 <= start < stop, got 1 and 3.0"),
+        ({"stop": 3.0}, "start, stop: expected integers with 0 <= start < stop, got 1 and 3.0"),
     ],
 )
 def test_what_is_no_count_is_refused(small_scenario: Scenario, change: dict[str, object], said: str) -> None:
