@@ -64,12 +64,12 @@ def card(name: str, shipped: Path, tables: Tables, trained_on: str, tested: Test
     yield f"# Network `{name}`"
     yield ""
     yield (
-        f"Predicts the hybrid covariance of the scenes of preset `{trained_on}` and, by its own K rule, how many sources "
-        f"there are. {size:,} parameters, safetensors. `evaluate.checkpoint: {name}` evaluates with it, and "
+        f"This network predicts the hybrid covariance of scenes of the preset `{trained_on}`, and its learnt K rule the number of "
+        f"sources. It has {size:,} parameters, stored as safetensors. `evaluate.checkpoint: {name}` evaluates with it, and "
         f'`load_checkpoint(shipped_checkpoint("{name}"))` of `risloc.learning.checkpoint` loads it.'
     )
     yield from _training(name, extra, trained_on, tested)
-    yield from ("", "## What it was trained for", "")
+    yield from ("", "## Training scenario", "")
     scenario = as_mapping(network.scenario)
     for key in ("snr_db_span", "K_span", "azimuth_span_deg", "elevation_span_deg", "distance_span_m", "rician_span"):
         yield f"- {key}: {scenario[key]}"
@@ -77,8 +77,8 @@ def card(name: str, shipped: Path, tables: Tables, trained_on: str, tested: Test
     yield from _measured(tables, tested)
     yield from ("", "## Limits", "")
     yield (
-        "One array and one wavelength: another `n_h`, `n_v`, `carrier_hz`, `reference` or `K_MAX` is refused. Sources "
-        "outside the spans above are placed at their border."
+        "The network fits one array and one wavelength: another `n_h`, `n_v`, `carrier_hz`, `reference` or `K_MAX` is rejected. "
+        "Sources outside the spans above are placed at their border."
     )
     yield from limits(name, read_results())
 
@@ -88,19 +88,19 @@ def _training(name: str, extra: Mapping[str, Any], trained_on: str, tested: Test
     held = made["order_held_back"]
     yield from ("", "## Data and training", "")
     yield (
-        f"Scenes drawn while training, none seen twice: preset `{trained_on}`, seed {extra['seed']}, "
+        f"The training scenes were drawn during training and each used once: preset `{trained_on}`, seed {extra['seed']}, "
         f"{train['epochs']} epochs of {made['epoch_scenes']:,}; batches of {fit['batch_size']}, AdamW, peak learning rate "
-        f"{fit['learning_rate']:g}, averaged weights (decay {fit['ema_decay']:g}). Loss weights: "
+        f"{fit['learning_rate']:g}, averaged weights (decay {fit['ema_decay']:g}). The loss weights are "
         + ", ".join(f"{key} {each:g}" for key, each in extra["loss"].items() if key.startswith("lam_"))
-        + f". The K rule was fitted on {order['scenes'] - held:,} further scenes and judged by {held:,} more: GOSPA / 2 m "
-        f"{order['gospa_learnt']:.3f}, with K by BIC {order['gospa_bic']:.3f}, K known {order['gospa_known']:.3f}. Physical "
-        f"score on validation scenes {extra['score']:.3f}. Made by"
+        + f". The K rule was fitted on {order['scenes'] - held:,} further scenes and tested on {held:,} more, where GOSPA / 2 m is "
+        f"{order['gospa_learnt']:.3f}, with K by BIC {order['gospa_bic']:.3f}, with K known {order['gospa_known']:.3f}. The physical "
+        f"score on validation scenes is {extra['score']:.3f}. The command was"
     )
     yield from ("", f"    make ship NAME={name}", "")
     yield (
-        f"Trained by the code of commit {made['train']}, the K rule fitted by that of {made['order']}, tested by that of "
-        f"{tested.commit} (the last that touched risloc/, stages/, pipeline/ or params.yaml before the test), which "
-        f"`python -m studies.ship {name} --test` does again."
+        f"The network was trained with the code of commit {made['train']}, the K rule fitted with that of {made['order']}, and both "
+        f"tested with that of {tested.commit} (the last commit before the test that changed risloc/, stages/, pipeline/ or "
+        f"params.yaml). `python -m studies.ship {name} --test` repeats the test."
     )
 
 
@@ -110,20 +110,20 @@ def _measured(tables: Tables, tested: Tested) -> Iterator[str]:
     every = with_stochastic(_by_rule(SHOWN, RULES), gospa)
     both = with_stochastic(_by_rule(BOTH, RULES), gospa)
     head = ["method", "K", *map(db, snrs)]
-    yield from ("", f"## Measured on preset `{tested.preset}`", "")
+    yield from ("", f"## Results on preset `{tested.preset}`", "")
     yield (
-        f"{gospa[0]['scenes']} scenes an SNR; in brackets, intervals of {100 * tested.confidence:g} %. R_blend is the hybrid. "
-        "The learnt K rule is this network's: the hybrid is tested with it, and NOMP that is lent it. The stochastic fit is "
-        "made with K known and by BIC alone."
+        f"There are {gospa[0]['scenes']} scenes for each SNR; brackets contain {100 * tested.confidence:g} % intervals. R_blend is "
+        "the hybrid. The learnt K rule is that of this network; the hybrid and NOMP are both tested with it. The stochastic fit is "
+        "tested only with K known and with K by BIC."
     )
     yield from section(
         "GOSPA with cut-off 2 m",
         head,
         [
             *_named(gospa, every, snrs, "gospa_2m"),
-            ["lowest without a network", "K by either BIC", *_lowest(gospa, snrs)],
+            ["best without a network", "K by either BIC", *_lowest(gospa, snrs)],
         ],
-        "Mean over scenes, metres; misses and false alarms count.",
+        "Mean over the scenes, in metres; missed and false sources count.",
         level=3,
     )
     ends = [(snr, cutoff) for snr in (snrs[0], snrs[-1]) for cutoff in ("0.5", "5")]
@@ -131,14 +131,14 @@ def _measured(tables: Tables, tested: Tested) -> Iterator[str]:
         "GOSPA with cut-offs 0.5 and 5 m",
         ["method", "K", *(f"{cutoff} m, {db(snr)}" for snr, cutoff in ends)],
         _joined([_named(gospa, both, [snr], f"gospa_{cutoff}m") for snr, cutoff in ends]),
-        "The same, metres, at the lowest and the highest SNR.",
+        "The same at the lowest and the highest SNR, in metres.",
         level=3,
     )
     yield from section(
-        "The hybrid less NOMP",
+        "The hybrid minus NOMP",
         head,
         _named(tables["paired"], _of(tables["paired"], _by_rule(BOTH[:1], RULES)), snrs, "gospa_2m_less_nomp"),
-        "Mean difference of GOSPA (cut-off 2 m) in the same scenes under the same K rule, metres; below 0 the hybrid is better.",
+        "Mean difference of GOSPA (cut-off 2 m) in the same scenes with the same K rule, in metres; below 0 the hybrid is better.",
         level=3,
     )
     whole = of_every_k(tables["k_accuracy"])
@@ -146,7 +146,7 @@ def _measured(tables: Tables, tested: Tested) -> Iterator[str]:
         "How many sources",
         head,
         _named(whole, _of(whole, _by_rule(BOTH, RULES)), snrs, "K_accuracy"),
-        "Share of scenes with the right K.",
+        "Share of the scenes with the right K.",
         level=3,
     )
     yield from _bound(tables["by_cell"], snrs, tested)
@@ -154,12 +154,12 @@ def _measured(tables: Tables, tested: Tested) -> Iterator[str]:
 
 
 def _bound(by_cell: list[Row], snrs: Sequence[float], tested: Tested) -> Iterator[str]:
-    """Errors beside the bound, where the bound is of the world that was tested."""
+    """Yield the errors and the bound, if the bound applies to the scenes that were tested."""
     if build(Scenario, preset(tested.preset), tested.preset).mismatch.on:
-        yield from ("", "### Beside the bound", "")
+        yield from ("", "### Comparison with the bound", "")
         yield (
-            "Left out: the bound is of the model, of the direct paths through the channel as it is given, and knows of no "
-            "element error, wrong channel or extra path, so that errors beside it would say nothing here."
+            "This comparison is left out: the bound assumes the model, with the direct paths only and the given channel. It does "
+            "not apply with element errors, a wrong channel or extra paths."
         )
         return
     found = {(row["method"], row["snr_db"], row["count"]): row for row in by_cell}
@@ -171,10 +171,10 @@ def _bound(by_cell: list[Row], snrs: Sequence[float], tested: Tested) -> Iterato
             pairs = (f"{value(r, 'within_3_root_crb')} / {value(r, 'error_over_root_crb_median')}" for r in cells)
             rows.append([*_label(name), f"{count:g}", *pairs])
     yield from section(
-        "Beside the bound",
+        "Comparison with the bound",
         ["method", "K", "sources", *map(db, snrs)],
         rows,
-        "Share of the sources within 3 root-CRB of the truth, of all, missed ones too / median over them of error / root-CRB.",
+        "Share of all sources, including missed ones, within 3 root-CRB of the truth / their median of error / root-CRB.",
         level=3,
     )
     names = with_stochastic(_by_rule(SHOWN, SEEKING), by_cell)
@@ -182,8 +182,9 @@ def _bound(by_cell: list[Row], snrs: Sequence[float], tested: Tested) -> Iterato
         f"At the bound above threshold: {ABOVE[0]:g}..{ABOVE[-1]:g} dB, {FEW[0]} to {FEW[-1]} sources",
         ["method", "K", *bound_head()],
         ([*_label(name), *pooled(by_cell, name, tested.confidence)] for name in names),
-        "Sources within 3 root-CRB, of all; over those, the root mean square of error / root-CRB; and the median of that "
-        "ratio over all sources, its range over the cells. An efficient estimator has about 1 and 0.68.",
+        "The columns are the share of the sources within 3 root-CRB; over those, the root mean square of error / root-CRB; and the "
+        "median of that ratio over all sources, as a range over the cells. An efficient estimator has about 1 and 0.68 in the "
+        "last two.",
         level=3,
     )
 

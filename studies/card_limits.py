@@ -12,9 +12,9 @@ DEPARTURES = {
     TRUE: ("share of dead elements", "0"),
     "phase error of each element, 5 deg": ("phase error of each element, standard deviation [deg]", "5"),
     "2 % of the elements dead": ("share of dead elements", "0.02"),
-    "NMSE of the channel estimate .01": ("NMSE of the channel estimate", "0.01"),
-    "two extra paths a source, -12 dB": ("two extra paths a source, their power [dB]", "-12"),
-    "two extra paths a source, -6 dB": ("two extra paths a source, their power [dB]", "-6"),
+    "NMSE of the channel estimate 0.01": ("NMSE of the channel estimate", "0.01"),
+    "two extra paths for each source, -12 dB": ("two extra paths a source, their power [dB]", "-12"),
+    "two extra paths for each source, -6 dB": ("two extra paths a source, their power [dB]", "-6"),
     "all scenes coherent": ("share of coherent scenes", "1"),
     "powers within +- 10 dB": ("powers within +- [dB]", "10"),
     "k = 10, a strong line of sight, 10 dB": ("world", "k = 10, a strong line of sight"),
@@ -42,25 +42,25 @@ def limits(name: str, results: Results) -> Iterator[str]:
     rows = [[words, *(cells[column] for column in columns)] for words, cells in found.items()]
     true, dft = found[TRUE], found[DFT]
     yield from section(
-        "Where the world is another",
-        ["default scenario, 20 dB, but for", *columns],
+        "Where the scenes differ",
+        ["default scenario, 20 dB, except for", *columns],
         rows,
-        "GOSPA with cut-off 2 m, metres, from docs/robustness.md, which has more.",
+        "GOSPA with cut-off 2 m, in metres, from docs/robustness.md, which has more cases.",
         level=3,
     )
     if name == "robust":
         yield (
-            f"- What its K rule costs in the default world, where nothing is wrong: {true[own]} m, where NOMP with K by BIC, "
-            f"the noise level unknown, has {true[NOISE]} m. It takes weak sources for extra paths."
+            f"- Where the model is true, its K rule costs accuracy, because it takes weak sources for extra paths: {true[own]} m in the "
+            f"default scenario, where NOMP with K by BIC and the noise level unknown has {true[NOISE]} m."
         )
-        yield "- It pays where extra paths are strong. Without them BIC with the noise level unknown is the better choice."
+        yield "- The rule is better where extra paths are strong. Without them BIC with the noise level unknown is the better choice."
     else:
         yield (
-            "- Its K rule, as BIC, takes the model for true: with element errors, dead elements, a wrong channel or extra "
-            "paths it finds sources that are not there. Without extra paths BIC with the noise level unknown is then the "
-            "better choice, with strong ones network `robust`."
+            "- Its K rule, like BIC, assumes that the model is true: with element errors, dead elements, a wrong channel or extra "
+            "paths it finds false sources. BIC with the noise level unknown is then the better choice without extra paths, the "
+            "network `robust` with strong ones."
         )
     yield (
-        f"- 2-D DFT codes, which it has not been trained on, 10 dB: {dft[own]} m, where NOMP with K by BIC has {dft[BIC]} m."
+        f"- With 2-D DFT codes, on which it was not trained, it has {dft[own]} m at 10 dB, where NOMP with K by BIC has {dft[BIC]} m."
     )
-    yield "- A ray-traced hall, line of sight and reflections: docs/room.md."
+    yield "- docs/room.md has results in a ray-traced hall, with line of sight and reflections."

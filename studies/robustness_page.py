@@ -60,21 +60,26 @@ def _tables(values: Mapping[str, Mapping[str, Mapping[str, Mapping[str, float]]]
 
 def page(results: Results) -> Iterator[str]:
     """The lines of the page."""
-    yield "# Where the world is not the model"
+    yield "# Robustness to model errors"
     yield ""
     yield (
-        f"Written by `make robustness`; edit the generator, not this page. GOSPA with cut-off {CUTOFF:g} m, in metres, mean over "
-        f"{results.scenes} scenes with its 95 % bootstrap interval. `default` and `robust` are the shipped networks (see their "
-        "cards in `risloc/learning/shipped`); all methods share engine and fit; NOMP searches a grid of half the steps in u and v. NOMP takes its number of sources from BIC with "
-        "the noise level as given, and from BIC that takes what is not explained for noise. "
+        "This page shows the error of the shipped networks and of NOMP in scenes that depart from the model, or from the training "
+        "scenes. `make robustness` writes it; edit the generator, not this page."
+    )
+    yield ""
+    yield (
+        f"Every number is a mean GOSPA in metres with a cut-off of {CUTOFF:g} m, over {results.scenes} scenes, with its 95 % bootstrap "
+        "interval. `default` and `robust` are the shipped networks (see their cards in `risloc/learning/shipped`). All methods share "
+        "selection and fit; NOMP searches a grid with half the step in u and v. NOMP finds the number of sources by BIC with the "
+        "given noise level, or by BIC with the noise level unknown, which attributes the whole residual to noise. "
         f"`{RESULTS}` holds the same numbers."
     )
     yield from ("", f"![GOSPA against each departure]({FIGURE.name})")
-    yield from ("", "## One departure at a time: default scenario, 20 dB, K = 1..5", "")
+    yield from ("", "## One departure from the model at a time: default scenario, 20 dB, K = 1..5", "")
     yield from _shown(results.departures)
-    yield from ("## Worlds that no network was trained on: 10 dB, K = 1..5", "")
+    yield from ("## Scenarios that no network was trained on: 10 dB, K = 1..5", "")
     yield from _shown(results.worlds)
-    yield from ("## One model for every SNR and number of sources: default world", "")
+    yield from ("## Each SNR and number of sources: default scenario", "")
     yield from _shown(results.counts)
 
 

@@ -53,10 +53,10 @@ def named(method: str) -> list[str]:
 def test_a_card_says_what_was_trained_on_what_and_by_which_code(checkpoint: Path, text: str) -> None:
     size = sum(value.numel() for value in load_checkpoint(checkpoint)[0].parameters())
     for said in (f"{size:,} parameters", "preset `wide`, seed 7, 20 epochs of 12,345;", "lam_K 2.5, lam_cov 1.",
-                 "score on validation scenes 0.432", "fitted on 7,168 further scenes and judged by 1,024 more",
-                 "0.123, with K by BIC 0.234, K known 0.346", "by the code of commit 1111111, the K rule fitted by that of 2222222",
-                 "tested by that of abc1234, changed", "make ship NAME=default", "K_span: [1, 3]",
-                 "1234 scenes an SNR; in brackets, intervals of 90 %"):  # fmt: skip
+                 "score on validation scenes is 0.432", "fitted on 7,168 further scenes and tested on 1,024 more",
+                 "0.123, with K by BIC 0.234, with K known 0.346", "with the code of commit 1111111, the K rule fitted with that of 2222222",
+                 "tested with that of abc1234, changed", "make ship NAME=default", "K_span: [1, 3]",
+                 "1234 scenes for each SNR; brackets contain 90 % intervals"):  # fmt: skip
         assert said in text
 
 
@@ -64,7 +64,7 @@ def test_a_card_says_what_was_trained_on_what_and_by_which_code(checkpoint: Path
     ("title", "table", "column", "methods"),
     [
         ("GOSPA with cut-off 2 m", "by_snr", "gospa_2m", METHODS),
-        ("The hybrid less NOMP", "paired", "gospa_2m_less_nomp", [m for m in METHODS if m.startswith(BOTH[0])]),
+        ("The hybrid minus NOMP", "paired", "gospa_2m_less_nomp", [m for m in METHODS if m.startswith(BOTH[0])]),
         ("How many sources", "k_accuracy", "K_accuracy", [m for m in METHODS if m.startswith(BOTH) and m not in BOTH]),
     ],
 )
@@ -77,8 +77,8 @@ def test_a_card_holds_what_the_tables_say_by_snr(
         (*named(m), *(shown(r, column) for r in tables[table] if r["method"] == m and r.get("count", "all") == "all"))
         for m in methods
     }
-    assert {tuple(row) for row in rows if "lowest" not in row[0]} == expected
-    assert len(rows) == len(expected) + ("lowest" in rows[-1][0])
+    assert {tuple(row) for row in rows if "best" not in row[0]} == expected
+    assert len(rows) == len(expected) + ("best" in rows[-1][0])
 
 
 def test_the_best_classical_row_is_the_lowest_that_finds_k_without_the_network(text: str, tables: Tables) -> None:
@@ -108,7 +108,7 @@ def test_errors_stand_beside_the_bound_where_the_bound_is_of_that_world(
     tables: Tables,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    head, *rows = table_of(text, "Beside the bound")
+    head, *rows = table_of(text, "Comparison with the bound")
     assert head[2:] == ["sources", "0 dB", "10 dB", "20 dB"]
     found = {(r["method"], r["count"], r["snr_db"]): r for r in tables["by_cell"]}
     pair = ("within_3_root_crb", "error_over_root_crb_median")
@@ -130,8 +130,8 @@ def test_errors_stand_beside_the_bound_where_the_bound_is_of_that_world(
     monkeypatch.chdir(repository)
     elsewhere = dataclasses.replace(TESTED, preset="robust")
     without = "\n".join(card("robust", checkpoint, tables, "robust", elsewhere))
-    assert "Left out: the bound is of the model" in without
-    assert "Share of the sources within" not in without
+    assert "This comparison is left out" in without
+    assert "Share of all sources, including" not in without
 
 
 def test_covariances_stand_before_any_fit(text: str, tables: Tables) -> None:
@@ -166,14 +166,18 @@ def test_limits_are_what_the_study_of_robustness_found(measured: Results, name: 
     found = {words: measured.row(*place) for words, place in DEPARTURES.items()}
     own, noise = f"hybrid `{name}`, K learnt", "NOMP, K by BIC, noise level unknown"
     lines = list(limits(name, measured))
-    _, *rows = table_of("\n".join(lines), "Where the world is another")
+    _, *rows = table_of("\n".join(lines), "Where the scenes differ")
     assert {row[0]: row[1] for row in rows} == {
         words: f"{cells[own].value:.3f} [{cells[own].low:.3f}, {cells[own].high:.3f}]" for words, cells in found.items()
     }
-    for words in ("phase error of each element, 5 deg", "2 % of the elements dead", "NMSE of the channel estimate .01"):
+    for words in (
+        "phase error of each element, 5 deg",
+        "2 % of the elements dead",
+        "NMSE of the channel estimate 0.01",
+    ):
         row = found[words]
         assert row[noise].value < row[own].value, f"{words}: the card calls the noise level unknown better"
-    for words in ("two extra paths a source, -12 dB", "two extra paths a source, -6 dB"):
+    for words in ("two extra paths for each source, -12 dB", "two extra paths for each source, -6 dB"):
         row = found[words]
         least = min(row[noise].value, row["hybrid `default`, K learnt"].value)
         assert row["hybrid `robust`, K learnt"].value < least, "the card says so"

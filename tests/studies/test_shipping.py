@@ -61,7 +61,7 @@ def test_the_test_alone_trains_nothing_and_a_card_is_of_its_own_network(
     monkeypatch.setattr(sys, "argv", ["ship", "default", "--test"])
     ship.main()
     assert ran == [f"ship/default-test: {stage}" for stage in ("simulate", "shard", "evaluate")]
-    assert "tested by that of feed123" in (shipped / "card.md").read_text()
+    assert "tested with that of feed123" in (shipped / "card.md").read_text()
     monkeypatch.setattr(sys, "argv", ["ship", "default", "--card"])
     ship.main()
     ship.stamp(shipped, {"train": "another"})
@@ -169,7 +169,7 @@ def test_shipped_networks_load_and_know_how_many(scenario: Scenario) -> None:
         for said in (
             made["train"],
             f"epochs of {made['epoch_scenes']:,};",
-            f"judged by {made['order_held_back']:,} more",
+            f"tested on {made['order_held_back']:,} more",
         ):
             assert said in text
         assert torch.isfinite(torch.tensor(extra["score"]))
