@@ -28,6 +28,7 @@ from risloc.estimation.order_rules import SelectionPath
 from risloc.estimation.selection import TIGHT, Estimates, assess, forward_selection
 from risloc.estimation.spectrum import grid_energy, peaks
 from risloc.learning.hybrid import NetworkView
+from risloc.learning.k_rules import BY_BIC, LEARNT
 from risloc.performance.metrics import gospa
 from risloc.physics.geometry import location_of, position_of
 from risloc.physics.grid import PolarGrid
@@ -122,11 +123,11 @@ def _wholes(case: Case) -> Works:
     works = {
         HYBRID: lambda: case.hybrid(count),
         NOMP: lambda: case.pursuit(count),
-        HYBRID_BIC: lambda: case.hybrid("bic"),
-        NOMP_BIC: lambda: case.pursuit("bic"),
+        HYBRID_BIC: lambda: case.hybrid(BY_BIC),
+        NOMP_BIC: lambda: case.pursuit(BY_BIC),
     }
     if bool(case.network.order.fitted):
-        works[HYBRID_LEARNT] = lambda: case.hybrid("learnt")
+        works[HYBRID_LEARNT] = lambda: case.hybrid(LEARNT)
     return works
 
 

@@ -18,6 +18,7 @@ from typing import Any
 from pipeline.console_reporter import ConsoleReporter
 from pipeline.sections import override, stage_function, typed_sections
 from risloc.config import read_yaml
+from risloc.learning.k_rules import KNOWN
 from stages.tuning.best_params import Best, write_best
 
 STAGES = ("simulate", "shard", "train", "evaluate")
@@ -28,7 +29,7 @@ SMALL = {
     "train.epochs": 1,
     "train.val_scenes": 64,
     "order.scenes": 64,
-    "evaluate.k_rules": ["known"],
+    "evaluate.k_rules": [KNOWN],
     "search.iterations": 3,
     "search.rank": 6,
     "search.peaks": 10,

@@ -25,6 +25,7 @@ from risloc.config import build, read_yaml
 from risloc.estimation.localiser import SearchConfig
 from risloc.io.shard_reader import ShardConfig
 from risloc.learning.checkpoint import shipped_checkpoint
+from risloc.learning.k_rules import BY_BIC, KNOWN, LEARNT
 from risloc.scenes.scenario import Scenario
 from stages import shard, simulate
 from stages.evaluation.scoring import Batch, Scoring, score_batch
@@ -144,7 +145,7 @@ def _evaluate(scenario: Scenario, search: SearchConfig, folder: Path) -> Work:
         search=search,
         shards=folder / "shards" / "test",
         checkpoint=shipped_checkpoint("default"),
-        k_rules=("known", "bic", "learnt"),
+        k_rules=(KNOWN, BY_BIC, LEARNT),
         methods=(),
         cutoffs=(2.0,),
         folder=folder / "scores",

@@ -18,12 +18,14 @@ from pipeline.calls import call_dvc, dvc_command, execution, metrics_of, same_wo
 from pipeline.env import lock
 from pipeline.layout import STAGES
 from risloc.config import ParamError
+from risloc.learning.k_rules import BY_BIC
+from stages.evaluation.method import HYBRID
 
 __all__ = ["pipeline", "sweep"]
 
 ABLATION = "pipeline/ablation"
 _SECONDS_BETWEEN_LOOKS = 2.0
-_HEADLINES = ("position_error_median/R_blend_refined/", "gospa/R_blend_refined_bic/")
+_HEADLINES = (f"position_error_median/{HYBRID.name}/", f"gospa/{HYBRID.by(BY_BIC).name}/")
 """Metrics of the stage evaluate that a sweep's table shows, by how their names begin."""
 
 

@@ -8,12 +8,12 @@ from risloc.config import ParamError, as_mapping, param
 from risloc.estimation.localiser import Localiser, SearchConfig
 from risloc.io.shard_reader import ShardReader
 from risloc.learning.checkpoint import SHIPPED, check_geometry, load_checkpoint, shipped_checkpoint
-from risloc.learning.k_rules import K_RULES, RULES, alternatives
+from risloc.learning.k_rules import K_RULES, KNOWN, RULES, alternatives, needs_network
 from risloc.scenes.scenario import Scenario
 from stages.evaluation.calibration import calibration
 from stages.evaluation.covariance_errors import covariance_quality
-from stages.evaluation.labels import chosen
-from stages.evaluation.methods import METHODS
+from stages.evaluation.method import chosen
+from stages.evaluation.methods import METHODS, NO_SELECTION
 from stages.evaluation.model_order import k_accuracy
 from stages.evaluation.one_scene import draw_scene, telling_scene
 from stages.evaluation.paired_gospa import paired
@@ -79,8 +79,8 @@ class EvaluateConfig:
                 raise ParamError(f"{name}: expected one or more values, each once, got {list(values)}")
         if len(set(self.methods)) != len(self.methods):
             raise ParamError(f"methods: expected each once, got {list(self.methods)}")
-        if self.methods == ("ablation_no_selection",) and "known" not in self.k_rules:
-            raise ParamError("methods: ablation_no_selection finds no K, so it alone needs 'known' among k_rules")
+        if self.methods == (NO_SELECTION.name,) and KNOWN not in self.k_rules:
+            raise ParamError(f"methods: {NO_SELECTION.name} finds no K, so it alone needs {KNOWN!r} among k_rules")
 
 
 def run(
@@ -112,10 +112,11 @@ def run(
     reader = ShardReader(shard_dir / "test", scenario)
     folder = checkpoint if evaluate.checkpoint == "trained" else shipped_checkpoint(evaluate.checkpoint)
     network, trained = load_checkpoint(folder)
-    if "learnt" in evaluate.k_rules and not bool(network.order.fitted):
+    learnt = next((rule for rule in evaluate.k_rules if needs_network(rule)), None)
+    if learnt is not None and not bool(network.order.fitted):
         raise ParamError(
-            f"evaluate.k_rules: 'learnt' needs a network with an order head, and {folder} has none that is fitted; train "
-            "with order.scenes > 0, or take 'learnt' out"
+            f"evaluate.k_rules: {learnt!r} needs a network with an order head, and {folder} has none that is fitted; train "
+            f"with order.scenes > 0, or take {learnt!r} out"
         )
     report.params({f"loss_used.{name}": value for name, value in trained.get("loss", {}).items()})
     check_geometry(network, scenario)

@@ -7,6 +7,7 @@ from risloc.config import ParamError, as_mapping, param
 from risloc.estimation.localiser import Localiser, SearchConfig
 from risloc.learning.checkpoint import check_geometry, load_checkpoint, save_checkpoint
 from risloc.learning.fresh_batches import fresh_batches
+from risloc.learning.k_rules import BY_BIC, KNOWN, LEARNT
 from risloc.learning.network import HybridNetwork
 from risloc.learning.order_examples import OrderExamples, order_examples
 from risloc.learning.order_rule import fit_order_head
@@ -78,7 +79,7 @@ def _fit(
     examples, held_back = OrderExamples.cat(parts), count // HELD_BACK
     kept, held = examples[:-held_back], examples[-held_back:]
     fit_order_head(network.order, kept.features, kept.cost, seed)
-    orders = {"known": held.known, "bic": held.bic, "learnt": network.order(held.features).argmax(1)}
+    orders = {KNOWN: held.known, BY_BIC: held.bic, LEARNT: network.order(held.features).argmax(1)}
     gospa = {f"gospa_{name}": held.mean_cost(order) for name, order in orders.items()}
     said = ", ".join(f"{name} {held.mean_cost(order):.3f}" for name, order in orders.items())
     report.line(f"GOSPA / {GOSPA_CUTOFF:g} m of {held_back} scenes held back, K rule by rule: {said}")

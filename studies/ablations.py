@@ -28,9 +28,11 @@ from pipeline.git import git
 from pipeline.layout import STAGES
 from pipeline.sections import override, typed_sections
 from risloc.config import read_yaml
+from risloc.learning.k_rules import KNOWN
 from risloc.utils.atomic_files import replacing
+from stages.evaluation.method import HYBRID, NOMP
 from stages.support.resumable import source_digest
-from studies.ablations_page import BASE, MEASURES, NOMP, page
+from studies.ablations_page import BASE, MEASURES, NOMP_MEASURES, R_PRED, SLOTS, page
 
 REPLICATES = 3
 COMMON: dict[str, object] = {
@@ -46,8 +48,8 @@ COMMON: dict[str, object] = {
     "train.fresh": True,
     "train.patience": 4,
     "order.scenes": 0,
-    "evaluate.k_rules": ["known"],
-    "evaluate.methods": ["R_blend_refined", "R_pred_refined", "slots_plain", "nomp_refined"],
+    "evaluate.k_rules": [KNOWN],
+    "evaluate.methods": [method.name for method in (HYBRID, R_PRED, SLOTS, NOMP)],
 }
 """What differs from params.yaml in every run: the overfit check is passed in seconds, each epoch has fresh scenes."""
 
@@ -150,7 +152,7 @@ def measured(name: str) -> dict[str, float]:
     commit = experiment(name)
     stages = ("train", "evaluate")
     metrics = {stage: json.loads(git("show", f"{commit}:metrics/{stage}.json", at=Path()) or "{}") for stage in stages}
-    return {words: float(metrics[stage][key]) for words, (stage, key) in (MEASURES | NOMP).items()}
+    return {words: float(metrics[stage][key]) for words, (stage, key) in (MEASURES | NOMP_MEASURES).items()}
 
 
 @contextlib.contextmanager

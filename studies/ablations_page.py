@@ -8,24 +8,33 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import t as student
 
-__all__ = ["BASE", "MEASURES", "NOMP", "Mean", "differences", "mean_of", "page"]
+from stages.evaluation.method import HYBRID, NOMP, PLAIN, Method
+
+__all__ = ["BASE", "MEASURES", "NOMP_MEASURES", "R_PRED", "SLOTS", "Mean", "differences", "mean_of", "page"]
 
 BASE = "base"
 CONFIDENCE = 0.95
+
+R_PRED, SLOTS = Method("R_pred"), Method("slots", PLAIN)
+
+
+def _gospa(of: Method, snr_db: int) -> str:
+    return f"gospa/{of.name}/snr{snr_db}"
+
 
 MEASURES = {
     "NMSE of R_pred": ("train", "val_nmse_pred"),
     "NMSE of R_blend": ("train", "val_loss_nmse"),
     "physical score": ("train", "score"),
-    "slots, 10 dB": ("evaluate", "gospa/slots_plain/snr10"),
-    "MUSIC on R_pred, 10 dB": ("evaluate", "gospa/R_pred_plain/snr10"),
-    "MUSIC on R_blend, 10 dB": ("evaluate", "gospa/R_blend_plain/snr10"),
-    "refined, 0 dB": ("evaluate", "gospa/R_blend_refined/snr0"),
-    "refined, 10 dB": ("evaluate", "gospa/R_blend_refined/snr10"),
+    "slots, 10 dB": ("evaluate", _gospa(SLOTS, 10)),
+    "MUSIC on R_pred, 10 dB": ("evaluate", _gospa(R_PRED.stepped(PLAIN), 10)),
+    "MUSIC on R_blend, 10 dB": ("evaluate", _gospa(HYBRID.stepped(PLAIN), 10)),
+    "refined, 0 dB": ("evaluate", _gospa(HYBRID, 0)),
+    "refined, 10 dB": ("evaluate", _gospa(HYBRID, 10)),
 }
 """Columns: words, the stage whose metrics have it, and its key there. Less is better in each."""
 
-NOMP = {f"NOMP, {snr} dB": ("evaluate", f"gospa/nomp_refined/snr{snr}") for snr in (0, 10)}
+NOMP_MEASURES = {f"NOMP, {snr} dB": ("evaluate", _gospa(NOMP, snr)) for snr in (0, 10)}
 """The same in every run, for comparison."""
 
 HEAD = """\
@@ -99,7 +108,7 @@ def page(
     common : what differs from params.yaml in all of them.
     """
     base = found[BASE]
-    nomp = ", ".join(f"{words.removeprefix('NOMP, ')} {base[0][words]:.3f}" for words in NOMP)
+    nomp = ", ".join(f"{words.removeprefix('NOMP, ')} {base[0][words]:.3f}" for words in NOMP_MEASURES)
     scenes = int(str(common["data.train"])) * int(str(common["train.epochs"]))
     means = {
         setting: [f"{(m := mean_of(_column(own, name))).value:.4f} {_half(m)}" for name in MEASURES]

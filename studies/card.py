@@ -1,15 +1,16 @@
 """The model card of a shipped network, from its checkpoint and the tables of its test."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from risloc.config import as_mapping, build
 from risloc.learning.checkpoint import load_checkpoint
+from risloc.learning.k_rules import BY_BIC, K_RULES, LEARNT, NOISE_UNKNOWN
 from risloc.scenes.preset_files import preset
 from risloc.scenes.scenario import Scenario
-from stages.evaluation.labels import RULES, method_of
+from stages.evaluation.method import HYBRID, NOMP, Method
 from studies.card_limits import limits
 from studies.robustness_page import read_results
 from studies.table_rows import (
@@ -18,31 +19,30 @@ from studies.table_rows import (
     Row,
     Tables,
     bound_head,
+    by_rules,
     by_snr,
     covariances,
     db,
     of_every_k,
     pooled,
+    rule_words,
     section,
+    those_of,
     value,
     with_stochastic,
+    words,
 )
 
 __all__ = ["BOTH", "SHOWN", "Tested", "card"]
 
-BOTH = ("R_blend_refined", "nomp_refined")
+
+BOTH = (HYBRID, NOMP)
 """The hybrid, and NOMP beside it."""
 
-SHOWN = (
-    *BOTH,
-    "R_samp_refined",
-    "back_projection_refined",
-    "sbl_refined",
-    "untrained_refined",
-)
+SHOWN = (*BOTH, *(Method(source) for source in ("R_samp", "back_projection", "sbl", "untrained")))
 """The methods whose GOSPA is shown, by each K rule that they are run with."""
 
-SEEKING = ("bic", "learnt")  # K rules whose errors stand beside the bound
+SEEKING = (BY_BIC, LEARNT)  # K rules whose errors stand beside the bound
 
 
 @dataclass(frozen=True)
@@ -107,8 +107,8 @@ def _training(name: str, extra: Mapping[str, Any], trained_on: str, tested: Test
 def _measured(tables: Tables, tested: Tested) -> Iterator[str]:
     """Every table of the test."""
     gospa, snrs = tables["by_snr"], sorted({row["snr_db"] for row in tables["by_snr"]})
-    every = with_stochastic(_by_rule(SHOWN, RULES), gospa)
-    both = with_stochastic(_by_rule(BOTH, RULES), gospa)
+    every = with_stochastic(by_rules(SHOWN, K_RULES), gospa)
+    both = with_stochastic(by_rules(BOTH, K_RULES), gospa)
     head = ["method", "K", *map(db, snrs)]
     yield from ("", f"## Results on preset `{tested.preset}`", "")
     yield (
@@ -137,7 +137,7 @@ def _measured(tables: Tables, tested: Tested) -> Iterator[str]:
     yield from section(
         "The hybrid minus NOMP",
         head,
-        _named(tables["paired"], _of(tables["paired"], _by_rule(BOTH[:1], RULES)), snrs, "gospa_2m_less_nomp"),
+        _named(tables["paired"], those_of(tables["paired"], by_rules([HYBRID], K_RULES)), snrs, "gospa_2m_less_nomp"),
         "Mean difference of GOSPA (cut-off 2 m) in the same scenes with the same K rule, in metres; below 0 the hybrid is better.",
         level=3,
     )
@@ -145,7 +145,7 @@ def _measured(tables: Tables, tested: Tested) -> Iterator[str]:
     yield from section(
         "How many sources",
         head,
-        _named(whole, _of(whole, _by_rule(BOTH, RULES)), snrs, "K_accuracy"),
+        _named(whole, _of(whole, by_rules(BOTH, K_RULES)), snrs, "K_accuracy"),
         "Share of the scenes with the right K.",
         level=3,
     )
@@ -165,7 +165,7 @@ def _bound(by_cell: list[Row], snrs: Sequence[float], tested: Tested) -> Iterato
     found = {(row["method"], row["snr_db"], row["count"]): row for row in by_cell}
     counts = sorted({row["count"] for row in by_cell if row["count"] > 0})
     rows = []
-    for name in _of(by_cell, _by_rule(BOTH, SEEKING)):
+    for name in those_of(by_cell, by_rules(BOTH, SEEKING)):
         for count in counts:
             cells = (found[name, snr, count] for snr in snrs)
             pairs = (f"{value(r, 'within_3_root_crb')} / {value(r, 'error_over_root_crb_median')}" for r in cells)
@@ -177,7 +177,7 @@ def _bound(by_cell: list[Row], snrs: Sequence[float], tested: Tested) -> Iterato
         "Share of all sources, including missed ones, within 3 root-CRB of the truth / their median of error / root-CRB.",
         level=3,
     )
-    names = with_stochastic(_by_rule(SHOWN, SEEKING), by_cell)
+    names = with_stochastic(by_rules(SHOWN, SEEKING), by_cell)
     yield from section(
         f"At the bound above threshold: {ABOVE[0]:g}..{ABOVE[-1]:g} dB, {FEW[0]} to {FEW[-1]} sources",
         ["method", "K", *bound_head()],
@@ -189,18 +189,8 @@ def _bound(by_cell: list[Row], snrs: Sequence[float], tested: Tested) -> Iterato
     )
 
 
-def _by_rule(bases: Iterable[str], rules: Iterable[str]) -> list[str]:
-    return [base if rule == "known" else f"{base}_{rule}" for rule in rules for base in bases]
-
-
-def _of(rows: list[Row], names: Iterable[str]) -> list[str]:
-    """Those that the rows have."""
-    found = {row["method"] for row in rows}
-    return [name for name in names if name in found]
-
-
 def _label(name: str) -> list[str]:
-    return [method_of(name).text, RULES[method_of(name).rule]]
+    return [words(name), rule_words(name)]
 
 
 def _named(rows: list[Row], names: Sequence[str], snrs: Sequence[float], column: str) -> list[list[str]]:
@@ -215,9 +205,10 @@ def _joined(tables: Sequence[list[list[str]]]) -> list[list[str]]:
 
 def _lowest(rows: list[Row], snrs: Sequence[float]) -> Iterator[str]:
     """The classical method of least GOSPA at each SNR, K by BIC, the noise level as given or unknown."""
+    methods = {name: Method.named(name) for name in dict.fromkeys(row["method"] for row in rows)}
+    names = {n for n, m in methods.items() if m.group == "classical" and m.rule in (BY_BIC, NOISE_UNKNOWN)}
     for snr in snrs:
-        here = [row for row in rows if row["snr_db"] == snr and method_of(row["method"]).group == "classical"]
         best = min(
-            (r for r in here if method_of(r["method"]).rule in ("bic", "bic_noise")), key=lambda r: r["gospa_2m"]
+            (row for row in rows if row["snr_db"] == snr and row["method"] in names), key=lambda r: r["gospa_2m"]
         )
         yield f"{best['gospa_2m']:.3f}: {', '.join(_label(best['method']))}"

@@ -19,8 +19,8 @@ from benchmarks.workload import Case
 from risloc.estimation.localiser import Located
 from risloc.estimation.selection import Estimates
 from risloc.performance.crb import prior_deviation
-from risloc.scenes.batch import Scenes
 from risloc.scenes.simulation import simulate
+from stages.evaluation.method import HYBRID, NOMP, Method
 from stages.evaluation.methods import Result
 from stages.evaluation.scores import score, score_bound
 
@@ -57,20 +57,21 @@ def _measure(case: Case, sources: int, snr_db: float, scenes: int) -> tuple[str,
     for start in range(0, scenes, BATCH):
         here = dataclasses.replace(case, scenes=drawn[slice(start, start + BATCH)])
         count = here.scenes.truth.count
-        for i, method in enumerate((here.hybrid, here.pursuit)):
+        for i, (method, locate) in enumerate(((HYBRID, here.hybrid), (NOMP, here.pursuit))):
             began = time.perf_counter()
             with torch.inference_mode():
-                found = method(count)
+                found = locate(count)
             seconds[i] += time.perf_counter() - began
-            parts[i].append(_errors(here, here.scenes, found))
+            parts[i].append(_errors(here, method, found))
     hybrid, pursuit = (_words(np.concatenate(own), 1e3 * s / scenes) for own, s in zip(parts, seconds, strict=True))
     return hybrid, pursuit
 
 
-def _errors(case: Case, scenes: Scenes, found: Estimates) -> np.ndarray:
+def _errors(case: Case, method: Method, found: Estimates) -> np.ndarray:
     """Position error and its ratio to the root-CRB of every source, [source, 2]; a source without an estimate: infinite."""
+    scenes = case.scenes
     bounds = score_bound(scenes, case.localiser, prior_deviation(case.localiser.domain), "independent")
-    result = Result("trial", Located(found.polar, found.present), 0.0, None)
+    result = Result(method, Located(found.polar, found.present), 0.0, None)
     scores = score(scenes, bounds, result, case.network.scenario, (EVERYTHING,))
     columns = [scores[name][scenes.truth.present].double().numpy() for name in ("position", "ratio")]
     return np.stack(columns, axis=1)

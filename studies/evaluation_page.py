@@ -9,7 +9,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from risloc.config import read_yaml
-from stages.evaluation.labels import ORDERS, RULES, method_of
+from risloc.learning.k_rules import BY_BIC, KNOWN
+from stages.evaluation.method import HYBRID, NOMP, PLAIN, STOCHASTIC, Method
+from stages.reporting.looks import ORDERS
 from studies.table_rows import (
     FEW,
     Row,
@@ -20,6 +22,7 @@ from studies.table_rows import (
     db,
     of_every_k,
     pooled,
+    rule_words,
     section,
     value,
     with_stochastic,
@@ -28,21 +31,19 @@ from studies.table_rows import (
 
 PAGE = Path("docs/evaluation.md")
 MAIN = (
-    "R_blend_refined",
-    "nomp_refined",
-    "R_pred_refined",
-    "untrained_refined",
-    "back_projection_refined",
-    "R_samp_refined",
-    "sbl_refined",
-    "R_true_refined",
+    HYBRID,
+    NOMP,
+    *(Method(source) for source in ("R_pred", "untrained", "back_projection", "R_samp", "sbl", "R_true")),
 )
 WHY = """\
 MUSIC on R_samp is the only spectrum that does not beat beamforming. Each least-squares snapshot lies in the row space of its
 own G_l = H diag(c_l), 16 of 144 dimensions and different ones in every snapshot, so the K leading eigenvectors of the sample
 covariance hold less than a third of the true signal subspace (a test in `tests/estimation/test_localiser.py`). Shrinkage and
 diagonal loading do not change eigenvectors. OMP stays on the grid, whose spacing in 1/r is as large as its error."""
-PLAIN = ("R_blend", "R_pred", "slots", "R_samp", "beamforming", "mvdr", "sbl", "omp", "untrained")
+SPECTRA = tuple(
+    Method(source, PLAIN)
+    for source in ("R_blend", "R_pred", "slots", "R_samp", "beamforming", "mvdr", "sbl", "omp", "untrained")
+)
 
 
 def main() -> None:
@@ -77,7 +78,10 @@ def _page(tables: Tables) -> Iterator[str]:
     yield from section(
         "Median position error [m], K known",
         ["", *(f"{snr:g} dB" for snr in snrs)],
-        [_root_crb(tables, snrs), *by_snr(tables["by_snr"], MAIN, snrs, "position_error_median_m")],
+        [
+            _root_crb(tables, snrs),
+            *by_snr(tables["by_snr"], [method.name for method in MAIN], snrs, "position_error_median_m"),
+        ],
     )
     for cutoff in ("2", "0.5", "5"):
         head = ["", *(f"{snr:g} dB" for snr in snrs)]
@@ -97,9 +101,8 @@ def _page(tables: Tables) -> Iterator[str]:
     head = ["", "GOSPA 0 dB", "GOSPA 10 dB", "GOSPA 20 dB", "within 3 root-CRB, 20 dB"]
     yield from section("The hybrid with one step left out, K known", head, _ablations(tables["ablation"]))
     yield from covariances(tables["covariances"])
-    names = [f"{name}_plain" for name in PLAIN]
     head = ["median error [m]", "share within 3 root-CRB", "GOSPA 2 m"]
-    yield from section("Without the likelihood: 20 dB, K = 2, K known", ["", *head], _plain(by_cell, names))
+    yield from section("Without the likelihood: 20 dB, K = 2, K known", ["", *head], _plain(by_cell))
     yield WHY
     yield from section(
         "Standard deviations: share of range errors within the nominal 68 % / 95 % interval, for sources that are found and resolved",
@@ -120,8 +123,8 @@ def _root_crb(tables: Tables, snrs: Sequence[float]) -> list[str]:
 
 def _less(rows: list[Row], names: Sequence[str]) -> Iterator[list[str]]:
     found = {(row["method"], row["snr_db"]): row for row in rows}
-    for name in (n for n in names if n != "nomp_refined"):
-        row, bic = found[name, 0.0], found[f"{name}_bic", 0.0]
+    for name in (n for n in names if n != NOMP.name):
+        row, bic = found[name, 0.0], found[Method.named(name).by(BY_BIC).name, 0.0]
         cells = [value(row, f"gospa_{c}m_less_nomp") for c in ("2", "0.5", "5")]
         yield [words(name), *cells, value(bic, "gospa_2m_less_nomp")]
 
@@ -138,18 +141,18 @@ def _orders_few(tables: Tables, snrs: Sequence[float]) -> Iterator[list[str]]:
 
 
 def _seeker(name: str) -> str:
-    return words(name) if name in ORDERS else f"{words(name)}, {RULES[method_of(name).rule]}"
+    return words(name) if name in ORDERS else f"{words(name)}, {rule_words(name)}"
 
 
 def _ablations(rows: list[Row]) -> Iterator[list[str]]:
     found = {(row["method"], row["snr_db"]): row for row in rows}
-    for name in dict.fromkeys(row["method"] for row in rows if method_of(row["method"]).rule == "known"):
+    for name in dict.fromkeys(row["method"] for row in rows if Method.named(row["method"]).rule == KNOWN):
         cells = [value(found[name, snr], "gospa_2m") for snr in (0.0, 10.0, 20.0)]
         yield [words(name), *cells, value(found[name, 20.0], "within_3_root_crb")]
 
 
-def _plain(by_cell: list[Row], names: Sequence[str]) -> Iterator[list[str]]:
-    for name in names:
+def _plain(by_cell: list[Row]) -> Iterator[list[str]]:
+    for name in (method.name for method in SPECTRA):
         [row] = [r for r in by_cell if r["method"] == name and r["snr_db"] == 20 and r["count"] == 2]
         columns = ("position_error_median_m", "within_3_root_crb", "gospa_2m")
         yield [words(name), *(value(row, column) for column in columns)]
@@ -157,7 +160,7 @@ def _plain(by_cell: list[Row], names: Sequence[str]) -> Iterator[list[str]]:
 
 def _calibration(rows: list[Row], snrs: Sequence[float]) -> Iterator[list[str]]:
     found = {(row["method"], row["snr_db"]): row for row in rows}
-    for name in ("R_blend_refined", "R_blend_stochastic", "nomp_refined"):
+    for name in (method.name for method in (HYBRID, HYBRID.stepped(STOCHASTIC), NOMP)):
         shares = [(found[name, snr]["observed_68"], found[name, snr]["observed_95"]) for snr in snrs]
         yield [words(name), *(f"{one:.3f} / {two:.3f}" for one, two in shares)]
 

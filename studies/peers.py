@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from risloc.config import read_yaml
+from risloc.learning.k_rules import KNOWN
 from risloc.utils.atomic_files import replacing
 from stages.evaluation.tables import Row
 from studies.peers_page import page
@@ -35,7 +36,7 @@ SETTINGS: dict[str, object] = {
     "train.epochs": 10,
     "train.val_scenes": 512,
     "order.scenes": 0,
-    "evaluate.k_rules": ["known"],
+    "evaluate.k_rules": [KNOWN],
     "evaluate.gospa_cutoffs": [100.0, 2.0],
     "search.rank": 4,
 }

@@ -3,25 +3,21 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from stages.evaluation.labels import method_of
+from stages.evaluation.method import HYBRID, NOMP, PLAIN, Method
 from stages.evaluation.tables import WITHIN, Row, number
+from stages.reporting.looks import look_of
 
 __all__ = ["METHODS", "page"]
 
-METHODS = (
-    "R_samp_plain",
-    "beamforming_plain",
-    "mvdr_plain",
-    "sbl_plain",
-    "R_blend_plain",
-    "slots_plain",
-    "R_blend_refined",
-    "untrained_refined",
-    "back_projection_refined",
-    "R_samp_refined",
-    "sbl_refined",
-    "nomp_refined",
-    "R_true_refined",
+METHODS = tuple(
+    method.name
+    for method in (
+        *(Method(source, PLAIN) for source in ("R_samp", "beamforming", "mvdr", "sbl", "R_blend", "slots")),
+        HYBRID,
+        *(Method(source) for source in ("untrained", "back_projection", "R_samp", "sbl")),
+        NOMP,
+        Method("R_true"),
+    )
 )
 TITLES = {
     "independent": "Non-coherent: independent Gaussian symbols, stochastic bound",
@@ -153,8 +149,9 @@ def _by_snr(table: _Table, snrs: Sequence[float]) -> str:
 
 
 def _words(name: str) -> str:
-    method = method_of(name)
-    return f"{method.text} (oracle)" if method.group == "oracle" else method.text
+    method = Method.named(name)
+    text = look_of(method).text
+    return f"{text} (oracle)" if method.group == "oracle" else text
 
 
 def _interval(row: Row, column: str, scale: float) -> str:

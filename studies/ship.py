@@ -20,7 +20,9 @@ from typing import Any
 from pipeline.sections import override
 from risloc.config import read_yaml
 from risloc.learning.checkpoint import SHIPPED
+from risloc.learning.k_rules import K_RULES
 from risloc.utils.atomic_files import replacing, write_bytes
+from stages.evaluation.method import HYBRID, NOMP, PLAIN, Method
 from stages.order import HELD_BACK  # one scene of so many
 from studies.card import Tested, card
 from studies.stage_runs import commit_of, digest_of, run_stages
@@ -46,15 +48,15 @@ TRAINING: dict[str, object] = {
 TESTING: dict[str, object] = {
     "data.train": 1,
     "data.val": 1,
-    "evaluate.k_rules": ["known", "bic", "bic_noise", "learnt"],
+    "evaluate.k_rules": list(K_RULES),
     "evaluate.methods": [
-        "R_blend_refined",
-        "slots_plain",
-        "untrained_refined",
-        "R_samp_refined",
-        "back_projection_refined",
-        "sbl_refined",
-        "nomp_refined",
+        method.name
+        for method in (
+            HYBRID,
+            Method("slots", PLAIN),
+            *(Method(source) for source in ("untrained", "R_samp", "back_projection", "sbl")),
+            NOMP,
+        )
     ],
 }
 ROOT = Path("ship")

@@ -4,8 +4,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from risloc.performance.intervals import Interval, proportion_interval
-from stages.evaluation.labels import ORDERS, method_of
+from stages.evaluation.method import STOCHASTIC, Method
 from stages.evaluation.model_order import ALL
+from stages.reporting.looks import ORDERS, RULES, look_of
 
 __all__ = [
     "ABOVE",
@@ -13,14 +14,17 @@ __all__ = [
     "Row",
     "Tables",
     "bound_head",
+    "by_rules",
     "by_snr",
     "covariances",
     "db",
     "of_every_k",
     "pooled",
+    "rule_words",
     "section",
     "shown",
     "table",
+    "those_of",
     "value",
     "with_stochastic",
     "words",
@@ -91,16 +95,31 @@ def covariances(rows: Iterable[Row], level: int = 2) -> Iterator[str]:
     )
 
 
-def with_stochastic(names: Iterable[str], rows: Iterable[Row]) -> list[str]:
-    """Of these methods the ones that the rows have, and behind each its stochastic fit, if they have that."""
+def those_of(rows: Iterable[Row], methods: Iterable[Method]) -> list[str]:
+    """The names of those methods that the rows have."""
     found = {row["method"] for row in rows}
-    fits = (fit for name in names for fit in dict.fromkeys((name, name.replace("_refined", "_stochastic"))))
-    return [name for name in fits if name in found]
+    return [method.name for method in methods if method.name in found]
+
+
+def with_stochastic(methods: Iterable[Method], rows: Iterable[Row]) -> list[str]:
+    """The names of those methods that the rows have, and behind each its stochastic fit, if they have that."""
+    return those_of(rows, (fit for method in methods for fit in (method, method.stepped(STOCHASTIC))))
+
+
+def by_rules(methods: Iterable[Method], rules: Iterable[str]) -> list[Method]:
+    """Each of these methods under each K rule, rule by rule."""
+    every = list(methods)
+    return [method.by(rule) for rule in rules for method in every]
 
 
 def words(name: str) -> str:
     """Words for a method, without its K rule, or for an estimator of K alone."""
-    return ORDERS[name][0] if name in ORDERS else method_of(name).text
+    return (ORDERS[name] if name in ORDERS else look_of(Method.named(name))).text
+
+
+def rule_words(name: str) -> str:
+    """Words for a method's K rule."""
+    return RULES[Method.named(name).rule]
 
 
 def db(snr: float) -> str:

@@ -31,6 +31,7 @@ from risloc.config import as_mapping, build
 from risloc.io.measurement_checks import MeasurementError, array_faults
 from risloc.io.measurement_reader import MeasurementReader
 from risloc.io.measurements import Measurements, Setup, setup_of
+from risloc.learning.k_rules import BY_BIC
 from risloc.learning.network import HybridNetwork
 from risloc.locating.locator import Locator, load_model
 from risloc.locating.result_rows import records_of
@@ -75,7 +76,7 @@ class LocatingModel(PythonModel):
 def _located(network: HybridNetwork, row: Mapping[str, Any], first: int) -> list[dict[str, Any]]:
     """The records of the scenes of one row, the first of which has number `first`."""
     given = {name: value for name, value in row.items() if value is not None}
-    sources = _number_or_rule(given.pop("sources", "bic"))
+    sources = _number_or_rule(given.pop("sources", BY_BIC))
     if "file" not in given:
         measured = _measured(network, given)
         _, snapshots, antennas = measured.y.shape

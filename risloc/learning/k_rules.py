@@ -10,7 +10,22 @@ from risloc.estimation.order_rules import BIC, OrderRule, Rule, bic_noise_order
 from risloc.learning.network import HybridNetwork, Prediction
 from risloc.learning.order_rule import learnt_order
 
-__all__ = ["K_RULES", "RULES", "KRule", "alternatives", "needs_network", "order_rule", "order_rules"]
+__all__ = [
+    "BY_BIC",
+    "KNOWN",
+    "K_RULES",
+    "LEARNT",
+    "NOISE_UNKNOWN",
+    "RULES",
+    "KRule",
+    "alternatives",
+    "needs_network",
+    "order_rule",
+    "order_rules",
+]
+
+KNOWN, BY_BIC, NOISE_UNKNOWN, LEARNT = "known", "bic", "bic_noise", "learnt"
+"""The names of the K rules, for code that asks for one of them."""
 
 Make = Callable[[HybridNetwork | None, Prediction | None], OrderRule]
 
@@ -42,22 +57,22 @@ class KRule:
 
 def _learnt(network: HybridNetwork | None, prediction: Prediction | None) -> OrderRule:
     if network is None or prediction is None:
-        raise ValueError("K by 'learnt': expected a network and its prediction, whose rule this is, got none")
+        raise ValueError(f"K by {LEARNT!r}: expected a network and its prediction, whose rule this is, got none")
     return learnt_order(network, prediction)
 
 
 K_RULES: Mapping[str, KRule] = {
     rule.name: rule
     for rule in (
-        KRule("known", "K known", "given", None),
-        KRule("bic", "K by BIC", "BIC", lambda network, prediction: BIC),
+        KRule(KNOWN, "K known", "given", None),
+        KRule(BY_BIC, "K by BIC", "BIC", lambda network, prediction: BIC),
         KRule(
-            "bic_noise",
+            NOISE_UNKNOWN,
             "K by BIC, noise level unknown",
             "BIC with the noise level unknown",
             lambda network, prediction: bic_noise_order,
         ),
-        KRule("learnt", "K learnt", "the network's own rule", _learnt, needs_network=True),
+        KRule(LEARNT, "K learnt", "the network's own rule", _learnt, needs_network=True),
     )
 }
 """Every way in which K is known, by its name; the order is that of tables."""

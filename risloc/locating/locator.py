@@ -31,7 +31,7 @@ from risloc.io.measurement_reader import MeasurementReader
 from risloc.io.measurements import Measurements, Setup, setup_of
 from risloc.learning.checkpoint import SHIPPED, load_checkpoint, shipped_checkpoint
 from risloc.learning.hybrid import NetworkView
-from risloc.learning.k_rules import RULES, needs_network, order_rules
+from risloc.learning.k_rules import BY_BIC, RULES, needs_network, order_rules
 from risloc.learning.network import HybridNetwork
 from risloc.locating.found import Found, found_of
 from risloc.physics.geometry import Array
@@ -111,7 +111,7 @@ def load_model(name: "str | os.PathLike[str]") -> HybridNetwork:
 def locate(
     measurements: Measurements,
     model: "HybridNetwork | str | os.PathLike[str] | None" = "auto",
-    sources: "SupportsIndex | str" = "bic",
+    sources: "SupportsIndex | str" = BY_BIC,
     most: "SupportsIndex | None" = None,
     noise: str = "auto",
     fit: str = "conditional",
@@ -181,7 +181,7 @@ class Locator:
         snapshots: int,
         antennas: int,
         network: HybridNetwork | None = None,
-        sources: "SupportsIndex | str" = "bic",
+        sources: "SupportsIndex | str" = BY_BIC,
         most: "SupportsIndex | None" = None,
         noise: str = "auto",
         fit: str = "conditional",
@@ -198,7 +198,7 @@ class Locator:
         snapshots, antennas = _count("snapshots", snapshots, 1), _count("antennas", antennas, 1)
         self.noise, self.fit = _choice("noise", noise, NOISE), _choice("fit", fit, FITS)
         if needs_network(sources) and network is None:
-            raise LocateError(f"sources: the rule '{rule}' is a network's own: take a network with it, or 'bic'")
+            raise LocateError(f"sources: the rule '{rule}' is a network's own: take a network with it, or {BY_BIC!r}")
         if network is not None:
             _check_usable(network)
             if fault := network_fault(network, setup):
@@ -301,7 +301,7 @@ class Locator:
         """K of each scene, or the rule that finds it, by its name or, where a given sigma^2 is to be checked, itself."""
         if isinstance(self.sources, int):
             return torch.full((batch,), self.sources)
-        return EarlyRule(checked_order) if (self.sources, self.noise) == ("bic", "auto") else self.sources
+        return EarlyRule(checked_order) if (self.sources, self.noise) == (BY_BIC, "auto") else self.sources
 
     def _estimated_noise(self, blank: Observation) -> Float[Tensor, " batch"]:
         count = self.sources if isinstance(self.sources, int) else None

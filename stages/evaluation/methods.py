@@ -19,19 +19,19 @@ from risloc.estimation.localiser import Localiser, Located, first
 from risloc.estimation.order_rules import Rule
 from risloc.estimation.selection import Estimates
 from risloc.learning.hybrid import NetworkView
-from risloc.learning.k_rules import needs_network, order_rule
+from risloc.learning.k_rules import BY_BIC, KNOWN, needs_network, order_rule
 from risloc.learning.network import PRESENT, HybridNetwork
 from risloc.physics.geometry import polar_of
 from risloc.physics.steering import steering_matrix
 from risloc.scenes.batch import Scenes
+from stages.evaluation.method import HYBRID, NOMP, PLAIN, STOCHASTIC, Method
 
-__all__ = ["METHODS", "Result", "Seen", "model_orders", "run_methods"]
+__all__ = ["METHODS", "NO_SELECTION", "Result", "Seen", "model_orders", "run_methods"]
 
-REFITTED = (
-    "R_blend_refined",
-    "nomp_refined",
-    "R_true_refined",
-)  # also shown with the stochastic likelihood's fit, K known or by BIC
+REFITTED = (HYBRID, NOMP, Method("R_true"))  # also fitted once more by the stochastic likelihood, under these K rules:
+REFITTED_BY = (KNOWN, BY_BIC)
+NO_SELECTION = Method("ablation_no_selection")
+"""The one method that answers only where K is known."""
 T = TypeVar("T")
 
 
@@ -39,12 +39,11 @@ T = TypeVar("T")
 class Result:
     """One method's answer to a batch.
 
-    name : covariance or search, and step, such as ``R_blend_refined``; with ``_bic`` where the method had to find K.
     seconds : for the whole batch, from the snapshots on; a selection that serves several K rules is counted in each
     divided by their number.  estimates : the fit behind `located`, None where there was none.
     """
 
-    name: str
+    method: Method
     located: Located
     seconds: float
     estimates: Estimates | None
@@ -82,9 +81,9 @@ def run_methods(
     The learnt K rule is the trained network's: the methods that rest on it follow it, and NOMP beside them.
     """
     batch = _Batch(scenes, localiser, trained, untrained, k_rules)
-    for name, answers in _FAMILIES.items():
-        if not names or name in names:
-            yield from answers(batch)
+    for method, answers in _FAMILIES.items():
+        if not names or method.name in names:
+            yield from answers(batch, method)
 
 
 def model_orders(localiser: Localiser, seen: Seen) -> dict[str, Int[Tensor, " batch"]]:
@@ -112,13 +111,13 @@ class _Batch:
         self.scenes, self.observation, self.truth = scenes, scenes.observation, scenes.truth
         self.localiser, self.trained, self.untrained = localiser, trained, untrained
         self.sensing: Sensing = localiser.sensing(self.observation)
-        self.rules = {_suffix(rule): self.rule(rule) for rule in k_rules if not needs_network(rule)}
-        self.every_rule = self.rules | {_suffix(rule): self.rule(rule) for rule in k_rules if needs_network(rule)}
+        self.rules = {rule: self.rule(rule) for rule in k_rules if not needs_network(rule)}
+        self.every_rule = self.rules | {rule: self.rule(rule) for rule in k_rules if needs_network(rule)}
         self.gaussian = localiser.scenario.waveform == "independent"
 
     def rule(self, name: str) -> Rule:
         """The true K, or the rule of that name, a network's own being the trained one's."""
-        if name == "known":
+        if name == KNOWN:
             return self.truth.count
         return order_rule(name, self.trained.network, self.trained.prediction)
 
@@ -129,13 +128,13 @@ class _Batch:
         x, solved = _timed(partial(least_squares_snapshots, o.y, o.codebook, o.H, o.noise_var))
         return sample_covariance(x), solved
 
-    def covariance(self, label: str, R: FactoredCovariance, before: float) -> Iterator[Result]:
+    def covariance(self, method: Method, R: FactoredCovariance, before: float) -> Iterator[Result]:
         """MUSIC on R, refined and plain; `before`: the seconds that R took."""
         search = partial(self.localiser.refined, self.sensing, R, *self.rules.values())
-        plain = {f"{label}_plain": partial(self.localiser.music, R)}
-        yield from self.fitted(f"{label}_refined", search, before, self.rules, plain)
+        plain = {method.source: partial(self.localiser.music, R)}
+        yield from self.fitted(method, search, before, self.rules, plain)
 
-    def hybrid(self, label: str, seen: Seen, R: FactoredCovariance, **left_out: bool) -> Iterator[Result]:
+    def hybrid(self, method: Method, seen: Seen, R: FactoredCovariance, **left_out: bool) -> Iterator[Result]:
         """The same with a network's candidates beside those of its covariance R; `left_out`: kinds of them set to False."""
         rules = self.every_rule if seen is self.trained else self.rules
 
@@ -144,57 +143,57 @@ class _Batch:
                 self.sensing, seen.candidates(self.localiser, R, **left_out), list(rules.values())
             )
 
-        plain = {} if left_out else {f"{label.removesuffix('_refined')}_plain": partial(self.localiser.music, R)}
-        yield from self.fitted(label, search, seen.seconds, rules, plain)
+        plain = {} if left_out else {method.source: partial(self.localiser.music, R)}
+        yield from self.fitted(method, search, seen.seconds, rules, plain)
 
     def fitted(
         self,
-        name: str,
+        method: Method,
         search: Callable[[], list[Estimates]],
         before: float,
         rules: Mapping[str, Rule],
         plain: Mapping[str, Callable[[Tensor], Located]] = MappingProxyType({}),
     ) -> Iterator[Result]:
-        """A search that answers all these K rules at once, and plain spectra that take over each answer's K."""
+        """A search that answers all these K rules at once, and plain spectra, by source, that take over each answer's K."""
         answers, seconds = _timed(search)
-        for found, suffix in zip(answers, rules, strict=True):
+        for found, rule in zip(answers, rules, strict=True):
             own = before + seconds / len(answers)
-            yield Result(f"{name}{suffix}", Located(found.polar, found.present), own, found)
-            if name in REFITTED and self.gaussian and suffix in ("", "_bic"):
+            yield Result(method.by(rule), Located(found.polar, found.present), own, found)
+            if method in REFITTED and self.gaussian and rule in REFITTED_BY:
                 again, more = _timed(partial(self.localiser.efficient, self.sensing, found))
-                label = name.replace("refined", "stochastic")
-                yield Result(f"{label}{suffix}", Located(again.polar, again.present), own + more, again)
-            for label, spectrum in plain.items():
+                refitted = method.stepped(STOCHASTIC).by(rule)
+                yield Result(refitted, Located(again.polar, again.present), own + more, again)
+            for source, spectrum in plain.items():
                 located, seconds_plain = _timed(partial(spectrum, found.present.sum(1)))
-                yield Result(f"{label}{suffix}", located, before + seconds_plain, None)
+                yield Result(Method(source, PLAIN, rule), located, before + seconds_plain, None)
 
 
-def _R_blend(batch: _Batch) -> Iterator[Result]:
-    yield from batch.hybrid("R_blend_refined", batch.trained, batch.trained.R_blend)
+def _R_blend(batch: _Batch, method: Method) -> Iterator[Result]:
+    yield from batch.hybrid(method, batch.trained, batch.trained.R_blend)
 
 
-def _R_pred(batch: _Batch) -> Iterator[Result]:
-    yield from batch.hybrid("R_pred_refined", batch.trained, batch.trained.prediction.R_pred)
+def _R_pred(batch: _Batch, method: Method) -> Iterator[Result]:
+    yield from batch.hybrid(method, batch.trained, batch.trained.prediction.R_pred)
 
 
-def _slots(batch: _Batch) -> Iterator[Result]:
+def _slots(batch: _Batch, method: Method) -> Iterator[Result]:
     seen = batch.trained.prediction
     order = seen.presence.argsort(dim=1, descending=True)
     ranked = seen.polar.gather(1, order[..., None].expand(-1, -1, 3))
     everyone = torch.ones_like(seen.presence, dtype=torch.bool)
     present = (seen.presence > PRESENT).sum(1)
-    for suffix, rule in batch.rules.items():
+    for name, rule in batch.rules.items():
         count = rule if isinstance(rule, Tensor) else present
         located = first(ranked, everyone, count, batch.localiser.slots)
-        yield Result(f"slots_plain{suffix}", located, batch.trained.seconds, None)
+        yield Result(method.by(name), located, batch.trained.seconds, None)
 
 
-def _without_candidates(step: str, batch: _Batch) -> Iterator[Result]:
+def _without_candidates(batch: _Batch, method: Method, **left_out: bool) -> Iterator[Result]:
     """The hybrid without one kind of its candidates."""
-    yield from batch.hybrid(f"ablation_no_{step}", batch.trained, batch.trained.R_blend, **{step: False})
+    yield from batch.hybrid(method, batch.trained, batch.trained.R_blend, **left_out)
 
 
-def _without_fit(step: str, batch: _Batch, **left_out: bool) -> Iterator[Result]:
+def _without_fit(batch: _Batch, method: Method, **left_out: bool) -> Iterator[Result]:
     """The hybrid with less of a fit."""
     seen = batch.trained
 
@@ -202,13 +201,13 @@ def _without_fit(step: str, batch: _Batch, **left_out: bool) -> Iterator[Result]
         rules = list(batch.rules.values())
         return batch.localiser.select(batch.sensing, seen.candidates(batch.localiser), rules, **left_out)
 
-    yield from batch.fitted(f"ablation_no_{step}", search, seen.seconds, batch.rules)
+    yield from batch.fitted(method, search, seen.seconds, batch.rules)
 
 
-def _without_selection(batch: _Batch) -> Iterator[Result]:
+def _without_selection(batch: _Batch, method: Method) -> Iterator[Result]:
     """The strongest of the hybrid's candidates, where K is known: without a selection nothing says how many there are."""
     seen = batch.trained
-    for suffix, rule in batch.rules.items():
+    for name, rule in batch.rules.items():
         if isinstance(rule, Tensor):
 
             def search(count: Int[Tensor, " batch"] = rule) -> Estimates:
@@ -216,54 +215,47 @@ def _without_selection(batch: _Batch) -> Iterator[Result]:
 
             found, own = _timed(search)
             located = Located(found.polar, found.present)
-            yield Result(f"ablation_no_selection{suffix}", located, seen.seconds + own, found)
+            yield Result(method.by(name), located, seen.seconds + own, found)
 
 
-def _untrained(batch: _Batch) -> Iterator[Result]:
+def _untrained(batch: _Batch, method: Method) -> Iterator[Result]:
     seen = Seen.by(batch.untrained, batch.scenes)
-    yield from batch.hybrid("untrained_refined", seen, seen.R_blend)
+    yield from batch.hybrid(method, seen, seen.R_blend)
 
 
-def _R_samp(batch: _Batch) -> Iterator[Result]:
-    yield from batch.covariance("R_samp", *batch.R_samp)
+def _R_samp(batch: _Batch, method: Method) -> Iterator[Result]:
+    yield from batch.covariance(method, *batch.R_samp)
 
 
-def _back_projection(batch: _Batch) -> Iterator[Result]:
+def _back_projection(batch: _Batch, method: Method) -> Iterator[Result]:
     localiser, (R_samp, solved) = batch.localiser, batch.R_samp
-    spectra = {
-        "beamforming_plain": partial(localiser.beamforming, R_samp),
-        "mvdr_plain": partial(localiser.mvdr, R_samp),
-    }
+    spectra = {"beamforming": partial(localiser.beamforming, R_samp), "mvdr": partial(localiser.mvdr, R_samp)}
     search = partial(localiser.back_projection, batch.sensing, R_samp, *batch.rules.values())
-    yield from batch.fitted("back_projection_refined", search, solved, batch.rules, spectra)
+    yield from batch.fitted(method, search, solved, batch.rules, spectra)
 
 
-def _sbl(batch: _Batch) -> Iterator[Result]:
-    yield from batch.covariance("sbl", *_timed(partial(batch.localiser.sparse, batch.sensing)))
+def _sbl(batch: _Batch, method: Method) -> Iterator[Result]:
+    yield from batch.covariance(method, *_timed(partial(batch.localiser.sparse, batch.sensing)))
 
 
-def _omp(batch: _Batch) -> Iterator[Result]:
+def _omp(batch: _Batch, method: Method) -> Iterator[Result]:
     search = partial(batch.localiser.pursuit, batch.sensing, *batch.rules.values(), fit=False)
-    for result in batch.fitted("omp_plain", search, 0.0, batch.rules):
+    for result in batch.fitted(method, search, 0.0, batch.rules):
         yield replace(result, estimates=None)  # on the grid: no fit, no standard deviations
 
 
-def _nomp(batch: _Batch) -> Iterator[Result]:
+def _nomp(batch: _Batch, method: Method) -> Iterator[Result]:
     """With the learnt K rule too, which tells what the rule does from what the candidates do."""
     rules = batch.every_rule
     search = partial(batch.localiser.pursuit, batch.sensing, *rules.values())
-    yield from batch.fitted("nomp_refined", search, 0.0, rules)
+    yield from batch.fitted(method, search, 0.0, rules)
 
 
-def _R_true(batch: _Batch) -> Iterator[Result]:
+def _R_true(batch: _Batch, method: Method) -> Iterator[Result]:
     truth = batch.truth
     location = torch.where(truth.present[..., None], truth.location, torch.ones(3))
     A = steering_matrix(batch.localiser.array, polar_of(location))
-    yield from batch.covariance("R_true", true_covariance(A, truth.power), 0.0)
-
-
-def _suffix(rule: str) -> str:
-    return "" if rule == "known" else f"_{rule}"
+    yield from batch.covariance(method, true_covariance(A, truth.power), 0.0)
 
 
 def _timed(work: Callable[[], T]) -> tuple[T, float]:
@@ -271,24 +263,24 @@ def _timed(work: Callable[[], T]) -> tuple[T, float]:
     return work(), time.perf_counter() - began
 
 
-_FAMILIES: Mapping[str, Callable[[_Batch], Iterator[Result]]] = {
-    "R_blend_refined": _R_blend,
-    "R_pred_refined": _R_pred,
-    "slots_plain": _slots,
-    "ablation_no_slots": partial(_without_candidates, "slots"),
-    "ablation_no_score": partial(_without_candidates, "score"),
-    "ablation_no_spectrum": partial(_without_candidates, "spectrum"),
-    "ablation_no_joint_fit": partial(_without_fit, "joint_fit", joint=False),
-    "ablation_no_fit": partial(_without_fit, "fit", fit=False),
-    "ablation_no_selection": _without_selection,
-    "untrained_refined": _untrained,
-    "R_samp_refined": _R_samp,
-    "back_projection_refined": _back_projection,
-    "sbl_refined": _sbl,
-    "omp_plain": _omp,
-    "nomp_refined": _nomp,
-    "R_true_refined": _R_true,
+_FAMILIES: Mapping[Method, Callable[[_Batch, Method], Iterator[Result]]] = {
+    HYBRID: _R_blend,
+    Method("R_pred"): _R_pred,
+    Method("slots", PLAIN): _slots,
+    Method("ablation_no_slots"): partial(_without_candidates, slots=False),
+    Method("ablation_no_score"): partial(_without_candidates, score=False),
+    Method("ablation_no_spectrum"): partial(_without_candidates, spectrum=False),
+    Method("ablation_no_joint_fit"): partial(_without_fit, joint=False),
+    Method("ablation_no_fit"): partial(_without_fit, fit=False),
+    NO_SELECTION: _without_selection,
+    Method("untrained"): _untrained,
+    Method("R_samp"): _R_samp,
+    Method("back_projection"): _back_projection,
+    Method("sbl"): _sbl,
+    Method("omp", PLAIN): _omp,
+    NOMP: _nomp,
+    Method("R_true"): _R_true,
 }
 
-METHODS = tuple(_FAMILIES)
+METHODS = tuple(method.name for method in _FAMILIES)
 """What may be run alone: what is plain or fitted once more comes with the one that it rests on."""

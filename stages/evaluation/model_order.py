@@ -4,8 +4,9 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from risloc.learning.k_rules import KNOWN
 from risloc.performance.intervals import bootstrap_interval, proportion_interval
-from stages.evaluation.labels import method_of
+from stages.evaluation.method import Method
 from stages.evaluation.tables import Columns, Row, Table, cells, interval
 
 __all__ = ["ALL", "k_accuracy"]
@@ -21,7 +22,7 @@ def k_accuracy(
 
     methods : of these, the fits that had to find K.  orders : estimators of K alone, their answer in `count`.
     """
-    seeking = {name: own for name, own in methods.items() if method_of(name).rule != "known" and "unresolved" in own}
+    seeking = {name: own for name, own in methods.items() if Method.named(name).rule != KNOWN and "unresolved" in own}
     rows: list[Row] = []
     for by in (["snr_db"], ["snr_db", "count"]):
         for name, own in (seeking | dict(orders)).items():

@@ -3,12 +3,10 @@
 from collections.abc import Mapping
 
 from risloc.performance.intervals import bootstrap_interval
-from stages.evaluation.labels import method_of
+from stages.evaluation.method import NOMP, Method
 from stages.evaluation.tables import Columns, Row, Table, cells, interval
 
 __all__ = ["paired"]
-
-REFERENCE = "nomp_refined"  # the strong classical method
 
 
 def paired(scenes: Columns, methods: Mapping[str, Columns], table: Table) -> list[Row]:
@@ -18,8 +16,7 @@ def paired(scenes: Columns, methods: Mapping[str, Columns], table: Table) -> lis
     """
     rows: list[Row] = []
     for name, scores in methods.items():
-        rule = method_of(name).rule
-        reference = REFERENCE if rule == "known" else f"{REFERENCE}_{rule}"
+        reference = NOMP.by(Method.named(name).rule).name
         if name == reference or reference not in methods:
             continue
         for key, here in cells(scenes, ["snr_db"]):

@@ -113,8 +113,9 @@ class Collection:
 
     def add_result(self, scenes: Scenes, bounds: Bounds, result: Result) -> None:
         """A method's answer to that batch."""
-        self._methods[result.name].add(**score(scenes, bounds, result, self.scenario, self.cutoffs))
-        self.times[result.name].append((len(scenes), result.seconds))
+        name = result.method.name
+        self._methods[name].add(**score(scenes, bounds, result, self.scenario, self.cutoffs))
+        self.times[name].append((len(scenes), result.seconds))
 
     def add_orders(self, orders: Mapping[str, Tensor]) -> None:
         """Estimates of K alone for that batch, [B] each."""

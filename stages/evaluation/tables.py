@@ -9,7 +9,7 @@ import torch
 
 from risloc.performance.intervals import Interval, bootstrap_interval, median_interval, proportion_interval
 from risloc.performance.metrics import rmspe
-from stages.evaluation.labels import method_of
+from stages.evaluation.method import PLAIN, Method
 
 __all__ = [
     "Columns",
@@ -125,7 +125,7 @@ def ablation(by_snr: Sequence[Row], times: Sequence[Row], table: Table) -> list[
     return [
         {name: row[name] for name in kept} | {"ms_per_scene": spent[row["method"]]}
         for row in by_snr
-        if (m := method_of(str(row["method"]))).step != "plain" and (m.ablation or m.group in ("hybrid", "learned"))
+        if (m := Method.named(str(row["method"]))).step != PLAIN and m.group in ("hybrid", "learned")
     ]
 
 

@@ -18,8 +18,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from risloc.plotting.static import save_figure
-from stages.evaluation.labels import Method, chosen
+from stages.evaluation.method import chosen
 from stages.evaluation.tables import Row, number
+from stages.reporting.looks import Look, look_of
 
 __all__ = [
     "BOUND",
@@ -60,10 +61,12 @@ class Subject:
         """The column of the headline GOSPA."""
         return f"gospa_{self.cutoff:g}m"
 
-    def methods(self, step: str | None = None, rule: str | None = None, ablations: bool = False) -> list[Method]:
-        """The methods of the tables of that step, under that K rule (the first one)."""
-        names = [str(row["method"]) for row in self.tables["by_snr"]]
-        return chosen(names, step=step, rule=rule or self.rules[0], ablations=ablations)
+    def methods(
+        self, step: str | None = None, rule: str | None = None, ablations: bool = False, table: str = "by_snr"
+    ) -> list[Look]:
+        """The looks of the methods of a table that have that step, under that K rule (the first one)."""
+        names = [str(row["method"]) for row in self.tables[table]]
+        return [look_of(m) for m in chosen(names, step=step, rule=rule or self.rules[0], ablations=ablations)]
 
 
 def points(rows: Iterable[Row], x: str, y: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -74,7 +77,7 @@ def points(rows: Iterable[Row], x: str, y: str) -> tuple[np.ndarray, np.ndarray,
     return values[0], values[1], values[2], values[3]
 
 
-def family(axis: Axes, rows: Sequence[Row], methods: Sequence[Method], x: str, y: str, width: float = 0.15) -> None:
+def family(axis: Axes, rows: Sequence[Row], methods: Sequence[Look], x: str, y: str, width: float = 0.15) -> None:
     """The curve of each method, their points side by side over `width` of the least step in x, so that bars are seen."""
     places = sorted({number(row, x) for row in rows})
     step = min((high - low for low, high in itertools.pairwise(places)), default=1.0)
@@ -84,7 +87,7 @@ def family(axis: Axes, rows: Sequence[Row], methods: Sequence[Method], x: str, y
     axis.set_xticks(places)
 
 
-def curve(axis: Axes, rows: Sequence[Row], method: Method, x: str, y: str, shift: float = 0.0) -> None:
+def curve(axis: Axes, rows: Sequence[Row], method: Look, x: str, y: str, shift: float = 0.0) -> None:
     """A method's y against x with the bars of its interval; a triangle at the top marks an infinite y.
 
     shift : added to x.
@@ -92,9 +95,13 @@ def curve(axis: Axes, rows: Sequence[Row], method: Method, x: str, y: str, shift
     place, value, low, high = points(rows, x, y)
     place, there = place + shift, np.isfinite(value)
     shown = np.where(there, value, np.nan)
-    strong = method.group == "hybrid"
-    look = {"color": method.colour, "marker": method.marker, "linestyle": method.line, "zorder": 3 if strong else 2}
-    sizes = {"markersize": 8 if method.marker == "*" else 4.5, "linewidth": 2.2 if strong else 1.2}
+    look = {
+        "color": method.colour,
+        "marker": method.marker,
+        "linestyle": method.line,
+        "zorder": 3 if method.strong else 2,
+    }
+    sizes = {"markersize": 8 if method.marker == "*" else 4.5, "linewidth": 2.2 if method.strong else 1.2}
     axis.plot(place, shown, label=method.short, **look, **sizes)  # type: ignore[arg-type]
     ends = spread(shown, low, np.where(np.isfinite(high), high, _HUGE))
     axis.errorbar(place, shown, ends, fmt="none", ecolor=method.colour, elinewidth=0.9, alpha=0.75)
@@ -102,7 +109,7 @@ def curve(axis: Axes, rows: Sequence[Row], method: Method, x: str, y: str, shift
     axis.plot(lost, np.full(len(lost), _TOP), "^", color=method.colour, transform=axis.get_xaxis_transform(), ms=6)
 
 
-def dots(axis: Axes, rows: Sequence[Row], methods: Sequence[Method], column: str) -> None:
+def dots(axis: Axes, rows: Sequence[Row], methods: Sequence[Look], column: str) -> None:
     """A line of the figure for each method, on it a dot with its interval for each SNR; a triangle where infinite."""
     cell = {(row["method"], number(row, "snr_db")): row for row in rows}
     snrs = sorted({snr for _, snr in cell})

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from stages.evaluation.calibration import LEVELS
-from stages.evaluation.labels import ORDERS, RULES, Method, chosen
+from stages.evaluation.method import PLAIN, REFINED, Method, chosen
 from stages.evaluation.model_order import ALL
 from stages.evaluation.resolution import SNR_RANGES
 from stages.evaluation.tables import WITHIN, Row, number
@@ -24,10 +24,11 @@ from stages.reporting.drawing import (
     points,
     spread,
 )
+from stages.reporting.looks import ORDERS, RULES, look_of
 
 __all__ = ["FIGURES", "Drawing", "draw"]
 
-STEPS = {"refined": "with likelihood refinement", "plain": "plain spectrum"}
+STEPS = {REFINED: "with likelihood refinement", PLAIN: "plain spectrum"}
 SNR = "SNR [dB]"
 
 
@@ -75,14 +76,14 @@ def _errors_by_k(s: Subject) -> Figure:
     axes = list(grid.flat)
     for axis, count in zip(axes, counts, strict=False):
         own = [row for row in rows if number(row, "count") == count]
-        family(axis, own, s.methods("refined"), "snr_db", y)
+        family(axis, own, s.methods(REFINED), "snr_db", y)
         bound(axis, own)
         axis.set(xlabel=SNR, title=f"K = {count:g}")
     for axis in axes[len(counts) :]:
         axis.remove()
     for row in grid:
         row[0].set(ylabel="median position error [m]")
-    shown = [row for row in rows if row["method"] in {m.name for m in s.methods("refined")}]
+    shown = [row for row in rows if row["method"] in {m.name for m in s.methods(REFINED)}]
     fit_log_axis(axes[: len(counts)], shown, y, floor=_least(rows) / 3)
     legend_below(figure, axes[: len(counts)])
     return figure
@@ -141,13 +142,9 @@ def _resolution(s: Subject) -> Figure:
 
 def _model_order(s: Subject) -> Figure:
     rows = [row for row in s.tables["k_accuracy"] if row["count"] == ALL]
-    names = [str(row["method"]) for row in rows]
-    methods = [m for m in chosen(names) if m.name not in ORDERS]
-    methods += [
-        Method(name, name, "", "", False, words, words, "", colour, marker, "--")
-        for name, (words, colour, marker) in ORDERS.items()
-        if name in names
-    ]
+    names = dict.fromkeys(str(row["method"]) for row in rows)
+    methods = [look_of(method) for method in chosen(name for name in names if name not in ORDERS)]
+    methods += [look for name, look in ORDERS.items() if name in names]
     figure, axes = plt.subplots(1, 2, figsize=(10, 5.2), layout="constrained")
     family(axes[0], rows, methods, "snr_db", "K_accuracy")
     family(axes[1], rows, methods, "snr_db", "K_error_mean")
@@ -160,7 +157,7 @@ def _model_order(s: Subject) -> Figure:
 
 def _calibration(s: Subject) -> Figure:
     rows = s.tables["calibration"]
-    methods = chosen([str(row["method"]) for row in rows], rule=s.rules[0])
+    methods = s.methods(table="calibration")
     figure, axes = plt.subplots(1, len(LEVELS) + 1, figsize=(10, 4.6), layout="constrained")
     for axis, level in zip(axes, LEVELS, strict=False):
         family(axis, rows, methods, "snr_db", f"observed_{100 * level:.0f}")
@@ -179,7 +176,7 @@ def _time(s: Subject) -> Figure:
     figure, axes = plt.subplots(1, 2, figsize=(10, 1.5 + 0.3 * len(methods)), sharey=True, layout="constrained")
     for place, method in enumerate(methods):
         _, value, low, high = points([spent[method.name]], "ms_per_scene", "ms_per_scene")
-        fading = 1.0 if method.step == "refined" else 0.45
+        fading = 1.0 if Method.named(method.name).step == REFINED else 0.45
         axes[0].barh(place, value, xerr=spread(value, low, high), color=method.colour, alpha=fading, ecolor="0.6")
         axes[0].annotate(f" {value[0]:.2g}", (high[0], place), va="center", fontsize=7)
     dots(axes[1], s.tables["by_snr"], methods, s.gospa)
@@ -196,7 +193,7 @@ def _time(s: Subject) -> Figure:
 
 def _ablation(s: Subject) -> Figure:
     rows = s.tables["ablation"]
-    methods = chosen([str(row["method"]) for row in rows], rule=s.rules[0], ablations=True)[::-1]
+    methods = s.methods(ablations=True, table="ablation")[::-1]
     figure, axes = plt.subplots(1, 3, figsize=(10, 2 + 0.3 * len(methods)), sharey=True, layout="constrained")
     shown = {
         "position_error_median_m": "median position error [m]",

@@ -16,12 +16,13 @@ import torch
 from risloc.config import as_mapping, flatten
 from risloc.io.shard_reader import ShardReader
 from risloc.learning.network import HybridNetwork
-from stages.evaluation.labels import GROUPS, ORDERS, RULES, Method, chosen
+from stages.evaluation.method import PLAIN, REFINED, STOCHASTIC, Method
 from stages.evaluation.one_scene import SAYS
 from stages.evaluation.resolution import EDGES
 from stages.evaluation.tables import WITHIN, Row, number
 from stages.reporting.drawing import Subject, Tables
 from stages.reporting.figures import FIGURES
+from stages.reporting.looks import GROUP_WORDS, ORDERS, RULES, Look
 from stages.reporting.page_template import TEMPLATE
 
 __all__ = ["Facts", "Shown", "facts_of", "page", "shown"]
@@ -30,15 +31,15 @@ Facts = dict[str, dict[str, object]]
 """What the result rests on: title of a list, then name and value."""
 
 _CellOf = Callable[[Row], tuple[str, str, str]]
-_Line = tuple[Method, list[tuple[str, str, str]]]
+_Line = tuple[Look, list[tuple[str, str, str]]]
 _NEAR = ((1.0, "at"), (2.0, "near"), (5.0, "off"), (math.inf, "far"))
 _COMPLETE = ("by_snr", "by_k", "by_cell", "paired", "covariances")
 _STEPS = {
-    "refined": "With likelihood refinement",
-    "stochastic": "And fitted once more by the stochastic likelihood",
-    "plain": "Plain spectrum",
+    REFINED: "With likelihood refinement",
+    STOCHASTIC: "And fitted once more by the stochastic likelihood",
+    PLAIN: "Plain spectrum",
 }
-_FITTED = ("refined", "stochastic")
+_FITTED = (REFINED, STOCHASTIC)
 _KEYS = ("method", "snr_db", "count", "snr_range", "separation_low_beams", "separation_high_beams")
 
 
@@ -82,14 +83,13 @@ def page(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     tables = subject.tables
-    names = dict.fromkeys(str(row["method"]) for row in tables["by_snr"])
+    listed = subject.methods(ablations=True)
     return environment.from_string(TEMPLATE).render(
         subject=subject,
         facts=facts,
         confidence=f"{100 * confidence:g} %",
         scenes_per_cell=_span([number(row, "scenes") for row in tables["by_cell"]]),
-        methods=chosen(names, rule=subject.rules[0], ablations=True),
-        groups=GROUPS,
+        methods=[(look, GROUP_WORDS[Method.named(look.name).group]) for look in listed],
         rules={rule: RULES[rule] for rule in subject.rules},
         orders=ORDERS,
         within=f"{WITHIN:g}",
@@ -165,7 +165,7 @@ def _bodies(
     return bodies
 
 
-def _lines(s: Subject, methods: Sequence[Method], cell: _CellOf, table: str) -> list[_Line]:
+def _lines(s: Subject, methods: Sequence[Look], cell: _CellOf, table: str) -> list[_Line]:
     rows = sorted(s.tables[table], key=lambda row: number(row, "snr_db"))
     return [(m, [cell(row) for row in rows if row["method"] == m.name]) for m in methods]
 

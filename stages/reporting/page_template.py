@@ -174,11 +174,11 @@ Bars: {{ confidence }} intervals; points of one place stand side by side; a tria
 <div class="scroll whole"><table>
 <thead><tr><th scope="col">name</th><th scope="col">what it is</th><th scope="col">kind</th></tr></thead>
 <tbody class="facts">
-{% for method in methods %}
-<tr><th scope="row"><code>{{ method.name }}</code></th><td>{{ named(method, method.text) }}</td><td>{{ groups[method.group] }}</td></tr>
+{% for method, group in methods %}
+<tr><th scope="row"><code>{{ method.name }}</code></th><td>{{ named(method, method.text) }}</td><td>{{ group }}</td></tr>
 {% endfor %}
-{% for name, words in orders.items() %}
-<tr><th scope="row"><code>{{ name }}</code></th><td>{{ words[0] }}</td><td>number of sources alone</td></tr>
+{% for name, look in orders.items() %}
+<tr><th scope="row"><code>{{ name }}</code></th><td>{{ look.text }}</td><td>number of sources alone</td></tr>
 {% endfor %}
 </tbody></table></div></details>
 {% for title, values in facts.items() %}

@@ -23,11 +23,12 @@ from risloc.scenes.scenario import Scenario
 from risloc.scenes.simulation import simulate as draw
 from stages import evaluate
 from stages.evaluation.covariance_errors import covariance_scores
-from stages.evaluation.labels import method_of
+from stages.evaluation.method import Method
 from stages.evaluation.methods import METHODS, Seen
 from stages.evaluation.one_scene import SAYS, telling_scene
 from stages.evaluation.scores import score_bound
 from stages.reporting.figures import FIGURES
+from stages.reporting.looks import look_of
 
 
 @pytest.fixture(scope="module")
@@ -46,12 +47,12 @@ def result(world, small_scenario, tmp_path_factory):
 def test_every_method_stands_in_every_table(result):
     out, _ = result
     names = {each for method in METHODS for each in (method, *COMPANIONS.get(method, []))}
-    names = {name for name in names if not method_of(name).ablation}
+    names = {name for name in names if not Method.named(name).ablation}
     names |= {f"{name}_bic" for name in names}
     by_snr = rows(out / "report" / "by_snr.csv")
     methods = {row["method"] for row in by_snr}
-    assert names == {name for name in methods if not method_of(name).ablation}
-    assert any(method_of(name).ablation for name in methods)
+    assert names == {name for name in methods if not Method.named(name).ablation}
+    assert any(Method.named(name).ablation for name in methods)
     for name in ("by_snr", "by_k", "by_cell", "resolution", "time"):
         assert {row["method"] for row in rows(out / "report" / f"{name}.csv")} == methods
     assert {row["snr_db"] for row in by_snr} == {"10", "30"}
@@ -77,11 +78,12 @@ def test_only_a_fit_says_whether_it_is_resolved(result):
 
 def test_every_known_method_has_words_and_a_colour_of_its_own(result):
     out, _ = result
-    shown = [method_of(row["method"]) for row in rows(out / "report" / "by_snr.csv") if row["snr_db"] == "10"]
+    shown = [Method.named(row["method"]) for row in rows(out / "report" / "by_snr.csv") if row["snr_db"] == "10"]
     known = [m for m in shown if m.rule == "known" and not m.ablation]
-    assert all(m.short != m.source or m.source.startswith("R_") or m.source == "beamforming" for m in known)
+    worded = [m for m in known if not m.source.startswith("R_") and m.source != "beamforming"]
+    assert all(look_of(m).short != m.source for m in worded)
     for step in ("refined", "plain"):
-        looks = [(m.colour, m.marker, m.line) for m in known if m.step == step]
+        looks = [(look.colour, look.marker, look.line) for look in (look_of(m) for m in known if m.step == step)]
         assert len(set(looks)) == len(looks)
 
 
@@ -204,7 +206,7 @@ def test_the_learnt_rule_needs_a_fitted_head_and_then_answers(world, small_scena
     for (name, count), row in found.items():
         if name in ("R_blend_refined_learnt", "nomp_refined_learnt"):
             assert float(row["K_accuracy"]) == (1.0 if int(count) == 2 else 0.0)
-    assert method_of("nomp_refined_bic_noise").rule == "bic_noise"
+    assert Method.named("nomp_refined_bic_noise").rule == "bic_noise"
 
 
 def test_a_checkpoint_of_another_geometry_is_refused(world, small_scenario, tmp_path):

@@ -28,7 +28,7 @@ def answers(small_scenario):
         with torch.inference_mode():
             seen = Seen.by(trained.eval(), scenes)
             found = run_methods(scenes, localiser, seen, untrained.eval(), ("known", "bic"), names)
-            return {result.name: result for result in found}
+            return {result.method.name: result for result in found}
 
     return of
 

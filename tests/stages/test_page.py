@@ -10,7 +10,7 @@ from made_answers import collection
 
 from stages.evaluation.calibration import calibration
 from stages.evaluation.covariance_errors import covariance_quality
-from stages.evaluation.labels import method_of
+from stages.evaluation.method import Method
 from stages.evaluation.model_order import k_accuracy
 from stages.evaluation.one_scene import SAYS
 from stages.evaluation.paired_gospa import paired
@@ -18,6 +18,7 @@ from stages.evaluation.resolution import resolution
 from stages.evaluation.tables import Table, ablation, tabulate, timing
 from stages.reporting.drawing import Subject, save
 from stages.reporting.figures import FIGURES, draw
+from stages.reporting.looks import look_of
 from stages.reporting.page import page, shown
 from stages.support.writers import write_csv
 
@@ -181,7 +182,7 @@ def test_figures_show_every_method_and_the_bound(tables):
     words = {text.get_text() for text in figure.legends[0].get_texts()}
     plt.close(figure)
     assert words == {
-        method_of(n).short for n in ("R_blend_refined", "R_samp_refined", "nomp_refined", "mvdr_plain")
+        look_of(Method.named(n)).short for n in ("R_blend_refined", "R_samp_refined", "nomp_refined", "mvdr_plain")
     } | {"root-CRB (median)"}
 
 

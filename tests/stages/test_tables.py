@@ -8,15 +8,18 @@ import torch
 from made_answers import answer, bounds, collection, draw, fit, true_polar
 from scipy.stats import norm
 
+from risloc.learning.k_rules import K_RULES
 from risloc.performance.intervals import proportion_interval
 from risloc.performance.metrics import match
 from stages.evaluation.calibration import calibration, standardised
-from stages.evaluation.labels import GROUPS, chosen, method_of
+from stages.evaluation.method import GROUPS, Method, chosen
+from stages.evaluation.methods import METHODS
 from stages.evaluation.model_order import ALL, k_accuracy
 from stages.evaluation.paired_gospa import paired
 from stages.evaluation.resolution import beams_of, closest_pair, pair_resolved, resolution
 from stages.evaluation.scores import score
 from stages.evaluation.tables import Table, ablation, curves, json_ready, tabulate, timing
+from stages.reporting.looks import GROUP_WORDS, look_of
 
 BOUNDS = ("root_crb", "root_crb_distance", "root_crb_angle")
 TABLE = Table(cutoffs=(2.0, 0.5), confidence=0.9, seed=0)
@@ -30,14 +33,44 @@ def collected(small_scenario):
 # Labels
 
 
-def test_a_name_is_source_step_and_rule():
-    m = method_of("R_blend_refined_bic")
-    assert (m.source, m.step, m.rule, m.group, m.ablation) == ("R_blend", "refined", "bic", "hybrid", False)
-    m = method_of("mvdr_plain")
-    assert (m.source, m.step, m.rule, m.group) == ("mvdr", "plain", "known", "classical")
-    m = method_of("ablation_no_slots_bic")
-    assert (m.step, m.rule, m.ablation, m.text) == ("refined", "bic", True, "hybrid, no slots")
-    assert method_of("tomorrows_refined").text == "tomorrows, refined"
+@pytest.mark.parametrize(
+    ("name", "source", "step", "rule", "group", "text"),
+    [
+        ("R_blend_refined_bic", "R_blend", "refined", "bic", "hybrid", "R_blend, refined"),
+        ("R_blend_plain", "R_blend", "plain", "known", "hybrid", "MUSIC on R_blend"),
+        ("mvdr_plain", "mvdr", "plain", "known", "classical", "MVDR"),
+        ("nomp_stochastic_bic_noise", "nomp", "stochastic", "bic_noise", "classical", "matching pursuit (NOMP), refined, stochastic fit"),
+        ("ablation_no_slots_learnt", "ablation_no_slots", "refined", "learnt", "learned", "hybrid, no slots"),
+        ("tomorrows_refined", "tomorrows", "refined", "known", "classical", "tomorrows, refined"),
+    ],
+)  # fmt: skip
+def test_a_name_is_source_step_and_rule(name, source, step, rule, group, text):
+    method = Method(source, step, rule)
+    assert (method.name, Method.named(name)) == (name, method)
+    assert (method.group, method.ablation) == (group, source.startswith("ablation"))
+    assert (look_of(method).name, look_of(method).text) == (name, text)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Method.named("mdl"), "expected SOURCE_STEP or SOURCE_STEP_RULE, got 'mdl'"),
+        (lambda: Method.named("R_blend_bic"), "step of R: expected refined or stochastic or plain, got 'blend'"),
+        (lambda: Method("R_blend", rule="mdl"), "K rule of R_blend: expected one of known, .*, got 'mdl'"),
+        (lambda: Method("ablation_no_fit", "plain"), "step of ablation_no_fit: expected refined, got 'plain'"),
+    ],
+)
+def test_what_is_no_method_is_rejected(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_every_method_that_can_be_run_has_a_look_of_its_own_and_comes_back_from_its_name():
+    methods = [Method.named(name).by(rule) for name in METHODS for rule in K_RULES]
+    assert [Method.named(method.name) for method in methods] == methods
+    assert len({method.name for method in methods}) == len(methods)
+    assert {look_of(method).colour for method in methods if method.group == "hybrid"} == {"#D55E00"}
+    assert all(look_of(method).marker != "." for method in methods)
 
 
 def test_methods_are_listed_by_rule_step_and_group():
@@ -59,7 +92,7 @@ def test_methods_are_listed_by_rule_step_and_group():
         "nomp_refined_bic",
     ]
     assert [m.name for m in chosen(names, step="refined", rule="bic")] == ["nomp_refined_bic"]
-    assert {m.group for m in chosen(names, ablations=True)} == set(GROUPS)
+    assert {m.group for m in chosen(names, ablations=True)} == set(GROUPS) == set(GROUP_WORDS)
 
 
 # Resolution
@@ -210,7 +243,7 @@ def test_unresolved_and_unconverged_are_counted_where_there_is_a_fit(small_scena
         "clipped": np.zeros(2),
     }
     methods = {
-        r.name: {k: v.numpy() for k, v in score(scenes, bounds(there), r, small_scenario, (2.0, 0.5)).items()}
+        r.method.name: {k: v.numpy() for k, v in score(scenes, bounds(there), r, small_scenario, (2.0, 0.5)).items()}
         for r in results
     }
     fitted, spectrum = tabulate(columns, methods, ["snr_db"], TABLE)
@@ -336,5 +369,5 @@ def test_a_difference_is_taken_scene_by_scene_and_under_its_own_rule(collected):
     bic = {**methods["nomp_refined_bic"], "gospa_2m": methods["nomp_refined_bic"]["gospa_2m"] + 1}
     shifted = paired(scenes, methods | {"nomp_refined_bic": bic}, TABLE)
     for old, new in zip(paired(scenes, methods, TABLE), shifted, strict=True):
-        expected = 1.0 if method_of(str(old["method"])).rule == "bic" else 0.0
+        expected = 1.0 if Method.named(str(old["method"])).rule == "bic" else 0.0
         assert old["gospa_2m_less_nomp"] - new["gospa_2m_less_nomp"] == pytest.approx(expected, abs=1e-4)

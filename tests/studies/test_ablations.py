@@ -18,7 +18,7 @@ from scipy import stats
 from pipeline.sections import override, typed_sections
 from risloc.config import ParamError, read_yaml
 from studies import ablations
-from studies.ablations_page import BASE, MEASURES, NOMP, differences, mean_of, page
+from studies.ablations_page import BASE, MEASURES, NOMP_MEASURES, differences, mean_of, page
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_one_value_has_no_interval() -> None:
 
 
 def test_the_page_says_what_matters() -> None:
-    names = [*MEASURES, *NOMP]
+    names = [*MEASURES, *NOMP_MEASURES]
     base = [dict.fromkeys(names, x) for x in (1.0, 1.1, 1.2)]
     worse = [{name: each[name] + 0.5 + 0.001 * i for name in names} for i, each in enumerate(base)]
     same = [{name: each[name] + x for name in names} for x, each in zip((0.2, -0.2, 0.01), base, strict=True)]
@@ -130,7 +130,7 @@ class FakeDvc:
         self.root, self.asked = root, list[str]()
         self.git("init", "--quiet")
         for stage in ("train", "evaluate"):
-            keys = [key for of, key in (MEASURES | NOMP).values() if of == stage]
+            keys = [key for of, key in (MEASURES | NOMP_MEASURES).values() if of == stage]
             (root / "metrics").mkdir(exist_ok=True)
             (root / "metrics" / f"{stage}.json").write_text(json.dumps(dict.fromkeys(keys, 0.5)))
         self.git("add", "--all")

@@ -11,11 +11,13 @@ from made_cards import METHODS, SNRS, TESTED, made_checkpoint, made_tables
 from risloc.learning.checkpoint import SHIPPED, load_checkpoint, shipped_checkpoint
 from risloc.performance.intervals import Interval
 from risloc.scenes.scenario import Scenario
-from stages.evaluation.labels import RULES, method_of
-from studies.card import BOTH, card
+from studies import table_rows
+from studies.card import card
 from studies.card_limits import DEPARTURES, limits
 from studies.robustness_page import RESULTS, Results, page, read_results, write_results
 from studies.table_rows import Tables, value
+
+BOTH = ("R_blend_refined", "nomp_refined")
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +49,7 @@ def shown(row: dict[str, Any], column: str) -> str:
 
 
 def named(method: str) -> list[str]:
-    return [method_of(method).text, RULES[method_of(method).rule]]
+    return [table_rows.words(method), table_rows.rule_words(method)]
 
 
 def test_a_card_says_what_was_trained_on_what_and_by_which_code(checkpoint: Path, text: str) -> None:

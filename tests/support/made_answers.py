@@ -11,6 +11,7 @@ from risloc.physics.geometry import polar_of
 from risloc.scenes.batch import Scenes
 from risloc.scenes.scenario import Scenario
 from risloc.scenes.simulation import simulate
+from stages.evaluation.method import Method
 from stages.evaluation.methods import Result
 from stages.evaluation.scores import Bounds, Collection
 
@@ -55,7 +56,7 @@ def fit(polar: Tensor, present: Tensor, std: float | Tensor = 0.1, resolved: Ten
 
 def answer(name: str, found: Estimates | Located, seconds: float = 0.1) -> Result:
     located = Located(found.polar, found.present)
-    return Result(name, located, seconds, found if isinstance(found, Estimates) else None)
+    return Result(Method.named(name), located, seconds, found if isinstance(found, Estimates) else None)
 
 
 def collection(

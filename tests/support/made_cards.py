@@ -8,17 +8,17 @@ from learning_problem import network
 
 from risloc.learning.checkpoint import save_checkpoint
 from risloc.scenes.scenario import Scenario
-from stages.evaluation.labels import method_of
+from stages.evaluation.method import Method
 from studies import ship
 from studies.card import BOTH, SHOWN, Tested
 from studies.table_rows import Tables
 
 SNRS = (0.0, 10.0, 20.0)
 TESTED = Tested("default", "abc1234, changed", 0.9)
-REFINED = [f"{base}{rule}" for base in SHOWN for rule in ("", "_bic", "_bic_noise")]
+REFINED = [f"{base.name}{rule}" for base in SHOWN for rule in ("", "_bic", "_bic_noise")]
 METHODS = [
     *REFINED,
-    *(f"{base}_learnt" for base in BOTH),
+    *(f"{base.name}_learnt" for base in BOTH),
     *(f"{base}_stochastic{rule}" for base in ("R_blend", "nomp") for rule in ("", "_bic")),
 ]
 
@@ -50,7 +50,7 @@ def made_tables() -> Tables:
         "k_accuracy": [
             {"method": m, "snr_db": snr, "count": k} | right()
             for m in (*METHODS, "mdl")
-            if method_of(m).rule != "known" or m == "mdl"
+            if m == "mdl" or Method.named(m).rule != "known"
             for snr in SNRS
             for k in ("all", 0, 1, 2)
         ],
