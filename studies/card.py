@@ -145,7 +145,7 @@ def _measured(tables: Tables, tested: Tested) -> Iterator[str]:
     yield from section(
         "How many sources",
         head,
-        _named(whole, _of(whole, by_rules(BOTH, K_RULES)), snrs, "K_accuracy"),
+        _named(whole, those_of(whole, by_rules(BOTH, K_RULES)), snrs, "K_accuracy"),
         "Share of the scenes with the right K.",
         level=3,
     )
