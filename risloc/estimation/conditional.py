@@ -20,7 +20,7 @@ from torch import Tensor
 from risloc.estimation.newton import Model, Problem, minimise
 from risloc.physics.box_coordinates import box_clamp, box_derivatives, from_box, to_box
 from risloc.physics.geometry import Array, Domain
-from risloc.physics.steering import steering_derivatives, steering_matrix
+from risloc.physics.steering import steering_derivatives
 from risloc.scenes.batch import Observation
 
 __all__ = [
@@ -28,7 +28,6 @@ __all__ = [
     "Fit",
     "Projection",
     "Sensing",
-    "conditional_cost",
     "fit_conditional",
     "likelihood_gain",
     "project",
@@ -150,14 +149,6 @@ def likelihood_gain(Z: Complex[Tensor, "batch snap cand ant"], fit: Projection) 
     outside = energy - (Z @ fit.Qh.mT).abs().square().sum(-1)
     match = (Z.conj() @ fit.residual[..., None])[..., 0].abs().square()
     return (match / torch.maximum(outside, INDEPENDENT * energy).clamp_min(1e-30)).sum(1)
-
-
-def conditional_cost(
-    sensing: Sensing, polar: Float[Tensor, "batch src 3"], present: Bool[Tensor, "batch src"]
-) -> Float[Tensor, " batch"]:
-    """f = sum_l |P_perp(B_l) y_l|^2; the log-likelihood is -f / sigma^2 up to a constant."""
-    B = sensing.responses(steering_matrix(sensing.array, polar))
-    return project(B, sensing.y, present).cost
 
 
 def fit_conditional(

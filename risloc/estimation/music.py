@@ -13,7 +13,7 @@ from risloc.estimation.spectrum import Peaks, grid_energy, peaks
 from risloc.physics.geometry import Array, Domain
 from risloc.physics.grid import PolarGrid
 
-__all__ = ["music", "music_peaks", "refine_peaks", "signal_subspace"]
+__all__ = ["music_peaks", "refine_peaks", "signal_subspace"]
 
 
 def signal_subspace(
@@ -40,19 +40,3 @@ def refine_peaks(
     U is orthonormal up to zero columns; that is not checked, and another one refines another spectrum.
     """
     return refine_root(U, array, domain, coarse, iterations)
-
-
-def music(
-    R: FactoredCovariance,
-    count: Int[Tensor, " batch"],
-    array: Array,
-    domain: Domain,
-    grid: PolarGrid,
-    *,
-    widest: int,
-    separation: float,
-) -> RefinedPeaks:
-    """Plain MUSIC: the `count` strongest refined peaks of each scene, out of `widest` slots; the others not valid."""
-    found = music_peaks(signal_subspace(R, count, widest), array, domain, grid, widest, separation)
-    asked = torch.arange(found.valid.shape[1], device=count.device) < count[:, None]
-    return RefinedPeaks(found.polar, found.residual, found.valid & asked, found.converged & asked)

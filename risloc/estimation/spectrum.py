@@ -21,7 +21,6 @@ from risloc.physics.grid import PolarGrid
 
 __all__ = [
     "Peaks",
-    "beamforming_spectrum",
     "grid_energy",
     "grid_products",
     "music_residual",
@@ -57,13 +56,6 @@ class Peaks:
         """These, and the others behind them."""
         names = [field.name for field in dataclasses.fields(self)]
         return Peaks(**{name: torch.cat([getattr(self, name), getattr(other, name)], dim=1) for name in names})
-
-
-def beamforming_spectrum(
-    a: Complex[Tensor, "*batch elem src"], F: Complex[Tensor, "*batch elem rank"]
-) -> Float[Tensor, "*batch src"]:
-    """a^H R a = |F^H a|^2 with R = F F^H, one value a column of a."""
-    return _energy(F.mH @ a, -2)
 
 
 def music_residual(

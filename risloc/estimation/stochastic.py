@@ -10,7 +10,6 @@ B^H C^-1 B cancels at high SNR.
 Axes: batch B, snap L, ant M, src K, col 4 K.
 """
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -23,7 +22,7 @@ from risloc.performance.fisher_information import known_noise_information, locat
 from risloc.physics.box_coordinates import box_clamp, box_derivatives, from_box, to_box
 from risloc.physics.steering import steering_derivatives, steering_matrix
 
-__all__ = ["fit_powers", "fit_stochastic", "information", "log_likelihood"]
+__all__ = ["fit_powers", "fit_stochastic", "information"]
 
 RIDGE = 1e-9  # share of its diagonal that keeps the information about powers invertible: equal sources share theirs
 FLOOR = 1e-6  # the least power, as a share of the mean power of a snapshot over that of a response
@@ -105,15 +104,6 @@ def _scoring_step(m: _Moments, present: Tensor) -> Tensor:
     information = m.X.abs().square().sum(1) * (present[:, :, None] & present[:, None, :])
     ridge = RIDGE * information.diagonal(dim1=-2, dim2=-1)
     return torch.linalg.solve(information + torch.diag_embed(ridge + (~present).double()), score)
-
-
-def log_likelihood(
-    sensing: Sensing, polar: Float[Tensor, "batch src 3"], power: Float[Tensor, "batch src"]
-) -> Float[Tensor, " batch"]:
-    """ln p(y) = -f - M L ln pi of each scene; power 0 means absent."""
-    gram = _gram(sensing.responses(steering_matrix(sensing.array, polar)), sensing.y)
-    m = _moments(gram, sensing.y.shape[-1], power.double(), sensing.noise_var.double())
-    return -m.value - math.prod(sensing.y.shape[1:]) * math.log(math.pi)
 
 
 def information(

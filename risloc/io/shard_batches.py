@@ -12,7 +12,7 @@ from risloc.io.shard_reader import ShardReader
 from risloc.scenes.batch import Scenes
 from risloc.utils.prefetch import ahead
 
-__all__ = ["ShardDataset", "batches"]
+__all__ = ["batches"]
 
 _POOL = 8  # batches that are shuffled together
 
@@ -63,15 +63,3 @@ def _read_batches(
         for low in range(0, whole, batch_size):
             yield pool[pool_order[low : min(low + batch_size, whole)]]
         rest = [pool[pool_order[whole:]]] if whole < len(pool) else []
-
-
-class ShardDataset(torch.utils.data.IterableDataset[Scenes]):
-    """`batches` for a torch DataLoader (batch_size=None): each worker opens the files itself and reads its share."""
-
-    def __init__(self, reader: ShardReader, batch_size: int, *, seed: int | None, epoch: int) -> None:
-        self.reader, self.batch_size, self.seed, self.epoch = reader, batch_size, seed, epoch
-
-    def __iter__(self) -> Iterator[Scenes]:
-        info = torch.utils.data.get_worker_info()
-        worker = (info.id, info.num_workers) if info is not None else (0, 1)
-        return batches(self.reader, self.batch_size, seed=self.seed, epoch=self.epoch, worker=worker)

@@ -46,10 +46,6 @@ class LossTerms:
 
     values: dict[str, Tensor]
 
-    def weighted(self, weights: LossWeights) -> dict[str, Tensor]:
-        """Each term times its effective weight."""
-        return {name: weight * self.values[name] for name, weight in weights.effective().items() if name in self.values}
-
     def total(self, weights: LossWeights) -> Tensor:
         """The sum of the weighted terms; a term of weight 0 adds nothing, whatever its value."""
         used = [weight * self.values[name] for name, weight in weights.effective().items() if weight > 0]

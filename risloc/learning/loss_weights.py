@@ -4,11 +4,15 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeVar
+
+from torch import Tensor
 
 from risloc.config import ParamError, param
 
 __all__ = ["EVERY_PASS", "TERMS", "WEIGHTS", "LossConfig", "LossWeights"]
 
+T = TypeVar("T", float, Tensor)
 START_OF_CURRICULUM = 0.3
 
 
@@ -51,6 +55,11 @@ class LossWeights:
             "loss_K": self.lam_K,
             "loss_nll": self.lam_nll,
         }
+
+    def weighted(self, terms: Mapping[str, T]) -> dict[str, T]:
+        """Return those of `terms` that have a weight, each times its effective weight."""
+        effective = self.effective()
+        return {name: effective[name] * terms[name] for name in effective if name in terms}
 
     def text(self) -> str:
         """The weights as every epoch line shows them."""

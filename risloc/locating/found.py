@@ -16,10 +16,7 @@ from risloc.estimation.whiteness import Whiteness
 from risloc.performance.crb import position_jacobian
 from risloc.physics.geometry import location_of, position_of
 
-__all__ = ["VERDICTS", "Found", "found_of"]
-
-VERDICTS = ("fits", "too high", "too low", "white", "not white", "untold")
-"""What a scene's residual says: the misfit to a given sigma^2; the whiteness where it is estimated; too few samples."""
+__all__ = ["Found", "found_of"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +34,8 @@ class Found:
     misfit : what the sources leave unexplained over what the given sigma^2 says they leave, 1 in a true model; see
     `risloc.estimation.misfit`. NaN where no sigma^2 was given: the ratio would be 1 by construction.  misfit_limits : between which it
     says nothing.  explained : the share of the scene's energy.  whiteness : tests of the residual where no sigma^2 was
-    given, else None.  verdict : of each scene, one of `VERDICTS`.
+    given, else None.  verdict : what each scene's residual says: "fits", "too high" or "too low" of the misfit to a given
+    sigma^2, "white" or "not white" where sigma^2 is estimated, "untold" of too few samples.
     noise_var : sigma^2 that the deviations rest on.  estimated : where it is from the data: none was given, or the data
     contradict the one that was.  method : "hybrid" or "nomp".
     """

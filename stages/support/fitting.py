@@ -118,7 +118,7 @@ def fit_epoch(trainer: Trainer, data: Data, log: Log) -> Validation:
     validation = validate(trainer.averaged, trainer.loss, data.validation(), trainer.device, trainer.group)
     row: Row = {"epoch": trainer.epoch}
     for split, terms in (("train", train), ("val", validation.terms)):
-        weighted = {name: weight * terms[name] for name, weight in weights.effective().items() if name in terms}
+        weighted = weights.weighted(terms)
         row |= {f"{split}/{name}": value for name, value in terms.items()}
         row |= {f"{split}/weighted_{name}": value for name, value in weighted.items()}
         row[f"{split}/loss_total"] = sum(weighted.values())

@@ -3,9 +3,10 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from likelihoods import conditional_cost
 from worlds import world
 
-from risloc.estimation.conditional import Sensing, conditional_cost, fit_conditional
+from risloc.estimation.conditional import Sensing, fit_conditional, project
 from risloc.physics.box_coordinates import box_clamp, from_box, to_box
 from risloc.physics.geometry import location_of, position_of
 from risloc.physics.steering import steering_matrix
@@ -35,8 +36,9 @@ def test_cost_equals_the_dense_projector(small_scenario):
     w = world(small_scenario, [0, 1, 2, 3], snr_db=5)
     polar = nearby(w, 0.1)
     A = steering_matrix(small_scenario.array(), polar)
-    cost = conditional_cost(sensing(w), polar, w.present).numpy()
-    np.testing.assert_allclose(cost, dense_cost(w, A), rtol=1e-9)
+    s = sensing(w)
+    fit = project(s.responses(A), s.y, w.present)
+    np.testing.assert_allclose(fit.cost.numpy(), dense_cost(w, A), rtol=1e-9)
 
 
 def test_gradient_is_autograds(small_scenario):

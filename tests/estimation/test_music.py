@@ -3,10 +3,11 @@ import math
 
 import pytest
 import torch
+from plain_music import music
 from worlds import world
 
 from risloc.covariance.factored import FactoredCovariance, true_covariance
-from risloc.estimation.music import music, music_peaks, refine_peaks, signal_subspace
+from risloc.estimation.music import music_peaks, refine_peaks, signal_subspace
 from risloc.estimation.spectrum import Peaks, music_residual
 from risloc.physics.geometry import location_of, position_of
 from risloc.physics.grid import GridConfig, polar_grid

@@ -3,11 +3,11 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from plain_music import music
 from worlds import roomy, world
 
 from risloc.estimation import sparse_bayes
 from risloc.estimation.conditional import Sensing
-from risloc.estimation.music import music
 from risloc.estimation.sparse_bayes import sparse_covariance, sparse_powers
 from risloc.estimation.spectrum import peaks
 from risloc.physics.geometry import location_of, position_of

@@ -3,10 +3,11 @@ import math
 
 import numpy as np
 import torch
+from likelihoods import log_likelihood
 from worlds import roomy, world
 
 from risloc.estimation.conditional import Sensing
-from risloc.estimation.stochastic import _Stochastic, fit_powers, fit_stochastic, information, log_likelihood
+from risloc.estimation.stochastic import _Stochastic, fit_powers, fit_stochastic, information
 from risloc.physics.box_coordinates import from_box, to_box
 from risloc.physics.geometry import polar_of
 
@@ -23,7 +24,7 @@ def covariances(w, power):
     return (B * power[:, None, None]) @ B.mH + w.observation.noise_var[:, None, None, None] * eye
 
 
-def test_log_likelihood_is_the_gaussian_density(small_scenario):
+def test_the_objective_is_the_gaussian_density(small_scenario):
     w = world(small_scenario, [0, 1, 2, 3], snr_db=10)
     C, y = covariances(w, w.power).numpy(), w.observation.y.numpy()
     expected = [
@@ -33,6 +34,10 @@ def test_log_likelihood_is_the_gaussian_density(small_scenario):
         )
         for b in range(4)
     ]
+    point = torch.cat([to_box(w.polar).flatten(1), w.power.clamp_min(1e-30).log()], dim=1)
+    value = _Stochastic(sensing(w), w.present).model(point).value
+    constant = y[0].size * math.log(math.pi)
+    np.testing.assert_allclose(-value.numpy() - constant, expected, rtol=1e-9)
     np.testing.assert_allclose(log_likelihood(sensing(w), w.polar, w.power).numpy(), expected, rtol=1e-9)
 
 

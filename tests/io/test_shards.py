@@ -12,11 +12,10 @@ import numpy as np
 import pytest
 import torch
 from same_scenes import same
-from torch.utils.data import DataLoader
 
 from risloc.config import as_mapping
 from risloc.io.scene_arrays import arrays_of, layout
-from risloc.io.shard_batches import ShardDataset, batches
+from risloc.io.shard_batches import batches
 from risloc.io.shard_reader import ShardError, ShardReader, shard_checksum
 from risloc.io.shard_writer import write_shard
 from risloc.scenes.batch import Scenes
@@ -336,16 +335,6 @@ def test_a_reader_travels_to_another_process_without_its_files(folder, scenes):
     reader.close()
     assert same(other.read([5]), scenes[1][5:6])
     assert same(reader.read([5]), scenes[1][5:6])
-
-
-@pytest.mark.parametrize("workers", [0, 2])
-def test_loader_workers_share_the_scenes(folder, scenes, workers):
-    data = ShardDataset(ShardReader(folder), 8, seed=5, epoch=0)
-    loader = DataLoader(
-        data, batch_size=None, num_workers=workers, multiprocessing_context="spawn" if workers else None
-    )
-    seen = [x for part in loader for x in ids(part)]
-    assert sorted(seen) == sorted(ids(scenes[1]))
 
 
 def test_a_batch_shares_no_memory_with_the_next_read(folder):

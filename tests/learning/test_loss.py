@@ -120,7 +120,7 @@ def test_the_derivative_of_the_total_by_a_weight_is_its_term(small_scenario: Sce
 def test_what_is_logged_is_what_was_used(small_scenario: Scenario) -> None:
     _, _, _, _, terms = terms_of(small_scenario)
     weights = ALL.weights_at(0, 9)
-    logged = sum(float(value.detach()) for value in terms.weighted(weights).values())
+    logged = sum(float(value.detach()) for value in weights.weighted(terms.values).values())
     assert logged == pytest.approx(float(terms.total(weights).detach()), rel=1e-6)
 
 
