@@ -65,13 +65,16 @@ def doubt(
     result = Doubt.none(polar)
     B = sensing.responses(steering_matrix(sensing.array, polar))
     fit = project(B, sensing.y, present)
-    own = _own_evidence(sensing, B, fit.s, fit.Qh, power)
+    inverse = fit.inverse_factor(B)
+    own = _own_evidence(sensing, fit.s, inverse, power)
     weak = ((own < _SURE) & present).any(1) | (present.any(1) & sees_little(sensing))
     rows = (weak & fit.cost.isfinite()).nonzero()[:, 0]
     if len(rows) == 0:
         return result
     some = fit.rows(rows)
-    evidence = gains.evidence_elsewhere(rows, some, B[rows], power[rows].to(sensing.noise_var), sensing.noise_var[rows])
+    evidence = gains.evidence_elsewhere(
+        rows, some, inverse[rows], power[rows].to(sensing.noise_var), sensing.noise_var[rows]
+    )
     grid = _Cells.of(gains.grid, sensing)
     for row, scene in enumerate(rows.tolist()):
         for k in present[scene].nonzero()[:, 0].tolist():
@@ -81,12 +84,9 @@ def doubt(
     return result
 
 
-def _own_evidence(sensing: Sensing, B: Tensor, s: Tensor, Qh: Tensor, power: Tensor) -> Tensor:
+def _own_evidence(sensing: Sensing, s: Tensor, inverse: Tensor, power: Tensor) -> Tensor:
     """The evidence of each source at its place [batch, src]: |P_perp b_k|^2 = 1 / W_kk and |b_k^H r|^2 = |s_k|^2 / W_kk^2."""
-    absent = Qh.abs().amax(-1) == 0
-    C = (B.conj() @ Qh.mH).masked_fill(absent[..., None], 0) + torch.diag_embed(absent.to(B.dtype))
-    eye = torch.eye(C.shape[-1], dtype=C.dtype, device=C.device).expand_as(C)
-    W = torch.linalg.solve_triangular(C, eye, upper=False).abs().square().sum(-2).double()
+    W = inverse.abs().square().sum(-2).double()
     q, noise = (power / sensing.noise_var[:, None]).double()[:, None], sensing.noise_var.double()[:, None, None]
     match = s.abs().square().double() / W.square()
     return (q * match / (noise * (1 + q / W)) - (q / W).log1p()).sum(1)

@@ -109,6 +109,14 @@ class Projection:
         """sum_l |P_perp(B_l) y_l|^2."""
         return self.residual.abs().square().sum((-2, -1))
 
+    def inverse_factor(self, B: Complex[Tensor, "batch snap src ant"]) -> Complex[Tensor, "batch snap src src"]:
+        """Return C_l^-1, lower triangular, where the responses are B_l = Q_l C_l^H; identity rows for absent sources."""
+        C = B.conj() @ self.Qh.mH
+        absent = self.Qh.abs().amax(-1) == 0
+        C = C.masked_fill(absent[..., None], 0) + torch.diag_embed(absent.to(C.dtype))
+        eye = torch.eye(C.shape[-1], dtype=C.dtype, device=C.device).expand_as(C)
+        return torch.linalg.solve_triangular(C, eye, upper=False)
+
     def rows(self, rows: Tensor) -> "Projection":
         """Of the scenes of these rows."""
         return Projection(Qh=self.Qh[rows], s=self.s[rows], residual=self.residual[rows])

@@ -93,7 +93,8 @@ class Exchange:
         polar = fit.polar
         B = sensing.responses(steering_matrix(sensing.array, polar))
         present = torch.ones(polar.shape[:2], dtype=torch.bool, device=polar.device)
-        maps = self.gains.elsewhere(rows, project(B, sensing.y, present), B)
+        projection = project(B, sensing.y, present)
+        maps = self.gains.elsewhere(rows, projection, projection.inverse_factor(B))
         for k in range(polar.shape[1]):
             places, own = self._places(maps[:, k], polar[:, k])
             for place in range(places.valid.shape[1]):

@@ -47,17 +47,17 @@ class GainMap:
         return self._gains(rows, fit, [_further] * len(rows))[:, 0]
 
     def elsewhere(
-        self, rows: Tensor, fit: Projection, B: Complex[Tensor, "row snap src ant"]
+        self, rows: Tensor, fit: Projection, inverse: Complex[Tensor, "row snap src src"]
     ) -> Float[Tensor, "row src grid"]:
-        """The gain of a source in place of each source of `fit`, the others as they are; B: their responses."""
-        T, f = _without_each(fit, B)
+        """The gain of a source in place of each source of `fit`, the others as they are; `inverse`: `fit.inverse_factor`."""
+        T, f = _without_each(fit, inverse)
         return self._gains(rows, fit, [_Elsewhere(*each) for each in zip(T, f, strict=True)])
 
     def evidence_elsewhere(
         self,
         rows: Tensor,
         fit: Projection,
-        B: Complex[Tensor, "row snap src ant"],
+        inverse: Complex[Tensor, "row snap src src"],
         power: Float[Tensor, "row src"],
         noise_var: Float[Tensor, " row"],
     ) -> Float[Tensor, "row src grid"]:
@@ -66,7 +66,7 @@ class GainMap:
         The others' symbols are free, so that with p_perp = |P_perp z|^2 it is, summed over the snapshots,
         p |z^H r|^2 / (sigma^2 (sigma^2 + p p_perp)) - ln(1 + p p_perp / sigma^2).
         """
-        T, f = _without_each(fit, B)
+        T, f = _without_each(fit, inverse)
         levels = zip(T, f, power / noise_var[:, None], noise_var, strict=True)
         return self._gains(rows, fit, [_Evidence(*each) for each in levels])
 
@@ -103,13 +103,9 @@ _Formula = Callable[[Tensor, Tensor], Tensor]
 """From (Q^H z, r^H z) [snap, src + 1, part] and |z|^2 [snap, part] to what is summed over snapshots, [snap, any, part]."""
 
 
-def _without_each(fit: Projection, B: Tensor) -> tuple[Tensor, Tensor]:
+def _without_each(fit: Projection, inverse: Tensor) -> tuple[Tensor, Tensor]:
     """The rows t_k^H [row, snap, src, src], and p_k^H y / |p_k| [row, snap, src]; zero for sources that are absent."""
-    C = B.conj() @ fit.Qh.mH
-    absent = fit.Qh.abs().amax(-1) == 0
-    C = C.masked_fill(absent[..., None], 0) + torch.diag_embed(absent.to(C.dtype))
-    eye = torch.eye(C.shape[-1], dtype=C.dtype, device=C.device).expand_as(C)
-    T = torch.linalg.solve_triangular(C, eye, upper=False).mH
+    T = inverse.mH
     norm = T.abs().square().sum(-1).sqrt().clamp_min(1e-30)
     return (T / norm[..., None]).nan_to_num(), (fit.s / norm).nan_to_num()
 

@@ -229,6 +229,12 @@ class Locator:
         TypeError
             No measurements.
         """
+        return self.locate_and_view(measurements)[0]
+
+    @torch.no_grad()
+    @factorised()
+    def locate_and_view(self, measurements: Measurements) -> tuple[Found, NetworkView | None]:
+        """Return what `locate` returns, and what the network made of the scenes; None without a network."""
         self._check(measurements)
         with torch.autocast("cpu", enabled=False):
             return self._located(measurements)
@@ -254,23 +260,23 @@ class Locator:
         noise = self._estimated_noise(blank) if given is None else (given.double() / size_y / size_y).float()
         return dataclasses.replace(blank, noise_var=noise), size_y, size_H
 
-    def _located(self, measurements: Measurements) -> Found:
+    def _located(self, measurements: Measurements) -> tuple[Found, NetworkView | None]:
         observation, size_y, size_H = self._with_noise(measurements)
         noise, given = observation.noise_var, self._given(measurements)
-        sensing = self.localiser.sensing(observation)
+        sensing, view = self.localiser.sensing(observation), self._view(observation)
         if self.method == "music":
             [rule] = order_rules([self._rule(len(observation))])
             polar, present = music_places(self.localiser, sensing, observation, rule)
             gains, most = GainMap(sensing, self.localiser.coarse), self.localiser.search.iterations
             found = fit_and_assess(sensing, polar, present, iterations=most, gains=gains)
         else:
-            found = self._search(observation, sensing)
+            found = self._search(view, sensing)
         if self.fit == "stochastic":
             found = self.localiser.efficient(sensing, found)
         white = None if given is not None else whiteness(sensing, found.polar, found.present)
         if self.method == "music":
             found = displaced(found, polar, sensing.domain)
-        return self._result(sensing, found, (size_y / size_H).square(), noise * size_y * size_y, white)
+        return self._result(sensing, found, (size_y / size_H).square(), noise * size_y * size_y, white), view
 
     def _check(self, m: Measurements) -> None:
         """The spans may differ: where sources are looked for is the locator's."""
@@ -291,11 +297,14 @@ class Locator:
         for fault in array_faults(m.y, m.codebook, m.H, self._given(m)):
             raise LocateError(fault.words())
 
-    def _search(self, observation: Observation, sensing: Sensing) -> Estimates:
-        rule = self._rule(len(observation))
-        if self.network is None:
+    def _view(self, observation: Observation) -> NetworkView | None:
+        return None if self.network is None else NetworkView.of(self.network, observation)
+
+    def _search(self, view: NetworkView | None, sensing: Sensing) -> Estimates:
+        rule = self._rule(len(sensing))
+        if view is None:
             return self.localiser.pursuit(sensing, *order_rules([rule]))[0]
-        return NetworkView.of(self.network, observation).locate(self.localiser, [rule], sensing)[0]
+        return view.locate(self.localiser, [rule], sensing)[0]
 
     def _rule(self, batch: int) -> Rule | str:
         """K of each scene, or the rule that finds it, by its name or, where a given sigma^2 is to be checked, itself."""

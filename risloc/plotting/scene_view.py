@@ -13,9 +13,11 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
+from risloc.covariance.factored import FactoredCovariance
 from risloc.estimation.localiser import Localiser
 from risloc.estimation.spectrum import grid_energy, music_spectrum
 from risloc.io.measurements import Measurements, Setup
+from risloc.learning.hybrid import NetworkView
 from risloc.locating.covariances import covariances
 from risloc.locating.found import Found
 from risloc.locating.locator import Locator, factorised, of_unit_size
@@ -79,12 +81,9 @@ def scene_view(locator: Locator, scene: Measurements) -> SceneView:
     """
     if len(scene) != 1:
         raise ValueError(f"scene: expected one scene, got {len(scene)}; take a slice of one")
-    found, localiser = locator.locate(scene), locator.localiser
-    blank, size_y, _ = of_unit_size(scene)
-    observation = dataclasses.replace(blank, noise_var=(found.noise_var / size_y / size_y).float())
-    R = covariances(observation, locator.network)
-    name, shown = ("R_samp", R.R_samp) if R.R_blend is None else ("R_blend", R.R_blend)
-    U = shown.subspace(locator.slots)[0]
+    (found, view), localiser = locator.locate_and_view(scene), locator.localiser
+    name, R = _covariance(locator, scene, found.noise_var, view)
+    U = R.subspace(locator.slots)[0]
     points, level = _strongest_points(localiser, U)
     truth = None if scene.truth is None else scene.truth.location[0, : int(scene.truth.count[0])].double()
     errors = truth_errors(found, scene)
@@ -100,6 +99,21 @@ def scene_view(locator: Locator, scene: Measurements) -> SceneView:
         level=level,
         slices=_slices(localiser.array, localiser.domain, U, _strongest(found, points)),
     )
+
+
+def _covariance(
+    locator: Locator, scene: Measurements, noise_var: Tensor, view: NetworkView | None
+) -> tuple[str, FactoredCovariance]:
+    """The covariance to show, by its name, at the noise level that the answer rests on.
+
+    The network runs once more only where that level is not the one that `view` was made with: the data contradicted it.
+    """
+    blank, size_y, _ = of_unit_size(scene)
+    observation = dataclasses.replace(blank, noise_var=(noise_var / size_y / size_y).float())
+    if view is not None and torch.equal(view.observation.noise_var, observation.noise_var):
+        return "R_blend", view.R_blend
+    R = covariances(observation, locator.network)
+    return ("R_samp", R.R_samp) if R.R_blend is None else ("R_blend", R.R_blend)
 
 
 def _strongest_points(localiser: Localiser, U: Tensor) -> tuple[Tensor, Tensor]:

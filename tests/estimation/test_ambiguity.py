@@ -46,8 +46,8 @@ def evidence(w, scene, other, a, power):
 def test_the_evidence_is_that_of_the_gaussian_likelihood(case):
     w, s, gains, B, fit = case
     rows, power = torch.arange(2), w.power[:, :2]
-    found = gains.evidence_elsewhere(rows, fit, B, power, s.noise_var)
-    own = _own_evidence(s, B, fit.s, fit.Qh, power)
+    found = gains.evidence_elsewhere(rows, fit, fit.inverse_factor(B), power, s.noise_var)
+    own = _own_evidence(s, fit.s, fit.inverse_factor(B), power)
     steering = gains.grid.steering.numpy()
     for scene in range(2):
         for k in range(2):

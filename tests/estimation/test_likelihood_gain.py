@@ -68,7 +68,8 @@ def test_the_gain_of_a_further_source_is_the_decrease_of_the_cost(case, sources)
 def test_the_gain_elsewhere_is_that_of_the_other_source_alone(case):
     w, s, gains, B = case
     rows = torch.tensor([1, 2])
-    found = gains.elsewhere(rows, project(B[rows], s.y[rows], torch.ones(2, 2, dtype=torch.bool)), B[rows])
+    fit = project(B[rows], s.y[rows], torch.ones(2, 2, dtype=torch.bool))
+    found = gains.elsewhere(rows, fit, fit.inverse_factor(B[rows]))
     for row, scene in enumerate(rows.tolist()):
         for k in range(2):
             A = w.A[scene, :, [1 - k]].numpy()
