@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from pipeline import signals, torchrun
+from pipeline.dvc_process import TRANSIENT, mark_transient
 from pipeline.env import COPY, SettingError, check_folder
 from pipeline.layout import STAGES
 from risloc.config import ParamError, read_yaml
@@ -71,13 +72,16 @@ def _run(arguments: list[str], stage: str, into: Path | None, named: str | None,
         if torchrun.rank() > 0:
             torchrun.follow(stage, params, into)
             return 0
-        from pipeline.flows import PrefectAwayError, StageError, run_stage
+        from pipeline.flows import PrefectAwayError, StageError, TransientStageError, run_stage
 
         try:
             told = run_stage(stage, params, into)
         except StageError as error:
             sys.stderr.write(f"{error}\n")
             code, told = 1, not isinstance(error, PrefectAwayError)
+            if isinstance(error, TransientStageError):
+                mark_transient()
+                code = TRANSIENT
     if not told:  # at the exit, Prefect would try for 7 s with each event of each task to reach a server that is gone
         signals.leave(code)
     return code

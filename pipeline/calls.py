@@ -21,8 +21,8 @@ from prefect.runtime import flow_run
 from sqlalchemy import make_url
 
 from pipeline.changes import written_change
+from pipeline.dvc_process import TRANSIENT
 from pipeline.env import PARENT, ROOT, SettingError, child_environment
-from pipeline.flows import DONE_ELSEWHERE, NO_PREFECT
 from pipeline.git import git
 from pipeline.layout import STAGES
 from pipeline.runner_setting import RUNNER, runner_setting
@@ -31,23 +31,18 @@ from pipeline.storage import STUDY, study_storage
 from pipeline.torchrun import PROCESSES
 from risloc.config import ParamError, read_yaml
 
-__all__ = ["DvcError", "PassingDvcError", "call_dvc", "dvc_command", "execution", "metrics_of", "same_work"]
+__all__ = ["DvcError", "TransientDvcError", "call_dvc", "dvc_command", "execution", "metrics_of", "same_work"]
 
 _GRACE_SECONDS = 20.0
 _RETRY_SECONDS = [5.0, 20.0, 60.0]
-_LAST_LINES = 60
-_PASSING = (
-    *("is busy, it is being blocked by", "Unable to acquire lock"),  # dvc
-    *("nothing answers at", NO_PREFECT, DONE_ELSEWHERE),  # a stage
-)
 
 
 class DvcError(RuntimeError):
     """dvc failed, and would fail again."""
 
 
-class PassingDvcError(DvcError):
-    """dvc failed by something that passes."""
+class TransientDvcError(DvcError):
+    """dvc failed for a reason that passes by itself."""
 
 
 def execution(runner: str | None, study: str | None, processes: int | None) -> dict[str, str]:
@@ -111,8 +106,8 @@ def metrics_of(experiment: str | None, stage: str) -> dict[str, Any]:
     return json.loads(git("show", f"{known.splitlines()[0]}:{path}") or "{}")
 
 
-def _may_pass(task: object, run: TaskRun, state: State[Any]) -> bool:
-    return isinstance(state.result(raise_on_failure=False), PassingDvcError)
+def _is_transient(task: object, run: TaskRun, state: State[Any]) -> bool:
+    return isinstance(state.result(raise_on_failure=False), TransientDvcError)
 
 
 @prefect.task(
@@ -120,25 +115,25 @@ def _may_pass(task: object, run: TaskRun, state: State[Any]) -> bool:
     cache_policy=NO_CACHE,
     retries=len(_RETRY_SECONDS),
     retry_delay_seconds=_RETRY_SECONDS,
-    retry_condition_fn=_may_pass,
+    retry_condition_fn=_is_transient,
 )
-def call_dvc(command: list[str], environment: Mapping[str, str]) -> str | None:
-    """Run dvc in a process group of its own, its lines into the log; the name of the experiment, if it ran one.
+def call_dvc(command: list[str], environment: Mapping[str, str]) -> None:
+    """Run dvc in a process group of its own, its lines into the log.
 
-    When the flow is cancelled, dvc, the stage and all that it has started end, and what can be resumed stays. Tried
-    again is what passes by itself: another dvc that holds the lock of an output, another run at the same stage (dvc
-    then finds its results in the run cache), a tracking or Prefect server that was away when a stage began. A wrong
-    parameter, a failed gate or an error of a stage would only fail again, after the same time.
+    When the flow is cancelled, dvc, the stage and all that it has started end, and what can be resumed stays. Transient
+    failures are retried: another dvc that holds the lock of an output, another run at the same stage (dvc then finds its
+    results in the run cache), a tracking or Prefect server that was away when a stage began. A wrong parameter, a failed
+    gate or an error of a stage would only fail again, after the same time.
 
     Raises
     ------
     DvcError
-        dvc failed; its lines are in the log. PassingDvcError among these: it failed by something that passes.
+        dvc failed; its lines are in the log. TransientDvcError among these: another try may help.
     """
     log = get_run_logger()
     log.info("dvc %s", " ".join(command))
     child = subprocess.Popen(
-        [sys.executable, "-m", "dvc", *command],
+        [sys.executable, "-m", "pipeline.dvc_process", *command],
         cwd=ROOT,
         env=child_environment(**{PARENT: str(flow_run.id)}, **environment),
         stdout=subprocess.PIPE,
@@ -146,22 +141,17 @@ def call_dvc(command: list[str], environment: Mapping[str, str]) -> str | None:
         text=True,
         start_new_session=True,
     )
-    said: list[str] = []
     try:
         assert child.stdout is not None
         for text in child.stdout:
             log.info(text.rstrip())
-            said.append(text)
         code = child.wait()
     except BaseException:
         _end(child)
         raise
     if code:
-        passing = any(word in text for text in said[-_LAST_LINES:] for word in _PASSING)
-        kind = PassingDvcError if passing else DvcError
+        kind = TransientDvcError if code == TRANSIENT else DvcError
         raise kind(f"dvc {' '.join(command)} ended with code {code}; its last lines above say why")
-    found = re.search(r"^Ran experiment\(s\): (\S+)", "".join(said), re.MULTILINE)
-    return found[1] if found else None
 
 
 def _end(child: "subprocess.Popen[str]") -> None:

@@ -48,7 +48,7 @@ def pipeline(
 
     target : stop after this stage; None for the last one.
     set_params : dotted parameters and their values, such as {"loss.lam_cov": 0.5}; needs `experiment`.
-    name : the experiment's name; None lets DVC choose.
+    name : the experiment's name; None: `run-` and the beginning of the flow run's id.
     experiment : False: `dvc repro` in the workspace, one at a time. True: `dvc exp run --temp`, which leaves the
         workspace as it is, any number at once; of two that would do the same, the second waits and takes the results.
     runner, study, processes : how the stages run, see `calls.execution`; None leaves it to the worker's environment.
@@ -60,14 +60,13 @@ def pipeline(
     DvcError
         dvc failed; its lines are in this flow's log.
     """
-    command = dvc_command(target, set_params or {}, name, experiment)
+    ran = (name or f"run-{str(flow_run.id)[:8]}") if experiment else None
+    command = dvc_command(target, set_params or {}, ran or name, experiment)
     environment = execution(runner, study, processes)
     log = get_run_logger()
     key = f"experiment-{same_work(target, set_params or {})}" if experiment else "workspace"
     with lock(key, lambda: log.info("waiting for another run of the same")):
-        ran = call_dvc(command, environment)
-    if experiment and ran is None:
-        return
+        call_dvc(command, environment)
     stage = target or list(STAGES)[-1]
     if values := metrics_of(ran, stage):
         table("results", rows_of(values), f"{stage}: metrics of {ran or 'the workspace'}")

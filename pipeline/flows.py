@@ -28,8 +28,9 @@ from pipeline.runners import open_runner
 from pipeline.sections import sections_of, stage_function, typed_sections
 from pipeline.storage import study_storage
 from pipeline.tracking.runs import dependency_checksums, stage_run
+from pipeline.tracking.server import NoAnswerError
 
-__all__ = ["DONE_ELSEWHERE", "NO_PREFECT", "PrefectAwayError", "StageError", "run_stage", "stage_flow"]
+__all__ = ["PrefectAwayError", "StageError", "TransientStageError", "run_stage", "stage_flow"]
 
 
 def stage_flow(stage: str, on_done: Callable[[], object]) -> Flow[..., None]:
@@ -47,15 +48,15 @@ def stage_flow(stage: str, on_done: Callable[[], object]) -> Flow[..., None]:
     return prefect.flow(name=stage, flow_run_name=_run_name(stage), validate_parameters=False)(work)
 
 
-NO_PREFECT = "Prefect's server does not answer"
-DONE_ELSEWHERE = "another run has just done the same; dvc takes it from its run cache when it is called again"
-
-
 class StageError(RuntimeError):
     """A stage ended with an exception, which stands in the flow's log; this says which and why in one line."""
 
 
-class PrefectAwayError(StageError):
+class TransientStageError(StageError):
+    """A stage failed for a reason that passes by itself: another try may help."""
+
+
+class PrefectAwayError(TransientStageError):
     """Prefect's server does not answer, so that the stage did not begin or is not whole."""
 
 
@@ -69,7 +70,7 @@ def run_stage(stage: str, params: Mapping[str, Any], into: Path | None) -> bool:
     ParamError
         Before anything starts.
     StageError
-        The stage failed.
+        The stage failed. TransientStageError among these: another try may help.
     """
     typed_sections(stage, params)
     study_storage()
@@ -85,12 +86,13 @@ def run_stage(stage: str, params: Mapping[str, Any], into: Path | None) -> bool:
             state: State[None] = flow(sections=used, paths=paths, params=dict(params), return_state=True)
         except (httpx.HTTPError, PrefectException, RuntimeError) as error:  # the stage's own are in the state
             if not done.is_set():
-                raise PrefectAwayError(f"{stage}: {NO_PREFECT}: {error}; {_remedy()}") from error
+                raise PrefectAwayError(f"{stage}: Prefect's server does not answer: {error}; {_remedy()}") from error
             sys.stderr.write(f"{stage} is done; Prefect's server went away and was not told: {error}\n")
             return False
     if not state.is_completed():
         cause = state.result(raise_on_failure=False)
-        raise StageError(f"{stage} failed: {type(cause).__name__}: {cause}")
+        kind = TransientStageError if isinstance(cause, NoAnswerError) else StageError
+        raise kind(f"{stage} failed: {type(cause).__name__}: {cause}")
     return True
 
 
@@ -118,7 +120,7 @@ def _alone(stage: str, sections: Mapping[str, Any], paths: Mapping[str, Path]) -
 
     Raises
     ------
-    StageError
+    TransientStageError
         Another was at it, and the driver flow waits for this one: it calls dvc again, which finds the other's results.
     """
     if "state" not in paths:
@@ -128,7 +130,9 @@ def _alone(stage: str, sections: Mapping[str, Any], paths: Mapping[str, Path]) -
     name = f"{stage}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
     with lock(name, lambda: sys.stderr.write(f"{stage}: waiting for another run of the same\n")) as waited:
         if waited and PARENT in os.environ:
-            raise StageError(f"{stage}: {DONE_ELSEWHERE}")
+            raise TransientStageError(
+                f"{stage}: another run has just done the same; dvc takes it from its run cache when it is called again"
+            )
         yield
 
 

@@ -24,6 +24,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+from pipeline.dvc_process import TRANSIENT
 from pipeline.env import COPY, ROOT, SettingError
 from pipeline.layout import paths_of
 from pipeline.sections import stage_function, typed_sections
@@ -86,7 +87,7 @@ def launch(count: int, arguments: Sequence[str]) -> int:
                     os.killpg(failure.pid, signal.SIGKILL)
             killed = [r for r, failure in error.failures.items() if failure.exitcode in _KILLED]
             if not killed or restarts == _RESTARTS:
-                return 1
+                return TRANSIENT if any(each.exitcode == TRANSIENT for each in error.failures.values()) else 1
             sys.stderr.write(f"rank {killed[0]} was killed; all start again from the last checkpoint\n")
         except SignalException:
             return EXIT_CODE

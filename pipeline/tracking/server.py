@@ -23,6 +23,10 @@ _PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 
 _CONNECT_SECONDS = 5.0
 
 
+class NoAnswerError(ServerAwayError):
+    """Nothing answers at the tracking server's address; it may later."""
+
+
 class _UnfitStoreError(ServerAwayError):
     """The tracking URI names what is no store; the message says so."""
 
@@ -57,7 +61,7 @@ def starting() -> Iterator[None]:
                 f"MLFLOW_TRACKING_URI: cannot record in {_shown(mlflow.get_tracking_uri())} ({error}); free some space "
                 "there, or name another store"
             ) from error
-        raise ServerAwayError(
+        raise NoAnswerError(
             f"MLFLOW_TRACKING_URI: nothing answers at {_shown(mlflow.get_tracking_uri())} ({error}); start the "
             "tracking server, or unset the variable to record in mlflow.db of this repository"
         ) from error

@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from pipeline.console_reporter import ConsoleReporter
+from pipeline.dvc_process import TRANSIENT
 from pipeline.layout import STAGES, clear_outs, paths_of
 from pipeline.presets import write_preset
 from pipeline.sections import override, sections_of, stage_function, typed_sections, with_preset
@@ -161,12 +162,28 @@ def test_the_command_line_takes_a_preset(repository: Path, tmp_path: Path, argum
 
 def test_a_stage_says_that_prefect_does_not_answer(repository: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pipeline", "simulate", "--into", str(tmp_path)]
-    environment = os.environ | {"PREFECT_API_URL": "http://127.0.0.1:9/api"}
+    mark = tmp_path / "mark"
+    environment = os.environ | {"PREFECT_API_URL": "http://127.0.0.1:9/api", "RISLOC_TRANSIENT_MARK": str(mark)}
     done = subprocess.run(command, cwd=repository, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
+    assert done.returncode == TRANSIENT
+    assert mark.exists()
     last = done.stderr.splitlines()[-1]
     assert last.startswith("simulate: Prefect's server does not answer: Failed to reach API at http://127.0.0.1:9/api")
     assert last.endswith("; start it, or unset PREFECT_API_URL to use a temporary one")
+
+
+def test_a_stage_that_no_tracking_server_answers_is_to_be_retried_and_one_that_fails_is_not(
+    repository: Path, tmp_path: Path
+) -> None:
+    """The stage overfit reads shards, of which there are none."""
+    for address, code in (("http://127.0.0.1:9", TRANSIENT), (f"sqlite:///{tmp_path / 'mlflow.db'}", 1)):
+        mark = tmp_path / str(code)
+        settings = {"MLFLOW_TRACKING_URI": address, "RISLOC_TRANSIENT_MARK": str(mark)}
+        settings |= {"DVC_ROOT": str(tmp_path), "PREFECT_HOME": str(tmp_path / "prefect")}
+        command = [sys.executable, "-m", "pipeline", "overfit", "--into", str(tmp_path / "into")]
+        done = subprocess.run(command, cwd=repository, env=os.environ | settings, capture_output=True, text=True)
+        assert done.returncode == code, done.stderr
+        assert mark.exists() == (code == TRANSIENT)
 
 
 def test_driver_checks_before_it_runs_anything(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -381,16 +398,16 @@ def test_equal_experiments_are_the_same_work_and_others_are_not() -> None:
     assert len({as_it_stands, same_work(None, {"loss.lam_cov": 0.123}), same_work("train", {})}) == 3
 
 
-def test_only_what_passes_by_itself_is_tried_again() -> None:
+def test_only_a_transient_failure_is_retried() -> None:
     from prefect.states import Failed
 
-    from pipeline.calls import DvcError, PassingDvcError, call_dvc
+    from pipeline.calls import DvcError, TransientDvcError, call_dvc
 
     again = {
         kind: call_dvc.retry_condition_fn(call_dvc, None, Failed(data=kind("dvc repro ended with code 255")))
-        for kind in (DvcError, PassingDvcError)
+        for kind in (DvcError, TransientDvcError)
     }
-    assert again == {DvcError: False, PassingDvcError: True}
+    assert again == {DvcError: False, TransientDvcError: True}
     assert call_dvc.retries == 3
 
 
@@ -399,7 +416,7 @@ def test_of_two_at_the_same_resumable_work_one_waits(
 ) -> None:
     """Under the driver the second ends, and dvc takes the results from its run cache; alone, it does the work then."""
     from pipeline.env import PARENT
-    from pipeline.flows import StageError, _alone
+    from pipeline.flows import TransientStageError, _alone
 
     monkeypatch.setattr("pipeline.env.STATE", tmp_path)
     held = threading.Event()
@@ -424,7 +441,7 @@ def test_of_two_at_the_same_resumable_work_one_waits(
         else:
             monkeypatch.setenv(PARENT, parent)
             twin = _alone("train", {"seed": 1}, {"state": tmp_path / "train"})
-            with pytest.raises(StageError, match="another run has just done the same"), twin:
+            with pytest.raises(TransientStageError, match="another run has just done the same"), twin:
                 pytest.fail("the twin did the work again")
         holder.join(10)
         held.clear()

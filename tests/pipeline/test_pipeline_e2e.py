@@ -450,7 +450,7 @@ def _processes_of(clone: Clone) -> list[str]:
     for process in psutil.process_iter(["cmdline", "environ"]):
         command = " ".join(process.info["cmdline"] or [])
         mine = (process.info["environ"] or {}).get("PREFECT_HOME") == clone.environment["PREFECT_HOME"]
-        if mine and (" -m dvc " in command or " -m pipeline " in command):
+        if mine and " -m pipeline" in command:
             found.append(command)
     return found
 
