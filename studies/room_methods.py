@@ -15,7 +15,7 @@ from risloc.learning.network import HybridNetwork
 from risloc.performance.crb import prior_deviation, stochastic_bound
 from risloc.performance.metrics import gospa, match
 from risloc.physics.channel import effective_rank
-from risloc.physics.geometry import location_of, polar_of, position_of
+from risloc.physics.geometry import location_of, position_of
 from risloc.scenes.batch import Scenes
 
 __all__ = ["CUTOFF", "Cell", "measured"]
@@ -75,10 +75,10 @@ def _located(
 
 
 def _add(method: Method, scenes: Scenes, found: Estimates, bound: torch.Tensor) -> None:
-    truth, true = scenes.truth, polar_of(torch.where(scenes.truth.present[..., None], scenes.truth.location, 1.0))
+    truth = scenes.truth
     places = position_of(location_of(found.polar)), position_of(truth.location)
     method["gospa"] += gospa(places[0], found.present, places[1], truth.present, CUTOFF).tolist()
-    error = match(found.polar, found.present, true, truth.present, CUTOFF).position
+    error = match(found.polar, found.present, truth.polar, truth.present, CUTOFF).position
     method["near"] += int((error < 3 * bound)[truth.present].sum())
     method["right"] += int((found.present.sum(1) == truth.count).sum())
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from benchmarks.workload import Case
 from risloc.estimation.selection import Estimates, fit_and_assess
 from risloc.performance.metrics import gospa
-from risloc.physics.geometry import location_of, polar_of, position_of
+from risloc.physics.geometry import location_of, position_of
 from risloc.scenes.batch import Scenes
 from risloc.scenes.simulation import simulate
 
@@ -50,7 +50,7 @@ def _compare(case: Case, scenes: Scenes) -> Tensor:
     """The columns of the table, scene by scene: [column, scene]."""
     here, count = dataclasses.replace(case, scenes=scenes), scenes.truth.count
     present = scenes.truth.present
-    true = polar_of(torch.where(present[..., None], scenes.truth.location, torch.ones(3)))
+    true = scenes.truth.polar
     oracle = fit_and_assess(here.localiser.sensing(scenes.observation), true, present, iterations=ITERATIONS)
     nomp, hybrid = here.pursuit(count), here.hybrid(count)
     more = nomp.log_likelihood - oracle.log_likelihood

@@ -12,9 +12,11 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 
 from risloc.config import param
+from risloc.physics.geometry import Array
+from risloc.scenes.batch import Truth
 from risloc.utils.tensor_checks import check_tensor
 
-__all__ = ["CovarianceConfig", "FactoredCovariance", "hybrid_covariance", "true_covariance"]
+__all__ = ["CovarianceConfig", "FactoredCovariance", "covariance_of", "hybrid_covariance", "true_covariance"]
 
 EPS = 1e-12
 
@@ -82,6 +84,11 @@ def true_covariance(A: Complex[Tensor, "*batch elem src"], power: Float[Tensor, 
     check_tensor("A", A, None, None, complex_=True)
     check_tensor("power", power, A.shape[-1], complex_=False)
     return FactoredCovariance(A * power.sqrt()[..., None, :]).normalised()
+
+
+def covariance_of(truth: Truth, array: Array) -> FactoredCovariance:
+    """Compute R_true of the sources of each scene on the surface `array`; see `true_covariance`."""
+    return true_covariance(truth.steering(array), truth.power)
 
 
 def hybrid_covariance(

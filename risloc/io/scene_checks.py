@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from risloc.io.scene_arrays import Arrays, layout, scenes_of
-from risloc.physics.geometry import polar_of
 from risloc.physics.steering import steering_matrix
 from risloc.scenes.batch import Scenes
 from risloc.scenes.scenario import Scenario
@@ -63,7 +62,7 @@ def validate(arrays: Arrays, scenario: Scenario, where: str, start: int) -> None
 
 def _check_sources(scenes: Scenes, scenario: Scenario, where: str, start: int) -> None:
     truth, present = scenes.truth, scenes.truth.present
-    inside = scenario.domain().contains(polar_of(_filled(scenes)))
+    inside = scenario.domain().contains(truth.polar)
     _require((inside | ~present).all(1), where, start, "a source lies outside the domain")
     _require(
         torch.where(present, truth.power > 0, truth.power == 0).all(1),
@@ -75,14 +74,10 @@ def _check_sources(scenes: Scenes, scenario: Scenario, where: str, start: int) -
     _require(((beyond == 0) | present).all(1), where, start, "a slot beyond K is not zero")
 
 
-def _filled(scenes: Scenes) -> Tensor:
-    return torch.where(scenes.truth.present[..., None], scenes.truth.location, 1.0)
-
-
 def _noise_var(scenes: Scenes, scenario: Scenario) -> Tensor:
     """sigma^2 = tr(G_l A P A^H G_l^H) / M, averaged over l, over the SNR; from the mean row energy of H at K = 0."""
     H, truth = scenes.observation.H, scenes.truth
-    A = steering_matrix(scenario.array(), polar_of(_filled(scenes)))
+    A = steering_matrix(scenario.array(), truth.polar)
     fields = scenes.observation.codebook[:, :, None] * A.mT[:, None]
     T = (fields.flatten(1, 2) @ H.mT).unflatten(1, fields.shape[1:3])  # type: ignore[no-untyped-call]
     P = source_covariance(truth, scenario.waveform)

@@ -23,10 +23,9 @@ from risloc.covariance.factored import FactoredCovariance, true_covariance
 from risloc.covariance.snapshots import element_power
 from risloc.learning.loss_weights import EVERY_PASS, LossConfig, LossWeights
 from risloc.learning.network import MapOutput, Prediction
-from risloc.physics.geometry import Array, polar_of
+from risloc.physics.geometry import Array
 from risloc.physics.grid import PolarGrid
-from risloc.physics.steering import steering_matrix
-from risloc.scenes.batch import Observation, Scenes, Truth
+from risloc.scenes.batch import Observation, Scenes
 
 __all__ = [
     "LossTerms",
@@ -36,7 +35,6 @@ __all__ = [
     "gradient_norms",
     "loss_terms",
     "nmse",
-    "true_steering",
 ]
 
 
@@ -129,7 +127,7 @@ def loss_terms(
     every : False leaves out what has no weight and takes long: the likelihood.
     """
     truth = scenes.truth
-    polar, A = true_steering(array, truth)
+    polar, A = truth.polar, truth.steering(array)
     some = truth.count > 0
     R_true = true_covariance(A, truth.power)
     Q = torch.linalg.qr(A).Q * truth.present[:, None, :]
@@ -157,12 +155,6 @@ def loss_terms(
     if every or config.lam_nll > 0:
         values["loss_nll"] = mean(_excess(prediction.R_pred, R_true, scenes.observation))
     return LossTerms(values)
-
-
-def true_steering(array: Array, truth: Truth) -> tuple[Float[Tensor, "batch src 3"], Complex[Tensor, "batch elem src"]]:
-    """(u, v, w) of the sources and their steering matrix; the columns of absent sources are zero."""
-    polar = polar_of(truth.location.masked_fill(~truth.present[..., None], 1.0))
-    return polar, steering_matrix(array, polar) * truth.present[:, None, :]
 
 
 def nmse(R: FactoredCovariance, R_true: FactoredCovariance, white: float = 0.0) -> Float[Tensor, " batch"]:

@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from risloc.covariance.factored import FactoredCovariance, true_covariance
+from risloc.covariance.factored import FactoredCovariance, covariance_of
 from risloc.learning.distributed import ALONE, Group
-from risloc.learning.loss import loss_terms, nmse, true_steering
+from risloc.learning.loss import loss_terms, nmse
 from risloc.learning.loss_weights import LossConfig
 from risloc.learning.network import PRESENT, HybridNetwork, Prediction
 from risloc.performance.metrics import gospa
@@ -83,7 +83,7 @@ def validate(
 
 def subspace_distance(network: HybridNetwork, R: FactoredCovariance, truth: Truth) -> Float[Tensor, " batch"]:
     """1 - tr(P P_true) / K with P the K leading eigenvectors of R; 0 where there is no source."""
-    Q = torch.linalg.qr(true_steering(network.array, truth)[1]).Q * truth.present[:, None, :]
+    Q = torch.linalg.qr(truth.steering(network.array)).Q * truth.present[:, None, :]
     U = R.subspace(truth.power.shape[1]) * truth.present[:, None, :]
     overlap = torch.view_as_real(Q.mH @ U).square().sum((-3, -2, -1))
     return torch.where(truth.count > 0, 1 - overlap / truth.count.clamp_min(1), 0.0)
@@ -98,18 +98,14 @@ def slot_gospa(prediction: Prediction, truth: Truth) -> Float[Tensor, " batch"]:
 
 def nmse_pred(network: HybridNetwork, prediction: Prediction, truth: Truth) -> Float[Tensor, ""]:
     """The NMSE of R_pred, the last pass's, a mean over scenes with sources."""
-    return _mean_of_sourced(nmse(prediction.R_pred, _true(network, truth)), truth)
+    return _mean_of_sourced(nmse(prediction.R_pred, covariance_of(truth, network.array)), truth)
 
 
 def nmse_silent(network: HybridNetwork, R_samp: FactoredCovariance, truth: Truth) -> Float[Tensor, ""]:
     """The NMSE of (1 - beta) I + beta R_samp, a mean over scenes with sources; I never stands as a matrix."""
     beta = network.beta
-    silent = nmse(FactoredCovariance(beta**0.5 * R_samp.factor), _true(network, truth), white=1 - beta)
+    silent = nmse(FactoredCovariance(beta**0.5 * R_samp.factor), covariance_of(truth, network.array), white=1 - beta)
     return _mean_of_sourced(silent, truth)
-
-
-def _true(network: HybridNetwork, truth: Truth) -> FactoredCovariance:
-    return true_covariance(true_steering(network.array, truth)[1], truth.power)
 
 
 def _mean_of_sourced(values: Float[Tensor, " batch"], truth: Truth) -> Float[Tensor, ""]:

@@ -12,6 +12,9 @@ import torch
 from jaxtyping import Complex, Float, Int
 from torch import Tensor
 
+from risloc.physics.geometry import Array, polar_of
+from risloc.physics.steering import steering_matrix
+
 __all__ = ["Observation", "Scenes", "Truth"]
 
 _ROUNDING = 1e-9  # of a product of two energies
@@ -80,6 +83,20 @@ class Truth:
     def present(self) -> Tensor:
         """bool [batch, src]: which slots hold a source."""
         return torch.arange(self.power.shape[1], device=self.count.device) < self.count[:, None]
+
+    @property
+    def placed(self) -> Float[Tensor, "batch src 3"]:
+        """`location` with a harmless one, 1 rad, 1 rad and 1 m, in the slots that hold no source."""
+        return self.location.masked_fill(~self.present[..., None], 1.0)
+
+    @property
+    def polar(self) -> Float[Tensor, "batch src 3"]:
+        """(u, v, w) of `placed`."""
+        return polar_of(self.placed)
+
+    def steering(self, array: Array) -> Complex[Tensor, "batch elem src"]:
+        """Compute the steering matrix of the sources; the columns of slots that hold none are zero."""
+        return steering_matrix(array, self.polar) * self.present[:, None, :]
 
     @property
     def coherent(self) -> Tensor:

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from risloc.covariance.factored import true_covariance
-from risloc.learning.loss import nmse, true_steering
+from risloc.covariance.factored import covariance_of
+from risloc.learning.loss import nmse
 from risloc.learning.validation import subspace_distance
 from risloc.performance.intervals import median_interval
 from risloc.scenes.batch import Scenes
@@ -22,7 +22,7 @@ def covariance_scores(seen: Seen, scenes: Scenes) -> dict[str, dict[str, Tensor]
     P is the projector on the K leading eigenvectors.
     """
     truth = scenes.truth
-    R_true = true_covariance(true_steering(seen.network.array, truth)[1], truth.power)
+    R_true = covariance_of(truth, seen.network.array)
     none = truth.count == 0
     found = {}
     for name, R in (("R_pred", seen.prediction.R_pred), ("R_blend", seen.R_blend), ("R_samp", seen.R_samp)):

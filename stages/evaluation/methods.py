@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from risloc.covariance.factored import FactoredCovariance, true_covariance
+from risloc.covariance.factored import FactoredCovariance, covariance_of
 from risloc.covariance.snapshots import least_squares_snapshots, sample_covariance
 from risloc.estimation.conditional import Sensing
 from risloc.estimation.information_criteria import aic_order, mdl_order
@@ -21,8 +21,6 @@ from risloc.estimation.selection import Estimates
 from risloc.learning.hybrid import NetworkView
 from risloc.learning.k_rules import BY_BIC, KNOWN, needs_network, order_rule
 from risloc.learning.network import PRESENT, HybridNetwork
-from risloc.physics.geometry import polar_of
-from risloc.physics.steering import steering_matrix
 from risloc.scenes.batch import Scenes
 from stages.evaluation.method import HYBRID, NOMP, PLAIN, STOCHASTIC, Method
 
@@ -252,10 +250,7 @@ def _nomp(batch: _Batch, method: Method) -> Iterator[Result]:
 
 
 def _R_true(batch: _Batch, method: Method) -> Iterator[Result]:
-    truth = batch.truth
-    location = torch.where(truth.present[..., None], truth.location, torch.ones(3))
-    A = steering_matrix(batch.localiser.array, polar_of(location))
-    yield from batch.covariance(method, true_covariance(A, truth.power), 0.0)
+    yield from batch.covariance(method, covariance_of(batch.truth, batch.localiser.array), 0.0)
 
 
 def _timed(work: Callable[[], T]) -> tuple[T, float]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from risloc.estimation.localiser import Localiser
 from risloc.performance.crb import deterministic_bound, stochastic_bound
 from risloc.performance.metrics import gospa, match, resolved_scenes
-from risloc.physics.geometry import location_of, polar_of, position_of
+from risloc.physics.geometry import location_of, position_of
 from risloc.scenes.batch import Scenes
 from risloc.scenes.scenario import Scenario
 from stages.evaluation.calibration import standardised
@@ -100,7 +100,7 @@ class Collection:
     def add_scenes(self, scenes: Scenes, bounds: Bounds) -> None:
         """What is known of a batch before anyone looks at it."""
         t = scenes.truth
-        separation, _ = closest_pair(beams_of(_true_polar(scenes), self.scenario), t.present)
+        separation, _ = closest_pair(beams_of(t.polar, self.scenario), t.present)
         self._scenes[_EVERY].add(
             snr_db=t.snr_db,
             count=t.count,
@@ -177,7 +177,7 @@ def score(
     A method with a fit also has `unresolved` (reported sources), `not_converged`, and its standardised errors.
     """
     t, located = scenes.truth, result.located
-    true = _true_polar(scenes)
+    true = t.polar
     found = match(located.polar, located.present, true, t.present, cutoffs[0])
     p, q = position_of(location_of(located.polar)), position_of(location_of(true))
     beams = beams_of(true, scenario)
@@ -203,7 +203,7 @@ def score(
 def _root_crbs(scenes: Scenes, localiser: Localiser, waveform: str) -> tuple[Tensor, Tensor, Tensor]:
     """Of position, distance and angle, all scenes by one bound."""
     o, t = scenes.observation, scenes.truth
-    known = (localiser.array, localiser.domain.free, o.codebook, o.H, _true_location(scenes))
+    known = (localiser.array, localiser.domain.free, o.codebook, o.H, t.location)
     if waveform == "independent":
         bound = stochastic_bound(*known, t.power, o.noise_var)
     else:
@@ -215,13 +215,3 @@ def _deviation(span: tuple[float, float]) -> float:
     """The standard deviation of what is uniform in `span`."""
     low, high = span
     return (high - low) / math.sqrt(12)
-
-
-def _true_location(scenes: Scenes) -> Tensor:
-    """Absent slots hold a harmless location instead of zeros."""
-    filler = torch.tensor([0.0, 0.0, 1.0], dtype=scenes.truth.location.dtype)
-    return torch.where(scenes.truth.present[..., None], scenes.truth.location, filler)
-
-
-def _true_polar(scenes: Scenes) -> Tensor:
-    return polar_of(_true_location(scenes))

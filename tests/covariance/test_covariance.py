@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from risloc.covariance.factored import FactoredCovariance, hybrid_covariance, true_covariance
+from risloc.covariance.factored import FactoredCovariance, covariance_of, hybrid_covariance, true_covariance
 from risloc.covariance.snapshots import element_power, least_squares_snapshots, sample_covariance, score_snapshots
 from risloc.physics.geometry import polar_of
 from risloc.physics.steering import steering_matrix
@@ -229,3 +229,21 @@ def test_a_covariance_that_explains_the_snapshots_leaves_little_score(small_scen
         for R in (true, white)
     ]
     assert energy[0] < energy[1] / 3
+
+
+def test_truth_places_absent_sources_where_they_do_no_harm_and_gives_r_true(small_scenario):
+    """Against each scene's sources alone, by the formula: no slot without a source enters, and every value is finite."""
+    truth = simulate(small_scenario, seed=3, split="test", start=0, stop=32).truth
+    array, R_true = small_scenario.array(), covariance_of(truth, small_scenario.array())
+    assert len(truth.count.unique()) > 1, "slots without a source are what this is about"
+    assert torch.equal(truth.placed[truth.present], truth.location[truth.present])
+    assert truth.placed.isfinite().all()
+    assert truth.polar.isfinite().all()
+    for scene, count in enumerate(truth.count.tolist()):
+        A = steering_matrix(array, polar_of(truth.location[scene, :count]))
+        dense = A @ torch.diag(truth.power[scene, :count]).to(A.dtype) @ A.mH
+        dense = dense * array.size / dense.diagonal().real.sum()
+        F = R_true.factor[scene]
+        torch.testing.assert_close(F @ F.mH, dense, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(truth.steering(array)[scene, :, :count], A)
+        assert not truth.steering(array)[scene, :, count:].any()

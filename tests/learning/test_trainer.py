@@ -216,9 +216,8 @@ def test_silent_nmse_equals_its_dense_definition(small_scenario: Scenario) -> No
     net, data = network(small_scenario), scenes(small_scenario, 6)
     _, R_samp, _ = net.blend(data.observation)
     from risloc.covariance.factored import true_covariance
-    from risloc.learning.loss import true_steering
 
-    T = true_covariance(true_steering(net.array, data.truth)[1], data.truth.power).factor
+    T = true_covariance(data.truth.steering(net.array), data.truth.power).factor
     S, n = R_samp.factor, net.array.size
     silent = 0.7 * torch.eye(n) + 0.3 * (S @ S.mH)
     expected = (silent - T @ T.mH).norm(dim=(-2, -1)).square() / (T @ T.mH).norm(dim=(-2, -1)).square()
@@ -227,9 +226,8 @@ def test_silent_nmse_equals_its_dense_definition(small_scenario: Scenario) -> No
 
 def test_subspace_distance_is_zero_for_the_truth_and_one_for_its_complement(small_scenario: Scenario) -> None:
     net, data = network(small_scenario), scenes(small_scenario, 6)
-    from risloc.learning.loss import true_steering
 
-    A = true_steering(net.array, data.truth)[1]
+    A = data.truth.steering(net.array)
     assert float(subspace_distance(net, FactoredCovariance(A), data.truth).max()) < 1e-4
     Q = torch.linalg.qr(A, mode="complete").Q[:, :, -3:]
     assert float(subspace_distance(net, FactoredCovariance(Q), data.truth).min()) > 1 - 1e-4
