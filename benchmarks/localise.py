@@ -48,7 +48,7 @@ Works = Mapping[str, Callable[[], object]]
 def main() -> None:
     """Print the steps, the wholes and the ratios, and the same as JSON at the end."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--checkpoint", type=Path, help="a trained network; without it, one before training")
+    parser.add_argument("--checkpoint", type=Path, help="a trained network (default: an untrained one)")
     checkpoint = parser.parse_args().checkpoint
     torch.set_num_threads(1)
     case = Case.of(BATCH, checkpoint=checkpoint)
@@ -67,7 +67,7 @@ def main() -> None:
     }
     slow[REFERENCE] = [seconds * BATCH for seconds in slow[REFERENCE]]  # it takes one scene at a time
     for title, seconds in {"steps": steps, "wholes": wholes, "others": slow}.items():
-        print(f"{title + ' [ms a scene]':50s} {'median':>9s} {'best':>9s}")
+        print(f"{title + ' [ms for each scene]':50s} {'median':>9s} {'best':>9s}")
         for name, each in seconds.items():
             print(f"  {name:48s} {_ms(statistics.median(each)):9.3f} {_ms(min(each)):9.3f}")
     for name, ratio in ratios.items():
@@ -158,7 +158,7 @@ def _accuracy(errors: Mapping[float, Mapping[str, np.ndarray]]) -> dict[str, flo
         less = found[HYBRID] - found[NOMP]
         half = NORMAL * less.std(ddof=1) / len(less) ** 0.5
         rows.setdefault(f"{HYBRID}, less NOMP", []).append(f"{f'{less.mean():+.5f} +- {half:.5f}':>22s}")
-        result[f"GOSPA, {HYBRID}, less NOMP, {snr_db:g} dB"] = float(less.mean())
+        result[f"GOSPA, {HYBRID}, minus NOMP, {snr_db:g} dB"] = float(less.mean())
         result[f"half width of that, {HYBRID}, {snr_db:g} dB"] = float(half)
     for name, cells in rows.items():
         print(f"  {name:48s}" + "".join(cells))

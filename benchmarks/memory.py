@@ -40,7 +40,9 @@ SMALL = {
 def main() -> None:
     """Run every stage at both sizes and print the peaks side by side."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--part", type=float, default=1.0, help="the smaller size, as a part of params.yaml's")
+    parser.add_argument(
+        "--part", type=float, default=1.0, help="the smaller size, as a fraction of that in params.yaml"
+    )
     part = parser.parse_args().part
     peaks = [_peaks(part * scale) for scale in (1, 10)]
     print(f"peak resident memory [MiB] at {part:g} and {10 * part:g} times the default size")

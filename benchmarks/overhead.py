@@ -60,11 +60,11 @@ def main() -> None:
             "the whole stage": ["-m", "pipeline", "simulate", "--into", f"{folder}/into", *few],
         }
         took = {name: _median(arguments, environment) for name, arguments in runs.items()}
-    print("seconds, each a process of its own, databases already made")
+    print("seconds, each in a separate process with existing databases")
     for name, seconds in took.items():
         print(f"  {name:55s} {seconds:5.1f}")
     overhead = took["the whole stage"] - took["the stage's work with its imports"]
-    print(f"  {'overhead of Prefect and MLflow: whole less work':55s} {overhead:5.1f}")
+    print(f"  {'overhead of Prefect and MLflow: total minus work':55s} {overhead:5.1f}")
 
 
 def _median(arguments: list[str], environment: dict[str, str]) -> float:

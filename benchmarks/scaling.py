@@ -64,7 +64,7 @@ def main() -> None:
     sizes = [size for _, each in SWEEPS.values() for size in each]
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
         runs = {size: pool.apply(_run, (size,)) for size in dict.fromkeys(sizes)}
-    print(f"K = {SOURCES}, {SNR_DB:g} dB, one core; ms a scene: {', '.join(METHODS)}")
+    print(f"K = {SOURCES}, {SNR_DB:g} dB, one core; ms for each scene: {', '.join(METHODS)}")
     results = {}
     for title, (axis, each) in SWEEPS.items():
         swept = [runs[size] for size in each]

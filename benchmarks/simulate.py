@@ -65,7 +65,9 @@ def main() -> None:
     }
     results |= _reading(scenario) | _fresh(scenario)
     print(f"simulation: {1 / fast:.0f} scenes/s batched, {1 / slow:.0f} plain: {slow / fast:.0f} times faster")
-    print(f"R_samp: {lean * 1e3:.3f} ms a scene as factors, {dense * 1e3:.1f} dense: {dense / lean:.0f} times faster")
+    print(
+        f"R_samp: {lean * 1e3:.3f} ms for each scene as factors, {dense * 1e3:.1f} dense: {dense / lean:.0f} times faster"
+    )
     print(
         f"shards: {results['read_in_order']:.0f} scenes/s in order, {results['read_shuffled']:.0f} shuffled, batches of 64"
     )

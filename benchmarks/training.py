@@ -62,7 +62,7 @@ def main() -> None:
     """Print what each part found, and the same as JSON at the end."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     names = ("step", "loop", "precision", "operators", "shapes", "compile")
-    parser.add_argument("--parts", nargs="+", choices=names, default=names, help="compile alone takes minutes")
+    parser.add_argument("--parts", nargs="+", choices=names, default=names, help="parts to run; compile takes minutes")
     chosen = parser.parse_args().parts
     torch.set_num_threads(1)
     device = best_device()
@@ -153,7 +153,7 @@ def _loop(trainer: Trainer, reader: ShardReader) -> dict[str, dict[str, float]]:
         name = f"{source}, {threads} thread{'s' if threads > 1 else ''}"
         works[name] = functools.partial(run, threads, train, paces.setdefault(name, []))
     alternately(works, LOOP_ROUNDS)
-    print(f"{f'the loop, epochs of {scenes} scenes [scenes/s]':52s} {'median':>9s} {'best':>9s} {'waits':>7s}")
+    print(f"{f'the loop, epochs of {scenes} scenes [scenes/s]':52s} {'median':>9s} {'best':>9s} {'waiting':>7s}")
     results = {}
     for name, each in paces.items():
         speeds, waits = ([pace[key] for pace in each[1:]] for key in ("scenes_per_second", "loader_wait"))
@@ -240,7 +240,7 @@ def _shapes(device: torch.device, size: int) -> dict[str, int]:
         largest = max(shapes, key=math.prod)
         print(
             f"N = {N}: {len(shapes)} shapes of tensors in a step; with N twice, or N^2: {square or 'none'}; the largest is "
-            f"{' x '.join(map(str, largest))}: {math.prod(largest) / 1e6:.2f} million numbers, N x N a scene would be "
+            f"{' x '.join(map(str, largest))}: {math.prod(largest) / 1e6:.2f} million numbers, N x N for each scene would be "
             f"{size * N * N / 1e6:.2f}"
         )
         results[f"N = {N}"] = math.prod(largest)

@@ -33,11 +33,11 @@ __all__ = ["PARTS", "SEED", "SPLIT", "STEP", "Clock", "draw", "in_turns", "now",
 SEED, SPLIT = 0, "train"
 FORWARD, SOLVED, MAPS = (
     "forward: snapshots to R_blend",
-    "  of it the snapshots, solved once a pass",
-    "  of it the input maps",
+    "  including: solving the snapshots, once for each pass",
+    "  including: the input maps",
 )
 LOSS, BACKWARD = "loss terms", "backward"
-REST, STEP = "the rest: checks, clip, optimizer, averages, means", "the step"
+REST, STEP = "the rest: checks, clipping, optimiser, averages, means", "the step"
 PARTS = (FORWARD, SOLVED, MAPS, LOSS, BACKWARD, REST, STEP)
 
 

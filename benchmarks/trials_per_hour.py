@@ -50,15 +50,20 @@ class Processes:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trials", type=int, default=12, help="of each search; even, so that two workers share alike")
-    parser.add_argument("--quick", action="store_true", help="trials of some seconds, to see that it runs")
+    parser.add_argument(
+        "--trials",
+        type=int,
+        default=12,
+        help="trials of each search; an even number, so that two workers get the same share",
+    )
+    parser.add_argument("--quick", action="store_true", help="use trials of a few seconds, to test the benchmark")
     options = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         params = _params(options.trials, QUICK if options.quick else {})
         _draw(params, Path(folder))
         hours = {workers: _hours(params, Path(folder), workers) for workers in (1, 2)}
-    print(f"{options.trials} trials, one thread a worker")
+    print(f"{options.trials} trials, one thread for each worker")
     print(f"{'workers':>8s} {'minutes':>8s} {'trials an hour':>15s}")
     for workers, took in hours.items():
         print(f"{workers:8d} {60 * took:8.1f} {options.trials / took:15.1f}")

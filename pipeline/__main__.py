@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> int:
             from pipeline.dependencies import write_dependencies
 
             changed = write_dependencies(COPY)
-            print(f"dvc.yaml: rewrote {', '.join(changed)}" if changed else "dvc.yaml: nothing to change")
+            print(f"dvc.yaml: rewrote {', '.join(changed)}" if changed else "dvc.yaml: already up to date")
         elif options.command == "verify":
             return _verify(options.revision)
         else:
@@ -59,7 +59,7 @@ def _run(arguments: list[str], stage: str, into: Path | None, named: str | None,
     from pipeline.sections import override, typed_sections, with_preset
 
     if not (COPY / "params.yaml").is_file():
-        raise ParamError(f"expected it in {COPY}, there is none; `git restore params.yaml` brings it back")
+        raise ParamError(f"not found in {COPY}; `git restore params.yaml` restores it")
     params = read_yaml(COPY / "params.yaml")
     params = override(params if named is None else with_preset(params, named), dict(map(parse_change, changes)))
     typed_sections(stage, params)  # a wrong parameter shows before the seconds that prefect and mlflow take to load
@@ -108,7 +108,7 @@ def _deliver() -> int:
     except ServerAwayError as error:
         sys.stderr.write(f"{error}\n")
         return 1
-    print(f"{left} reports still wait for MLflow" if left else "nothing waits for MLflow")
+    print(f"{left} reports are still waiting for MLflow" if left else "no reports are waiting for MLflow")
     return 1 if left else 0
 
 
@@ -116,19 +116,23 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m pipeline", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="STAGE")
     for stage in STAGES:
-        command = commands.add_parser(stage, help=f"run the stage {stage} (dvc repro does, when it is due)")
-        command.add_argument("--into", type=Path, help="write results to this folder, and read what it already holds")
-        command.add_argument("--preset", metavar="NAME", help="take the scenario from this preset, before any --set")
+        command = commands.add_parser(stage, help=f"run the stage {stage} (dvc repro runs it when it is due)")
+        command.add_argument("--into", type=Path, help="folder for the results, from which existing inputs are read")
+        command.add_argument("--preset", metavar="NAME", help="use the scenario of this preset, before any --set")
         command.add_argument(
-            "--set", action="append", default=[], metavar="section.key=value", help="as `dvc exp run -S`"
+            "--set",
+            action="append",
+            default=[],
+            metavar="section.key=value",
+            help="change a parameter, as `dvc exp run -S` does",
         )
-    command = commands.add_parser("preset", help="write a preset's values into params.yaml")
+    command = commands.add_parser("preset", help="write the values of a preset into params.yaml")
     command.add_argument("name")
-    commands.add_parser("outbox", help="send MLflow the reports that an outage held up")
-    command = commands.add_parser("verify", help="compare the metrics of a fresh run with the committed ones")
-    command.add_argument("revision", nargs="?", default="HEAD", help="the commit to compare with (HEAD)")
-    commands.add_parser("params-reference", help="print the reference of params.yaml, as docs/params.md holds it")
-    commands.add_parser("dependencies", help="write the params, deps and outs of each stage of dvc.yaml from the code")
+    commands.add_parser("outbox", help="send the reports that an outage has delayed to MLflow")
+    command = commands.add_parser("verify", help="compare the metrics of this run with those of a commit")
+    command.add_argument("revision", nargs="?", default="HEAD", help="the commit to compare with (default: HEAD)")
+    commands.add_parser("params-reference", help="print the reference of params.yaml, which is docs/params.md")
+    commands.add_parser("dependencies", help="update params, deps and outs of each stage in dvc.yaml from the code")
     return parser
 
 

@@ -111,7 +111,7 @@ def _show(call: Callable[[], object]) -> UUID | None:
         shown = call()
         return shown if isinstance(shown, UUID) else None
     except (httpx.HTTPError, PrefectException, RuntimeError) as error:
-        get_run_logger().debug("Prefect's server takes no artifact: %s", error)
+        get_run_logger().debug("Prefect's server did not accept the artifact: %s", error)
         return None
 
 

@@ -27,11 +27,11 @@ def parse_change(text: str) -> tuple[str, Any]:
         change = OverridesParser.create().parse_override(text)
     except HydraException as error:
         reason = str(error).partition("\n")[0]
-        raise ParamError(f"{shown(text)}: expected {_FORM}: {reason}; quote texts: 'key=\"a text\"'") from None
+        raise ParamError(f"{shown(text)}: expected {_FORM}: {reason}; quote strings: 'key=\"a string\"'") from None
     if change.type != OverrideType.CHANGE or change.package is not None:
         raise ParamError(f"{shown(text)}: expected {_FORM}; no parameter can be added or removed")
     if change.is_sweep_override():
-        raise ParamError(f"{shown(text)}: expected one value, got several; run each by itself, or give a list: [1, 2]")
+        raise ParamError(f"{shown(text)}: expected one value, got several; run each separately, or give a list: [1, 2]")
     value = change.value()
     if "${" in repr(value):
         raise ParamError(f"{shown(text)}: expected a value, got a reference ${{...}}; write the value itself")

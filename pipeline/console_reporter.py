@@ -40,7 +40,7 @@ class ConsoleReporter:
     def artifact(self, path: Path) -> None:
         """Keep the path; FileNotFoundError where nothing is there."""
         if not path.exists():
-            raise FileNotFoundError(f"artifact {path}: expected a file or a folder; write it before it is reported")
+            raise FileNotFoundError(f"artifact {path}: no such file or folder; write it before reporting it")
         self._keep("artifact", path)
 
     def model(self, checkpoint: Path) -> None:

@@ -107,7 +107,7 @@ def sweep(
         values = metrics_of(one["name"], target or list(STAGES)[-1])
         shown = {key: value for key, value in values.items() if target or key.startswith(_HEADLINES)}
         rows.append({"name": one["name"], **one["set_params"], "state": ended[one["name"]], **shown})
-    table("sweep", rows, "the experiments of this sweep; dvc exp show has them too")
+    table("sweep", rows, "the experiments of this sweep; dvc exp show lists them too")
     if failed := [f"{name} ({state})" for name, state in ended.items() if state != "Completed"]:
         raise RuntimeError(f"{len(failed)} of {len(wanted)} did not complete: {', '.join(failed)}")
 
@@ -119,13 +119,13 @@ def experiments(sets: Sequence[dict[str, Any]], prefix: str) -> list[dict[str, A
     wanted = []
     for index, one in enumerate(sets):
         if not isinstance(one, dict) or not {"set_params"} <= set(one) <= {"name", "set_params"}:
-            raise ParamError(f"sets[{index}]: expected set_params and perhaps a name, got {one!r}")
+            raise ParamError(f"sets[{index}]: expected set_params and optionally a name, got {one!r}")
         if not isinstance(one["set_params"], dict):
             raise ParamError(f"sets[{index}].set_params: expected a mapping, got {one['set_params']!r}")
         wanted.append({"name": one.get("name") or f"sweep-{prefix}-{index}", "set_params": one["set_params"]})
     names = [str(one["name"]) for one in wanted]
     if twice := {name for name in names if names.count(name) > 1}:
-        raise ParamError(f"sets: each needs a name of its own, got twice: {', '.join(sorted(twice))}")
+        raise ParamError(f"sets: names must be unique, got more than once: {', '.join(sorted(twice))}")
     return wanted
 
 
@@ -150,7 +150,7 @@ def _fan_out(wanted: list[dict[str, Any]], side_by_side: int) -> dict[str, str]:
                     state = client.read_flow_run(run_id).state
                     if state is not None and state.is_final():
                         ended[name] = str(state.name)
-                        log.info("%s: %s, %d of %d ended", name, state.name, len(ended), len(wanted))
+                        log.info("%s: %s, %d of %d finished", name, state.name, len(ended), len(wanted))
                         del active[name]
         except BaseException:
             for run_id in active.values():

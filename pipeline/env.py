@@ -45,7 +45,7 @@ def check_folder() -> None:
     """SettingError where MLflow's address of mlflow.db in the repository cannot be read back."""
     if os.environ["MLFLOW_TRACKING_URI"] == _STORE and set(str(ROOT)) & set("%?#"):
         raise SettingError(
-            f"{ROOT}: expected none of % ? # in the path of the repository, for MLflow could not find its mlflow.db there; "
+            f"{ROOT}: expected none of % ? # in the path of the repository, because MLflow cannot open its mlflow.db there; "
             "move or rename the folder, or set MLFLOW_TRACKING_URI to a tracking server"
         )
 

@@ -87,7 +87,7 @@ def run_stage(stage: str, params: Mapping[str, Any], into: Path | None) -> bool:
         except (httpx.HTTPError, PrefectException, RuntimeError) as error:  # the stage's own are in the state
             if not done.is_set():
                 raise PrefectAwayError(f"{stage}: Prefect's server does not answer: {error}; {_remedy()}") from error
-            sys.stderr.write(f"{stage} is done; Prefect's server went away and was not told: {error}\n")
+            sys.stderr.write(f"{stage} is done; Prefect's server is unreachable and was not informed: {error}\n")
             return False
     if not state.is_completed():
         cause = state.result(raise_on_failure=False)
@@ -98,8 +98,10 @@ def run_stage(stage: str, params: Mapping[str, Any], into: Path | None) -> bool:
 
 def _remedy() -> str:
     if PREFECT_API_URL.value() is not None:
-        return "start it, or unset PREFECT_API_URL to use a temporary one"
-    return "this was a temporary one; start the stage again, or set PREFECT_API_URL to one that runs (make server)"
+        return "start the server, or unset PREFECT_API_URL to use a temporary one"
+    return (
+        "this was a temporary server; start the stage again, or set PREFECT_API_URL to a running server (make server)"
+    )
 
 
 @contextlib.contextmanager

@@ -31,7 +31,7 @@ def write_preset(name: str, params: Path) -> str:
     _replace(document["scenario"], yaml.load((PRESETS / f"{name}.yaml").read_text(encoding="utf-8")))
     with replacing(params) as temporary, temporary.open("w", encoding="utf-8") as file:
         yaml.dump(document, file)
-    return f"{params.name}: scenario is now the preset {name}; `dvc repro` runs what depends on it"
+    return f"{params.name}: scenario is now the preset {name}; `dvc repro` runs the stages that depend on it"
 
 
 def _replace(section: dict[str, Any], values: dict[str, Any]) -> None:

@@ -44,11 +44,11 @@ def runner_setting(environment: Mapping[str, str] = os.environ) -> RunnerSetting
         setting = RunnerSetting("dask", None, found[1])
         if found[2] not in _LOOPBACK and "PREFECT_API_URL" not in environment:
             raise SettingError(
-                f"{RUNNER}: expected PREFECT_API_URL beside {text}: its workers report to the Prefect server, and the "
+                f"{RUNNER}: {text} needs PREFECT_API_URL: its workers report to the Prefect server, and the "
                 "temporary one of this process listens on loopback only; start one with `prefect server start --host`"
             )
     else:
         raise SettingError(f"{RUNNER}: expected {_EXPECTED}, got {text!r}")
     if setting.kind == "dask" and find_spec("prefect_dask") is None:
-        raise SettingError(f"{RUNNER}: expected prefect-dask for {text}, not installed; make setup installs it")
+        raise SettingError(f"{RUNNER}: {text} needs prefect-dask, which is not installed; make setup installs it")
     return setting

@@ -75,7 +75,7 @@ def open_runner(setting: RunnerSetting) -> Iterator[Runner]:
         yield SERIAL
         return
     context = FlowRunContext.get()
-    assert context is not None, "mapped work is tasks of a flow: open the runner within one"
+    assert context is not None, "mapped work consists of tasks of a flow: open the runner within a flow"
     server = temporary_settings({PREFECT_API_URL: str(context.client.api_url)})  # the one that this process has started
     with server, context.model_copy(update={"flow": _FLOW}), contextlib.closing(_mapper(setting)) as mapper:
         yield mapper
@@ -127,7 +127,7 @@ class TaskMapper:
             try:
                 result = under_way[0][1].result()
             except BrokenExecutor:
-                get_run_logger().warning("A worker process has died; its work begins anew")
+                get_run_logger().warning("A worker process has died; its work is repeated")
                 self._restart()
                 again = [(call, submit(call) if _is_lost(future) else future) for call, future in under_way]
                 under_way.clear()
@@ -136,8 +136,8 @@ class TaskMapper:
             under_way.popleft()
             return result
         raise ChildProcessError(
-            f"{_LOSSES} worker processes have died on the same piece of work, perhaps for want of memory; "
-            "take fewer workers, or smaller pieces (evaluate.batch, data.block, shards.scenes_per_shard)"
+            f"{_LOSSES} worker processes have died on the same piece of work, perhaps for lack of memory; "
+            "use fewer workers, or smaller pieces (evaluate.batch, data.block, shards.scenes_per_shard)"
         )
 
     def _restart(self) -> None:
@@ -172,7 +172,7 @@ def _on_cluster(address: str) -> TaskMapper:
     except (OSError, TimeoutError) as error:
         raise ConnectionError(
             f"{RUNNER}: expected a Dask scheduler with a worker at {address}, found none within {_PATIENCE} s; start "
-            "`dask scheduler`, and `dask worker` in this tree"
+            "`dask scheduler`, and `dask worker` in this folder"
         ) from error
     return TaskMapper(partial(DaskTaskRunner, address=address), workers, hosts=True)
 
@@ -181,8 +181,8 @@ def _call(call: _Call, module: str, digest: str | None) -> Any:
     """The body of a task, in whatever process runs it. digest : of the sources of `module`, None where they are the same."""
     if digest is not None and _digest_here(module) != digest:
         raise ValueError(
-            f"{module}: the worker on {socket.gethostname()} (process {os.getpid()}) has other code than this run; start "
-            "`dask worker` anew in a tree with this code"
+            f"{module}: the worker on {socket.gethostname()} (process {os.getpid()}) has different code than this run; "
+            "restart `dask worker` in a folder with this code"
         )
     return call()
 

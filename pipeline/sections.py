@@ -41,9 +41,9 @@ def typed_sections(stage: str, params: Mapping[str, Any]) -> dict[str, Any]:
     asked = {name: sections_of(stage_function(name)) for name in STAGES}
     known = dict.fromkeys(section for sections in asked.values() for section in sections)
     if unknown := [name for name in params if name not in known]:
-        raise ParamError(f"{unknown[0]}: unknown section; allowed: {', '.join(known)}. Remove it or mend its name")
+        raise ParamError(f"{unknown[0]}: unknown section; allowed: {', '.join(known)}. Remove it or correct its name")
     if missing := [name for name in known if name not in params]:
-        raise ParamError(f"{missing[0]}: missing section; there are no defaults outside params.yaml, add it there")
+        raise ParamError(f"{missing[0]}: missing section; there are no other defaults, so add it to params.yaml")
     built = {
         name: {section: _section(kind, params[section], section) for section, kind in sections.items()}
         for name, sections in asked.items()
@@ -65,9 +65,9 @@ def override(params: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str,
         for parent in parents:
             place = place.get(parent) if isinstance(place, dict) else None
         if not isinstance(place, dict) or last not in place:
-            raise ParamError(f"{path}: not a parameter; name one that stands in params.yaml, such as loss.lam_cov")
+            raise ParamError(f"{path}: not a parameter; use one in params.yaml, such as loss.lam_cov")
         if isinstance(place[last], dict):
-            raise ParamError(f"{path}: a section; set its parameters one by one: {', '.join(place[last])}")
+            raise ParamError(f"{path}: this is a section; set its parameters one by one: {', '.join(place[last])}")
         place[last] = value
     return changed
 
@@ -78,7 +78,7 @@ def _no_dots(values: Mapping[Any, Any], where: str = "") -> None:
         if isinstance(name, str) and "." in name:
             section, _, rest = name.partition(".")
             raise ParamError(
-                f"{where}{name}: expected a name without dots, for `dvc exp run -S` takes each for a level; write "
+                f"{where}{name}: expected a name without dots, which `dvc exp run -S` reads as levels; write "
                 f"{section}: {{{rest}: ...}} under {where.rstrip('.') or 'the top level'}"
             )
         if isinstance(value, Mapping):

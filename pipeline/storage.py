@@ -14,7 +14,9 @@ __all__ = ["STUDY", "study_storage"]
 STUDY = "RISLOC_STUDY"
 """The environment variable."""
 
-_EXPECTED = f"{STUDY}: expected postgresql://USER:PASSWORD@HOST:PORT/DATABASE, or nothing for a journal on this host"
+_EXPECTED = (
+    f"{STUDY}: expected postgresql://USER:PASSWORD@HOST:PORT/DATABASE, or leave it unset for a journal on this host"
+)
 _POSTGRESQL = ("postgres", "postgresql", "postgresql+psycopg")
 
 
@@ -32,11 +34,11 @@ def study_storage(environment: Mapping[str, str] = os.environ) -> str | None:
     try:
         url = make_url(text)
     except (ArgumentError, ValueError):
-        raise SettingError(f"{_EXPECTED}; got something that is no URL") from None
+        raise SettingError(f"{_EXPECTED}; got something that is not a URL") from None
     if url.drivername not in _POSTGRESQL:
         raise SettingError(
-            f"{_EXPECTED}; got {url.drivername}, which finds no dead worker over several hosts and loses workers that "
-            "start at once"
+            f"{_EXPECTED}; got {url.drivername}, which cannot detect dead workers on other hosts and fails when "
+            "workers start simultaneously"
         )
     if not url.database:
         raise SettingError(f"{_EXPECTED}; got no database: add /DATABASE")

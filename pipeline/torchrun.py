@@ -50,7 +50,7 @@ def processes(stage: str) -> int:
     """
     if _number("WORLD_SIZE", 1) > 1:
         if stage != _DISTRIBUTED:
-            raise SettingError(f"WORLD_SIZE: only {_DISTRIBUTED} runs in several ranks; run {stage} without torchrun")
+            raise SettingError(f"WORLD_SIZE: only {_DISTRIBUTED} supports several ranks; run {stage} without torchrun")
         return 1
     wanted = _number(PROCESSES, 1)
     if stage != _DISTRIBUTED or wanted == 1:
@@ -59,7 +59,7 @@ def processes(stage: str) -> int:
 
     if torch.cuda.is_available() and torch.cuda.device_count() < wanted:
         raise SettingError(
-            f"{PROCESSES}: expected at most one a CUDA device ({torch.cuda.device_count()}), got {wanted}"
+            f"{PROCESSES}: expected at most one for each CUDA device ({torch.cuda.device_count()}), got {wanted}"
         )
     return wanted
 
@@ -172,5 +172,5 @@ def _number(name: str, default: int) -> int:
     """The environment variable as a whole number: ranks >= 0, counts >= 1."""
     text, least = os.environ.get(name, str(default)), default
     if not text.isdecimal() or int(text) < least:
-        raise SettingError(f"{name}: expected a whole number >= {least}, got {text!r}; mend or unset it")
+        raise SettingError(f"{name}: expected a whole number >= {least}, got {text!r}; correct or unset it")
     return int(text)

@@ -76,7 +76,7 @@ def verify(revision: str, here: Path) -> tuple[list[str], bool]:
                 f"{revision}:{path}: not in git; name a commit that has metrics (make verify REVISION=...)"
             )
         if not (here / path).is_file():
-            raise VerifyError(f"{path}: not there; make it with `dvc repro {stage}`")
+            raise VerifyError(f"{path}: missing; `dvc repro {stage}` makes it")
         said, agree = compare(stage, json.loads((here / path).read_text(encoding="utf-8")), json.loads(text))
         lines += said
         good &= agree
@@ -101,7 +101,7 @@ def compare(stage: str, fresh: Mapping[str, Any], committed: Mapping[str, Any]) 
             rows.append(
                 f"  {name:40s} {_shown(here):>34s} {_shown(there):>34s}  {allowed.words:20s} {verdict}".rstrip()
             )
-    counts = f"{len(left.keys() | right.keys())} values, {equal} of them equal, {differ} beyond their tolerance"
+    counts = f"{len(left.keys() | right.keys())} values, {equal} of them equal, {differ} outside their tolerance"
     header = [f"  {'':40s} {'here':>34s} {'committed':>34s}  tolerance"] if rows else []
     return [f"{stage}: {counts}", *header, *rows], not differ
 

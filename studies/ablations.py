@@ -97,9 +97,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     print(f"ablations: {number} of {len(asked)}: {run.setting}, replicate {run.replicate}", flush=True)
                     failed += [] if start(run, held) else [run.name]
     except KeyboardInterrupt:
-        sys.exit("ablations: stopped; what has ended is kept")
+        sys.exit("ablations: stopped; finished runs are kept")
     if failed:
-        sys.exit(f"ablations: failed, see above: {', '.join(failed)}; the others are kept")
+        sys.exit(f"ablations: these runs failed, see above: {', '.join(failed)}; the results of the others are kept")
     found: dict[str, list[Mapping[str, float]]] = {setting: [] for setting in settings}
     for run in asked:
         found[run.setting].append(measured(run.name))
@@ -164,7 +164,7 @@ def _alone() -> Iterator[int]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print("ablations: a run is still under way; waiting for its end", flush=True)
+            print("ablations: waiting for a run that is still in progress", flush=True)
             fcntl.flock(file, fcntl.LOCK_EX)
         yield file.fileno()
 

@@ -1,4 +1,4 @@
-"""The trial of DESIGN section 4 repeated: K known, no least separation, share of sources at the bound and large errors.
+"""Repeat an early trial of the method: K known, no least separation, share of sources at the bound and large errors.
 
     python -m studies.close_sources [--checkpoint models/checkpoint] [--scenes 200]
 
@@ -27,10 +27,10 @@ from stages.evaluation.scores import score, score_bound
 BATCH = 64
 EVERYTHING = 100.0  # m: a cut-off beyond the domain, so that every estimate is assigned
 TRIAL = {  # (K, SNR): the trial's hybrid, then its NOMP
-    (2, 0.0): (".82 / 2.8 m / 23", ".77 / 3.6 m / 50"),
-    (3, 10.0): (".98 / .71 m / 23", ".96 / .78 m / 60"),
-    (3, 20.0): (".98 / .23 m / 21", ".98 / .23 m / 63"),
-    (5, 20.0): (".94 / .42 m / 34", ".92 / .48 m / 95"),
+    (2, 0.0): ("0.82 / 2.8 m / 23", "0.77 / 3.6 m / 50"),
+    (3, 10.0): ("0.98 / 0.71 m / 23", "0.96 / 0.78 m / 60"),
+    (3, 20.0): ("0.98 / 0.23 m / 21", "0.98 / 0.23 m / 63"),
+    (5, 20.0): ("0.94 / 0.42 m / 34", "0.92 / 0.48 m / 95"),
 }
 
 
@@ -38,7 +38,7 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--checkpoint", type=Path, default=Path("models/checkpoint"), help="a trained network")
-    parser.add_argument("--scenes", type=int, default=200, help="for each row")
+    parser.add_argument("--scenes", type=int, default=200, help="scenes for each row")
     options = parser.parse_args()
     torch.set_num_threads(1)
     case = Case.of(BATCH, checkpoint=options.checkpoint)

@@ -52,7 +52,7 @@ def main() -> None:
                 pool.map(lambda each: run_stages(root / each, STAGES, PRESET, settings_of(each), threads=1), WAVEFORMS)
             )
     except subprocess.CalledProcessError as error:
-        sys.exit(f"peers: {error.cmd[3]} into {error.cmd[5]} failed, see above; what has ended is kept")
+        sys.exit(f"peers: {error.cmd[3]} into {error.cmd[5]} failed, see above; finished stages are kept")
     rows = {waveform: read_rows(root / waveform / "reports" / "evaluate" / "tables.json") for waveform in WAVEFORMS}
     confidence = read_yaml(Path("params.yaml"))["evaluate"]["confidence"]
     with replacing(Path("docs/peers.md")) as temporary:

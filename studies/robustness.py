@@ -63,7 +63,7 @@ ELSEWHERE: Mapping[str, Mapping[str, Any]] = {
 def main() -> None:
     """Compute what is missing and write the results and the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scenes", type=int, default=400, help="of a cell")
+    parser.add_argument("--scenes", type=int, default=400, help="scenes in each cell")
     count = parser.parse_args().scenes
     torch.set_num_threads(1)
     write(results_of(Study(count)))

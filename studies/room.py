@@ -42,7 +42,7 @@ TRACES, KEPT, PAGE = Path("ship/room"), Path("ship/room.json"), Path("docs/room.
 def main() -> None:
     """Compute what is missing and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--places", type=int, default=60, help="of the sources in a cell")
+    parser.add_argument("--places", type=int, default=60, help="placements of the sources in each cell")
     torch.set_num_threads(1)
     study = Study(parser.parse_args().places)
     worlds = {name: (study.reflected_db(world), study.table(world)) for name, world in WORLDS.items()}

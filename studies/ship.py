@@ -5,7 +5,7 @@
 Trains in ship/NAME on scenes none of which is seen twice, copies the checkpoint into the package, evaluates that copy in
 ship/NAME-test, and writes the card from what came of it. A stage that has ended with the same parameters, code and
 checkpoint is not run again, and an interrupted training or test goes on. --test : train nothing, test the checkpoint that
-is shipped and write its card anew. --card : write the card alone, from the evaluation that is there.
+is shipped and write its card anew. --card : only write the card, from the evaluation that is there.
 """
 
 import argparse
@@ -67,8 +67,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", choices=SHIPPED)
     less = parser.add_mutually_exclusive_group()
-    less.add_argument("--test", action="store_true", help="test what is shipped and write its card, without a training")
-    less.add_argument("--card", action="store_true", help="write the card alone")
+    less.add_argument(
+        "--test", action="store_true", help="test the shipped network and write its card, without training"
+    )
+    less.add_argument("--card", action="store_true", help="only write the card")
     options = parser.parse_args()
     name, shipped = options.name, Path("risloc/learning/shipped") / options.name
     try:
@@ -77,7 +79,7 @@ def main() -> None:
         if not options.card:
             test(name, shipped)
     except subprocess.CalledProcessError as error:
-        sys.exit(f"ship: {error.cmd[3]} into {error.cmd[5]} failed, see above; what has ended is kept")
+        sys.exit(f"ship: {error.cmd[3]} into {error.cmd[5]} failed, see above; finished stages are kept")
     write_card(name, shipped)
     print(f"{shipped} is written: weights, config and card")
 
@@ -117,9 +119,7 @@ def write_card(name: str, shipped: Path) -> None:
     """Write the card from the evaluation of this very network; SystemExit if it is of another, or there is none."""
     of = tested(name) / "checkpoint"
     if not of.is_file() or of.read_text(encoding="utf-8") != digest_of(files_of(shipped)):
-        sys.exit(
-            f"ship: {tested(name)} holds no evaluation of {shipped}; `python -m studies.ship {name} --test` makes it"
-        )
+        sys.exit(f"ship: {tested(name)} has no evaluation of {shipped}; run `python -m studies.ship {name} --test`")
     tables = json.loads((tested(name) / "reports" / "evaluate" / "tables.json").read_text(encoding="utf-8"))
     confidence = read_yaml(Path("params.yaml"))["evaluate"]["confidence"]
     how = Tested(TESTS[name][0], commit_of(tested(name), "evaluate"), confidence)

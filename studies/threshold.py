@@ -28,12 +28,12 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--checkpoint", type=Path, default=Path("models/checkpoint"), help="a trained network")
-    parser.add_argument("--scenes", type=int, default=128, help="for each K")
-    parser.add_argument("--snr", type=float, default=0.0, help="dB")
+    parser.add_argument("--scenes", type=int, default=128, help="scenes for each K")
+    parser.add_argument("--snr", type=float, default=0.0, help="SNR in dB")
     options = parser.parse_args()
     torch.set_num_threads(1)
     case = Case.of(BATCH, checkpoint=options.checkpoint)
-    print(f"{options.snr:g} dB, {options.scenes} scenes each")
+    print(f"{options.snr:g} dB, {options.scenes} scenes for each K")
     print(" K  NOMP above truth  truth above NOMP  ln p: hybrid - NOMP  GOSPA: NOMP  hybrid  from the truth")
     for sources in range(1, case.network.scenario.K_MAX + 1):
         drawn = simulate(

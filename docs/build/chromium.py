@@ -24,7 +24,7 @@ def chromium(*flags: str) -> Iterator[Browser]:
     program = shutil.which("chromium")
     if program is None:
         raise FileNotFoundError(
-            "chromium: expected Debian's package, found none; `make chromium` installs it as root, else apt-get install chromium"
+            "chromium: not found; install Debian's package chromium, or run `make chromium` as root"
         )
     with sync_playwright() as driver:
         sandbox = os.geteuid() != 0  # as root Chromium has none

@@ -1,9 +1,9 @@
-"""Pictures of the pages that a newcomer sees, in a real Chromium: the viewer, the evaluation's page, MLflow.
+"""Take screenshots of the viewer, the evaluation page and MLflow in a real Chromium.
 
     python -m docs.build.screenshots [FOLDER [RESULTS]]        default: docs/screenshots, of the results in the repository
 
 The viewer shows simulated scenes. The evaluation's page is RESULTS/reports/evaluate/page.html and MLflow's store
-RESULTS/mlflow.db, both of `make repro`; what is not there is said and left out.
+RESULTS/mlflow.db, both of `make repro`; missing inputs are reported and skipped.
 """
 
 import contextlib
@@ -53,7 +53,7 @@ def main() -> int:
             if source.exists():
                 draw(context, source, folder)
             else:
-                print(f"{source}: not there, so no picture of it; `make repro` makes it")
+                print(f"{source}: missing, so no picture of it is taken; `make repro` makes it")
     return 0
 
 
@@ -85,7 +85,7 @@ def _mlflow(context: BrowserContext, store: Path, folder: Path) -> None:
         client = MlflowClient(uri)
         experiment = client.get_experiment_by_name(EXPERIMENT)
         if experiment is None:
-            print(f"no picture of MLflow: {store} has no experiment {EXPERIMENT}")
+            print(f"no picture of MLflow is taken: {store} has no experiment {EXPERIMENT}")
             return
         context.add_init_script(AS_LEFT)
         runs = f"{url}/#/experiments/{experiment.experiment_id}/runs"
@@ -127,7 +127,7 @@ def _wait_for(url: str, process: "subprocess.Popen[bytes]") -> None:
         with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=5):
             return
         time.sleep(0.2)
-    raise TimeoutError(f"{url}: no answer within {PATIENCE} s; is `make ui` in order?")
+    raise TimeoutError(f"{url}: no answer within {PATIENCE} s; check that `make ui` works")
 
 
 def _save(page: Page, path: Path) -> None:

@@ -64,7 +64,7 @@ class LocatingModel(PythonModel):
         """
         try:
             if model_input.empty:
-                raise ValueError(f"input: {_EXPECTED}, got nothing of it; give them by name, as in {{'file': PATH}}")
+                raise ValueError(f"input: {_EXPECTED}, got neither; give them by name, as in {{'file': PATH}}")
             records: list[dict[str, Any]] = []
             for row in model_input.to_dict("records"):
                 records += _located(self.network, row, len(records))
@@ -83,9 +83,9 @@ def _located(network: HybridNetwork, row: Mapping[str, Any], first: int) -> list
         locator = Locator(measured.setup, snapshots, antennas, network, sources)
         return _records(locator, _parts(measured, locator.batch), first)
     if _SERVED in os.environ:
-        raise ValueError("file: expected y, H and codes: a model that is served reads no files of its host")
+        raise ValueError("file: expected y, H and codes: a served model does not read files of its host")
     if len(given) > 1:
-        raise ValueError(f"file: expected it alone, or with sources, got {', '.join(given)} too; leave them out")
+        raise ValueError(f"file: expected it alone or with sources, but got {', '.join(given)} as well; remove them")
     with MeasurementReader(Path(given["file"])) as reader:
         locator = Locator(reader.setup, reader.snapshots, reader.antennas, network, sources)
         size = locator.batch
@@ -139,11 +139,11 @@ def _phasors(given: Mapping[str, Any]) -> Any:
         return _complex("codes", given["codes"])
     codes, bits = _array("codes", given["codes"]), given["code_bits"]
     if bits not in range(1, 9):
-        raise ValueError(f"code_bits: expected 1..8, got {bits!r}; without it codes are phasors")
+        raise ValueError(f"code_bits: expected 1..8, got {bits!r}; omit it if codes are phasors")
     if codes.dtype.kind not in "iu" or not ((codes >= 0) & (codes < 2 ** int(bits))).all():
         raise ValueError(
-            f"codes: expected integers in 0..{2 ** int(bits) - 1} (code_bits = {int(bits)}), got others; mend code_bits, or "
-            "leave it out if codes are phasors"
+            f"codes: expected integers in 0..{2 ** int(bits) - 1} (code_bits = {int(bits)}), got others; correct code_bits, "
+            "or omit it if codes are phasors"
         )
     return codebook(torch.from_numpy(codes.astype(np.uint8)), int(bits))
 
@@ -166,7 +166,7 @@ def _array(name: str, value: Any) -> np.ndarray:
     try:
         array = np.asarray(value)
     except ValueError as error:
-        raise ValueError(f"{name}: expected an array, got rows of unlike length ({error})") from None
+        raise ValueError(f"{name}: expected an array, got rows of different length ({error})") from None
     if array.dtype.kind not in "iufc":
         raise ValueError(f"{name}: expected an array of numbers, got {array.dtype}; convert it")
     return array

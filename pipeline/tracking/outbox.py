@@ -167,23 +167,25 @@ class Outbox:
             return False
         self._wait, self._next_try = _FIRST_WAIT, 0.0
         if count:
-            self.say(f"MLflow answers again: {count} reports that had waited have arrived")
+            self.say(f"MLflow is reachable again: {count} delayed reports have arrived")
         return True
 
     def close(self) -> None:
         """One last try, whatever the wait; what is left then is said, with its place."""
         if self.waiting and not self.flush():
-            self.say(f"MLflow is still away. Kept in {self.path}: {_contents(_kept(self.path))}. {_HOW}")
+            self.say(
+                f"MLflow is still unreachable. Unsent reports in {self.path}: {_contents(_kept(self.path))}. {_HOW}"
+            )
 
     def _postpone(self, error: ServerAwayError) -> None:
         if self._next_try == 0.0:
             self.outages += 1
-            self.say(f"MLflow does not answer ({error}). The work goes on; its reports wait in {self.path}")
+            self.say(f"MLflow does not answer ({error}). The run continues; its reports are stored in {self.path}")
         self._next_try = time.monotonic() + self._wait
         self._wait = min(2 * self._wait, _LONGEST_WAIT)
 
 
-_HOW = "The next stage sends it before it begins, and so does `python -m pipeline outbox`"
+_HOW = "The next stage sends them before it begins, and so does `python -m pipeline outbox`"
 
 
 def deliver_all(client: MlflowClient, say: Callable[[str], None]) -> int:
@@ -197,10 +199,10 @@ def deliver_all(client: MlflowClient, say: Callable[[str], None]) -> int:
             with answering():
                 count = _deliver(path, client, say)
             if count:
-                say(f"Sent to MLflow what an earlier run had left: {count} reports")
+                say(f"Sent {count} delayed reports of an earlier run to MLflow")
         except ServerAwayError as error:
             kept = _kept(path)
-            say(f"MLflow does not answer ({error}). Kept in {path}: {_contents(kept)}")
+            say(f"MLflow does not answer ({error}). Unsent reports in {path}: {_contents(kept)}")
             left += len(kept)
     return left
 
@@ -243,7 +245,7 @@ def _deliver(path: Path, client: MlflowClient, say: Callable[[str], None]) -> in
 def _put_aside(path: Path, line: str, error: Exception, say: Callable[[str], None]) -> None:
     refused = path.with_suffix(".refused")
     _append(refused, [line])
-    say(f"MLflow refuses a report that had waited ({_first_line(error)}); it is put aside in {refused}")
+    say(f"MLflow rejected a delayed report ({_first_line(error)}); it was moved to {refused}")
 
 
 def _send(client: MlflowClient, run_id: str, report: Report) -> None:

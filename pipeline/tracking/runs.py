@@ -70,7 +70,7 @@ class MlflowReporter:
     def artifact(self, path: Path) -> None:
         """Keep a file, or a folder under its own name; FileNotFoundError where nothing is there."""
         if not path.exists():
-            raise FileNotFoundError(f"artifact {path}: expected a file or a folder; write it before it is reported")
+            raise FileNotFoundError(f"artifact {path}: no such file or folder; write it before reporting it")
         self.outbox.send({"kind": "file", "path": str(path.resolve())})
 
     def model(self, checkpoint: Path) -> None:
@@ -111,7 +111,7 @@ class MlflowReporter:
         uri = state["uri"]
         if is_file(uri) and state["host"] != socket.gethostname():
             raise RuntimeError(
-                f"MLFLOW_TRACKING_URI: {uri} is a file on {state['host']}, and this is {socket.gethostname()}; work on "
+                f"MLFLOW_TRACKING_URI: {uri} is a file on {state['host']}, but this host is {socket.gethostname()}; work on "
                 "several hosts needs a tracking server: set it to http://HOST:PORT"
             )
         self.__init__(state["address"], _log_line, MlflowClient(uri))  # type: ignore[misc]
@@ -184,7 +184,9 @@ def _system_metrics(reporter: MlflowReporter) -> Iterator[None]:
     finally:
         monitor.finish()  # type: ignore[no-untyped-call]
         if reporter.outbox.outages:
-            reporter.line("MLflow was away for a while: the system metrics (system/...) from then on are not recorded")
+            reporter.line(
+                "MLflow was unreachable for a while: system metrics (system/...) were not recorded from then on"
+            )
 
 
 def _bury_the_dead(client: MlflowClient, experiment: str) -> None:

@@ -59,7 +59,7 @@ def starting() -> Iterator[None]:
         if is_file(mlflow.get_tracking_uri()):
             raise ServerAwayError(
                 f"MLFLOW_TRACKING_URI: cannot record in {_shown(mlflow.get_tracking_uri())} ({error}); free some space "
-                "there, or name another store"
+                "there, or choose another store"
             ) from error
         raise NoAnswerError(
             f"MLFLOW_TRACKING_URI: nothing answers at {_shown(mlflow.get_tracking_uri())} ({error}); start the "
@@ -91,7 +91,7 @@ def _artifact_location(uri: str) -> str | None:
     if is_file(uri):
         return (ROOT / "mlartifacts").as_uri()
     raise RuntimeError(
-        f"MLFLOW_ARTIFACTS: {_shown(uri)} is a database and keeps no files; set it to where artifacts go, such as "
+        f"MLFLOW_ARTIFACTS: {_shown(uri)} is a database, which stores no files; set MLFLOW_ARTIFACTS to a location for artifacts, such as "
         "s3://BUCKET/risloc or file:///shared/mlartifacts, or let MLFLOW_TRACKING_URI name an MLflow server"
     )
 
@@ -116,7 +116,7 @@ def _open(uri: str) -> None:
             return  # it is in use, and MLflow waits for that
         raise _UnfitStoreError(
             f"MLFLOW_TRACKING_URI: cannot record in {path} ({error}); expected an MLflow database or a new file in a "
-            "folder that can be written; correct the variable or the permissions"
+            "writable folder; correct the variable or the permissions"
         ) from error
 
 

@@ -204,7 +204,7 @@ def test_reports_wait_elsewhere_while_mlflow_s_disk_is_full(store: Path, disk: D
         disk.empty()
         report.outbox._next_try = 0.0  # as if the time between two tries had passed
         report.metrics({"loss": 0.5}, step=200)
-    assert any("The work goes on; its reports wait in" in line for line in lines)
+    assert any("The run continues; its reports are stored in" in line for line in lines)
     assert _whole(store)
     history = MlflowClient().get_metric_history(_run("train").info.run_id, "loss/a")
     assert [(point.step, point.value) for point in history] == [(epoch, 1.0 / epoch) for epoch in range(2, 200)]

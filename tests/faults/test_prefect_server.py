@@ -56,7 +56,7 @@ def test_a_mapped_stage_goes_on_without_the_server_and_does_not_wait_for_it(tmp_
         run.wait()
         print(f"ended {time.monotonic() - began:.1f} s after the server")
         said = run.said()
-    assert "simulate is done; Prefect's server went away and was not told" in said
+    assert "simulate is done; Prefect's server is unreachable and was not informed" in said
     assert "Still processing items" not in said, "it does not wait for a server that is gone"
     assert kept < {identity(path) for path in (tmp_path / "into/data/raw/train").iterdir()}
     with _server(port, tmp_path / "server.log"), Run(SIMULATE, tmp_path / "again", **settings) as run:

@@ -20,7 +20,7 @@ def test_killed_workers_and_runs_lose_nothing_but_what_was_under_way(work: Work,
         before = run.wait_for(part + 1)
         run.workers()[0].kill()
         run.wait_for(before + part)
-        assert "A worker process has died; its work begins anew" in run.said()
+        assert "A worker process has died; its work is repeated" in run.said()
         kept = _ended(run, signal.SIGTERM)
     with Run(work, into, **TWO) as run:
         run.wait_for(len(kept) + part)

@@ -69,7 +69,7 @@ def test_the_work_goes_on_and_its_reports_arrive(server: MlflowServer, root: Pat
         server.start()
         report.outbox._next_try = 0.0  # as if the time between two tries had passed
         report.metrics({"loss": 0.1}, step=6)
-        assert any("reports that had waited have arrived" in line for line in lines)
+        assert any("delayed reports have arrived" in line for line in lines)
     client, runs = MlflowClient(), _runs()
     run, child = runs["train"], runs["trial-0"]
     history = client.get_metric_history(run.info.run_id, "loss")
@@ -98,7 +98,7 @@ def test_what_a_run_still_holds_at_its_end_is_said_and_sent_later(server: Mlflow
         server.kill()
         report.metrics({"gospa": 0.5, "rmspe": 0.25})
     outbox = root / ".state" / "outbox" / f"{report.run_id}.jsonl"
-    assert f"Kept in {outbox}: 2 reports; 2 metrics (gospa, rmspe)" in lines[-1]
+    assert f"Unsent reports in {outbox}: 2 reports; 2 metrics (gospa, rmspe)" in lines[-1]
     assert "`python -m pipeline outbox`" in lines[-1]
     server.start()
     with stage_run("order", {"seed": 1}, lines.append):
@@ -120,7 +120,7 @@ def test_a_refused_report_does_not_hold_up_the_others(root: Path) -> None:
     outbox.send({"kind": "batch", "tags": [("last", "one")]})
     tags = client.get_run(run_id).data.tags
     assert (tags["after"], tags["last"]) == ("it", "one")
-    assert "MLflow refuses a report" in lines[0]
+    assert "MLflow rejected a delayed report" in lines[0]
     assert json.loads(outbox.path.with_suffix(".refused").read_text())["params"] == [["seed", "2"]]
 
 

@@ -69,7 +69,7 @@ def test_override_changes_a_copy_and_only_what_is_there(params: dict[str, Any]) 
     for path in ("loss.lam_covv", "los.lam_cov", "loss.lam_cov.x", "foo"):
         with pytest.raises(ParamError, match=r"not a parameter"):
             override(params, {path: 1})
-    with pytest.raises(ParamError, match=r"loss: a section; .*lam_cov"):
+    with pytest.raises(ParamError, match=r"loss: this is a section; .*lam_cov"):
         override(params, {"loss": 1})
 
 
@@ -169,7 +169,7 @@ def test_a_stage_says_that_prefect_does_not_answer(repository: Path, tmp_path: P
     assert mark.exists()
     last = done.stderr.splitlines()[-1]
     assert last.startswith("simulate: Prefect's server does not answer: Failed to reach API at http://127.0.0.1:9/api")
-    assert last.endswith("; start it, or unset PREFECT_API_URL to use a temporary one")
+    assert last.endswith("; start the server, or unset PREFECT_API_URL to use a temporary one")
 
 
 def test_a_stage_that_no_tracking_server_answers_is_to_be_retried_and_one_that_fails_is_not(
@@ -381,9 +381,9 @@ def test_a_sweep_is_checked_set_by_set_and_names_what_has_no_name() -> None:
     ]
     for sets, message in (
         ([], "sets: expected at least one"),
-        ([half, {"loss.lam_cov": 0.5}], r"sets\[1\]: expected set_params and perhaps a name"),
+        ([half, {"loss.lam_cov": 0.5}], r"sets\[1\]: expected set_params and optionally a name"),
         ([{"set_params": [1]}], r"sets\[0\].set_params: expected a mapping, got \[1\]"),
-        ([half | {"name": "a"}, half | {"name": "a"}], "name of its own, got twice: a"),
+        ([half | {"name": "a"}, half | {"name": "a"}], "names must be unique, got more than once: a"),
     ):
         with pytest.raises(ParamError, match=message):
             experiments(sets, "ab")

@@ -137,7 +137,7 @@ def test_the_registered_model_is_served(clone: Clone, measured: Measurements, tm
         code, answer = _invoke(address, {"inputs": {**inputs, "noise_var": -1.0}})
         assert (code, "expected positive numbers" in answer["message"]) == (400, True)
         code, answer = _invoke(address, {"inputs": {"file": str(clone.root / "params.yaml")}})
-        assert (code, "a model that is served reads no files" in answer["message"]) == (400, True)
+        assert (code, "a served model does not read files" in answer["message"]) == (400, True)
 
 
 def _invoke(address: str, body: dict[str, Any]) -> tuple[int, Any]:
@@ -363,11 +363,11 @@ def test_a_training_goes_on_without_its_servers_and_says_what_it_holds(clone: Cl
             kill(prefect)
             assert training.wait(300) == 0, clone.log()[-4000:]
             assert 0.1 * epochs < told < 0.9 * epochs
-            assert "MLflow is still away. Kept in" in clone.log()
-            assert "train is done; Prefect's server went away and was not told" in clone.log()
+            assert "MLflow is still unreachable. Unsent reports in" in clone.log()
+            assert "train is done; Prefect's server is unreachable and was not informed" in clone.log()
             assert "nothing answers at" in clone.run(sys.executable, "-m", "pipeline", "outbox", code=1)
             mlflow.start()
-            assert "nothing waits for MLflow" in clone.run(sys.executable, "-m", "pipeline", "outbox")
+            assert "no reports are waiting for MLflow" in clone.run(sys.executable, "-m", "pipeline", "outbox")
         finally:
             kill(prefect)
             clone.environment.clear()

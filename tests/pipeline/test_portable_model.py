@@ -141,13 +141,16 @@ def test_a_narrower_span_is_searched(model: Any, measured: Measurements) -> None
     [
         ({"codes": None}, "input: expected y, H and codes, or a file, got no codes; add"),
         ({"y": np.ones((5, 4, 3))}, r"y: expected complex numbers, or real ones with a last axis of 2 .* got float64"),
-        ({"y": [[1, 2], [3]]}, "y: expected an array, got rows of unlike length"),
+        ({"y": [[1, 2], [3]]}, "y: expected an array, got rows of different length"),
         ({"H": "H.npy"}, "H: expected an array of numbers, got <U5"),
         ({"noise_var": -1.0}, "noise_var: .*expected positive numbers"),
         ({"codes": np.zeros((16, 144), dtype=int)}, "codes: expected complex numbers, .*or integers with code_bits"),
         ({"sources": "most"}, "sources: expected .*one of bic, bic_noise, learnt"),
         ({"sources": 9}, "sources: this network looks for at most"),
-        ({"file": "scenes.h5"}, "file: expected it alone, or with sources, got y, H, codes, noise_var, file too"),
+        (
+            {"file": "scenes.h5"},
+            "file: expected it alone or with sources, but got y, H, codes, noise_var, file as well",
+        ),
         ({"setup": {"carrier_hz": 2e9, "spacing_m": 0.07}}, "network: made for carrier_hz = 1e"),
         ({"setup": {"distance": [1, 2]}}, "distance"),
     ],

@@ -113,7 +113,7 @@ def test_a_setting_that_cannot_be_is_told(text):
 
 def test_workers_on_other_hosts_need_a_server_that_they_can_reach():
     setting = {"RISLOC_RUNNER": "dask:tcp://node7:8786"}
-    with pytest.raises(SettingError, match="expected PREFECT_API_URL beside dask:tcp://node7:8786"):
+    with pytest.raises(SettingError, match="dask:tcp://node7:8786 needs PREFECT_API_URL"):
         runner_setting(setting)
     found = runner_setting(setting | {"PREFECT_API_URL": "http://head:4200/api"})
     assert found == RunnerSetting("dask", None, "tcp://node7:8786")

@@ -26,12 +26,12 @@ def test_a_postgresql_gets_its_driver_and_keeps_the_rest(monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     ("text", "came"),
     [
-        ("sqlite:////tmp/secret.db", "got sqlite, which finds no dead worker"),
+        ("sqlite:////tmp/secret.db", "got sqlite, which cannot detect dead workers"),
         ("mysql+pymysql://me:secret@here/db", "got mysql"),
         ("postgresql+asyncpg://me:secret@here/db", r"got postgresql\+asyncpg"),
         ("postgresql://me:secret@here", "got no database: add /DATABASE"),
-        ("postgresql://me:secret@here:port/db", "got something that is no URL"),
-        ("secret", "got something that is no URL"),
+        ("postgresql://me:secret@here:port/db", "got something that is not a URL"),
+        ("secret", "got something that is not a URL"),
     ],
 )
 def test_anything_else_is_refused_and_not_repeated(monkeypatch: pytest.MonkeyPatch, text: str, came: str) -> None:

@@ -27,7 +27,9 @@ EPOCHS = 8
 @pytest.mark.parametrize("stage", ["train", "hpo"])
 def test_a_bad_number_of_processes_is_named(monkeypatch: pytest.MonkeyPatch, stage: str, value: str) -> None:
     monkeypatch.setenv(PROCESSES, value)
-    with pytest.raises(ParamError, match=rf"{PROCESSES}: expected a whole number >= 1, got '{value}'; mend or unset"):
+    with pytest.raises(
+        ParamError, match=rf"{PROCESSES}: expected a whole number >= 1, got '{value}'; correct or unset"
+    ):
         processes(stage)
 
 
@@ -47,12 +49,12 @@ def test_only_train_runs_in_several_processes_and_starts_them_once(monkeypatch: 
     assert [processes(stage) for stage in ("simulate", "hpo", "train")] == [1, 1, 2]
     monkeypatch.setenv("WORLD_SIZE", "4")
     assert processes("train") == 1
-    with pytest.raises(ParamError, match="only train runs in several ranks; run hpo without torchrun"):
+    with pytest.raises(ParamError, match="only train supports several ranks; run hpo without torchrun"):
         processes("hpo")
     monkeypatch.delenv("WORLD_SIZE")
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
-    with pytest.raises(ParamError, match=r"at most one a CUDA device \(1\), got 2"):
+    with pytest.raises(ParamError, match=r"at most one for each CUDA device \(1\), got 2"):
         processes("train")
 
 

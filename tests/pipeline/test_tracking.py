@@ -113,7 +113,7 @@ def test_a_reporter_goes_on_in_another_process(store: MlflowClient, monkeypatch:
     assert runs["trial-7"].data.tags["mlflow.parentRunId"] == runs["train"].info.run_id
     there.send(report)
     monkeypatch.setattr("socket.gethostname", lambda: "another")
-    with pytest.raises(RuntimeError, match=r"sqlite:.* is a file on .*, and this is another; .* tracking server"):
+    with pytest.raises(RuntimeError, match=r"sqlite:.* is a file on .*, but this host is another; .* tracking server"):
         here.recv()
 
 

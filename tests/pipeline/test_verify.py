@@ -51,7 +51,7 @@ def test_every_stage_has_its_metrics_here() -> None:
 def test_a_run_that_is_the_same_agrees(clone: Path) -> None:
     lines, good = verify("HEAD", clone)
     assert good
-    assert lines[0] == "simulate: 3 values, 3 of them equal, 0 beyond their tolerance"
+    assert lines[0] == "simulate: 3 values, 3 of them equal, 0 outside their tolerance"
     assert lines[-1] == "All values agree with HEAD."
 
 
@@ -94,7 +94,7 @@ def test_of_many_values_those_alone_that_differ_are_shown() -> None:
     many = {f"gospa/nomp_refined/snr{i}": 1.0 for i in range(40)}
     lines, good = compare("evaluate", many | {"gospa/nomp_refined/snr7": 3.0}, many)
     assert not good
-    assert lines[0] == "evaluate: 40 values, 39 of them equal, 1 beyond their tolerance"
+    assert lines[0] == "evaluate: 40 values, 39 of them equal, 1 outside their tolerance"
     assert len(lines) == 3
     assert lines[2].split() == ["gospa/nomp_refined/snr7", "3", "1", "within", "2", "%", "+", "0.01", "DIFFERS"]
 
@@ -108,7 +108,7 @@ def test_nothing_to_compare_is_said(clone: Path, tmp_path: Path) -> None:
     with pytest.raises(VerifyError, match=r"nowhere:metrics/simulate.json: not in git; name a commit"):
         verify("nowhere", clone)
     (clone / "metrics" / "hpo.json").unlink()
-    with pytest.raises(VerifyError, match=r"metrics/hpo.json: not there; make it with `dvc repro hpo`"):
+    with pytest.raises(VerifyError, match=r"metrics/hpo.json: missing; `dvc repro hpo` makes it"):
         verify("HEAD", clone)
     shutil.rmtree(clone / ".git")
     with pytest.raises(VerifyError, match="not in git"):

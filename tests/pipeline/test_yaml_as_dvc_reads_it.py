@@ -185,10 +185,10 @@ def test_a_change_is_read_as_hydra_reads_it(change: str, value: object, reposito
     ("change", "message"),
     [
         ("seed", r"'seed': expected section\.key=value, .*missing EQUAL"),
-        ("seed=1,2", r"expected one value, got several; run each by itself, or give a list"),
+        ("seed=1,2", r"expected one value, got several; run each separately, or give a list"),
         ("~seed", r"no parameter can be added or removed"),
         ("seed=${data.train}", r"got a reference"),
-        ("network.head=é", r"quote texts"),
+        ("network.head=é", r"quote strings"),
     ],
 )
 def test_a_change_that_is_none_is_told_why(change: str, message: str) -> None:

@@ -59,7 +59,7 @@ def test_a_server_on_postgresql_keeps_runs_and_files(store: str, tmp_path: Path)
 
 def test_a_bare_database_needs_a_place_for_files(store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mlflow.set_tracking_uri(store)
-    with pytest.raises(RuntimeError, match=r"MLFLOW_ARTIFACTS: .* is a database and keeps no files"):
+    with pytest.raises(RuntimeError, match=r"MLFLOW_ARTIFACTS: .* is a database, which stores no files"):
         _report(tmp_path / "report")
     monkeypatch.setenv("MLFLOW_ARTIFACTS", (tmp_path / "files").as_uri())
     run_id = _report(tmp_path / "report")

@@ -159,9 +159,9 @@ def test_what_has_been_run_is_not_run_again(
     monkeypatch.setattr(ablations, "STATE", tmp_path / ".state")
     monkeypatch.setattr(ablations, "SETTINGS", {name: ablations.SETTINGS[name] for name in (BASE, "beta = 0")})
     names = [run.name for run in ablations.runs(read_yaml(Path("params.yaml")))]
-    with pytest.raises(SystemExit, match="stopped; what has ended is kept"):
+    with pytest.raises(SystemExit, match="stopped; finished runs are kept"):
         ablations.main([])
-    with pytest.raises(SystemExit, match=f"failed, see above: {names[2]}; the others are kept"):
+    with pytest.raises(SystemExit, match=f"failed, see above: {names[2]}; the results of the others are kept"):
         ablations.main([])
     assert not (tmp_path / "docs").exists()
     assert fake.asked == [*names[:3], *names[2:]]

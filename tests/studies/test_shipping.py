@@ -56,7 +56,7 @@ def test_the_test_alone_trains_nothing_and_a_card_is_of_its_own_network(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(ship, "run_stages", run)
     monkeypatch.setattr(sys, "argv", ["ship", "default", "--card"])
-    with pytest.raises(SystemExit, match=r"holds no evaluation of .*--test"):
+    with pytest.raises(SystemExit, match=r"has no evaluation of .*--test"):
         ship.main()
     monkeypatch.setattr(sys, "argv", ["ship", "default", "--test"])
     ship.main()
@@ -65,7 +65,7 @@ def test_the_test_alone_trains_nothing_and_a_card_is_of_its_own_network(
     monkeypatch.setattr(sys, "argv", ["ship", "default", "--card"])
     ship.main()
     ship.stamp(shipped, {"train": "another"})
-    with pytest.raises(SystemExit, match="holds no evaluation"):
+    with pytest.raises(SystemExit, match="has no evaluation"):
         ship.main()
 
 
