@@ -16,6 +16,7 @@ from risloc.scenes.simulation import source_covariance
 __all__ = ["SceneError", "validate"]
 
 _SNR_TOLERANCE = 1e-3
+_AGAIN = "delete the block and write it again (in the repository: `dvc repro simulate`)"
 
 
 class SceneError(ValueError):
@@ -43,7 +44,7 @@ def validate(arrays: Arrays, scenario: Scenario, where: str, start: int) -> None
         if array.dtype != dtype or array.shape != (batch, *shape):
             raise SceneError(
                 f"{where}: {name}: expected {dtype} {(batch, *shape)}, got {array.dtype} {array.shape}; "
-                "it was made for another scenario, run `dvc repro simulate`"
+                f"it was made for another scenario, {_AGAIN}"
             )
         finite = np.isfinite(array).reshape(batch, -1).all(1)
         _require(torch.from_numpy(finite), where, start, f"{name} is not finite")
@@ -91,5 +92,5 @@ def _require(good: Tensor, where: str, start: int, what: str) -> None:
         bad = torch.nonzero(~good).flatten()
         raise SceneError(
             f"{where}: scene {start + int(bad[0])}: {what} ({len(bad)} of {len(good)} scenes of this block); "
-            "nothing was written, delete the block and run `dvc repro simulate`"
+            f"nothing was written, {_AGAIN}"
         )

@@ -97,7 +97,7 @@ def check_gradients(
         if not math.isfinite(norms[name]) or norms[name] == 0:
             raise TermError(
                 f"{name}: weight {weight:.4g} but its gradient at the network's output is {norms[name]:.4g}; expected a "
-                f"finite, non-zero one. Mend the term, or set its weight to 0 in params.yaml to train without it"
+                f"finite, non-zero one. Mend the term, or set its weight to 0 to train without it"
             )
 
 

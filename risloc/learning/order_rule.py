@@ -39,8 +39,8 @@ def learnt_order(network: HybridNetwork, prediction: Prediction) -> OrderRule:
     """
     if not bool(network.order.fitted):
         raise ValueError(
-            "K by 'learnt': the order head of this checkpoint has never been fitted; train with order.scenes > 0, "
-            "or leave 'learnt' out of k_rules"
+            "K by 'learnt': expected a checkpoint with a fitted order head, got one without; choose another K rule "
+            "(for example 'bic') or fit it (in the repository: `dvc repro order` with order.scenes > 0)"
         )
 
     def rule(sensing: Sensing, path: SelectionPath) -> Int[Tensor, " batch"]:

@@ -107,13 +107,14 @@ class Trainer:
         Raises
         ------
         risloc.learning.loss.TermError
-            The schedule gives 0 to a weight that params.yaml does not.
+            The schedule gives 0 to a weight that is above 0 in the configuration.
         """
         weights = self.loss.weights_at(self.epoch, self.epochs)
         for name in WEIGHTS:
             if getattr(self.loss, name) > 0 and getattr(weights, name) == 0:
                 raise TermError(
-                    f"{name}: {getattr(self.loss, name)} in params, but the schedule trains with 0; mend it"
+                    f"{name}: expected a weight above 0, as {getattr(self.loss, name)} was given, got 0 from the schedule "
+                    f"in epoch {self.epoch}; fix the schedule"
                 )
         return weights
 

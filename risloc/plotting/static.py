@@ -1,8 +1,8 @@
 """Figures of one scene: array and sources in 3-D, the codebook, slices of a spectrum, and plain curves.
 
 Every function returns a matplotlib figure and shows nothing; `save_figure` writes it. The colours are told apart with any
-colour vision (Okabe and Ito; viridis; twilight for phases), and no meaning rests on colour alone. matplotlib is no
-requirement of the package and is imported when something is drawn. Nothing in the package imports this module.
+colour vision (Okabe and Ito; viridis; twilight for phases), and no meaning rests on colour alone. matplotlib is
+an optional dependency (`risloc[figures]`), which is imported when something is drawn.
 
 Axes: elem N, src K, snap L.
 """
@@ -199,7 +199,9 @@ def _figure(size: tuple[float, float]) -> "matplotlib.figure.Figure":
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("figures need matplotlib, which is not installed: pip install matplotlib") from error
+        raise ModuleNotFoundError(
+            "figures need matplotlib, which is not installed: pip install 'risloc[figures]'"
+        ) from error
     return Figure(figsize=size, layout="constrained")
 
 

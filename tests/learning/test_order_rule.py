@@ -144,7 +144,9 @@ def test_an_unfitted_head_is_refused_and_a_fitted_one_decides(small_scenario: Sc
     net = network(small_scenario).eval()
     o = scenes(small_scenario).observation
     prediction, sensing, _ = followed(net, o)
-    with pytest.raises(ValueError, match=r"never been fitted; train with order\.scenes > 0"):
+    with pytest.raises(
+        ValueError, match=r"got one without; choose another K rule .*in the repository: `dvc repro order`"
+    ):
         learnt_order(net, prediction)
     for wanted in (0, 2):
         cost = torch.ones(16, 4)

@@ -136,7 +136,9 @@ def test_a_schedule_that_forgets_lam_cov_is_an_error(small_scenario: Scenario) -
             return dataclasses.replace(super().weights_at(epoch, epochs), lam_cov=0.0)
 
     forgetful = Forgetful(**{f.name: getattr(LOSS, f.name) for f in dataclasses.fields(LossConfig)})
-    with pytest.raises(TermError, match=r"lam_cov: 1\.0 in params, but the schedule trains with 0"):
+    with pytest.raises(
+        TermError, match=r"lam_cov: expected a weight above 0, as 1\.0 was given, got 0 from the schedule"
+    ):
         epoch(trainer_for(small_scenario, loss=forgetful), scenes(small_scenario))
 
 

@@ -126,5 +126,7 @@ def test_another_format_is_refused(tmp_path):
 
 def test_without_matplotlib_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(ModuleNotFoundError, match="figures need matplotlib, which is not installed: pip install"):
+    with pytest.raises(
+        ModuleNotFoundError, match=r"figures need matplotlib, which is not installed: pip install 'risloc\[figures\]'"
+    ):
         static.plot_curves([1], {"a": [1.0]}, xlabel="", ylabel="")
