@@ -13,6 +13,7 @@ sys.path[:0] = [str(HERE.parent), str(HERE)]
 import docstrings  # noqa: E402
 
 import risloc  # noqa: E402
+from risloc.plotting.palette import BLUE, SKY_BLUE  # noqa: E402
 
 project = "risloc"
 author = "The risloc authors"
@@ -37,8 +38,8 @@ html_theme = "furo"
 html_title = f"risloc {release}"
 html_extra_path = ["landing"]
 html_theme_options = {
-    "light_css_variables": {"color-brand-primary": "#0072B2", "color-brand-content": "#0072B2"},
-    "dark_css_variables": {"color-brand-primary": "#56B4E9", "color-brand-content": "#56B4E9"},
+    "light_css_variables": {"color-brand-primary": BLUE, "color-brand-content": BLUE},
+    "dark_css_variables": {"color-brand-primary": SKY_BLUE, "color-brand-content": SKY_BLUE},
 }
 
 

@@ -10,6 +10,7 @@ from risloc.learning.k_rules import K_RULES, order_rules
 from risloc.learning.network import HybridNetwork
 from risloc.performance.metrics import gospa
 from risloc.physics.geometry import location_of, position_of
+from risloc.plotting.palette import BLACK, BLUE, GREY, ORANGE, PURPLE, VERMILION
 from risloc.scenes.batch import Scenes
 
 __all__ = ["CUTOFF", "METHODS", "Cell", "located"]
@@ -20,12 +21,12 @@ CUTOFF = 2.0
 OWN, CLASSICAL = ("learnt", "bic"), ("bic", "bic_noise")  # K rules of a network, and of NOMP
 
 METHODS = {
-    "hybrid `default`, K learnt": "#D55E00",
-    "hybrid `robust`, K learnt": "#CC79A7",
-    "hybrid `default`, K by BIC": "#E69F00",
-    "NOMP, K by BIC": "#000000",
-    "NOMP, K by BIC, noise level unknown": "#0072B2",
-    "NOMP, K known": "#7F7F7F",
+    "hybrid `default`, K learnt": VERMILION,
+    "hybrid `robust`, K learnt": PURPLE,
+    "hybrid `default`, K by BIC": ORANGE,
+    "NOMP, K by BIC": BLACK,
+    "NOMP, K by BIC, noise level unknown": BLUE,
+    "NOMP, K known": GREY,
 }
 """Words and colours."""
 

@@ -9,6 +9,7 @@ width grows with the number of modules that do so. A test compares the file with
 from collections import Counter
 from pathlib import Path
 
+from risloc.plotting.palette import BLUE
 from risloc.utils.atomic_files import write_bytes
 from stages.support.imports import local_imports
 
@@ -65,7 +66,7 @@ def draw(counts: Counter[tuple[str, str]]) -> str:
         reach = edge + (bottom - top) * 0.62
         lines.append(
             f'<path d="M {edge} {top:.0f} C {reach:.0f} {top:.0f} {reach:.0f} {bottom:.0f} {edge} {bottom:.0f}" fill="none" '
-            f'stroke="#0072B2" stroke-opacity="0.55" stroke-width="{0.6 + 0.35 * count:.2f}">'
+            f'stroke="{BLUE}" stroke-opacity="0.55" stroke-width="{0.6 + 0.35 * count:.2f}">'
             f"<title>{above} imports {below}: {count} modules</title></path>"
         )
     for room, y in place.items():

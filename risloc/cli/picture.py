@@ -10,6 +10,7 @@ from risloc.cli.errors import NOT_DONE, CommandError
 from risloc.io.measurements import Measurements, Setup
 from risloc.locating.result_rows import Row
 from risloc.physics.geometry import position_of
+from risloc.plotting.palette import BLUE, VERMILION
 from risloc.plotting.static import FORMATS, save_figure
 
 __all__ = ["DRAWN", "Picture"]
@@ -17,7 +18,7 @@ __all__ = ["DRAWN", "Picture"]
 DRAWN = 1000
 """The most sources in a picture."""
 
-_BLUE, _ORANGE, _GREY = "#0072B2", "#D55E00", "#555555"  # Okabe and Ito: told apart by every eye
+_GREY = "#555555"
 
 
 class Picture:
@@ -68,8 +69,8 @@ class Picture:
         for ax, (i, name) in zip(axes, ((0, "x"), (1, "y")), strict=True):
             ax.plot(elements[:, i], np.zeros(len(elements)), "s", ms=2, color=_GREY, label="surface")
             if len(truth):
-                ax.plot(truth[:, i], truth[:, 2], "o", ms=9, mfc="none", color=_ORANGE, label="truth")
-            for good, colour, label in ((True, _BLUE, "located, +- 1 std"), (False, _GREY, "not resolved")):
+                ax.plot(truth[:, i], truth[:, 2], "o", ms=9, mfc="none", color=VERMILION, label="truth")
+            for good, colour, label in ((True, BLUE, "located, +- 1 std"), (False, _GREY, "not resolved")):
                 chosen = [row for row in self._rows if row["resolved"] is good]
                 if chosen:
                     _points(ax, chosen, name, colour, label)

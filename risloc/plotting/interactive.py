@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from risloc.physics.geometry import polar_of, position_of
+from risloc.plotting.palette import BLUE, VERMILION
 from risloc.plotting.scene_view import SceneView
 
 if typing.TYPE_CHECKING:
@@ -26,11 +27,11 @@ BANDS = (3, 6, 9, 12, 15, 20)
 
 MOST_CODES = 256  # snapshots in the picture of the codebook
 _OPACITY = (0.5, 0.35, 0.22, 0.15, 0.1, 0.05)
-_BLUE, _VERMILION, _GREY = "#0072B2", "#D55E00", "#666666"
+_GREY = "#666666"
 _Look = dict[str, typing.Any]
-_TRUTH: _Look = {"symbol": "circle-open", "size": 10, "color": _BLUE, "line": {"width": 2, "color": _BLUE}}
+_TRUTH: _Look = {"symbol": "circle-open", "size": 10, "color": BLUE, "line": {"width": 2, "color": BLUE}}
 _FOUND: dict[bool, _Look] = {
-    True: {"symbol": "diamond", "color": _VERMILION},
+    True: {"symbol": "diamond", "color": VERMILION},
     False: {"symbol": "square-open", "color": _GREY},
 }
 _WORDS = {True: "estimate, bar +- 1 std of range", False: "estimate, not resolved"}
@@ -87,7 +88,7 @@ def _sources(view: SceneView) -> list["plotly.graph_objects.Scatter3d"]:
         place = _drawn(found.position[0, slots])
         traces.append(go.Scatter3d(**place, mode="markers", marker=marker, hovertemplate=_HOVER, **name))
         if good:
-            line = {"color": _VERMILION, "width": 5}
+            line = {"color": VERMILION, "width": 5}
             bars = _drawn(_bars(view, slots))
             traces.append(go.Scatter3d(**bars, mode="lines", line=line, hoverinfo="skip", showlegend=False, **name))
     return traces
@@ -128,7 +129,7 @@ def range_figure(view: SceneView) -> "plotly.graph_objects.Figure":
     slices = view.slices
     figure = _plotly().Figure()
     figure.add_scatter(
-        x=slices.w.numpy(), y=slices.ranges.numpy(), mode="lines", line={"color": _BLUE}, showlegend=False,
+        x=slices.w.numpy(), y=slices.ranges.numpy(), mode="lines", line={"color": BLUE}, showlegend=False,
         customdata=(1 / slices.w).numpy(), hovertemplate="r = %{customdata:.2f} m: %{y:.1f} dB<extra></extra>",
     )  # fmt: skip
     if bool(view.found.present.any()):
@@ -141,12 +142,12 @@ def _mark_range(figure: "plotly.graph_objects.Figure", view: SceneView) -> None:
     w = float(view.slices.through[2])
     nearest = (polar_of(view.found.location[0])[:, 2] - w).abs().nan_to_num(torch.inf).argmin()
     std = float(view.found.location_std[0, nearest, 2]) * w * w  # of 1/r
-    words = {"text": f"r = {1 / w:.2f} m", "xanchor": "left", "yanchor": "bottom", "font": {"color": _VERMILION}}
+    words = {"text": f"r = {1 / w:.2f} m", "xanchor": "left", "yanchor": "bottom", "font": {"color": VERMILION}}
     figure.add_vline(
-        x=w, line={"color": _VERMILION, "dash": "dash"}, annotation=words, annotation_position="bottom right"
+        x=w, line={"color": VERMILION, "dash": "dash"}, annotation=words, annotation_position="bottom right"
     )
     if math.isfinite(std):
-        figure.add_vrect(x0=w - std, x1=w + std, fillcolor=_VERMILION, opacity=0.2, line_width=0)
+        figure.add_vrect(x0=w - std, x1=w + std, fillcolor=VERMILION, opacity=0.2, line_width=0)
 
 
 def codebook_figure(view: SceneView) -> "plotly.graph_objects.Figure":

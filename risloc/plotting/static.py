@@ -1,7 +1,7 @@
 """Figures of one scene: array and sources in 3-D, the codebook, slices of a spectrum, and plain curves.
 
 Every function returns a matplotlib figure and shows nothing; `save_figure` writes it. The colours are told apart with any
-colour vision (Okabe and Ito; viridis; twilight for phases), and no meaning rests on colour alone. matplotlib is
+colour vision (`risloc.plotting.palette`; viridis; twilight for phases), and no meaning rests on colour alone. matplotlib is
 an optional dependency (`risloc[figures]`), which is imported when something is drawn.
 
 Axes: elem N, src K, snap L.
@@ -18,6 +18,7 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 
 from risloc.physics.geometry import Array, Domain, polar_of, position_of
+from risloc.plotting.palette import BLUE, PALETTE, VERMILION
 from risloc.utils.atomic_files import replacing
 
 if typing.TYPE_CHECKING:
@@ -34,15 +35,14 @@ _METADATA: dict[str, dict[str, None]] = {
     ".png": {"Software": None},
     ".svg": {"Date": None},
 }
-_BLUE, _VERMILION, _GREY = "#0072B2", "#D55E00", "0.55"
-_PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_GREY = "0.55"
 _MARKERS = "os^vDPX*"  # one more than colours: 56 looks before one comes again
 _NAMES = ("u", "v", "1/r [1/m]")
 
 
 def looks() -> Iterator[tuple[str, str]]:
     """A colour and a marker for each curve, any number of them: told apart by both, seven by either alone."""
-    return zip(itertools.cycle(_PALETTE), itertools.cycle(_MARKERS))
+    return zip(itertools.cycle(PALETTE), itertools.cycle(_MARKERS))
 
 
 def plot_scene(
@@ -64,17 +64,17 @@ def plot_scene(
     axis.scatter(elements[:, 0], flat, elements[:, 1], s=4, color=_GREY, label="elements")
     true = position_of(location.cpu())
     floor = float(torch.cat([true[:, 1], elements[:, 1]]).min())
-    axis.scatter(*_drawn(true), s=70, facecolors="none", edgecolors=_BLUE, linewidths=1.6, label="sources")
+    axis.scatter(*_drawn(true), s=70, facecolors="none", edgecolors=BLUE, linewidths=1.6, label="sources")
     for x, y, z in true.tolist():
-        axis.plot([x, x], [z, z], [floor, y], color=_BLUE, linewidth=0.6, linestyle=":")
+        axis.plot([x, x], [z, z], [floor, y], color=BLUE, linewidth=0.6, linestyle=":")
         axis.plot([0, x], [0, z], [0, y], color=_GREY, linewidth=0.5)
     if estimate is not None:
         found = position_of(estimate.cpu())
-        axis.scatter(*_drawn(found), s=40, color=_VERMILION, marker="x", label="estimates")
+        axis.scatter(*_drawn(found), s=40, color=VERMILION, marker="x", label="estimates")
         for place, std in zip(estimate.cpu(), [] if distance_std is None else distance_std.cpu(), strict=False):
             ends = place.repeat(2, 1)
             ends[:, 2] += torch.stack([-std, std]).to(ends)
-            axis.plot(*_drawn(position_of(ends)), color=_VERMILION, linewidth=1.6)
+            axis.plot(*_drawn(position_of(ends)), color=VERMILION, linewidth=1.6)
     axis.set(xlabel="x [m]", ylabel="z [m], boresight", zlabel="y [m]")
     spans = [high - low for low, high in (axis.get_xlim3d(), axis.get_ylim3d(), axis.get_zlim3d())]
     axis.set_box_aspect(
@@ -211,7 +211,7 @@ def _drawn(position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _mark(axis: "matplotlib.axes.Axes", polar: Tensor, row: int, marker: str, name: str) -> None:
-    look: dict[str, typing.Any] = {"s": 45, "color": _VERMILION}
+    look: dict[str, typing.Any] = {"s": 45, "color": VERMILION}
     if marker == "o":
         look = {"s": 90, "facecolors": "none", "edgecolors": "white", "linewidths": 1.6}
     axis.scatter(polar[:, 0], polar[:, row], marker=marker, label=name, **look)
