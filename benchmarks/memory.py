@@ -17,8 +17,8 @@ from typing import Any
 
 from pipeline.console_reporter import ConsoleReporter
 from pipeline.sections import override, stage_function, typed_sections
-from risloc.config import read_yaml
 from risloc.learning.k_rules import KNOWN
+from risloc.utils.yaml_reader import read_yaml
 from stages.tuning.best_params import Best, write_best
 
 STAGES = ("simulate", "shard", "train", "evaluate")

@@ -20,7 +20,7 @@ FEW = {"data.train": 8, "data.val": 8, "data.test_per_cell": 1, "data.block": 8}
 WORK = """
 from pathlib import Path
 from pipeline.sections import override, stage_function, typed_sections
-from risloc.config import read_yaml
+from risloc.utils.yaml_reader import read_yaml
 from pipeline.console_reporter import ConsoleReporter
 params = override(read_yaml(Path("params.yaml")), {few})
 folder = Path({folder!r})

@@ -14,7 +14,7 @@ import torch
 
 from benchmarks import reference
 from benchmarks.timing import alternately, best_seconds, median_ratio
-from risloc.config import build, read_yaml
+from risloc.config import build
 from risloc.covariance.factored import CovarianceConfig
 from risloc.covariance.snapshots import least_squares_snapshots, sample_covariance
 from risloc.io.scene_arrays import arrays_of
@@ -28,6 +28,7 @@ from risloc.physics.grid import GridConfig
 from risloc.scenes.preset_files import preset
 from risloc.scenes.scenario import Scenario
 from risloc.scenes.simulation import simulate
+from risloc.utils.yaml_reader import read_yaml
 
 SCENES = 1024
 PLAIN = 20

@@ -40,7 +40,6 @@ from benchmarks.training_steps import (
     trainer_of,
 )
 from pipeline.console_reporter import ConsoleReporter
-from risloc.config import read_yaml
 from risloc.io.scene_arrays import arrays_of
 from risloc.io.shard_batches import batches
 from risloc.io.shard_reader import ShardReader
@@ -51,6 +50,7 @@ from risloc.scenes.batch import Scenes
 from risloc.scenes.scenario import Scenario
 from risloc.scenes.simulation import simulate
 from risloc.utils.device import best_device, half_precision
+from risloc.utils.yaml_reader import read_yaml
 from stages.support.fitting import Data, Log, fit_epoch
 
 ROUNDS, STEPS, TOP = 7, 7, 12

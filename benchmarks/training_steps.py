@@ -21,12 +21,13 @@ import risloc.learning.network
 import risloc.learning.trainer
 from benchmarks.timing import alternately
 from benchmarks.workload import Case
-from risloc.config import build, read_yaml
+from risloc.config import build
 from risloc.learning.loss_weights import LossConfig
 from risloc.learning.trainer import FitConfig, Trainer
 from risloc.scenes.batch import Scenes
 from risloc.scenes.scenario import Scenario
 from risloc.scenes.simulation import simulate
+from risloc.utils.yaml_reader import read_yaml
 
 __all__ = ["PARTS", "SEED", "SPLIT", "STEP", "Clock", "draw", "in_turns", "now", "profiled", "seconds", "trainer_of"]
 

@@ -20,8 +20,8 @@ import torch
 
 from pipeline.console_reporter import ConsoleReporter
 from pipeline.sections import override, typed_sections
-from risloc.config import read_yaml
 from risloc.io.shard_reader import ShardReader
+from risloc.utils.yaml_reader import read_yaml
 from stages import hpo, shard, simulate
 from stages.support.mapping import SERIAL
 from stages.tuning.best_params import Tunable

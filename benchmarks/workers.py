@@ -21,12 +21,13 @@ import numpy as np
 from pipeline.console_reporter import ConsoleReporter
 from pipeline.env import COPY
 from pipeline.runner_setting import RUNNER, runner_setting
-from risloc.config import build, read_yaml
+from risloc.config import build
 from risloc.estimation.localiser import SearchConfig
 from risloc.io.shard_reader import ShardConfig
 from risloc.learning.checkpoint import shipped_checkpoint
 from risloc.learning.k_rules import BY_BIC, KNOWN, LEARNT
 from risloc.scenes.scenario import Scenario
+from risloc.utils.yaml_reader import read_yaml
 from stages import shard, simulate
 from stages.evaluation.scoring import Batch, Scoring, score_batch
 from stages.support.mapping import SERIAL, Runner

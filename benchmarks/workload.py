@@ -4,7 +4,7 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
-from risloc.config import build, read_yaml
+from risloc.config import build
 from risloc.covariance.factored import CovarianceConfig, FactoredCovariance
 from risloc.covariance.snapshots import least_squares_snapshots, sample_covariance
 from risloc.estimation.localiser import Localiser, Located, SearchConfig
@@ -18,6 +18,7 @@ from risloc.physics.grid import GridConfig
 from risloc.scenes.batch import Scenes
 from risloc.scenes.scenario import Scenario
 from risloc.scenes.simulation import simulate
+from risloc.utils.yaml_reader import read_yaml
 
 __all__ = ["SNR_DB", "SOURCES", "Case"]
 

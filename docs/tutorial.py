@@ -207,7 +207,7 @@ report_located("NOMP (no network)", None)
 import dataclasses
 from pathlib import Path
 
-from risloc.config import build, read_yaml
+from risloc.config import build
 from risloc.covariance.factored import CovarianceConfig
 from risloc.learning.fresh_batches import fresh_batches
 from risloc.learning.loss_weights import LossConfig
@@ -215,6 +215,7 @@ from risloc.learning.network import HybridNetwork, NetworkConfig
 from risloc.learning.trainer import FitConfig, Trainer
 from risloc.learning.validation import validate
 from risloc.physics.grid import GridConfig
+from risloc.utils.yaml_reader import read_yaml
 
 EPOCHS, EPOCH_SCENES = (2, 128) if QUICK else (10, 6400)
 params = read_yaml(Path("params.yaml"))

@@ -10,7 +10,8 @@ from pipeline import signals, torchrun
 from pipeline.dvc_process import TRANSIENT, mark_transient
 from pipeline.env import COPY, SettingError, check_folder
 from pipeline.layout import STAGES
-from risloc.config import ParamError, read_yaml
+from risloc.config import ParamError
+from risloc.utils.yaml_reader import read_yaml
 
 
 def main(arguments: list[str]) -> int:

@@ -29,7 +29,8 @@ from pipeline.runner_setting import RUNNER, runner_setting
 from pipeline.sections import override, typed_sections
 from pipeline.storage import STUDY, study_storage
 from pipeline.torchrun import PROCESSES
-from risloc.config import ParamError, read_yaml
+from risloc.config import ParamError
+from risloc.utils.yaml_reader import read_yaml
 
 __all__ = ["DvcError", "TransientDvcError", "call_dvc", "dvc_command", "execution", "metrics_of", "same_work"]
 

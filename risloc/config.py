@@ -1,27 +1,18 @@
-"""Typed, frozen parameters: each field carries its meaning, unit and domain, and nothing has a default.
+"""Typed, frozen parameters: each field carries its meaning, unit and domain, and has no default.
 
-A section of ``params.yaml`` is built into the dataclass that owns it, which stands beside the code it configures.
+Each section of ``params.yaml`` is built into a dataclass that is defined beside the code it configures.
 """
 
 import contextlib
 import dataclasses
 import math
 import operator
-import os
-import re
 import reprlib
 import sys
 import types
 import typing
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, TypeVar
-
-from ruamel.yaml import YAML
-from ruamel.yaml.composer import Composer, MaxDepthExceededError
-from ruamel.yaml.constructor import ConstructorError, SafeConstructor
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.events import CollectionStartEvent, ScalarEvent
 
 __all__ = [
     "ParamError",
@@ -31,16 +22,11 @@ __all__ = [
     "flatten",
     "integer",
     "param",
-    "read_yaml",
     "shown",
-    "whole",
 ]
 
 T = TypeVar("T")
 _DOMAIN = ("ge", "gt", "le", "lt", "choices")
-_MOST_YAML = 2**18  # bytes: of ours the longest has some 2^13
-_DEEPEST_YAML = 32  # mappings and lists within each other: of ours the deepest has 5
-_BROKEN = (YAMLError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RecursionError)
 
 
 class ParamError(ValueError):
@@ -48,9 +34,26 @@ class ParamError(ValueError):
 
 
 def param(doc: str, *, unit: str = "", **domain: Any) -> Any:
-    """Declare a dataclass field: its meaning, unit, and domain (``ge gt le lt`` bounds, or ``choices``).
+    """Declare a dataclass field.
 
-    The bounds hold for every number of a field that is a tuple of numbers.
+    Parameters
+    ----------
+    doc
+        The meaning of the field.
+    unit
+        Its unit.
+    **domain
+        Bounds ``ge gt le lt``, or ``choices``; they hold for every element of a tuple.
+
+    Returns
+    -------
+    dataclasses.Field
+        The field.
+
+    Raises
+    ------
+    TypeError
+        A key of the domain is unknown.
     """
     if unknown := set(domain) - set(_DOMAIN):
         raise TypeError(f"unknown domain keys {sorted(unknown)}; expected some of {_DOMAIN}")
@@ -58,15 +61,26 @@ def param(doc: str, *, unit: str = "", **domain: Any) -> Any:
 
 
 def shown(value: object) -> str:
-    """A value as Python writes it, cut where that is long: what came, for a message."""
+    """Return the representation of a value for a message, shortened if it is long.
+
+    Parameters
+    ----------
+    value
+        The value.
+
+    Returns
+    -------
+    str
+        Its representation.
+    """
     return _SHORT.repr(value)
 
 
 class _Short(reprlib.Repr):
-    """Aliases let some bytes of YAML stand for a list whose text fills the memory."""
+    """Limit representations, because a few bytes of YAML with aliases can stand for a list whose text fills the memory."""
 
     def repr_int(self, x: int, level: int) -> str:
-        """Python refuses to write a very long one in decimals."""
+        """Describe an integer that is too long for Python to print in decimals."""
         return super().repr_int(x, level) if abs(x) < 10**self.maxlong else f"an integer of {x.bit_length()} bits"
 
 
@@ -76,19 +90,33 @@ _SHORT.maxstring = _SHORT.maxother = 200
 
 
 def build(cls: type[T], values: object, where: str) -> T:
-    """Build the frozen dataclass `cls` from the mapping `values` found at the dotted path `where`.
+    """Build a frozen dataclass of parameters from a mapping.
+
+    Parameters
+    ----------
+    cls
+        The dataclass.
+    values
+        The value of every field.
+    where
+        The dotted path of the mapping, for messages.
+
+    Returns
+    -------
+    T
+        The dataclass.
 
     Raises
     ------
     ParamError
-        Names the parameter, what was expected (type and allowed set), what came, and what to do.
+        The message names the parameter, the expected type and domain, the value and the remedy.
     """
     if not isinstance(values, Mapping):
         raise ParamError(f"{where}: expected a mapping with the keys {_names(cls)}, got {shown(values)}")
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     if unknown := sorted(key if isinstance(key, str) else shown(key) for key in values if key not in fields):
         raise ParamError(
-            f"{where}.{unknown[0]}: unknown parameter; allowed here: {_names(cls)}. Remove it or mend its name"
+            f"{where}.{unknown[0]}: unknown parameter; allowed here: {_names(cls)}. Remove it or correct its name"
         )
     if missing := [name for name in fields if name not in values]:
         doc = fields[missing[0]].metadata["doc"]
@@ -102,12 +130,24 @@ def build(cls: type[T], values: object, where: str) -> T:
 
 
 def checked(config: Any, where: str) -> dict[str, Any]:
-    """The fields of a dataclass as `build` would take them, for the `__post_init__` of one that is also made directly.
+    """Check and convert the fields of a dataclass as `build` does, for the `__post_init__` of one that is also made directly.
+
+    Parameters
+    ----------
+    config
+        The dataclass.
+    where
+        Its dotted path, for messages.
+
+    Returns
+    -------
+    dict
+        The converted value of each field.
 
     Raises
     ------
     ParamError
-        As `build` has it.
+        As for `build`.
     """
     hints = typing.get_type_hints(type(config))
     return {
@@ -117,7 +157,18 @@ def checked(config: Any, where: str) -> dict[str, Any]:
 
 
 def integer(value: object) -> int | None:
-    """An integer of Python, numpy or torch (one number, no booleans) as Python's; None of anything else."""
+    """Convert an integer of Python, numpy or torch to a Python integer.
+
+    Parameters
+    ----------
+    value
+        Any value.
+
+    Returns
+    -------
+    int or None
+        The integer; None for anything else, including booleans and arrays.
+    """
     with contextlib.suppress(AttributeError, TypeError):
         number: Any = value
         array = not isinstance(value, int) and (number.ndim > 0 or "bool" in str(number.dtype))
@@ -125,107 +176,42 @@ def integer(value: object) -> int | None:
     return None
 
 
-def whole(name: str, value: object, least: int, most: int | None = None) -> int:
-    """An argument that counts something as Python's integer.
-
-    Raises
-    ------
-    ValueError
-        No integer, or one outside least..most (None: no bound): `name` and what came.
-    """
-    number = integer(value)
-    if number is None or number < least or (most is not None and number > most):
-        span = f"of at least {least}" if most is None else f"in {least}..{most}"
-        raise ValueError(f"{name}: expected an integer {span}, got {shown(value)}")
-    return number
-
-
 def as_mapping(config: Any) -> dict[str, Any]:
-    """The plain mapping (lists instead of tuples) from which `build` gives `config` again."""
+    """Convert a dataclass to the plain mapping, with lists for tuples, from which `build` restores it.
+
+    Parameters
+    ----------
+    config
+        The dataclass.
+
+    Returns
+    -------
+    dict
+        The value of each field.
+    """
     return {f.name: _plain(getattr(config, f.name)) for f in dataclasses.fields(config)}
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one flat mapping with dotted keys."""
+    """Flatten nested mappings into one mapping with dotted keys.
+
+    Parameters
+    ----------
+    values
+        The mapping.
+    prefix
+        Text put before every key.
+
+    Returns
+    -------
+    dict
+        The flat mapping.
+    """
     flat: dict[str, Any] = {}
     for key, value in values.items():
         name = f"{prefix}{key}"
         flat.update(flatten(value, f"{name}.") if isinstance(value, Mapping) else {name: value})
     return flat
-
-
-class _Composer(Composer):
-    """Refuses what two readers of YAML understand differently: other versions, tags, unusual names of anchors."""
-
-    def __init__(self, loader: Any = None) -> None:
-        super().__init__(loader)
-        self.warn_double_anchors = False
-
-    def compose_document(self) -> Any:
-        event = self.parser.peek_event()
-        if event.version not in (None, (1, 2)):
-            raise ConstructorError(None, None, "expected YAML 1.2; remove the line %YAML", event.start_mark)
-        return super().compose_document()
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        event = self.parser.peek_event()
-        if isinstance(event, ScalarEvent | CollectionStartEvent) and event.ctag is not None:
-            raise ConstructorError(None, None, "expected no tag (!...); remove it", event.start_mark)
-        if event.anchor is not None and re.fullmatch(r"[A-Za-z0-9_-]+", event.anchor) is None:
-            raise ConstructorError(None, None, "expected letters, digits, - and _ after & and *", event.start_mark)
-        return super().compose_node(parent, index)
-
-
-class _Constructor(SafeConstructor):
-    """Data alone, without keys given twice and without merges, which could stand for more than fits into memory."""
-
-    def check_mapping_key(self, node: Any, key_node: Any, mapping: Any, key: Any, value: Any) -> bool:
-        if key in mapping:
-            name = key if isinstance(key, str) else shown(key)
-            raise ConstructorError(None, None, f"{name}: given twice; keep one", key_node.start_mark)
-        return True
-
-    def flatten_mapping(self, node: Any) -> None:
-        for key, _ in node.value:
-            if key.tag == "tag:yaml.org,2002:merge":
-                raise ConstructorError(None, None, "expected no merge (<<); write its values out here", key.start_mark)
-
-
-def read_yaml(path: "str | os.PathLike[str]") -> dict[str, Any]:
-    """Read a YAML 1.2 mapping of at most 256 KiB as data, with the library by which DVC reads it.
-
-    Raises
-    ------
-    ParamError
-        Names the line: no YAML, no mapping, a key given twice, a tag, a merge, or what is nested too deeply.
-    """
-    path = Path(path)
-    with path.open("rb") as file:
-        content = file.read(_MOST_YAML + 1)
-    if len(content) > _MOST_YAML:
-        raise ParamError(f"{path}: expected at most {_MOST_YAML} bytes of YAML, got more; mend the path")
-    reader = YAML(typ="safe", pure=True)  # libyaml's half overruns the stack where texts are nested deeply
-    reader.Composer, reader.Constructor, reader.max_depth = _Composer, _Constructor, _DEEPEST_YAML
-    try:
-        values = reader.load(content.decode())
-    except _BROKEN as error:
-        raise ParamError(f"{path}: not readable as YAML: {_reason(error)}") from error
-    if not isinstance(values, dict):
-        raise ParamError(f"{path}: expected a mapping at the top level, got {type(values).__name__}")
-    if strange := [key for key in values if not isinstance(key, str)]:
-        raise ParamError(f"{path}: expected names at the top level, got {shown(strange[0])}; mend it")
-    return values
-
-
-def _reason(error: BaseException) -> str:
-    """What an error of the reader says, in one line with the place in the text."""
-    said = str(error).partition(";")[0]  # what may follow is advice to programmers
-    if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
-        deep = isinstance(error, MaxDepthExceededError)
-        problem = f"expected at most {_DEEPEST_YAML} levels, got more; nest less" if deep else error.problem
-        said = f"line {error.problem_mark.line + 1}, column {error.problem_mark.column + 1}: {problem}"
-    said = " ".join(said.split())
-    return said if len(said) <= 200 else f"{said[:200]}..."
 
 
 def _checked(kind: Any, field: dataclasses.Field[Any], value: object, where: str) -> Any:
@@ -259,7 +245,7 @@ def _converted(kind: Any, value: object, where: str) -> Any:
 
 
 def _listed(value: object) -> object:
-    """What an array holds, as lists of numbers; anything else as it is."""
+    """Convert an array to lists of numbers; return anything else unchanged."""
     with contextlib.suppress(AttributeError, TypeError):
         array: Any = value
         return array.tolist() if array.ndim >= 0 else value
@@ -269,7 +255,7 @@ def _listed(value: object) -> object:
 def _scalar(kind: type, value: object, where: str) -> Any:
     if kind is float and isinstance(value, str):
         raise ParamError(
-            f"{where}: expected a number, got the text {shown(value)}; write it without quotes, a digit before the point"
+            f"{where}: expected a number, got the text {shown(value)}; write it without quotes and with a digit before the point"
         )
     if kind is float:
         value = _listed(value)

@@ -27,9 +27,9 @@ from pipeline.env import STATE, child_environment
 from pipeline.git import git
 from pipeline.layout import STAGES
 from pipeline.sections import override, typed_sections
-from risloc.config import read_yaml
 from risloc.learning.k_rules import KNOWN
 from risloc.utils.atomic_files import replacing
+from risloc.utils.yaml_reader import read_yaml
 from stages.evaluation.method import HYBRID, NOMP
 from stages.support.resumable import source_digest
 from studies.ablations_page import BASE, MEASURES, NOMP_MEASURES, R_PRED, SLOTS, page

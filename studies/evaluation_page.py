@@ -8,8 +8,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from risloc.config import read_yaml
 from risloc.learning.k_rules import BY_BIC, KNOWN
+from risloc.utils.yaml_reader import read_yaml
 from stages.evaluation.method import HYBRID, NOMP, PLAIN, STOCHASTIC, Method
 from stages.reporting.looks import ORDERS
 from studies.table_rows import (

@@ -12,9 +12,9 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from risloc.config import read_yaml
 from risloc.learning.k_rules import KNOWN
 from risloc.utils.atomic_files import replacing
+from risloc.utils.yaml_reader import read_yaml
 from stages.evaluation.tables import Row
 from studies.peers_page import page
 from studies.stage_runs import run_stages

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from pipeline.sections import override
-from risloc.config import as_mapping, build, read_yaml
+from risloc.config import as_mapping, build
 from risloc.estimation.localiser import Localiser, SearchConfig
 from risloc.learning.checkpoint import SHIPPED, load_checkpoint, shipped_checkpoint
 from risloc.performance.intervals import Interval, bootstrap_interval
@@ -27,6 +27,7 @@ from risloc.scenes.preset_files import preset
 from risloc.scenes.scenario import Scenario
 from risloc.scenes.simulation import simulate
 from risloc.utils.atomic_files import replacing
+from risloc.utils.yaml_reader import read_yaml
 from stages.support.resumable import source_digest
 from studies.robustness_methods import METHODS, Cell, located
 from studies.robustness_page import FIGURE, RESULTS, Results, page, plot, write_results

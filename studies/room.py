@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from risloc.config import as_mapping, build, read_yaml
+from risloc.config import as_mapping, build
 from risloc.estimation.localiser import Localiser, SearchConfig
 from risloc.learning.checkpoint import SHIPPED, load_checkpoint, shipped_checkpoint
 from risloc.physics.geometry import position_of
@@ -29,6 +29,7 @@ from risloc.scenes.room import Room, read_room
 from risloc.scenes.scenario import Scenario
 from risloc.scenes.simulation import simulate
 from risloc.utils.atomic_files import replacing
+from risloc.utils.yaml_reader import read_yaml
 from stages.support.resumable import source_digest, work_key
 from studies.room_methods import Cell, measured
 from studies.room_page import page

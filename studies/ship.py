@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.sections import override
-from risloc.config import read_yaml
 from risloc.learning.checkpoint import SHIPPED
 from risloc.learning.k_rules import K_RULES
 from risloc.utils.atomic_files import replacing, write_bytes
+from risloc.utils.yaml_reader import read_yaml
 from stages.evaluation.method import HYBRID, NOMP, PLAIN, Method
 from stages.order import HELD_BACK  # one scene of so many
 from studies.card import Tested, card

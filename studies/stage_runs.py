@@ -10,8 +10,8 @@ from pathlib import Path
 
 from pipeline.git import git
 from pipeline.sections import stage_function
-from risloc.config import read_yaml
 from risloc.scenes.preset_files import preset
+from risloc.utils.yaml_reader import read_yaml
 from stages.support.resumable import source_digest
 
 __all__ = ["command", "commit_of", "digest_of", "run_stages"]

@@ -11,8 +11,9 @@ from jaxtyping import install_import_hook
 
 install_import_hook("risloc", "beartype.beartype")  # before the first import of risloc
 
-from risloc.config import build, read_yaml  # noqa: E402
+from risloc.config import build  # noqa: E402
 from risloc.scenes.scenario import Scenario  # noqa: E402
+from risloc.utils.yaml_reader import read_yaml  # noqa: E402
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

@@ -21,9 +21,10 @@ from pipeline.signals import on_stop
 from pipeline.tracking.outbox import Address, Outbox, deliver_all, now
 from pipeline.tracking.portable_model import REGISTERED, PortableModel
 from pipeline.tracking.server import EXPERIMENT, experiment_of, is_file, page_of, reach, starting
-from risloc.config import flatten, read_yaml
+from risloc.config import flatten
 from risloc.utils.atomic_files import DiskFullError
 from risloc.utils.progress import shown_progress
+from risloc.utils.yaml_reader import read_yaml
 from stages.support.processes import lives, this_process
 from stages.support.reporter import Reporter
 

@@ -9,10 +9,11 @@ import click
 
 from risloc.cli.errors import CommandError
 from risloc.cli.output_files import FileName
-from risloc.config import ParamError, build, read_yaml
+from risloc.config import ParamError, build
 from risloc.scenes.preset_files import preset, preset_names, preset_purpose
 from risloc.scenes.scenario import Scenario
 from risloc.scenes.simulation import SPLITS
+from risloc.utils.yaml_reader import read_yaml
 
 __all__ = ["PRESETS", "scenario_of", "scene_options"]
 

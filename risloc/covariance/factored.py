@@ -1,6 +1,6 @@
-"""Covariances as factors: R = F F^H with F tall and thin, R_true, and the hybrid.
+"""Covariances as factors: R = F F^H with a tall, thin F; the true covariance and the hybrid.
 
-Nothing here forms an N x N matrix unless the factor is wider than N.
+No N x N matrix is formed unless the factor is wider than N.
 
 Axes: elem N, ant M, snap L, src K, rank r.
 """
@@ -14,7 +14,7 @@ from torch import Tensor
 from risloc.config import param
 from risloc.physics.geometry import Array
 from risloc.scenes.batch import Truth
-from risloc.utils.tensor_checks import check_tensor
+from risloc.utils.argument_checks import check_tensor
 
 __all__ = ["CovarianceConfig", "FactoredCovariance", "covariance_of", "hybrid_covariance", "true_covariance"]
 
@@ -23,7 +23,7 @@ EPS = 1e-12
 
 @dataclass(frozen=True, kw_only=True)
 class CovarianceConfig:
-    """How R_blend is made."""
+    """Parameters of R_blend."""
 
     beta: float = param("weight of R_samp in R_blend = (1 - beta) R_pred + beta R_samp", ge=0.0, lt=1.0)
 
@@ -32,7 +32,10 @@ class CovarianceConfig:
 class FactoredCovariance:
     """R = F F^H, Hermitian and positive semidefinite by construction.
 
-    factor : complex [..., elem, rank], the F above.
+    Parameters
+    ----------
+    factor : [*batch, elem, rank]
+        The factor F, complex.
     """
 
     factor: Complex[Tensor, "*batch elem rank"]
@@ -46,23 +49,65 @@ class FactoredCovariance:
         return frobenius_squared(self.factor)
 
     def normalised(self) -> "FactoredCovariance":
-        """R scaled to trace N, by max(trace, eps): the covariance of no source stays zero."""
+        """Scale R to trace N, by N / max(trace, eps), so that a zero covariance stays zero.
+
+        Returns
+        -------
+        FactoredCovariance
+            The scaled covariance.
+        """
         n = self.factor.shape[-2]
         return FactoredCovariance(self.factor * (n / self.trace.clamp_min(EPS)).sqrt()[..., None, None])
 
     def inner(self, other: "FactoredCovariance") -> Float[Tensor, "*batch"]:
-        """<R, S> = tr(R S) = |F^H T|_F^2."""
+        """Compute <R, S> = tr(R S) = |F^H T|_F^2.
+
+        Parameters
+        ----------
+        other
+            S = T T^H.
+
+        Returns
+        -------
+        [*batch]
+            The inner product.
+        """
         return frobenius_squared(self.factor.mH @ other.factor)
 
     def squared_distance(self, other: "FactoredCovariance") -> Float[Tensor, "*batch"]:
-        """|R - S|_F^2 = |F^H F|^2 + |T^H T|^2 - 2 |F^H T|^2, never below zero."""
+        """Compute |R - S|_F^2 = |F^H F|^2 + |T^H T|^2 - 2 |F^H T|^2, clipped at 0.
+
+        Parameters
+        ----------
+        other
+            S = T T^H.
+
+        Returns
+        -------
+        [*batch]
+            The squared distance.
+        """
         return (self.inner(self) + other.inner(other) - 2 * self.inner(other)).clamp_min(0)
 
     def subspace(self, rank: int) -> Complex[Tensor, "*batch elem {rank}"]:
-        """The `rank` leading eigenvectors, orthonormal, strongest first, from the smaller of F^H F and F F^H.
+        """Compute the leading eigenvectors from the smaller of F^H F and F F^H.
 
-        Not for a backward pass: eigenvectors of close eigenvalues have unbounded derivatives. Directions beyond the
-        rank of R come back as zero columns.
+        No gradient passes, because eigenvectors of close eigenvalues have unbounded derivatives.
+
+        Parameters
+        ----------
+        rank
+            The number of eigenvectors, 1..N.
+
+        Returns
+        -------
+        [*batch, elem, rank]
+            Orthonormal columns, the largest eigenvalue first; columns beyond the rank of R are zero.
+
+        Raises
+        ------
+        ValueError
+            `rank` is outside 1..N.
         """
         F = self.factor.detach()
         n, width = F.shape[-2:]
@@ -80,7 +125,27 @@ class FactoredCovariance:
 
 
 def true_covariance(A: Complex[Tensor, "*batch elem src"], power: Float[Tensor, "*batch src"]) -> FactoredCovariance:
-    """R_true = A diag(p) A^H with trace N; absent sources have power 0, and no source at all gives R_true = 0."""
+    """Compute R_true = A diag(p) A^H, scaled to trace N.
+
+    Parameters
+    ----------
+    A : [*batch, elem, src]
+        The steering matrix, complex.
+    power : [*batch, src]
+        Linear powers, 0 for absent sources; without any source R_true is 0.
+
+    Returns
+    -------
+    FactoredCovariance
+        R_true.
+
+    Raises
+    ------
+    TypeError
+        An argument is not a tensor.
+    ValueError
+        The shapes do not fit, or A is real or the power complex.
+    """
     check_tensor("A", A, None, None, complex_=True)
     check_tensor("power", power, A.shape[-1], complex_=False)
     return FactoredCovariance(A * power.sqrt()[..., None, :]).normalised()
@@ -94,15 +159,31 @@ def covariance_of(truth: Truth, array: Array) -> FactoredCovariance:
 def hybrid_covariance(
     R_pred: FactoredCovariance, R_samp: FactoredCovariance, beta: float, *, training: bool
 ) -> FactoredCovariance:
-    """R_blend = (1 - beta) R_pred + beta R_samp.detach(): the factors side by side.
+    """Compute R_blend = (1 - beta) R_pred + beta R_samp.detach() by concatenating the factors.
 
-    Training and inference both come through here. The checks below are the contract of R_blend and stay.
+    Training and inference both use this function; its checks are the contract of R_blend.
+
+    Parameters
+    ----------
+    R_pred
+        The predicted covariance, of trace N.
+    R_samp
+        The sample covariance, of trace N.
+    beta
+        The weight of R_samp, in [0, 1].
+    training
+        Whether R_blend must carry a gradient.
+
+    Returns
+    -------
+    FactoredCovariance
+        R_blend.
 
     Raises
     ------
     ValueError
-        beta outside [0, 1]; factors of unlike shape or of a real dtype; a value that is not finite; a trace other than
-        N; or, while training, an R_blend that carries no gradient (nothing would be learnt).
+        beta is outside [0, 1]; the factors differ in shape or are real; a value is not finite; the trace is not N; or, in
+        training, R_blend carries no gradient.
     """
     if not 0 <= beta <= 1:
         raise ValueError(f"beta: expected a value in [0, 1], got {beta}")
@@ -117,15 +198,16 @@ def hybrid_covariance(
     trace, n = R_blend.trace.detach(), pred.shape[-2]
     if not torch.isfinite(trace).all():
         raise ValueError(
-            f"R_blend: expected finite values, got {int((~torch.isfinite(trace)).sum())} scenes that are not"
+            f"R_blend: expected finite values, got {int((~torch.isfinite(trace)).sum())} scenes with other values"
         )
     if (trace - n).abs().max() > 1e-3 * n:
         worst = float(trace[(trace - n).abs().argmax()])
-        raise ValueError(f"R_blend: expected trace {n}, got {worst}; normalise R_pred and R_samp before blending")
+        raise ValueError(f"R_blend: expected trace {n}, got {worst}; normalise R_pred and R_samp first")
     if training and (beta == 1 or not R_blend.factor.requires_grad):
-        raise ValueError("R_blend carries no gradient: R_pred is detached or beta is 1, and nothing would be learnt")
+        raise ValueError("R_blend carries no gradient, so nothing can be learnt: R_pred is detached or beta is 1")
     return R_blend
 
 
 def frobenius_squared(x: Tensor) -> Tensor:
+    """Compute |x|_F^2 of a complex matrix over the last two axes."""
     return torch.view_as_real(x).square().sum((-3, -2, -1))

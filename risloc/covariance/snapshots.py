@@ -1,4 +1,4 @@
-"""From snapshots to the field on the surface: least squares, posterior pseudo-snapshots, scores, and the sample covariance.
+"""From snapshots to the field on the surface: least squares, posterior pseudo-snapshots, scores and the sample covariance.
 
 Axes: batch B, elem N, ant M, snap L, rank r.
 """
@@ -10,7 +10,7 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 
 from risloc.covariance.factored import FactoredCovariance, frobenius_squared
-from risloc.utils.tensor_checks import check_tensor
+from risloc.utils.argument_checks import check_tensor
 
 __all__ = ["element_power", "least_squares_snapshots", "pseudo_snapshots", "sample_covariance", "score_snapshots"]
 
@@ -20,9 +20,23 @@ LEAST_NOISE = 1e-5
 def element_power(
     y: Complex[Tensor, "batch snap ant"], H: Complex[Tensor, "batch ant elem"], noise_var: Float[Tensor, " batch"]
 ) -> Float[Tensor, " batch"]:
-    """p_tot = max(mean |y|^2 - sigma^2, mean |y|^2 / 100) / mean row energy of G: the sources' power at an element.
+    """Compute p_tot = max(mean |y|^2 - sigma^2, mean |y|^2 / 100) / mean row energy of G: the sources' power at an element.
 
-    The codes have unit modulus, so that the rows of G_l = H diag(c_l) have the energy of those of H.
+    The codes have unit modulus, so that the rows of G_l = H diag(c_l) have the energies of the rows of H.
+
+    Parameters
+    ----------
+    y : [batch, snap, ant]
+        The snapshots.
+    H : [batch, ant, elem]
+        The channel.
+    noise_var : [batch]
+        The noise variance sigma^2.
+
+    Returns
+    -------
+    [batch]
+        The power p_tot.
     """
     y_power = torch.view_as_real(y).square().sum(-1).mean((-2, -1))
     row_energy = torch.view_as_real(H).square().sum((-3, -2, -1)) / H.shape[-2]
@@ -35,11 +49,27 @@ def least_squares_snapshots(
     H: Complex[Tensor, "batch ant elem"],
     noise_var: Float[Tensor, " batch"],
 ) -> Complex[Tensor, "batch elem snap"]:
-    """x_l = G_l^H (G_l G_l^H + rho I)^-1 y_l with G_l = H diag(c_l): the field on the surface, least squares with ridge.
+    """Compute x_l = G_l^H (G_l G_l^H + rho I)^-1 y_l with G_l = H diag(c_l): ridge regression of the field on the surface.
 
     rho = sigma^2 / p_tot, see `element_power`. The codes have unit modulus, so that G_l G_l^H = H H^H and one Cholesky
-    factorisation serves all snapshots of a scene; with other codes the result would be wrong. Scaling y and sigma, or
-    H, scales x and nothing else.
+    factorisation serves all snapshots of a scene; this is not checked, and with other codes the result is wrong. Scaling y
+    and sigma, or H, only scales x.
+
+    Parameters
+    ----------
+    y : [batch, snap, ant]
+        The snapshots.
+    codebook : [batch, snap, elem]
+        The codes c_l, of unit modulus.
+    H : [batch, ant, elem]
+        The channel.
+    noise_var : [batch]
+        The noise variance sigma^2.
+
+    Returns
+    -------
+    [batch, elem, snap]
+        The field x.
 
     Raises
     ------
@@ -58,11 +88,33 @@ def pseudo_snapshots(
     noise_var: Float[Tensor, " batch"],
     R: FactoredCovariance,
 ) -> Complex[Tensor, "batch elem snap"]:
-    """xhat_l + (N / M) G_l^H (G_l G_l^H + rho I)^-1 (y_l - G_l xhat_l), xhat_l the posterior mean given the prior R.
+    """Compute xhat_l + (N / M) G_l^H (G_l G_l^H + rho I)^-1 (y_l - G_l xhat_l); xhat_l is the posterior mean with prior p_tot R.
 
-    R : the prior up to its scale, trace N; the prior used is p_tot R. With R = F F^H, B_l = G_l F and C_l = p_tot B_l
-    B_l^H + sigma^2 I, xhat_l = p_tot F B_l^H C_l^-1 y_l. Noise below 1e-5 of the signal counts as that much, which
-    keeps C_l invertible in float32. No gradient passes.
+    With R = F F^H, B_l = G_l F and C_l = p_tot B_l B_l^H + sigma^2 I, xhat_l = p_tot F B_l^H C_l^-1 y_l. Noise below 1e-5 of
+    the signal is raised to that level, which keeps C_l invertible in float32. No gradient passes.
+
+    Parameters
+    ----------
+    y : [batch, snap, ant]
+        The snapshots.
+    codebook : [batch, snap, elem]
+        The codes c_l, of unit modulus.
+    H : [batch, ant, elem]
+        The channel.
+    noise_var : [batch]
+        The noise variance sigma^2.
+    R
+        The prior covariance up to its scale, of trace N.
+
+    Returns
+    -------
+    [batch, elem, snap]
+        The pseudo-snapshots.
+
+    Raises
+    ------
+    ValueError
+        A value in y, H or noise_var is not finite.
     """
     ridge = _Ridge.of(y, H, noise_var)
     given = _Given.of(y, codebook, H, noise_var, R, ridge.p_tot)
@@ -80,11 +132,29 @@ def score_snapshots(
     noise_var: Float[Tensor, " batch"],
     R: FactoredCovariance,
 ) -> Complex[Tensor, "batch elem snap"]:
-    """X with columns G_l^H C_l^-1 y_l, C_l = p_tot G_l R G_l^H + sigma^2 I: what the snapshots say against R.
+    """Compute X with columns G_l^H C_l^-1 y_l, C_l = p_tot G_l R G_l^H + sigma^2 I: the part of the snapshots that R leaves out.
 
-    A further source of small power p at a raises the log-likelihood by p (sum_l |a^H x_l|^2 - sum_l |C_l^-1/2 G_l a|^2): the
-    energy |X^H a|^2 is the data's part of that score, and its peaks are the sources that R has not explained. R and the
-    floor of the noise as in `pseudo_snapshots`. No gradient passes.
+    A further source of small power p with the steering vector a raises the log-likelihood by
+    p (sum_l |a^H x_l|^2 - sum_l |C_l^-1/2 G_l a|^2). The energy |X^H a|^2 is the part of this score that depends on the data;
+    its peaks are the sources that R does not explain. The noise floor is that of `pseudo_snapshots`. No gradient passes.
+
+    Parameters
+    ----------
+    y : [batch, snap, ant]
+        The snapshots.
+    codebook : [batch, snap, elem]
+        The codes c_l, of unit modulus.
+    H : [batch, ant, elem]
+        The channel.
+    noise_var : [batch]
+        The noise variance sigma^2.
+    R
+        The covariance up to its scale, of trace N.
+
+    Returns
+    -------
+    [batch, elem, snap]
+        X.
     """
     given = _Given.of(y, codebook, H, noise_var, R, element_power(y, H, noise_var))
     return codebook.mT.conj() * (H.mH @ given.z[..., 0].mT)
@@ -112,7 +182,7 @@ class _Given:
 
 @dataclass(frozen=True)
 class _Ridge:
-    """H^H (H H^H + rho I)^-1, factored once a scene, and the total power per element p_tot behind rho."""
+    """H^H (H H^H + rho I)^-1, factorised once for each scene, and the total power per element p_tot in rho."""
 
     H: Tensor
     chol: Tensor
@@ -134,7 +204,25 @@ class _Ridge:
 
 
 def sample_covariance(snapshots: Complex[Tensor, "batch elem snap"]) -> FactoredCovariance:
-    """R_samp = (1 / L) sum_l x_l x_l^H with trace N; its factor is X / sqrt(L), rescaled. Detached from any graph."""
+    """Compute R_samp = (1 / L) sum_l x_l x_l^H, scaled to trace N and detached from any graph.
+
+    Parameters
+    ----------
+    snapshots : [batch, elem, snap]
+        The field on the surface.
+
+    Returns
+    -------
+    FactoredCovariance
+        R_samp; its factor is X / sqrt(L), rescaled.
+
+    Raises
+    ------
+    TypeError
+        The snapshots are not a tensor.
+    ValueError
+        The shape does not fit, or the snapshots are real.
+    """
     check_tensor("snapshots", snapshots, None, None, batch=1, complex_=True)
     return FactoredCovariance(snapshots.detach()).normalised()
 
@@ -143,6 +231,6 @@ def _require_finite(p_tot: Tensor) -> None:
     if not (good := torch.isfinite(p_tot)).all():
         bad = torch.nonzero(~good).flatten().tolist()
         raise ValueError(
-            f"y, H, noise_var: expected finite values and an H that is not zero, got others in {len(bad)} of {len(good)} "
-            f"scenes, the first at {bad[0]} of the batch; leave them out"
+            f"y, H, noise_var: expected finite values and a nonzero H, got others in {len(bad)} of {len(good)} scenes, the "
+            f"first at {bad[0]} of the batch; remove these scenes"
         )

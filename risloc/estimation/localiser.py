@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
-from risloc.config import ParamError, build, param, read_yaml, whole
+from risloc.config import ParamError, build, param
 from risloc.covariance.factored import FactoredCovariance
 from risloc.covariance.snapshots import score_snapshots
 from risloc.estimation.candidates import MatchingPursuit, PeakCandidates, Source
@@ -38,6 +38,8 @@ from risloc.physics.geometry import Array, Domain
 from risloc.physics.grid import GridConfig, PolarGrid, polar_grid
 from risloc.scenes.batch import Observation
 from risloc.scenes.scenario import Scenario
+from risloc.utils.argument_checks import whole
+from risloc.utils.yaml_reader import read_yaml
 
 __all__ = ["Localiser", "Located", "SearchConfig", "Surface", "default_search"]
 

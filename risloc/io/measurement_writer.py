@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from risloc.config import whole
 from risloc.io.measurement_checks import (
     MODULUS,
     MeasurementError,
@@ -20,6 +19,7 @@ from risloc.io.measurement_checks import (
 )
 from risloc.io.measurements import FORMAT, VERSION, Measurements, Setup
 from risloc.physics.codebook import codebook, codes_of
+from risloc.utils.argument_checks import whole
 from risloc.utils.atomic_files import replacing
 
 __all__ = ["write_measurements"]

@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from risloc.config import ParamError, as_mapping, build, integer, param, shown, whole
+from risloc.config import ParamError, as_mapping, build, integer, param, shown
 from risloc.estimation.conditional import Sensing
 from risloc.estimation.likelihood_gain import GainMap
 from risloc.estimation.localiser import Localiser
@@ -38,6 +38,7 @@ from risloc.physics.geometry import Array
 from risloc.scenes.batch import Observation
 from risloc.scenes.preset_files import preset
 from risloc.scenes.scenario import Scenario
+from risloc.utils.argument_checks import whole
 
 __all__ = [
     "FITS",

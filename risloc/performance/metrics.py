@@ -14,7 +14,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from risloc.physics.geometry import location_of, position_of
-from risloc.utils.tensor_checks import check_tensor
+from risloc.utils.argument_checks import check_tensor
 
 __all__ = [
     "Match",

@@ -13,8 +13,8 @@ import torch
 from jaxtyping import Complex, UInt8
 from torch import Tensor
 
-from risloc.config import whole
 from risloc.physics.portable_arithmetic import phasor
+from risloc.utils.argument_checks import whole
 
 __all__ = ["codebook", "codes_of", "dft_codes"]
 

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from risloc.utils.tensor_checks import check_tensor
+from risloc.utils.argument_checks import check_tensor
 
 __all__ = ["SPEED_OF_LIGHT", "Array", "Domain", "location_of", "planar_array", "polar_of", "position_of"]
 

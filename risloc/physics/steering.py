@@ -17,7 +17,7 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 
 from risloc.physics.geometry import Array
-from risloc.utils.tensor_checks import check_tensor
+from risloc.utils.argument_checks import check_tensor
 
 __all__ = [
     "fresnel_steering_matrix",

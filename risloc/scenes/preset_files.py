@@ -5,7 +5,8 @@ import importlib.resources.abc
 import itertools
 from typing import Any
 
-from risloc.config import ParamError, read_yaml
+from risloc.config import ParamError
+from risloc.utils.yaml_reader import read_yaml
 
 __all__ = ["preset", "preset_names", "preset_purpose"]
 

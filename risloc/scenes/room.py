@@ -14,7 +14,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from risloc.config import ParamError, build, param, read_yaml, shown
+from risloc.config import ParamError, build, param, shown
+from risloc.utils.yaml_reader import read_yaml
 
 __all__ = ["FACES", "MOST_REFLECTIONS", "Room", "read_room", "room_names", "shoebox"]
 

@@ -11,11 +11,12 @@ import torch
 from jaxtyping import Complex
 from torch import Tensor
 
-from risloc.config import integer, shown, whole
+from risloc.config import integer, shown
 from risloc.scenes.batch import Scenes, Truth
 from risloc.scenes.random_draws import draw
 from risloc.scenes.scenario import Scenario
 from risloc.scenes.signal_model import scenes_of_draws
+from risloc.utils.argument_checks import whole
 
 __all__ = ["SPLITS", "simulate", "source_covariance"]
 

@@ -12,12 +12,13 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from risloc.config import ParamError, as_mapping, build, param, read_yaml
+from risloc.config import ParamError, as_mapping, build, param
 from risloc.covariance.factored import CovarianceConfig
 from risloc.learning.loss_weights import WEIGHTS, LossConfig
 from risloc.learning.network import NetworkConfig
 from risloc.learning.trainer import FitConfig
 from risloc.utils.atomic_files import write_bytes
+from risloc.utils.yaml_reader import read_yaml
 
 __all__ = ["Best", "Tunable", "apply", "knobs", "read_best", "write_best"]
 

@@ -176,7 +176,10 @@ def test_gradient_flows_to_the_prediction_and_never_to_the_samples():
         ({"samp": FactoredCovariance(gaussian(2, N + 1, 3))}, "expected equal batch and elements"),
         ({"samp": FactoredCovariance(gaussian(3, N, 3))}, "expected equal batch and elements"),
         ({"pred": FactoredCovariance(2 * gaussian(2, N, 3))}, f"expected trace {N}, got"),
-        ({"pred": FactoredCovariance(gaussian(2, N, 3) * float("nan"))}, "expected finite values, got 2 scenes"),
+        (
+            {"pred": FactoredCovariance(gaussian(2, N, 3) * float("nan"))},
+            "expected finite values, got 2 scenes with other values",
+        ),
         ({"training": True}, "R_blend carries no gradient"),
     ],
 )

@@ -28,8 +28,9 @@ from pipeline.sections import override, typed_sections
 from pipeline.tracking.outbox import ServerAwayError, deliver_all
 from pipeline.tracking.runs import EXPERIMENT, stage_run
 from pipeline.tracking.server import reach
-from risloc.config import as_mapping, flatten, read_yaml
+from risloc.config import as_mapping, flatten
 from risloc.utils.atomic_files import DiskFullError
+from risloc.utils.yaml_reader import read_yaml
 from stages import simulate
 from stages.tuning.best_params import Best, write_best
 

@@ -14,12 +14,13 @@ from typing import Any
 
 from pipeline.layout import STAGES
 from pipeline.sections import sections_of, stage_function
-from risloc.config import ParamError, build, read_yaml
+from risloc.config import ParamError, build
 from risloc.io.measurement_checks import MeasurementError
 from risloc.io.measurement_reader import MeasurementReader
 from risloc.io.shard_reader import ShardError, ShardReader
 from risloc.learning.checkpoint import CheckpointError, load_checkpoint
 from risloc.scenes.room import read_room, shoebox
+from risloc.utils.yaml_reader import read_yaml
 from tests.fuzz import seeds
 from tests.fuzz.harmlessness import Alone, by_h5py, by_json_and_safetensors, by_pyyaml, harmless
 from tests.fuzz.hdf5_changes import Choices, changed

@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from pipeline.sections import override, typed_sections
-from risloc.config import ParamError, build, flatten, read_yaml
+from risloc.config import ParamError, build, flatten
 from risloc.scenes.scenario import Scenario
+from risloc.utils.yaml_reader import read_yaml
 from tests.fuzz.readers import READERS, judge
 
 PLACES = sorted(flatten(PARAMS))

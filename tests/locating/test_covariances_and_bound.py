@@ -9,7 +9,6 @@ import torch
 from unhooked import unhooked
 
 import risloc
-from risloc.config import read_yaml
 from risloc.estimation.localiser import Localiser, default_search
 from risloc.io.measurement_checks import MeasurementError
 from risloc.io.measurement_reader import MeasurementReader
@@ -29,6 +28,7 @@ from risloc.scenes.batch import Scenes
 from risloc.scenes.room import read_room
 from risloc.scenes.scenario import Scenario
 from risloc.scenes.simulation import simulate
+from risloc.utils.yaml_reader import read_yaml
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import torch
 from unhooked import unhooked
 
 import risloc
-from risloc.config import as_mapping, read_yaml
+from risloc.config import as_mapping
 from risloc.estimation.localiser import default_search
 from risloc.estimation.whiteness import Whiteness
 from risloc.io.measurement_checks import NOISE_SPAN, root_mean_square
@@ -25,6 +25,7 @@ from risloc.physics.steering import steering_matrix
 from risloc.scenes.batch import Observation, Scenes
 from risloc.scenes.scenario import Scenario
 from risloc.scenes.simulation import simulate
+from risloc.utils.yaml_reader import read_yaml
 
 CLEAN = {"snr_db": 20.0, "count": 2}
 

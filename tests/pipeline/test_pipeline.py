@@ -19,9 +19,10 @@ from pipeline.dvc_process import TRANSIENT
 from pipeline.layout import STAGES, clear_outs, paths_of
 from pipeline.presets import write_preset
 from pipeline.sections import override, sections_of, stage_function, typed_sections, with_preset
-from risloc.config import ParamError, read_yaml
+from risloc.config import ParamError
 from risloc.scenes.preset_files import preset, preset_names
 from risloc.utils.progress import shown_progress
+from risloc.utils.yaml_reader import read_yaml
 from stages.support.writers import write_csv, write_json
 
 

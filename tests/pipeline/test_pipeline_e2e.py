@@ -29,9 +29,9 @@ from pipeline.layout import PATHS, STAGES
 from pipeline.tracking.portable_model import REGISTERED
 from pipeline.tracking.runs import EXPERIMENT
 from risloc import load_model, locate, measurements_of, simulate, write_measurements
-from risloc.config import read_yaml
 from risloc.io.measurements import Measurements
 from risloc.locating.result_rows import records_of
+from risloc.utils.yaml_reader import read_yaml
 from stages.reporting.figures import FIGURES
 
 pytestmark = [

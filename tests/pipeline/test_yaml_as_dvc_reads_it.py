@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from pipeline.changes import parse_change, written_change
 from pipeline.sections import override
-from risloc.config import ParamError, read_yaml
+from risloc.config import ParamError
+from risloc.utils.yaml_reader import read_yaml
 
 SCALARS = [
     *(

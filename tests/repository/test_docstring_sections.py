@@ -10,6 +10,8 @@ CONVERTED = [
     "risloc/utils",
     "risloc/physics",
     "risloc/performance",
+    "risloc/config.py",
+    "risloc/covariance",
     "risloc/scenes/named_scenario.py",
     "risloc/scenes/preset_files.py",
     "risloc/scenes/random_draws.py",
@@ -56,7 +58,8 @@ def parameters_of(node: Node) -> list[str]:
         starred = [f"*{signature.vararg.arg}"] if signature.vararg else []
         names = [*(arg.arg for arg in plain), *starred, *(arg.arg for arg in signature.kwonlyargs)]
         names += [f"**{signature.kwarg.arg}"] if signature.kwarg else []
-        return [name for name in names if name not in ("self", "cls")]
+        bound = ("self", "cls") if has_decorator(node, "classmethod") else ("self",)
+        return [name for name in names if name not in bound]
     if has_decorator(node, "dataclass"):  # fields by `param` carry their own meaning
         fields = [part for part in node.body if isinstance(part, ast.AnnAssign)]
         return [f.target.id for f in fields if f.value is None or not ast.unparse(f.value).startswith("param(")]

@@ -10,9 +10,10 @@ from ruamel.yaml import YAML
 
 from pipeline.reference import params_reference, runs_again
 from pipeline.sections import override
-from risloc.config import flatten, read_yaml
+from risloc.config import flatten
 from risloc.scenes.preset_files import preset, preset_names
 from risloc.scenes.room import Room
+from risloc.utils.yaml_reader import read_yaml
 
 COMMAND = "python -m pipeline params-reference > docs/params.md"
 

@@ -16,7 +16,7 @@ import risloc
 from docs.build.architecture import room_of
 from pipeline.dependencies import lists_of, signature, write_dependencies
 from pipeline.layout import PATHS, STAGES
-from risloc.config import read_yaml
+from risloc.utils.yaml_reader import read_yaml
 from stages.support.imports import closure
 
 SCIENCE = {"torch", "numpy", "h5py", "scipy", "ruamel", "safetensors", "jaxtyping"}

@@ -2,10 +2,11 @@ import pytest
 
 from risloc.cli.simulate import simulate as simulate_command
 from risloc.cli.trace import trace
-from risloc.config import ParamError, build, read_yaml
+from risloc.config import ParamError, build
 from risloc.scenes.preset_files import preset, preset_names, preset_purpose
 from risloc.scenes.scenario import Scenario
 from risloc.scenes.simulation import simulate
+from risloc.utils.yaml_reader import read_yaml
 
 
 def test_the_presets_are_these():

@@ -10,7 +10,7 @@ from oracle import elements, steering
 from small_evaluation import COMPANIONS, CONFIG, GRID, NETWORK, SEARCH, make, rows, run
 
 from pipeline.console_reporter import ConsoleReporter
-from risloc.config import ParamError, build, read_yaml
+from risloc.config import ParamError, build
 from risloc.covariance.factored import CovarianceConfig
 from risloc.estimation.localiser import Localiser
 from risloc.io.shard_reader import ShardError
@@ -21,6 +21,7 @@ from risloc.performance.crb import deterministic_bound, stochastic_bound
 from risloc.scenes.preset_files import preset
 from risloc.scenes.scenario import Scenario
 from risloc.scenes.simulation import simulate as draw
+from risloc.utils.yaml_reader import read_yaml
 from stages import evaluate
 from stages.evaluation.covariance_errors import covariance_scores
 from stages.evaluation.method import Method

@@ -7,11 +7,12 @@ import pytest
 import torch
 from small_evaluation import COMPANIONS, CONFIG, GRID, NETWORK, SEARCH, make, rows, run
 
-from risloc.config import ParamError, build, read_yaml
+from risloc.config import ParamError, build
 from risloc.covariance.factored import CovarianceConfig
 from risloc.estimation.localiser import Localiser
 from risloc.learning.network import HybridNetwork
 from risloc.scenes.simulation import simulate
+from risloc.utils.yaml_reader import read_yaml
 from stages.evaluate import EvaluateConfig
 from stages.evaluation.methods import METHODS, Seen, run_methods
 from stages.reporting.figures import FIGURES

@@ -16,7 +16,8 @@ from cloned_pipeline import Clone
 from scipy import stats
 
 from pipeline.sections import override, typed_sections
-from risloc.config import ParamError, read_yaml
+from risloc.config import ParamError
+from risloc.utils.yaml_reader import read_yaml
 from studies import ablations
 from studies.ablations_page import BASE, MEASURES, NOMP_MEASURES, differences, mean_of, page
 

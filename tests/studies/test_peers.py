@@ -13,7 +13,7 @@ from made_answers import draw
 from pipeline.__main__ import _parser
 from pipeline.changes import parse_change
 from pipeline.sections import override, typed_sections, with_preset
-from risloc.config import read_yaml
+from risloc.utils.yaml_reader import read_yaml
 from studies import peers, stage_runs
 from studies.peers_page import METHODS, page
 from studies.stage_runs import command, run_stages

@@ -15,9 +15,10 @@ from made_cards import made_checkpoint, made_tables
 from pipeline.__main__ import _parser
 from pipeline.changes import parse_change
 from pipeline.sections import override, typed_sections, with_preset
-from risloc.config import as_mapping, read_yaml
+from risloc.config import as_mapping
 from risloc.learning.checkpoint import SHIPPED, CheckpointError, load_checkpoint, shipped_checkpoint
 from risloc.scenes.scenario import Scenario
+from risloc.utils.yaml_reader import read_yaml
 from stages.order import HELD_BACK
 from studies import robustness, ship
 from studies.robustness_page import RESULTS, read_results

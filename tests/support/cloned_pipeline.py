@@ -12,7 +12,7 @@ from mlflow.entities import Run
 
 from pipeline.sections import override
 from pipeline.tracking.runs import EXPERIMENT
-from risloc.config import read_yaml
+from risloc.utils.yaml_reader import read_yaml
 
 SMALL = {
     "scenario.n_h": 4,

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from risloc.config import read_yaml
+from risloc.utils.yaml_reader import read_yaml
 
 PARAMS = read_yaml(Path(__file__).parents[2] / "params.yaml")
 EXTREMES: dict[str, list[Any]] = {

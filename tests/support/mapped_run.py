@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from pipeline.console_reporter import ConsoleReporter
-from risloc.config import as_mapping, build, read_yaml
+from risloc.config import as_mapping, build
 from risloc.covariance.factored import CovarianceConfig
 from risloc.estimation.localiser import SearchConfig
 from risloc.io.shard_reader import ShardConfig
@@ -23,6 +23,7 @@ from risloc.learning.checkpoint import save_checkpoint
 from risloc.learning.network import HybridNetwork, NetworkConfig
 from risloc.physics.grid import GridConfig
 from risloc.scenes.scenario import Scenario
+from risloc.utils.yaml_reader import read_yaml
 from stages import evaluate, shard, simulate
 from stages.support.mapping import SERIAL, Runner
 from stages.support.reporter import Reporter

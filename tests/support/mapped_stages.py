@@ -19,11 +19,12 @@ from servers import kill
 
 from pipeline.console_reporter import ConsoleReporter
 from pipeline.sections import override, typed_sections
-from risloc.config import build, read_yaml
+from risloc.config import build
 from risloc.covariance.factored import CovarianceConfig
 from risloc.learning.checkpoint import save_checkpoint
 from risloc.learning.network import HybridNetwork, NetworkConfig
 from risloc.physics.grid import GridConfig
+from risloc.utils.yaml_reader import read_yaml
 from stages import evaluate, shard, simulate
 
 __all__ = [

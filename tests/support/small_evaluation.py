@@ -7,13 +7,14 @@ from pathlib import Path
 import torch
 
 from pipeline.console_reporter import ConsoleReporter
-from risloc.config import build, read_yaml
+from risloc.config import build
 from risloc.covariance.factored import CovarianceConfig
 from risloc.estimation.localiser import SearchConfig
 from risloc.io.shard_reader import ShardConfig
 from risloc.learning.checkpoint import save_checkpoint
 from risloc.learning.network import HybridNetwork, NetworkConfig
 from risloc.physics.grid import GridConfig
+from risloc.utils.yaml_reader import read_yaml
 from stages import evaluate, shard, simulate
 
 PARAMS = read_yaml(Path(__file__).parents[2] / "params.yaml")

@@ -12,8 +12,9 @@ from learning_problem import ALL, COVARIANCE, FIT, GRID, NETWORK
 from learning_shards import SEED
 
 from pipeline.console_reporter import ConsoleReporter
-from risloc.config import build, read_yaml
+from risloc.config import build
 from risloc.scenes.scenario import Scenario
+from risloc.utils.yaml_reader import read_yaml
 from stages import train
 from stages.tuning.best_params import Best, write_best
 

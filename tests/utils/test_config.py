@@ -4,8 +4,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from risloc.config import ParamError, as_mapping, build, flatten, param, read_yaml
+from risloc.config import ParamError, as_mapping, build, flatten, param
 from risloc.scenes.scenario import Scenario
+from risloc.utils.yaml_reader import read_yaml
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +82,7 @@ def test_a_missing_parameter_is_named(name):
 def test_a_doubled_key_is_named(tmp_path):
     path = tmp_path / "params.yaml"
     path.write_text("loss:\n  lam_cov: 1.0\n  lam_gap: 2.0\n  lam_cov: 0.0\n")
-    with pytest.raises(ParamError, match=r"params\.yaml: .*line 4, column 3: lam_cov: given twice; keep one"):
+    with pytest.raises(ParamError, match=r"params\.yaml: .*line 4, column 3: lam_cov: duplicate key; keep one"):
         read_yaml(path)
 
 

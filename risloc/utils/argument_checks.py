@@ -1,10 +1,12 @@
-"""Checks of tensor arguments, with errors that name the expected shape."""
+"""Checks of tensor and integer arguments, with errors that name what was expected."""
 
 from typing import Any
 
 from torch import Tensor
 
-__all__ = ["check_tensor"]
+from risloc.config import integer, shown
+
+__all__ = ["check_tensor", "whole"]
 
 
 def check_tensor(
@@ -44,3 +46,34 @@ def check_tensor(
     if complex_ is not None and value.is_complex() != complex_:
         kind = "complex" if complex_ else "real"
         raise ValueError(f"{name}: expected {kind} numbers, got {str(value.dtype).removeprefix('torch.')}")
+
+
+def whole(name: str, value: object, least: int, most: int | None = None) -> int:
+    """Check an integer argument and convert it to a Python integer.
+
+    Parameters
+    ----------
+    name
+        The name of the argument, for the message.
+    value
+        The value to check.
+    least
+        The lower bound.
+    most
+        The upper bound; None for no bound.
+
+    Returns
+    -------
+    int
+        The integer.
+
+    Raises
+    ------
+    ValueError
+        The value is not an integer, or is out of bounds.
+    """
+    number = integer(value)
+    if number is None or number < least or (most is not None and number > most):
+        span = f"of at least {least}" if most is None else f"in {least}..{most}"
+        raise ValueError(f"{name}: expected an integer {span}, got {shown(value)}")
+    return number
