@@ -152,7 +152,20 @@ def true_covariance(A: Complex[Tensor, "*batch elem src"], power: Float[Tensor, 
 
 
 def covariance_of(truth: Truth, array: Array) -> FactoredCovariance:
-    """Compute R_true of the sources of each scene on the surface `array`; see `true_covariance`."""
+    """Compute R_true of the sources of each scene; see `true_covariance`.
+
+    Parameters
+    ----------
+    truth
+        The truth of the scenes.
+    array
+        The surface.
+
+    Returns
+    -------
+    FactoredCovariance
+        R_true.
+    """
     return true_covariance(truth.steering(array), truth.power)
 
 
