@@ -63,7 +63,9 @@ def _run(arguments: list[str], stage: str, into: Path | None, named: str | None,
         raise ParamError(f"not found in {COPY}; `git restore params.yaml` restores it")
     params = read_yaml(COPY / "params.yaml")
     params = override(params if named is None else with_preset(params, named), dict(map(parse_change, changes)))
-    typed_sections(stage, params)  # a wrong parameter shows before the seconds that prefect and mlflow take to load
+    typed = typed_sections(
+        stage, params
+    )  # a wrong parameter shows before the seconds that prefect and mlflow take to load
     runner_setting()
     count = torchrun.processes(stage)
     if count > 1:
@@ -71,12 +73,12 @@ def _run(arguments: list[str], stage: str, into: Path | None, named: str | None,
     code, told = 0, True
     with torchrun.joined():
         if torchrun.rank() > 0:
-            torchrun.follow(stage, params, into)
+            torchrun.follow(stage, typed, into)
             return 0
         from pipeline.flows import PrefectAwayError, StageError, TransientStageError, run_stage
 
         try:
-            told = run_stage(stage, params, into)
+            told = run_stage(stage, params, typed, into)
         except StageError as error:
             sys.stderr.write(f"{error}\n")
             code, told = 1, not isinstance(error, PrefectAwayError)
@@ -101,7 +103,8 @@ def _verify(revision: str) -> int:
 
 
 def _deliver() -> int:
-    from pipeline.tracking.outbox import ServerAwayError, deliver_all
+    from pipeline.tracking.answering import ServerAwayError
+    from pipeline.tracking.outbox import deliver_all
     from pipeline.tracking.server import reach
 
     try:

@@ -25,7 +25,7 @@ from pipeline.first_use import database_made
 from pipeline.layout import clear_outs, paths_of
 from pipeline.runner_setting import runner_setting
 from pipeline.runners import open_runner
-from pipeline.sections import sections_of, stage_function, typed_sections
+from pipeline.sections import stage_function
 from pipeline.storage import study_storage
 from pipeline.tracking.runs import dependency_checksums, stage_run
 from pipeline.tracking.server import NoAnswerError
@@ -33,13 +33,13 @@ from pipeline.tracking.server import NoAnswerError
 __all__ = ["PrefectAwayError", "StageError", "TransientStageError", "run_stage", "stage_flow"]
 
 
-def stage_flow(stage: str, on_done: Callable[[], object]) -> Flow[..., None]:
+def stage_flow(stage: str, typed: Mapping[str, Any], on_done: Callable[[], object]) -> Flow[..., None]:
     """The flow that runs `stage` once, and `on_done` after it; its parameters are the sections that the stage uses."""
 
     def work(sections: dict[str, Any], paths: dict[str, Path], params: dict[str, Any]) -> None:
         signals.install()  # again: prefect has just installed its own
         with stage_run(stage, params, get_run_logger().info) as report, _execution(stage) as how:
-            stage_function(stage)(**typed_sections(stage, params), **paths, **how, report=report)
+            stage_function(stage)(**typed, **paths, **how, report=report)
         on_done()
         values = json.loads(paths["metrics"].read_text(encoding="utf-8"))
         table("metrics", rows_of(values), f"{stage}: {paths['metrics'].name}")
@@ -60,27 +60,27 @@ class PrefectAwayError(TransientStageError):
     """Prefect's server does not answer, so that the stage did not begin or is not whole."""
 
 
-def run_stage(stage: str, params: Mapping[str, Any], into: Path | None) -> bool:
+def run_stage(stage: str, params: Mapping[str, Any], typed: Mapping[str, Any], into: Path | None) -> bool:
     """Run `stage` on `params` as a flow, results under `into` or else in place; whether Prefect's server knows.
 
-    False where the server went away while the work went on to its end.
+    typed : the sections of `params` that the stage takes, by `typed_sections`. False where the server went away while the
+    work went on to its end.
 
     Raises
     ------
-    ParamError
-        Before anything starts.
+    SettingError
+        An environment variable has an invalid value; nothing has started.
     StageError
         The stage failed. TransientStageError among these: another try may help.
     """
-    typed_sections(stage, params)
     study_storage()
-    used = {name: params[name] for name in sections_of(stage_function(stage))}
+    used = {name: params[name] for name in typed}
     paths = paths_of(stage, COPY, ROOT, into)
     if into is not None:
         clear_outs(stage, paths)
     done = threading.Event()
     with prefect.tags(*_tags()), _alone(stage, used, paths):
-        flow: Callable[..., Any] = stage_flow(stage, done.set)
+        flow: Callable[..., Any] = stage_flow(stage, typed, done.set)
         try:
             database_made()
             state: State[None] = flow(sections=used, paths=paths, params=dict(params), return_state=True)

@@ -27,7 +27,7 @@ from typing import Any
 from pipeline.dvc_process import TRANSIENT
 from pipeline.env import COPY, ROOT, SettingError
 from pipeline.layout import paths_of
-from pipeline.sections import stage_function, typed_sections
+from pipeline.sections import stage_function
 from pipeline.signals import EXIT_CODE
 from stages.support.reporter import Reporter
 
@@ -122,9 +122,9 @@ def joined() -> Iterator[None]:
     torch.distributed.destroy_process_group()
 
 
-def follow(stage: str, params: Mapping[str, Any], into: Path | None) -> None:
+def follow(stage: str, typed: Mapping[str, Any], into: Path | None) -> None:
     """Do the work of `stage` beside rank 0, whose flow speaks and writes for all."""
-    stage_function(stage)(**typed_sections(stage, params), **paths_of(stage, COPY, ROOT, into), report=Silent())
+    stage_function(stage)(**typed, **paths_of(stage, COPY, ROOT, into), report=Silent())
 
 
 class Silent:

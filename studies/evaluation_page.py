@@ -55,9 +55,19 @@ def main() -> None:
 
 
 def _page(tables: Tables) -> Iterator[str]:
-    by_cell = tables["by_cell"]
     snrs = sorted({row["snr_db"] for row in tables["by_snr"]})
-    main = with_stochastic(MAIN, by_cell)
+    yield from _introduction(tables["by_cell"])
+    yield from _errors(tables, snrs)
+    yield from _counts(tables, snrs)
+    yield from _steps(tables)
+    yield from section(
+        "Standard deviations: share of range errors within the nominal 68 % / 95 % interval, for sources that are found and resolved",
+        ["", *(f"{snr:g} dB" for snr in snrs)],
+        _calibration(tables["calibration"], snrs),
+    )
+
+
+def _introduction(by_cell: list[Row]) -> Iterator[str]:
     scenes = sorted({row["scenes"] for row in by_cell})
     yield "# How far from the bound"
     yield ""
@@ -67,6 +77,12 @@ def _page(tables: Tables) -> Iterator[str]:
         "for each cell, or from `study/reports/evaluate`, which `make study` makes with any number; `page.html` in the same folder "
         "has these tables and more. Brackets contain 95 % intervals."
     )
+
+
+def _errors(tables: Tables, snrs: Sequence[float]) -> Iterator[str]:
+    """Errors beside the bound and beside NOMP, K known."""
+    by_cell = tables["by_cell"]
+    main = with_stochastic(MAIN, by_cell)
     yield from section(
         "At the bound above threshold: K known, K = 1..3, 10..20 dB", ["", *bound_head()], _bound(by_cell, main)
     )
@@ -89,6 +105,10 @@ def _page(tables: Tables) -> Iterator[str]:
         yield from section(f"GOSPA [m], cut-off {cutoff} m, K known", head, rows)
     head = ["", "2 m, K known", "0.5 m, K known", "5 m, K known", "2 m, K by BIC"]
     yield from section("GOSPA [m] minus that of NOMP in the same scenes, 0 dB", head, _less(tables["paired"], main))
+
+
+def _counts(tables: Tables, snrs: Sequence[float]) -> Iterator[str]:
+    """How often the number of sources is right."""
     whole = of_every_k(tables["k_accuracy"])
     seeking = dict.fromkeys(row["method"] for row in whole)
     shares = zip(seeking, by_snr(whole, seeking, snrs, "K_accuracy"), strict=True)
@@ -98,17 +118,16 @@ def _page(tables: Tables) -> Iterator[str]:
         ([_seeker(name), *cells] for name, (_, *cells) in shares),
     )
     yield from section("How many sources: the same share for K = 1..3", ["", *map(db, snrs)], _orders_few(tables, snrs))
+
+
+def _steps(tables: Tables) -> Iterator[str]:
+    """What each step of the hybrid contributes: a step left out, the covariances before a fit, spectra without one."""
     head = ["", "GOSPA 0 dB", "GOSPA 10 dB", "GOSPA 20 dB", "within 3 root-CRB, 20 dB"]
     yield from section("The hybrid with one step left out, K known", head, _ablations(tables["ablation"]))
     yield from covariances(tables["covariances"])
     head = ["median error [m]", "share within 3 root-CRB", "GOSPA 2 m"]
-    yield from section("Without the likelihood: 20 dB, K = 2, K known", ["", *head], _plain(by_cell))
+    yield from section("Without the likelihood: 20 dB, K = 2, K known", ["", *head], _plain(tables["by_cell"]))
     yield WHY
-    yield from section(
-        "Standard deviations: share of range errors within the nominal 68 % / 95 % interval, for sources that are found and resolved",
-        ["", *(f"{snr:g} dB" for snr in snrs)],
-        _calibration(tables["calibration"], snrs),
-    )
 
 
 def _bound(by_cell: list[Row], names: Sequence[str]) -> Iterator[list[str]]:

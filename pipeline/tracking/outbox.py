@@ -5,15 +5,12 @@ to, and a folder `<key>` with copies of the files reported. Every report may be 
 answer was lost is simply sent again.
 """
 
-import contextlib
 import hashlib
 import json
-import os
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,40 +18,17 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
-from requests import RequestException
-from sqlalchemy.exc import OperationalError
 
-from pipeline import env
-from risloc.utils.atomic_files import DiskFullError, full, writing
+from pipeline.tracking.answering import ServerAwayError, answering, first_line
+from pipeline.tracking.outbox_files import append, folder, lines_of, locked
+from risloc.utils.atomic_files import DiskFullError, writing
 from stages.support.writers import write_text
 
-__all__ = ["Address", "Outbox", "ServerAwayError", "answering", "deliver_all", "now"]
+__all__ = ["Address", "Outbox", "deliver_all", "now"]
 
 Report = dict[str, Any]
-_AWAY = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED")
 _FIRST_WAIT, _LONGEST_WAIT = 2.0, 60.0  # s
 _LOCAL = "outbox"  # the tag by which a run that was begun while the server was away is found again
-
-
-class ServerAwayError(RuntimeError):
-    """The tracking server does not answer; the message says which and why."""
-
-
-@contextlib.contextmanager
-def answering() -> Iterator[None]:
-    """Raise ServerAwayError for what MLflow raises when its server is away, or its disk full; other errors are left."""
-    try:
-        yield
-    except (RequestException, OperationalError) as error:
-        raise ServerAwayError(_first_line(error)) from error
-    except MlflowException as error:
-        if error.error_code in _AWAY:
-            raise ServerAwayError(_first_line(error)) from error
-        raise
-    except OSError as error:
-        if full(error) is None:
-            raise
-        raise ServerAwayError(_first_line(error)) from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +67,7 @@ class Outbox:
 
     def __init__(self, address: Address, say: Callable[[str], None], client: MlflowClient) -> None:
         self.address, self.say, self.client = address, say, client
-        self.path = _folder() / f"{address.key}.jsonl"
+        self.path = folder() / f"{address.key}.jsonl"
         self.outages = 0
         self._wait, self._next_try = _FIRST_WAIT, 0.0
 
@@ -126,7 +100,7 @@ class Outbox:
             except DiskFullError:
                 shutil.rmtree(room)
                 raise
-            report = report | {"path": str((room / source.name).relative_to(_folder()))}
+            report = report | {"path": str((room / source.name).relative_to(folder()))}
         self.keep(report)
 
     def attempt(self, call: Callable[[str], None]) -> bool:
@@ -148,15 +122,15 @@ class Outbox:
 
     def room(self) -> Path:
         """A new folder for files that wait."""
-        path = _folder() / self.address.key / uuid.uuid4().hex
+        path = folder() / self.address.key / uuid.uuid4().hex
         path.mkdir(parents=True)
         return path
 
     def keep(self, report: Report) -> None:
         """Keep a report until the server is back."""
-        with _locked(self.path):
-            head = [] if _lines(self.path) else [_head(self.address, self.client)]
-            _append(self.path, [*head, json.dumps(report)])
+        with locked(self.path):
+            head = [] if lines_of(self.path) else [_head(self.address, self.client)]
+            append(self.path, [*head, json.dumps(report)])
 
     def flush(self) -> bool:
         """Send what waits; whether nothing is left."""
@@ -194,7 +168,7 @@ def deliver_all(client: MlflowClient, say: Callable[[str], None]) -> int:
     An outbox of a live process is sent too, which harms nothing.
     """
     left = 0
-    for path in sorted(_folder().glob("*.jsonl")):
+    for path in sorted(folder().glob("*.jsonl")):
         try:
             with answering():
                 count = _deliver(path, client, say)
@@ -212,10 +186,10 @@ def _deliver(path: Path, client: MlflowClient, say: Callable[[str], None]) -> in
 
     One that MLflow will never take is put aside and said, lest it hold up those behind it.
     """
-    with _locked(path):
+    with locked(path):
         if not path.exists():
             return 0
-        head, *lines = _lines(path) or [""]
+        head, *lines = lines_of(path) or [""]
         if not head:
             path.unlink()
             return 0
@@ -238,14 +212,14 @@ def _deliver(path: Path, client: MlflowClient, say: Callable[[str], None]) -> in
                 write_text(path, "\n".join([_head(address, client), *lines[done:]]) + "\n")
             raise
         path.unlink()
-        shutil.rmtree(_folder() / address.key, ignore_errors=True)
+        shutil.rmtree(folder() / address.key, ignore_errors=True)
         return done
 
 
 def _put_aside(path: Path, line: str, error: Exception, say: Callable[[str], None]) -> None:
     refused = path.with_suffix(".refused")
-    _append(refused, [line])
-    say(f"MLflow rejected a delayed report ({_first_line(error)}); it was moved to {refused}")
+    append(refused, [line])
+    say(f"MLflow rejected a delayed report ({first_line(error)}); it was moved to {refused}")
 
 
 def _send(client: MlflowClient, run_id: str, report: Report) -> None:
@@ -256,7 +230,7 @@ def _send(client: MlflowClient, run_id: str, report: Report) -> None:
             tags = [RunTag(*fields) for fields in report.get("tags", [])]
             client.log_batch(run_id, metrics, params, tags)
         case "file":
-            path = _folder() / report["path"]  # an absolute path stays as it is
+            path = folder() / report["path"]  # an absolute path stays as it is
             if path.is_dir():
                 client.log_artifacts(run_id, str(path), path.name)
             else:
@@ -265,16 +239,6 @@ def _send(client: MlflowClient, run_id: str, report: Report) -> None:
             client.set_terminated(run_id, report["status"], report["time"])
         case kind:
             raise ValueError(f"report: expected a batch, a file or an end, got {kind!r}")
-
-
-def _folder() -> Path:
-    path = env.STATE / "outbox"
-    path.mkdir(parents=True, exist_ok=True)
-    return path
-
-
-def _locked(path: Path) -> AbstractContextManager[object]:
-    return env.lock(f"outbox-{path.stem}")
 
 
 def _head(address: Address, client: MlflowClient) -> str:
@@ -287,28 +251,8 @@ def _server(client: MlflowClient) -> str:
 
 
 def _kept(path: Path) -> list[Report]:
-    with _locked(path):
-        return [json.loads(line) for line in _lines(path)[1:]]
-
-
-def _lines(path: Path) -> list[str]:
-    """The whole lines of a file, if it is there: one that a writer has not finished is none."""
-    return path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
-
-
-def _append(path: Path, lines: list[str]) -> None:
-    """Add lines to a file, after its whole ones; DiskFullError, and they stay as they were."""
-    end = path.read_bytes().rfind(b"\n") + 1 if path.exists() else 0
-    try:
-        with writing(path), path.open("ab") as file:
-            file.truncate(end)
-            file.write("".join(f"{line}\n" for line in lines).encode())
-    except DiskFullError:
-        if end:
-            os.truncate(path, end)
-        else:
-            path.unlink(missing_ok=True)
-        raise
+    with locked(path):
+        return [json.loads(line) for line in lines_of(path)[1:]]
 
 
 def _contents(reports: list[Report]) -> str:
@@ -318,10 +262,6 @@ def _contents(reports: list[Report]) -> str:
     named = {"metrics": metrics, "files": files}
     said = [f"{len(names)} {what} ({', '.join(names)})" for what, names in named.items() if names]
     return "; ".join([f"{len(reports)} reports", *said])
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0][:200]
 
 
 def now() -> int:

@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 from sqlalchemy import make_url
 
 from pipeline.env import ROOT, lock
-from pipeline.tracking.outbox import ServerAwayError, answering
+from pipeline.tracking.answering import ServerAwayError, answering
 
 __all__ = ["EXPERIMENT", "experiment_of", "is_file", "page_of", "reach", "starting"]
 

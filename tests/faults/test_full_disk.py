@@ -25,7 +25,8 @@ from small_training import sections, small, train_there
 
 from pipeline.console_reporter import ConsoleReporter
 from pipeline.sections import override, typed_sections
-from pipeline.tracking.outbox import ServerAwayError, deliver_all
+from pipeline.tracking.answering import ServerAwayError
+from pipeline.tracking.outbox import deliver_all
 from pipeline.tracking.runs import EXPERIMENT, stage_run
 from pipeline.tracking.server import reach
 from risloc.config import as_mapping, flatten

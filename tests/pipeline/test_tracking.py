@@ -13,7 +13,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from pipeline.tracking.outbox import ServerAwayError
+from pipeline.tracking.answering import ServerAwayError
 from pipeline.tracking.runs import EXPERIMENT, _process_tags, stage_run
 from pipeline.tracking.server import _artifact_location, page_of, reach
 from risloc.learning.checkpoint import shipped_checkpoint

@@ -8,7 +8,7 @@ import pytest
 from mlflow import MlflowClient
 from servers import mlflow_server
 
-from pipeline.tracking.outbox import ServerAwayError
+from pipeline.tracking.answering import ServerAwayError
 from pipeline.tracking.runs import EXPERIMENT, stage_run
 
 pytestmark = [
