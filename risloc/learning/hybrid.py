@@ -1,4 +1,4 @@
-"""The hybrid: a network's prediction, R_blend, the candidates of both, selection by likelihood and the joint fit.
+"""The hybrid: a network predicts R_pred, candidates come from it and from R_blend, the likelihood selects and fits.
 
 Axes: batch B, src K_MAX.
 """
@@ -21,7 +21,7 @@ __all__ = ["NetworkView", "hybrid"]
 
 @dataclass(frozen=True)
 class NetworkView:
-    """What a network makes of a batch of scenes.
+    """The output of a network for a batch of scenes, and the covariances that follow from it.
 
     Parameters
     ----------
@@ -54,21 +54,21 @@ class NetworkView:
         localiser
             The localiser of the surface.
         R
-            The covariance whose spectrum offers candidates; None: R_blend.
+            The covariance whose MUSIC spectrum gives candidates; None: R_blend.
         left_out
-            Kinds of candidates that are set to False; see `Localiser.hybrid_candidates`.
+            The kinds of candidates to leave out, each set to False; see `Localiser.hybrid_candidates`.
         """
-        seen = self.prediction
+        prediction = self.prediction
         R = self.R_blend if R is None else R
-        return localiser.hybrid_candidates(self.observation, seen.R_pred, R, seen.polar, **left_out)
+        return localiser.hybrid_candidates(self.observation, prediction.R_pred, R, prediction.polar, **left_out)
 
     def locate(
         self, localiser: Localiser, rules: Sequence[Rule | str], sensing: Sensing | None = None
     ) -> list[Estimates]:
-        """Select among the candidates and fit; see `hybrid`. `sensing` is that of the scenes, where it is at hand."""
+        """Select among the candidates and fit, as `hybrid` does; `sensing` is that of the scenes, if already computed."""
         sensing = localiser.sensing(self.observation) if sensing is None else sensing
-        made = order_rules(rules, self.network, self.prediction)
-        return localiser.select(sensing, self.candidates(localiser), made)
+        k_rules = order_rules(rules, self.network, self.prediction)
+        return localiser.select(sensing, self.candidates(localiser), k_rules)
 
 
 def hybrid(
@@ -96,6 +96,6 @@ def hybrid(
     Raises
     ------
     ValueError
-        No K rule of that name; or the network's own rule has not been fitted.
+        There is no K rule of that name, or the network's learnt rule has not been fitted.
     """
     return NetworkView.of(network, observation).locate(localiser, rules)

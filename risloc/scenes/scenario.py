@@ -13,15 +13,15 @@ from risloc.physics.geometry import SPEED_OF_LIGHT, Array, Domain, planar_array
 __all__ = ["MOST_ELEMENTS", "MOST_IN_A_SCENE", "Scenario"]
 
 MOST_ELEMENTS = 2**14
-"""Of a surface."""
+"""The largest number of elements of a surface."""
 
 MOST_IN_A_SCENE = 2**23
-"""Numbers of a scene's largest array: 32 scenes, which are drawn together, then take 2 GiB."""
+"""The largest number of entries in an array of a scene: 32 scenes, which are drawn together, then take 2 GiB."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mismatch:
-    """How the world departs from the model that every estimator assumes. Not `on`: the model is true."""
+    """The departures of the scenes from the model that every estimator assumes; if `on` is false, the model is true."""
 
     element_phase_std_deg: float = param("standard deviation of each element's phase error", unit="deg", ge=0.0, le=1e3)
     element_gain_std_db: float = param("standard deviation of each element's gain error", unit="dB", ge=0.0, le=100.0)
@@ -29,35 +29,38 @@ class Mismatch:
     channel_error: float = param("NMSE of the channel estimate that is given as H, linear", ge=0.0, le=1e6)
     multipath_paths: int = param("extra paths from each source to the array; 0: none", ge=0, le=64)
     multipath_db: float = param(
-        "mean power of a source's extra paths together over its direct one's", unit="dB", ge=-200.0, le=200.0
+        "mean total power of the extra paths of a source, relative to its direct path", unit="dB", ge=-200.0, le=200.0
     )
 
     @property
     def errs(self) -> bool:
-        """Whether elements or the channel estimate are in error."""
+        """Whether the elements or the channel estimate have errors."""
         return max(self.element_phase_std_deg, self.element_gain_std_db, self.dead_fraction, self.channel_error) > 0
 
     @property
     def on(self) -> bool:
-        """Whether anything departs from the model."""
+        """Whether the scenes depart from the model in any way."""
         return self.errs or self.multipath_paths > 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scenario:
-    """The distribution that scenes are drawn from (the `scenario` section of params.yaml)."""
+    """The distribution of scenes: the section `scenario` of params.yaml."""
 
-    preset: str = param("name of the preset these values started from; a label")
+    preset: str = param("name of the preset that these values come from; only a label")
     observation: str = param(
-        "'ris': through the surface and H; 'direct': the array itself, H = I", choices=("ris", "direct")
+        "'ris': the base station observes the surface through H; 'direct': the array is observed directly, H = I",
+        choices=("ris", "direct"),
     )
     n_h: int = param("elements along x", ge=1, le=MOST_ELEMENTS)
     n_v: int = param("elements along y", ge=1, le=MOST_ELEMENTS)
     carrier_hz: float = param("carrier frequency", unit="Hz", ge=1e6, le=1e12)
-    reference: str = param("phase reference: the array's centre or its first element", choices=("centre", "first"))
+    reference: str = param("phase reference: the centre of the array or its first element", choices=("centre", "first"))
     antennas: int = param("base-station antennas M", ge=1)
     snapshots: int = param("snapshots L", ge=1, le=MOST_IN_A_SCENE)
-    K_MAX: int = param("the most sources a scene can hold: slots of the network", ge=1, le=64)
+    K_MAX: int = param(
+        "the largest number of sources in a scene, which is the number of slots of the network", ge=1, le=64
+    )
     K_span: tuple[int, int] = param("fewest and most sources, drawn uniformly", ge=0)
     azimuth_span_deg: tuple[float, float] = param("azimuth, uniform", unit="deg", gt=-90.0, lt=90.0)
     elevation_span_deg: tuple[float, float] = param("elevation, uniform", unit="deg", gt=-90.0, lt=90.0)
@@ -70,7 +73,7 @@ class Scenario:
         choices=("independent", "coherent", "constant"),
     )
     coherent_fraction: float = param(
-        "probability that all sources of a scene share one waveform, where waveform is independent", ge=0.0, le=1.0
+        "probability that all sources of a scene share one waveform, if waveform is independent", ge=0.0, le=1.0
     )
     min_separation_uv: float = param("least distance of two sources in (u, v)", ge=0.0, le=4.0)
     min_separation_deg: float = param("least angle between two sources", unit="deg", ge=0.0, le=180.0)
@@ -88,34 +91,34 @@ class Scenario:
                 raise ParamError(f"{name}: expected [lowest, highest], got [{low}, {high}]; swap them")
         if self.size > MOST_ELEMENTS:
             raise ParamError(
-                f"n_h, n_v: expected at most {MOST_ELEMENTS} elements, got {self.n_h} x {self.n_v}; take fewer"
+                f"n_h, n_v: expected at most {MOST_ELEMENTS} elements, got {self.n_h} x {self.n_v}; reduce them"
             )
         rows = max(self.antennas, self.K_MAX * max(self.snapshots, 1 + self.mismatch.multipath_paths))
         if rows * self.size > MOST_IN_A_SCENE:
             raise ParamError(
                 f"antennas, snapshots, K_MAX: expected elements x antennas, and elements x K_MAX x snapshots or paths, up to "
-                f"{MOST_IN_A_SCENE}, got {self.size} x {rows}; take fewer"
+                f"{MOST_IN_A_SCENE}, got {self.size} x {rows}; reduce them"
             )
         if self.K_span[1] > self.K_MAX:
             raise ParamError(f"K_span: expected at most K_MAX = {self.K_MAX} sources, got {self.K_span[1]}")
         if self.coherent_fraction > 0 and self.waveform != "independent":
             raise ParamError(
-                f"coherent_fraction: the waveform is {self.waveform!r} in every scene, expected 0, got "
-                f"{self.coherent_fraction}; only 'independent' waveforms can be shared in some"
+                f"coherent_fraction: expected 0 with waveform {self.waveform!r}, got {self.coherent_fraction}; only scenes with "
+                "'independent' waveforms can be made coherent"
             )
         if self.coherent_fraction > 0 and self.snapshots < 2:
             raise ParamError(
                 f"coherent_fraction: expected 0 with one snapshot, got {self.coherent_fraction}; "
-                "what is shared shows from two on"
+                "coherent and independent sources differ only from two snapshots on"
             )
         if self.observation == "direct" and self.antennas != self.size:
             raise ParamError(
-                f"antennas: direct observation has one an element, expected {self.size}, got {self.antennas}"
+                f"antennas: direct observation has one antenna for each element, expected {self.size}, got {self.antennas}"
             )
         if self.observation == "direct" and self.codebook != "ones":
             raise ParamError(f"codebook: direct observation has no codes, expected 'ones', got {self.codebook!r}")
         if self.observation == "ris" and self.antennas > self.size:
-            raise ParamError(f"antennas: expected at most one an element ({self.size}), got {self.antennas}")
+            raise ParamError(f"antennas: expected at most one for each element ({self.size}), got {self.antennas}")
 
     @property
     def size(self) -> int:
@@ -124,15 +127,15 @@ class Scenario:
 
     @property
     def wavelength(self) -> float:
-        """Metres."""
+        """The wavelength in metres."""
         return SPEED_OF_LIGHT / self.carrier_hz
 
     def array(self) -> Array:
-        """The surface (or, under direct observation, the receiving array)."""
+        """Return the surface or, with direct observation, the receiving array."""
         return planar_array(self.n_h, self.n_v, self.wavelength, self.reference)
 
     def domain(self) -> Domain:
-        """Where sources lie, in radians and metres."""
+        """Return the region of the sources, in radians and metres."""
         azimuth = tuple(math.radians(a) for a in self.azimuth_span_deg)
         elevation = tuple(math.radians(a) for a in self.elevation_span_deg)
         return Domain(azimuth=azimuth, elevation=elevation, distance=self.distance_span_m)  # type: ignore[arg-type]

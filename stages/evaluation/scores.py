@@ -1,4 +1,4 @@
-"""Scores of every method, scene by scene: what is kept of a batch is a row of numbers a scene for each method."""
+"""Scores of every method, scene by scene: for each method a row of numbers for each scene."""
 
 import math
 from collections import defaultdict
@@ -27,9 +27,9 @@ _TIMES, _EVERY = "times", "every"
 
 @dataclass(frozen=True)
 class Bounds:
-    """The root-CRBs of a batch, each clipped to the prior's deviation; NaN where there is no source.
+    """The root-CRBs of a batch, each clipped to the standard deviation of the prior; NaN where there is no source.
 
-    position, distance : metres.  angle : radians.  clipped : where the position's was.
+    position, distance : metres.  angle : radians.  clipped : whether the root-CRB of the position was clipped.
     """
 
     position: Tensor
@@ -49,16 +49,16 @@ class Scores:
         self.extend({name: value.detach().cpu().numpy() for name, value in columns.items()})
 
     def extend(self, columns: Columns) -> None:
-        """Append what `columns` gave elsewhere."""
+        """Append the `columns` of other scores."""
         self._parts.append(columns)
 
     def columns(self) -> Columns:
-        """All scenes so far."""
+        """Return the columns of all scenes added so far."""
         return {name: np.concatenate([part[name] for part in self._parts]) for name in self._parts[0]}
 
 
 class Collection:
-    """All scores of an evaluation: of the scenes, of each method, of each estimator of K, and what each method took."""
+    """All scores of an evaluation: of the scenes, of each method and of each estimator of K, with the time of each method."""
 
     def __init__(self, scenario: Scenario, cutoffs: Sequence[float]) -> None:
         self.scenario, self.cutoffs = scenario, cutoffs
@@ -67,7 +67,7 @@ class Collection:
         self.times: dict[str, list[tuple[int, float]]] = defaultdict(list)
 
     def arrays(self) -> Columns:
-        """Everything as arrays, under names such as methods/nomp_refined/position: what `extend` takes."""
+        """Return all scores as arrays with names such as methods/nomp_refined/position, as `extend` takes them."""
         found = {
             f"{kind}/{name}/{column}": values
             for kind, group in self._groups().items()
@@ -77,7 +77,7 @@ class Collection:
         return found | {f"{_TIMES}/{name}": np.array(each) for name, each in self.times.items()}
 
     def extend(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Append all that another collection of the same scenario and cut-offs has seen."""
+        """Append all scores of another collection with the same scenario and cut-offs."""
         groups = self._groups()
         columns: defaultdict[tuple[str, str], Columns] = defaultdict(dict)
         for path, values in arrays.items():
@@ -98,7 +98,7 @@ class Collection:
         }
 
     def add_scenes(self, scenes: Scenes, bounds: Bounds) -> None:
-        """What is known of a batch before anyone looks at it."""
+        """Add the properties of a batch of scenes that do not depend on a method."""
         t = scenes.truth
         separation, _ = closest_pair(beams_of(t.polar, self.scenario), t.present)
         self._scenes[_EVERY].add(
@@ -112,18 +112,18 @@ class Collection:
         )
 
     def add_result(self, scenes: Scenes, bounds: Bounds, result: Result) -> None:
-        """A method's answer to that batch."""
+        """Add the scores of a method on that batch."""
         name = result.method.name
         self._methods[name].add(**score(scenes, bounds, result, self.scenario, self.cutoffs))
         self.times[name].append((len(scenes), result.seconds))
 
     def add_orders(self, orders: Mapping[str, Tensor]) -> None:
-        """Estimates of K alone for that batch, [B] each."""
+        """Add the estimates of K by estimators of K alone for that batch, [B] each."""
         for name, order in orders.items():
             self._orders[name].add(count=order)
 
     def add_covariances(self, scores: Mapping[str, Mapping[str, Tensor]]) -> None:
-        """Scores of covariances themselves for that batch, [B] each."""
+        """Add the scores of the covariances themselves for that batch, [B] each."""
         for name, own in scores.items():
             self._covariances[name].add(**own)
 
@@ -149,9 +149,10 @@ class Collection:
 
 
 def score_bound(scenes: Scenes, localiser: Localiser, prior: float, waveform: str) -> Bounds:
-    """The bound of each source: stochastic for independent symbols, deterministic where the waveform is shared.
+    """Return the bound of each source: stochastic for independent symbols, deterministic for a shared waveform.
 
-    Scene by scene where only some are coherent. Of the model: the direct paths through the channel that is given.
+    If only some scenes are coherent, each scene gets its own bound. The bound assumes the model: direct paths only, and the
+    given channel.
     """
     t, d = scenes.truth, localiser.domain
     position, distance, angle = _root_crbs(scenes, localiser, waveform)
@@ -172,9 +173,10 @@ def score_bound(scenes: Scenes, localiser: Localiser, prior: float, waveform: st
 def score(
     scenes: Scenes, bounds: Bounds, result: Result, scenario: Scenario, cutoffs: Sequence[float]
 ) -> dict[str, Tensor]:
-    """The scores of one method on a batch; the first cut-off decides what is matched.
+    """Return the scores of one method on a batch; the first cut-off decides which estimates match a source.
 
-    A method with a fit also has `unresolved` (reported sources), `not_converged`, and its standardised errors.
+    A method with a fit also has `unresolved` (the number of reported sources that are not resolved), `not_converged`, and its
+    standardised errors.
     """
     t, located = scenes.truth, result.located
     true = t.polar
@@ -201,7 +203,7 @@ def score(
 
 
 def _root_crbs(scenes: Scenes, localiser: Localiser, waveform: str) -> tuple[Tensor, Tensor, Tensor]:
-    """Of position, distance and angle, all scenes by one bound."""
+    """Return the root-CRBs of position, distance and angle, with the same bound for all scenes."""
     o, t = scenes.observation, scenes.truth
     known = (localiser.array, localiser.domain.free, o.codebook, o.H, t.location)
     if waveform == "independent":
@@ -212,6 +214,6 @@ def _root_crbs(scenes: Scenes, localiser: Localiser, waveform: str) -> tuple[Ten
 
 
 def _deviation(span: tuple[float, float]) -> float:
-    """The standard deviation of what is uniform in `span`."""
+    """Return the standard deviation of a uniform distribution in `span`."""
     low, high = span
     return (high - low) / math.sqrt(12)
