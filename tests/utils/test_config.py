@@ -126,7 +126,7 @@ def test_flatten_gives_dotted_keys():
         ({"coherent_fraction": -0.1}, "coherent_fraction: expected a value >= 0.0 and <= 1.0, got -0.1"),
         (
             {"coherent_fraction": 0.25, "waveform": "coherent"},
-            "coherent_fraction: the waveform is 'coherent' in every scene, expected 0, got 0.25; only 'independent'",
+            "coherent_fraction: expected 0 with waveform 'coherent', got 0.25; only scenes with 'independent'",
         ),
         ({"coherent_fraction": 0.25, "snapshots": 1}, "coherent_fraction: expected 0 with one snapshot, got 0.25"),
     ],
