@@ -131,6 +131,7 @@ study: setup ## evaluate the trained network on SCENES=1000 scenes for each SNR 
 	python -m pipeline simulate --into $(STUDY) --set data.test_per_cell=$(SCENES)
 	python -m pipeline shard --into $(STUDY)
 	python -m pipeline evaluate --into $(STUDY)
+	python -m pipeline report --into $(STUDY)
 
 peers: setup ## train and evaluate in the scenario of published work, with both waveforms, into peers/ and docs/peers.md
 	@echo "== peers: into peers/, then docs/peers.md"

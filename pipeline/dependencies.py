@@ -52,7 +52,8 @@ def write_dependencies(root: Path) -> list[str]:
     for stage in STAGES:
         before = text
         for key, items in lists_of(root, stage).items():
-            text = _with_list(text, stage, key, items)
+            if items:
+                text = _with_list(text, stage, key, items)
         changed += [stage] if text != before else []
     write_bytes(file, text.encode())
     return changed

@@ -16,7 +16,7 @@ from prefect.states import Cancelling
 from pipeline.artifacts import link, rows_of, table
 from pipeline.calls import call_dvc, dvc_command, execution, metrics_of, same_work
 from pipeline.env import lock
-from pipeline.layout import STAGES
+from pipeline.layout import MEASURED
 from risloc.config import ParamError
 from risloc.learning.k_rules import BY_BIC
 from stages.evaluation.method import HYBRID
@@ -67,7 +67,7 @@ def pipeline(
     key = f"experiment-{same_work(target, set_params or {})}" if experiment else "workspace"
     with lock(key, lambda: log.info("waiting for another run of the same")):
         call_dvc(command, environment)
-    stage = target or list(STAGES)[-1]
+    stage = _measured(target)
     if values := metrics_of(ran, stage):
         table("results", rows_of(values), f"{stage}: metrics of {ran or 'the workspace'}")
 
@@ -104,7 +104,7 @@ def sweep(
     ended = _fan_out([one | same for one in wanted], side_by_side)
     rows = []
     for one in wanted:
-        values = metrics_of(one["name"], target or list(STAGES)[-1])
+        values = metrics_of(one["name"], _measured(target))
         shown = {key: value for key, value in values.items() if target or key.startswith(_HEADLINES)}
         rows.append({"name": one["name"], **one["set_params"], "state": ended[one["name"]], **shown})
     table("sweep", rows, "the experiments of this sweep; dvc exp show lists them too")
@@ -127,6 +127,11 @@ def experiments(sets: Sequence[dict[str, Any]], prefix: str) -> list[dict[str, A
     if twice := {name for name in names if names.count(name) > 1}:
         raise ParamError(f"sets: names must be unique, got more than once: {', '.join(sorted(twice))}")
     return wanted
+
+
+def _measured(target: str | None) -> str:
+    """Return the stage whose metrics are shown: the target, or the last one that has metrics."""
+    return target if target in MEASURED else MEASURED[-1]
 
 
 def _fan_out(wanted: list[dict[str, Any]], side_by_side: int) -> dict[str, str]:

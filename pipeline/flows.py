@@ -41,8 +41,9 @@ def stage_flow(stage: str, typed: Mapping[str, Any], on_done: Callable[[], objec
         with stage_run(stage, params, get_run_logger().info) as report, _execution(stage) as how:
             stage_function(stage)(**typed, **paths, **how, report=report)
         on_done()
-        values = json.loads(paths["metrics"].read_text(encoding="utf-8"))
-        table("metrics", rows_of(values), f"{stage}: {paths['metrics'].name}")
+        if "metrics" in paths:
+            values = json.loads(paths["metrics"].read_text(encoding="utf-8"))
+            table("metrics", rows_of(values), f"{stage}: {paths['metrics'].name}")
 
     work.__doc__ = stage_function(stage).__doc__
     return prefect.flow(name=stage, flow_run_name=_run_name(stage), validate_parameters=False)(work)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["PATHS", "STAGES", "StageFiles", "clear_outs", "paths_of"]
+__all__ = ["MEASURED", "PATHS", "STAGES", "StageFiles", "clear_outs", "paths_of"]
 
 PATHS = {
     "raw": "data/raw",
@@ -17,18 +17,21 @@ PATHS = {
     "checkpoint": "models/checkpoint",
     "train_report": "reports/train",
     "evaluate_report": "reports/evaluate",
+    "page_folder": "reports/page",
 }
 """Path parameter of a stage: path in the repository. `metrics` and `state` are the stage's own, see `paths_of`."""
 
 
 @dataclass(frozen=True)
 class StageFiles:
-    """Which path parameters a stage reads (`deps`) and writes (`outs`); every stage also writes its `metrics`."""
+    """Which path parameters a stage reads (`deps`) and writes (`outs`)."""
 
     deps: tuple[str, ...]
     outs: tuple[str, ...]
     state: bool = False
     """The stage keeps resumable work in a folder of its own."""
+    metrics: bool = True
+    """The stage writes metrics."""
 
 
 STAGES = {
@@ -39,7 +42,13 @@ STAGES = {
     "train": StageFiles(deps=("shard_dir", "best"), outs=("trained", "train_report"), state=True),
     "order": StageFiles(deps=("trained",), outs=("checkpoint",)),
     "evaluate": StageFiles(deps=("shard_dir", "checkpoint"), outs=("evaluate_report",), state=True),
+    "report": StageFiles(
+        deps=("overfit_report", "trials", "train_report", "evaluate_report"), outs=("page_folder",), metrics=False
+    ),
 }
+
+MEASURED = tuple(stage for stage, files in STAGES.items() if files.metrics)
+"""The stages that write metrics."""
 
 
 def paths_of(stage: str, here: Path, root: Path, into: Path | None = None) -> dict[str, Path]:
@@ -54,7 +63,8 @@ def paths_of(stage: str, here: Path, root: Path, into: Path | None = None) -> di
     for name in files.deps:
         overlaid = target / PATHS[name]
         paths[name] = overlaid if overlaid.exists() else here / PATHS[name]
-    paths["metrics"] = target / "metrics" / f"{stage}.json"
+    if files.metrics:
+        paths["metrics"] = target / "metrics" / f"{stage}.json"
     if files.state:
         paths["state"] = (into or root) / ".state" / stage
     return paths

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.git import git
-from pipeline.layout import STAGES
+from pipeline.layout import MEASURED
 
 __all__ = ["VerifyError", "compare", "verify"]
 
@@ -68,7 +68,7 @@ def verify(revision: str, here: Path) -> tuple[list[str], bool]:
         No git, no such revision, or no metrics of a stage on one side.
     """
     lines, good = [], True
-    for stage in STAGES:
+    for stage in MEASURED:
         path = f"metrics/{stage}.json"
         text = git("show", f"{revision}:./{path}", at=here)
         if text is None:

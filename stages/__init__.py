@@ -1,1 +1,1 @@
-"""The seven stages: one module each, typed sections and paths in, files and metrics out."""
+"""The stages of the pipeline: one module each. Typed sections and paths go in, files and metrics come out."""

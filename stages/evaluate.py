@@ -1,4 +1,4 @@
-"""Evaluate every method on the test scenes, beside the bound: tables, figures and a page that holds them all."""
+"""Evaluate every method on the test scenes, beside the bound; the results are tables, which the stage report draws."""
 
 import hashlib
 from dataclasses import dataclass
@@ -12,22 +12,19 @@ from risloc.learning.k_rules import K_RULES, KNOWN, RULES, alternatives, needs_n
 from risloc.scenes.scenario import Scenario
 from stages.evaluation.calibration import calibration
 from stages.evaluation.covariance_errors import covariance_quality
-from stages.evaluation.method import chosen
+from stages.evaluation.facts import Facts, facts_of
 from stages.evaluation.methods import METHODS, NO_SELECTION
 from stages.evaluation.model_order import k_accuracy
-from stages.evaluation.one_scene import draw_scene, telling_scene
+from stages.evaluation.one_scene import locate_one, representative_scene, write_scene
 from stages.evaluation.paired_gospa import paired
 from stages.evaluation.resolution import resolution
 from stages.evaluation.scores import Collection
 from stages.evaluation.scoring import Scoring, score_all
 from stages.evaluation.tables import Row, Table, ablation, curves, flat_metrics, json_ready, number, tabulate, timing
-from stages.reporting.drawing import Subject, save
-from stages.reporting.figures import draw
-from stages.reporting.page import facts_of, page
 from stages.support.mapping import SERIAL, Runner
 from stages.support.reporter import Reporter
 from stages.support.resumable import kept, work_key
-from stages.support.writers import write_csv, write_json, write_text
+from stages.support.writers import write_csv, write_json
 
 __all__ = ["EvaluateConfig", "run"]
 
@@ -39,19 +36,6 @@ CURVES = {
     "K_accuracy": "K_accuracy",
 }
 """Columns of by_snr.csv that stand once more in curves/, one column a method, for line plots."""
-
-
-LINKS = {
-    "tables.json": "every table of this page as JSON",
-    "curves": "curves by SNR as CSV, which dvc plots shows",
-    "../overfit/losses.png": "overfit: a few scenes learnt by heart",
-    "../overfit/losses.csv": "overfit: the losses",
-    "../hpo": "hpo: the trials of the tuning",
-    "../train/losses.png": "train: convergence of every loss term",
-    "../train/losses.csv": "train: every loss term and weight of every epoch",
-    "../train/log.txt": "train: the log",
-}
-"""Files beside the page and of the stages before, from the page's folder, with words."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,8 +83,8 @@ def run(
 ) -> None:
     """Locate the sources of every test scene by every method and write what came of it.
 
-    Into `evaluate_report`: a CSV for each table, all of them as tables.json, by_snr as curves/, the figures as PNG and
-    PDF, and page.html, which holds tables and figures and needs no other file. All numbers but the times are the same whoever
+    Into `evaluate_report`: a CSV for each table, all of them as tables.json, by_snr as curves/, one scene with its
+    spectrum as scene.npz, and the settings and facts as evaluation.json. All numbers but the times are the same whoever
     runs it. The batches that an interrupted run has finished are not evaluated again. The network that was judged is the
     run's model.
 
@@ -136,22 +120,17 @@ def run(
         tables = _tables(collected, evaluate, seed)
         evaluate_report.mkdir(parents=True, exist_ok=True)
         _write_tables(tables, evaluate, evaluate_report)
-        subject = Subject(tables, evaluate.k_rules, evaluate.gospa_cutoffs[0])
-        shown = telling_scene(collected.scenes["count"], collected.scenes["snr_db"])
-        scene = draw_scene(reader.read(slice(shown, shown + 1)), scenario, Localiser(scenario, search), network)
-        figures = save(draw(subject) | scene, evaluate_report)
+        index = representative_scene(collected.scenes["count"], collected.scenes["snr_db"])
+        scene = locate_one(reader.read(slice(index, index + 1)), scenario, Localiser(scenario, search), network)
+        write_scene(evaluate_report / "scene.npz", scene)
         settings = as_mapping(evaluate) | {"search": as_mapping(search)}
-        facts = facts_of(seed, reader, network, trained, folder, settings)
-        write_text(
-            evaluate_report / "page.html", page(subject, figures, facts, evaluate.confidence, _linked(evaluate_report))
-        )
+        _write_facts(facts_of(seed, reader, network, trained, folder, settings), tables, evaluate, evaluate_report)
         flat = flat_metrics(tables["by_snr"])
         write_json(metrics, flat)
     report.metrics({key: value for key, value in flat.items() if value is not None})
     report.metrics({f"ms_per_scene/{row['method']}": number(row, "ms_per_scene") for row in tables["time"]})
     report.artifact(evaluate_report)
     report.model(folder)
-    _say(tables["by_snr"], evaluate.k_rules[0], report)
 
 
 def _key(seed: int, search: SearchConfig, evaluate: EvaluateConfig, reader: ShardReader, checkpoint: Path) -> str:
@@ -195,20 +174,12 @@ def _write_tables(tables: Tables, evaluate: EvaluateConfig, folder: Path) -> Non
         write_csv(folder / "curves" / f"{name}_by_snr.csv", curves(by_snr, column, bound))
 
 
-def _linked(folder: Path) -> dict[str, str]:
-    """What the page links: the files beside it and the reports of the stages before, as far as they are there."""
-    return {link: words for link, words in LINKS.items() if (folder / link).exists()}
-
-
-def _say(rows: list[Row], rule: str, report: Reporter) -> None:
-    """The headline table in the log: median position error [m] by SNR."""
-    snrs = sorted({number(row, "snr_db") for row in rows})
-    bounds = {number(row, "snr_db"): row["root_crb_median_m"] for row in rows}
-    cell = {(row["method"], row["snr_db"]): row for row in rows}
-    names = [method.name for method in chosen([str(row["method"]) for row in rows], rule=rule, ablations=True)]
-    report.line("median position error [m] by SNR [dB]: " + " ".join(f"{snr:8g}" for snr in snrs))
-    bound = " ".join(f"{bounds[snr]:8.3g}" for snr in snrs)
-    report.line(f"{'root-CRB':>37s}: {bound}")
-    for name in names:
-        values = " ".join(f"{cell[name, snr]['position_error_median_m']:8.3g}" for snr in snrs)
-        report.line(f"{name:>37s}: {values}")
+def _write_facts(facts: Facts, tables: Tables, evaluate: EvaluateConfig, folder: Path) -> None:
+    """Write what the stage report needs besides the tables: their names, the settings that it shows, and the facts."""
+    shown = {
+        "tables": list(tables),
+        "k_rules": evaluate.k_rules,
+        "gospa_cutoff": evaluate.gospa_cutoffs[0],
+        "confidence": evaluate.confidence,
+    }
+    write_json(folder / "evaluation.json", shown | {"facts": facts})

@@ -16,11 +16,10 @@ from risloc.learning.network import NetworkConfig
 from risloc.learning.trainer import FitConfig, Trainer
 from risloc.learning.validation import Validation, validate
 from risloc.physics.grid import GridConfig
-from risloc.plotting.static import save_figure
 from risloc.scenes.batch import Scenes
 from risloc.scenes.scenario import Scenario
 from risloc.utils.device import best_device
-from stages.support.fitting import Data, Log, Row, build_network, fit_epoch, plot_losses, replicate_seed, report_weights
+from stages.support.fitting import Data, Log, Row, build_network, fit_epoch, replicate_seed, report_weights
 from stages.support.reporter import Reporter
 from stages.support.writers import write_csv, write_json, write_text
 
@@ -70,7 +69,7 @@ def run(
     metrics: Path,
     report: Reporter,
 ) -> None:
-    """Overfit in both schedules, write the log, the table, the figure and the verdict, then gate.
+    """Overfit in both schedules, write the log, the table and the verdict, then gate.
 
     Raises
     ------
@@ -176,7 +175,6 @@ def _write(
 ) -> None:
     write_text(folder / "log.txt", "\n".join(log.lines) + "\n")
     write_csv(folder / "losses.csv", [{"schedule": name, **row} for name, rows in curves.items() for row in rows])
-    save_figure(plot_losses(curves), folder / "losses.png")
     summary = {
         v.schedule.replace(" ", "_"): {"nmse": v.nmse, "nmse_fresh": v.nmse_fresh, "nmse_silent": v.nmse_silent}
         for v in verdicts

@@ -21,7 +21,6 @@ from risloc.learning.loss_weights import WEIGHTS, LossConfig
 from risloc.learning.network import NetworkConfig
 from risloc.learning.trainer import FitConfig, Trainer
 from risloc.physics.grid import GridConfig
-from risloc.plotting.static import save_figure
 from risloc.scenes.batch import Scenes
 from risloc.scenes.scenario import Scenario
 from risloc.utils.device import best_device
@@ -30,7 +29,6 @@ from stages.support.fitting import (
     Log,
     build_network,
     fit_epoch,
-    plot_losses,
     replicate_seed,
     report_weights,
 )
@@ -197,7 +195,6 @@ def _write(log: Log, best_score: float, best_epoch: int, folder: Path, metrics: 
     """The log, the losses and the metrics: of the epoch that is kept, the score and every validation loss."""
     write_text(folder / "log.txt", "\n".join(log.lines) + "\n")
     write_csv(folder / "losses.csv", log.rows)
-    save_figure(plot_losses({"training": log.rows}), folder / "losses.png")
     kept = log.rows[best_epoch - 1]
     held = {k.replace("/", "_"): v for k, v in kept.items() if k.startswith(("val/loss", "val/nmse_pred"))}
     write_json(metrics, {"score": best_score, "epochs": len(log.rows), "kept_epoch": best_epoch, **held})

@@ -74,8 +74,8 @@ def _introduction(by_cell: list[Row]) -> Iterator[str]:
     yield (
         f"This page compares the error of every method with the bound, in the default scenario with {scenes[0]} scenes for each SNR "
         "and K. `python -m studies.evaluation_page FOLDER` writes it from `reports/evaluate`, which `make repro` makes with 40 scenes "
-        "for each cell, or from `study/reports/evaluate`, which `make study` makes with any number; `page.html` in the same folder "
-        "has these tables and more. Brackets contain 95 % intervals."
+        "for each cell, or from `study/reports/evaluate`, which `make study` makes with any number; `reports/page/page.html` "
+        "beside it has these tables and more. Brackets contain 95 % intervals."
     )
 
 

@@ -2,7 +2,7 @@
 
     python -m docs.build.screenshots [FOLDER [RESULTS]]        default: docs/screenshots, of the results in the repository
 
-The viewer shows simulated scenes. The evaluation's page is RESULTS/reports/evaluate/page.html and MLflow's store
+The viewer shows simulated scenes. The evaluation's page is RESULTS/reports/page/page.html and MLflow's store
 RESULTS/mlflow.db, both of `make repro`; missing inputs are reported and skipped.
 """
 
@@ -46,7 +46,7 @@ PATIENCE = 120  # seconds that a server may take to start
 def main() -> int:
     """Draw all pictures that there is something for; the exit code."""
     folder, results = map(Path, [*sys.argv[1:3], *DEFAULTS[len(sys.argv) - 1 :]])
-    report, store = results / "reports" / "evaluate" / "page.html", results / "mlflow.db"
+    report, store = results / "reports" / "page" / "page.html", results / "mlflow.db"
     with chromium() as browser, browser.new_context(viewport=SIZE) as context:
         _viewer(context, folder)
         for source, draw in ((report, _report), (store, _mlflow)):

@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
+from risloc.estimation.spectrum_slices import Slice, spectrum_slices
 from risloc.physics.geometry import Array, Domain, polar_of, position_of
 from risloc.plotting.palette import BLUE, PALETTE, VERMILION
 from risloc.utils.atomic_files import replacing
@@ -25,7 +26,16 @@ if typing.TYPE_CHECKING:
     import matplotlib.axes
     import matplotlib.figure
 
-__all__ = ["FORMATS", "looks", "plot_codebook", "plot_curves", "plot_scene", "plot_spectrum", "save_figure"]
+__all__ = [
+    "FORMATS",
+    "looks",
+    "plot_codebook",
+    "plot_curves",
+    "plot_scene",
+    "plot_slices",
+    "plot_spectrum",
+    "save_figure",
+]
 
 FORMATS = (".pdf", ".png", ".svg")
 """What `save_figure` writes, by the name's ending."""
@@ -131,17 +141,39 @@ def plot_spectrum(
     through : (u, v, w).  location, estimate : azimuth [rad], elevation [rad], distance [m]; all are shown in both slices,
     wherever they lie in the third coordinate.
     """
-    figure = _figure((10.0, 4.2))
-    axes = figure.subplots(1, 2)
+    slices = spectrum_slices(spectrum, domain, through, pixels)
+    return plot_slices(slices, location=location, estimate=estimate, title=title)
+
+
+def plot_slices(
+    slices: Sequence[Slice],
+    *,
+    location: Float[Tensor, "src 3"] | None = None,
+    estimate: Float[Tensor, "found 3"] | None = None,
+    title: str = "",
+) -> "matplotlib.figure.Figure":
+    """Draw slices of a spectrum in dB, a panel each, as `plot_spectrum` does.
+
+    Parameters
+    ----------
+    slices
+        At least one slice.
+    location, estimate : [src, 3]
+        Azimuth [rad], elevation [rad] and distance [m] of the sources and of the estimates. Each panel shows all of them,
+        wherever they lie in its fixed coordinate.
+    title
+        Title of the figure.
+    """
+    figure = _figure((5.0 * len(slices), 4.2))
+    axes = list(figure.subplots(1, len(slices), squeeze=False)[0])
     marks = {"o": (location, "truth"), "x": (estimate, "estimate")}
-    for axis, row, fixed in zip(axes, (1, 2), (2, 1), strict=True):
-        values, extent = _slice(spectrum, domain, through.cpu(), row, pixels)
-        image = axis.imshow(values.numpy(), origin="lower", extent=extent, aspect="auto", cmap="viridis")
+    for axis, cut in zip(axes, slices, strict=True):
+        image = axis.imshow(cut.level.numpy(), origin="lower", extent=cut.extent, aspect="auto", cmap="viridis")
         figure.colorbar(image, ax=axis, label="spectrum [dB]")
         for marker, (places, name) in marks.items():
             if places is not None:
-                _mark(axis, polar_of(places.cpu()), row, marker, name)
-        axis.set(xlabel="u", ylabel=_NAMES[row], title=f"at {_NAMES[fixed]} = {float(through[fixed]):.2f}")
+                _mark(axis, polar_of(places.cpu()), cut.row, marker, name)
+        axis.set(xlabel="u", ylabel=_NAMES[cut.row], title=f"at {_NAMES[3 - cut.row]} = {cut.fixed:.2f}")
     if any(places is not None for places, _ in marks.values()):
         axes[0].legend(fontsize=8, loc="upper left")
     figure.suptitle(title, fontsize=10)
@@ -215,23 +247,3 @@ def _mark(axis: "matplotlib.axes.Axes", polar: Tensor, row: int, marker: str, na
     if marker == "o":
         look = {"s": 90, "facecolors": "none", "edgecolors": "white", "linewidths": 1.6}
     axis.scatter(polar[:, 0], polar[:, row], marker=marker, label=name, **look)
-
-
-def _slice(
-    spectrum: Callable[[Tensor], Tensor], domain: Domain, through: Tensor, row: int, pixels: int
-) -> tuple[Tensor, tuple[float, float, float, float]]:
-    """The spectrum [dB] over u (columns) and coordinate `row`, the third one fixed, and the extent of the picture."""
-    (left, right), (low, high) = (_shown(domain.polar_box[i]) for i in (0, row))
-    y, x = torch.meshgrid(torch.linspace(low, high, pixels), torch.linspace(left, right, pixels), indexing="ij")
-    polar = through.float().expand(pixels * pixels, 3).clone()
-    polar[:, 0], polar[:, row] = x.flatten(), y.flatten()
-    with torch.no_grad():
-        values = 10 * spectrum(polar).log10().view(pixels, pixels).cpu()
-    nowhere = (polar[:, :2].square().sum(1) > 1).view(pixels, pixels)  # no direction has such (u, v)
-    return values.masked_fill(nowhere, torch.nan), (left, right, low, high)
-
-
-def _shown(span: tuple[float, float]) -> tuple[float, float]:
-    """A coordinate that is no parameter is shown a little to both sides."""
-    low, high = span
-    return (low, high) if high > low else (low - 0.1, high + 0.1)

@@ -1,62 +1,131 @@
-"""One scene looked at: array, sources and estimates in space, the surface's codes, and the MUSIC spectrum in two slices."""
+"""One scene as numbers: the array, the sources, the estimates, the surface's codes, and slices of the MUSIC spectrum."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Complex, Float
+from torch import Tensor
 
 from risloc.estimation.localiser import Localiser
 from risloc.estimation.spectrum import music_spectrum
+from risloc.estimation.spectrum_slices import Slice, spectrum_slices
 from risloc.learning.hybrid import NetworkView
 from risloc.learning.network import HybridNetwork
-from risloc.physics.geometry import location_of, polar_of
+from risloc.physics.geometry import Array, location_of, polar_of
 from risloc.physics.steering import steering_matrix
-from risloc.plotting.static import plot_codebook, plot_scene, plot_spectrum
 from risloc.scenes.batch import Scenes
 from risloc.scenes.scenario import Scenario
+from stages.support.writers import write_arrays
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-__all__ = ["SAYS", "draw_scene", "telling_scene"]
-
-SAYS = {
-    "scene": "The array's elements, the sources and what the hybrid makes of them, K known, in space.",
-    "codebook": "The phase that each element of the surface adds, one panel a snapshot, the first ones.",
-    "spectrum": "MUSIC on R_blend in two slices through its strongest estimate, over u and v and over u and 1/r, with truth "
-    "and estimates.",
-}
-"""What each figure shows, in words."""
+__all__ = ["OneScene", "locate_one", "read_scene", "representative_scene", "write_scene"]
 
 
-def telling_scene(count: np.ndarray, snr_db: np.ndarray) -> int:
-    """The first scene whose number of sources is nearest to three and, among those, whose SNR is nearest to 10 dB."""
+@dataclass(frozen=True, kw_only=True)
+class OneScene:
+    """One scene, located by the hybrid with K known.
+
+    Parameters
+    ----------
+    array
+        The elements of the surface.
+    shape
+        Number of elements across and up.
+    truth, estimate : [src, 3]
+        Azimuth [rad], elevation [rad] and distance [m] of the sources and of the estimates.
+    codebook : [snap, elem]
+        The codes of the surface.
+    snr_db
+        The SNR in dB.
+    slices
+        MUSIC on R_blend, through the strongest estimate; through the first source where nothing was estimated, and
+        through the middle of the domain where there is no source either.
+    """
+
+    array: Array
+    shape: tuple[int, int]
+    truth: Float[Tensor, "src 3"]
+    estimate: Float[Tensor, "found 3"]
+    codebook: Complex[Tensor, "snap elem"]
+    snr_db: float
+    slices: tuple[Slice, ...]
+
+
+def representative_scene(count: np.ndarray, snr_db: np.ndarray) -> int:
+    """Return the first scene whose K is nearest to three and, among those, whose SNR is nearest to 10 dB."""
     return int(np.argmin(100 * np.abs(count - 3.0) + np.minimum(np.abs(snr_db - 10), 99)))
 
 
-def draw_scene(scene: Scenes, scenario: Scenario, localiser: Localiser, network: HybridNetwork) -> "dict[str, Figure]":
-    """The figures of `SAYS` of one scene.
-
-    The slices go through the strongest estimate; where nothing was estimated through the first source, or the middle of the
-    domain.
-    """
+def locate_one(scene: Scenes, scenario: Scenario, localiser: Localiser, network: HybridNetwork) -> OneScene:
+    """Locate the sources of one scene and cut its spectrum."""
     observation, truth = scene.observation, scene.truth
     with torch.inference_mode():
         view = NetworkView.of(network, observation)
         [found] = view.locate(localiser, [truth.count])
         U = view.R_blend.subspace(localiser.slots)[0]
-    true, estimate = truth.location[truth.present], location_of(found.polar[found.present])
-    middle = localiser.domain.clamp(torch.tensor([[0.0, 0.0, sum(localiser.domain.inverse_distance) / 2]]))
-    spectrum = plot_spectrum(
-        lambda polar: music_spectrum(steering_matrix(localiser.array, polar), U),
-        localiser.domain,
-        torch.cat([polar_of(estimate), polar_of(true), middle])[0],
-        location=true,
+        location, estimate = truth.location[truth.present], location_of(found.polar[found.present])
+        middle = localiser.domain.clamp(torch.tensor([[0.0, 0.0, sum(localiser.domain.inverse_distance) / 2]]))
+        slices = spectrum_slices(
+            lambda polar: music_spectrum(steering_matrix(localiser.array, polar), U),
+            localiser.domain,
+            torch.cat([polar_of(estimate), polar_of(location), middle])[0],
+        )
+    return OneScene(
+        array=localiser.array,
+        shape=(scenario.n_h, scenario.n_v),
+        truth=location,
         estimate=estimate,
-        title=f"R_blend, K = {int(truth.count[0])}, SNR {float(truth.snr_db[0]):g} dB",
+        codebook=observation.codebook[0],
+        snr_db=float(truth.snr_db[0]),
+        slices=slices,
     )
-    return {
-        "scene": plot_scene(localiser.array, true, estimate=estimate),
-        "codebook": plot_codebook(observation.codebook[0], scenario.n_h, scenario.n_v),
-        "spectrum": spectrum,
+
+
+def write_scene(path: Path, scene: OneScene) -> None:
+    """Write a scene as an .npz of plain arrays."""
+    cuts = {
+        f"slice{i}_{name}": np.asarray(value)
+        for i, cut in enumerate(scene.slices)
+        for name, value in asdict(cut).items()
     }
+    write_arrays(
+        path,
+        {
+            "elements": scene.array.elements.numpy(),
+            "wavelength": np.asarray(scene.array.wavelength),
+            "shape": np.asarray(scene.shape),
+            "truth": scene.truth.numpy(),
+            "estimate": scene.estimate.numpy(),
+            "codebook": scene.codebook.numpy(),
+            "snr_db": np.asarray(scene.snr_db),
+            **cuts,
+        },
+    )
+
+
+def read_scene(path: Path) -> OneScene:
+    """Read what `write_scene` wrote."""
+    with np.load(path, allow_pickle=False) as stored:
+        arrays = dict(stored)
+    count = sum(name.endswith("_level") for name in arrays)
+    return OneScene(
+        array=Array(elements=torch.from_numpy(arrays["elements"]), wavelength=float(arrays["wavelength"])),
+        shape=(int(arrays["shape"][0]), int(arrays["shape"][1])),
+        truth=torch.from_numpy(arrays["truth"]),
+        estimate=torch.from_numpy(arrays["estimate"]),
+        codebook=torch.from_numpy(arrays["codebook"]),
+        snr_db=float(arrays["snr_db"]),
+        slices=tuple(_slice(arrays, f"slice{i}") for i in range(count)),
+    )
+
+
+def _slice(arrays: Mapping[str, np.ndarray], name: str) -> Slice:
+    left, right, low, high = map(float, arrays[f"{name}_extent"])
+    return Slice(
+        level=torch.from_numpy(arrays[f"{name}_level"]),
+        extent=(left, right, low, high),
+        row=int(arrays[f"{name}_row"]),
+        fixed=float(arrays[f"{name}_fixed"]),
+    )

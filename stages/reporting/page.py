@@ -4,31 +4,25 @@ An interval stands in one cell with its value: ``0.137 [0.12, 0.16]`` is x, x_lo
 """
 
 import base64
-import hashlib
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import jinja2
-import torch
 
-from risloc.config import as_mapping, flatten
-from risloc.io.shard_reader import ShardReader
-from risloc.learning.network import HybridNetwork
+from stages.evaluation.facts import Facts
 from stages.evaluation.method import PLAIN, REFINED, STOCHASTIC, Method
-from stages.evaluation.one_scene import SAYS
 from stages.evaluation.resolution import EDGES
 from stages.evaluation.tables import WITHIN, Row, number
 from stages.reporting.drawing import Subject, Tables
 from stages.reporting.figures import FIGURES
 from stages.reporting.looks import GROUP_WORDS, ORDERS, RULES, Look
+from stages.reporting.loss_figures import LOSSES
 from stages.reporting.page_template import TEMPLATE
+from stages.reporting.scene_figures import CAPTIONS
 
-__all__ = ["Facts", "Shown", "facts_of", "page", "shown"]
-
-Facts = dict[str, dict[str, object]]
-"""What the result rests on: title of a list, then name and value."""
+__all__ = ["Shown", "page", "shown"]
 
 _CellOf = Callable[[Row], tuple[str, str, str]]
 _Line = tuple[Look, list[tuple[str, str, str]]]
@@ -51,32 +45,12 @@ class Shown:
     rows: list[list[str]]
 
 
-def facts_of(
-    seed: int,
-    reader: ShardReader,
-    network: HybridNetwork,
-    trained: Mapping[str, object],
-    checkpoint: Path,
-    evaluate: Mapping[str, object],
-) -> Facts:
-    """The scenario, the data with their checksum, the checkpoint with its digest, and the settings of the evaluation."""
-    digest = hashlib.sha256((checkpoint / "model.safetensors").read_bytes()).hexdigest()
-    net = {"network": as_mapping(network.config), "grid": as_mapping(network.grid_config)}
-    net["covariance"] = as_mapping(network.covariance_config)
-    return {
-        "Data": {"seed": reader.seed, "split": reader.split, "scenes": len(reader), "checksum": reader.checksum},
-        "Scenario": flatten(as_mapping(reader.scenario)),
-        "Checkpoint": {"sha256 of the weights": digest} | flatten(net) | flatten(trained, "training."),
-        "Evaluation": {"seed": seed} | flatten(evaluate) | {"torch": torch.__version__},
-    }
-
-
 def page(
     subject: Subject, figures: Mapping[str, Path], facts: Facts, confidence: float, links: Mapping[str, str]
 ) -> str:
     """The HTML text.
 
-    figures : PNG files by name, those of `stages.reporting.figures.FIGURES` and of `stages.evaluation.one_scene.SAYS`, a PDF beside each.
+    figures : PNG files by name, those of `stages.reporting.figures.FIGURES`, of `stages.reporting.loss_figures.LOSSES` and of `stages.reporting.scene_figures.CAPTIONS`, a PDF beside each.
     confidence : of the intervals.  links : what else there is, from the page's folder, with words.
     """
     environment = jinja2.Environment(
@@ -96,7 +70,8 @@ def page(
         edges=", ".join(f"{edge:g}" for edge in EDGES[1:-1]),
         glance=_glance(subject),
         figures=FIGURES,
-        scene=SAYS,
+        scene=CAPTIONS,
+        training=LOSSES,
         links=links,
         parts={drawing.name: shown(tables[drawing.table], drawing.columns) for drawing in FIGURES},
         complete={name: shown(tables[name]) for name in _COMPLETE},

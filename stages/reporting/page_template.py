@@ -133,7 +133,7 @@ TEMPLATE = (
 <nav aria-label="Contents"><ul>
 <li><a href="#glance">At a glance</a></li><li><a href="#reading">How to read this</a></li>
 {% for figure in figures %}<li><a href="#{{ figure.name }}">{{ figure.title }}</a></li>{% endfor %}
-<li><a href="#one-scene">One scene</a></li><li><a href="#complete">Complete tables</a></li>
+<li><a href="#one-scene">One scene</a></li><li><a href="#training">Training</a></li><li><a href="#complete">Complete tables</a></li>
 <li><a href="#facts">What this rests on</a></li><li><a href="#links">What else there is</a></li>
 </ul></nav>
 </header>
@@ -161,10 +161,15 @@ Bars: {{ confidence }} intervals; points of one place stand side by side; a tria
 <figure><img src="{{ images[name] }}" alt="{{ says }}"><figcaption>{{ says }} {{ files(name) }}</figcaption></figure>
 {% endfor %}
 </section>
+<section aria-labelledby="training"><h2 id="training">Training</h2>
+{% for name, caption in training.items() %}
+<figure><img src="{{ images[name] }}" alt="{{ caption }}"><figcaption>{{ caption }} {{ files(name) }}</figcaption></figure>
+{% endfor %}
+</section>
 <section aria-labelledby="complete"><h2 id="complete">Complete tables</h2>
 {% for name, table in complete.items() %}
 <details><summary><code>{{ name }}.csv</code></summary>
-{% if table.rows %}<p><a href="{{ name }}.csv">{{ name }}.csv</a></p>{% endif %}
+{% if table.rows %}<p><a href="../evaluate/{{ name }}.csv">{{ name }}.csv</a></p>{% endif %}
 {{ data(table, "table-" ~ name, name) }}
 </details>
 {% endfor %}
@@ -196,7 +201,7 @@ Bars: {{ confidence }} intervals; points of one place stand side by side; a tria
 <ul>
 {% for link, words in links.items() %}<li><a href="{{ link }}">{{ words }}</a></li>{% endfor %}
 </ul>
-<p><code>make ui</code> shows every run with these numbers in MLflow (<code>evaluate</code>: this page among its
+<p><code>make ui</code> shows every run with these numbers in MLflow (<code>report</code>: this page among its
 artifacts), <code>dvc plots show</code> the curves, <code>dvc metrics diff</code> what a change has done to them.</p>
 </section>
 </main>

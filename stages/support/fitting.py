@@ -1,14 +1,12 @@
-"""One fit as every stage runs it: seeded network, epochs with their log line and table row, figure; what it depends on."""
+"""One fit as every stage runs it: seeded network, epochs with their log line and table row; what it depends on."""
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-import matplotlib
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 
 from risloc.covariance.factored import CovarianceConfig
 from risloc.learning.loss_weights import WEIGHTS, LossConfig
@@ -16,19 +14,15 @@ from risloc.learning.network import HybridNetwork, NetworkConfig
 from risloc.learning.trainer import FirstStep, Trainer
 from risloc.learning.validation import Validation, validate
 from risloc.physics.grid import GridConfig
-from risloc.plotting.static import looks
 from risloc.scenes.batch import Scenes
 from risloc.scenes.scenario import Scenario
 from stages.support.reporter import Reporter
-
-matplotlib.use("Agg")
 
 __all__ = [
     "Data",
     "Log",
     "build_network",
     "fit_epoch",
-    "plot_losses",
     "replicate_seed",
     "report_weights",
 ]
@@ -137,26 +131,6 @@ def report_weights(loss: LossConfig, report: Reporter) -> None:
     for name in loss.unsupervised:
         report.line(f"WARNING: {name} is 0: this run trains without it, as an ablation. Nothing gates on it.")
         report.tag(f"ablation.{name}", "0")
-
-
-def plot_losses(curves: Mapping[str, Sequence[Row]]) -> Figure:
-    """The weighted components of the training and validation loss by epoch, one panel a curve, logarithmic."""
-    figure = Figure(figsize=(6.4 * len(curves), 4.2), layout="constrained")
-    axes = figure.subplots(1, len(curves), sharey=True, squeeze=False)[0]
-    for axis, (title, rows) in zip(axes, curves.items(), strict=True):
-        names = [key.removeprefix("train/") for key in rows[0] if key.startswith("train/weighted_")]
-        shown = [name for name in names if any(row[f"train/{name}"] > 0 for row in rows)]
-        for name, (colour, marker) in zip(shown, looks(), strict=False):
-            epochs = [row["epoch"] for row in rows]
-            look = {"color": colour, "marker": marker, "markersize": 4, "markevery": max(1, len(rows) // 12)}
-            label = name.removeprefix("weighted_loss_")
-            axis.semilogy(epochs, [row[f"train/{name}"] for row in rows], label=label, **look)
-            axis.semilogy(epochs, [row[f"val/{name}"] for row in rows], linestyle=":", **look)
-        axis.set(title=f"{title} (solid: train, dotted: validation)", xlabel="epoch")
-        axis.grid(True, alpha=0.3)
-    axes[0].set_ylabel("weighted loss component")
-    axes[0].legend(fontsize="small", ncols=2)
-    return figure
 
 
 class _Awaited:

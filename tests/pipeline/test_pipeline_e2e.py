@@ -25,7 +25,7 @@ from loaded_model import answers, same
 from mlflow import MlflowClient
 from servers import end, free_port, kill, mlflow_server, served_model
 
-from pipeline.layout import PATHS, STAGES
+from pipeline.layout import MEASURED, PATHS, STAGES
 from pipeline.tracking.portable_model import REGISTERED
 from pipeline.tracking.runs import EXPERIMENT
 from risloc import load_model, locate, measurements_of, simulate, write_measurements
@@ -151,7 +151,7 @@ def _invoke(address: str, body: dict[str, Any]) -> tuple[int, Any]:
 
 
 def test_metrics_and_plots_are_there(clone: Clone) -> None:
-    for stage in STAGES:
+    for stage in MEASURED:
         assert f"metrics/{stage}.json" in clone.run("dvc", "metrics", "show")
     clone.run("dvc", "plots", "show", "--out", "dvc_plots")
     assert list((clone.root / "dvc_plots").rglob("*.png"))
@@ -166,7 +166,7 @@ def test_metrics_plots_page_and_mlflow_tell_the_same_numbers(clone: Clone) -> No
     assert {key: evaluated.data.metrics[key] for key in known} == known
     with (folder / "curves" / "error_by_snr.csv").open(encoding="utf-8") as file:
         plotted = {float(row["snr_db"]): row for row in csv.DictReader(file)}
-    page = (folder / "page.html").read_text(encoding="utf-8")
+    page = (clone.root / "reports" / "page" / "page.html").read_text(encoding="utf-8")
     rows = json.loads((folder / "tables.json").read_text(encoding="utf-8"))["by_snr"]
     assert len(rows) == sum(key.startswith("position_error_median/") for key in metrics)
     for row in rows:
@@ -181,12 +181,12 @@ def test_metrics_plots_page_and_mlflow_tell_the_same_numbers(clone: Clone) -> No
 
 
 def test_every_link_of_the_page_leads_somewhere(clone: Clone) -> None:
-    folder = clone.root / "reports" / "evaluate"
+    folder = clone.root / "reports" / "page"
     links = re.findall(r'href="([^#"]+)"', (folder / "page.html").read_text(encoding="utf-8"))
     named = {f"{drawing.name}.pdf" for drawing in FIGURES} | {
-        "by_snr.csv",
-        "tables.json",
-        "../train/losses.png",
+        "../evaluate/by_snr.csv",
+        "../evaluate/tables.json",
+        "../train/losses.csv",
         "../hpo",
     }
     assert named <= set(links)
@@ -200,7 +200,7 @@ def test_an_edit_of_the_search_or_the_bound_trains_nothing(clone: Clone, module:
     path.write_text(before + "\n# edited\n", encoding="utf-8")
     changed = re.findall(r"^(\w+):$", clone.run("dvc", "status"), re.MULTILINE)
     path.write_text(before, encoding="utf-8")
-    assert sorted(changed) == ["evaluate", "order"]
+    assert sorted(changed) == ["evaluate", "order", "report"]
 
 
 def test_a_wrong_parameter_stops_the_first_stage(clone: Clone) -> None:
@@ -262,9 +262,9 @@ def test_a_sweep_runs_experiments_side_by_side_and_only_what_is_due(clone: Clone
     assert clone.run("git", "status", "--porcelain") == "", "the workspace is as it was"
     stages = {name: sorted(_stages_of(clone, name)) for name in ("half", "gate", "known")}
     assert stages == {
-        "half": sorted(["overfit", "hpo", "train", "order", "evaluate"]),
+        "half": sorted(["overfit", "hpo", "train", "order", "evaluate", "report"]),
         "gate": ["overfit"],
-        "known": ["evaluate"],
+        "known": ["evaluate", "report"],
     }
     assert {run.data.params["loss.lam_cov"] for run in clone.runs("tags.dvc_exp_name = 'half'")} == {"0.5"}
     assert {"half", "known"} <= _experiments(clone)
@@ -297,7 +297,7 @@ def test_of_two_equal_experiments_at_once_the_second_takes_the_results(clone: Cl
     equal = json.dumps({"evaluate.k_rules": ["bic"]})
     ids = [_begin(clone, "ablation", "-p", f"name=twin-{twin}", "-p", f"set_params={equal}") for twin in "ab"]
     assert [_end_state(clone, run_id)["name"] for run_id in ids] == ["Completed", "Completed"]
-    assert sorted(_stages_of(clone, "twin-a") + _stages_of(clone, "twin-b")) == ["evaluate"]
+    assert sorted(_stages_of(clone, "twin-a") + _stages_of(clone, "twin-b")) == ["evaluate", "report"]
     assert {"twin-a", "twin-b"} <= _experiments(clone)
 
 

@@ -15,7 +15,7 @@ from risloc.physics.geometry import polar_of, position_of
 from risloc.physics.steering import steering_matrix
 from risloc.plotting import static
 from risloc.scenes.simulation import simulate
-from stages.support.fitting import plot_losses
+from stages.reporting.loss_figures import plot_losses
 
 FOUND = torch.tensor([[0.3, -0.1, 2.0], [-0.5, 0.2, 4.0]])
 

@@ -62,8 +62,8 @@ def test_a_room_s_keys_have_rows_too(rows: dict[str, list[str]]) -> None:
 def test_what_runs_again_is_what_dvc_would_run(repository: Path) -> None:
     """The oracle walks dvc.yaml, which knows files; the page walks the pipeline's table, which knows names."""
     stages = read_yaml(repository / "dvc.yaml")["stages"]
-    for section in {section for stage in stages.values() for section in stage["params"]}:
-        takers = [name for name, stage in stages.items() if section in stage["params"]]
+    for section in {section for stage in stages.values() for section in stage.get("params", [])}:
+        takers = [name for name, stage in stages.items() if section in stage.get("params", [])]
         due = set(takers)
         for name, stage in stages.items():
             if any(out in stage["deps"] for other in due for out in stages[other]["outs"]):

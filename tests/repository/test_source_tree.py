@@ -169,14 +169,15 @@ def test_dvc_has_the_stages_in_order() -> None:
 def test_dvc_stage_is_true_to_the_code(repository: Path, stage: str) -> None:
     """Its params are the signature's sections, its deps the import closure and the inputs, its outs the outputs."""
     files = STAGES[stage]
-    own = {"metrics", "report"} | ({"state"} if files.state else set())
+    own = {"report"} | ({"metrics"} if files.metrics else set()) | ({"state"} if files.state else set())
     kinds = signature(repository, Path("stages") / f"{stage}.py")
     assert {name for name, kind in kinds.items() if kind == "Path"} - own == {*files.deps, *files.outs}
     described = DESCRIBED["stages"][stage]
     assert described["cmd"] == f"python -m pipeline {stage}"
     for key, expected in lists_of(repository, stage).items():
-        assert described[key] == expected, f"dvc.yaml, {key} of {stage}: run make dependencies"
-    assert described["metrics"] == [{f"metrics/{stage}.json": {"cache": False}}]
+        assert described.get(key, []) == expected, f"dvc.yaml, {key} of {stage}: run make dependencies"
+    metrics = [{f"metrics/{stage}.json": {"cache": False}}] if files.metrics else []
+    assert described.get("metrics", []) == metrics
     assert "plots" not in described, "plots stand at the top level, or DVC draws them twice"
 
 
@@ -219,8 +220,8 @@ def test_a_module_imported_from_its_package_is_in_the_closure(tmp_path: Path) ->
 
 
 def test_what_re_runs_what() -> None:
-    """A loss weight never re-runs the data; what estimates re-runs no training, and evaluate's own section evaluate alone."""
-    uses = {name: set(stage["params"]) | set(stage["deps"]) for name, stage in DESCRIBED["stages"].items()}
+    """A loss weight never re-runs the data; what estimates re-runs no training, and what draws runs the report alone."""
+    uses = {name: set(stage.get("params", [])) | set(stage["deps"]) for name, stage in DESCRIBED["stages"].items()}
 
     def due(change: str) -> list[str]:
         direct = {name for name in STAGES if change in uses[name]}
@@ -229,17 +230,24 @@ def test_what_re_runs_what() -> None:
                 direct.add(name)
         return [name for name in STAGES if name in direct]
 
-    assert due("loss") == ["overfit", "hpo", "train", "order", "evaluate"]
+    assert due("loss") == ["overfit", "hpo", "train", "order", "evaluate", "report"]
     assert due("data") == list(STAGES)
-    assert due("train") == ["train", "order", "evaluate"]
+    assert due("train") == ["train", "order", "evaluate", "report"]
     assert (
         due("order")
         == due("search")
         == due("risloc/estimation/selection.py")
         == due("risloc/performance/crb.py")
-        == ["order", "evaluate"]
+        == ["order", "evaluate", "report"]
     )
-    assert due("evaluate") == ["evaluate"]
+    assert due("evaluate") == ["evaluate", "report"]
+
+
+def test_a_word_or_a_colour_runs_the_report_alone(repository: Path) -> None:
+    drawing = {str(path) for path in house.modules(repository, "stages/reporting", "risloc/plotting")}
+    for name, stage in DESCRIBED["stages"].items():
+        used = drawing & set(stage["deps"])
+        assert bool(used) == (name == "report"), f"{name} depends on {sorted(used)}"
 
 
 def test_no_result_depends_on_how_progress_is_shown() -> None:
@@ -249,7 +257,7 @@ def test_no_result_depends_on_how_progress_is_shown() -> None:
 
 
 def test_every_section_is_used(repository: Path) -> None:
-    used = {section for stage in DESCRIBED["stages"].values() for section in stage["params"]}
+    used = {section for stage in DESCRIBED["stages"].values() for section in stage.get("params", [])}
     assert used == set(read_yaml(repository / "params.yaml"))
 
 

@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pytest
 import torch
+from drawn_page import draw_page
 from oracle import elements, steering
 from small_evaluation import COMPANIONS, CONFIG, GRID, NETWORK, SEARCH, make, rows, run
 
@@ -26,9 +27,8 @@ from stages import evaluate
 from stages.evaluation.covariance_errors import covariance_scores
 from stages.evaluation.method import Method
 from stages.evaluation.methods import METHODS, Seen
-from stages.evaluation.one_scene import SAYS, telling_scene
+from stages.evaluation.one_scene import representative_scene
 from stages.evaluation.scores import score_bound
-from stages.reporting.figures import FIGURES
 from stages.reporting.looks import look_of
 
 
@@ -50,15 +50,15 @@ def test_every_method_stands_in_every_table(result):
     names = {each for method in METHODS for each in (method, *COMPANIONS.get(method, []))}
     names = {name for name in names if not Method.named(name).ablation}
     names |= {f"{name}_bic" for name in names}
-    by_snr = rows(out / "report" / "by_snr.csv")
+    by_snr = rows(out / "evaluate" / "by_snr.csv")
     methods = {row["method"] for row in by_snr}
     assert names == {name for name in methods if not Method.named(name).ablation}
     assert any(Method.named(name).ablation for name in methods)
     for name in ("by_snr", "by_k", "by_cell", "resolution", "time"):
-        assert {row["method"] for row in rows(out / "report" / f"{name}.csv")} == methods
+        assert {row["method"] for row in rows(out / "evaluate" / f"{name}.csv")} == methods
     assert {row["snr_db"] for row in by_snr} == {"10", "30"}
-    assert {row["count"] for row in rows(out / "report" / "by_k.csv")} == {"1", "2", "3"}
-    assert len(rows(out / "report" / "by_cell.csv")) == len(methods) * 6
+    assert {row["count"] for row in rows(out / "evaluate" / "by_k.csv")} == {"1", "2", "3"}
+    assert len(rows(out / "evaluate" / "by_cell.csv")) == len(methods) * 6
     assert all(row["scenes"] == "6" and row["sources"] == "12" for row in by_snr)
     for row in by_snr:
         values = [float(row[f"gospa_2m{end}"]) for end in ("_low", "", "_high")]
@@ -69,7 +69,7 @@ def test_every_method_stands_in_every_table(result):
 
 def test_only_a_fit_says_whether_it_is_resolved(result):
     out, _ = result
-    for row in rows(out / "report" / "by_snr.csv"):
+    for row in rows(out / "evaluate" / "by_snr.csv"):
         if row["method"] in ("R_blend_refined", "nomp_refined_bic"):
             assert 0 <= float(row["unresolved_low"]) <= float(row["unresolved"]) <= 1
             assert 0 <= int(row["not_converged"]) <= 6
@@ -79,7 +79,7 @@ def test_only_a_fit_says_whether_it_is_resolved(result):
 
 def test_every_known_method_has_words_and_a_colour_of_its_own(result):
     out, _ = result
-    shown = [Method.named(row["method"]) for row in rows(out / "report" / "by_snr.csv") if row["snr_db"] == "10"]
+    shown = [Method.named(row["method"]) for row in rows(out / "evaluate" / "by_snr.csv") if row["snr_db"] == "10"]
     known = [m for m in shown if m.rule == "known" and not m.ablation]
     worded = [m for m in known if not m.source.startswith("R_") and m.source != "beamforming"]
     assert all(look_of(m).short != m.source for m in worded)
@@ -90,12 +90,13 @@ def test_every_known_method_has_words_and_a_colour_of_its_own(result):
 
 def test_the_page_and_the_tables_hold_the_same_numbers(result):
     out, _ = result
-    tables = json.loads((out / "report" / "tables.json").read_text())
-    text = (out / "report" / "page.html").read_text()
+    tables = json.loads((out / "evaluate" / "tables.json").read_text())
+    draw_page(out)
+    text = (out / "page" / "page.html").read_text()
     words = set(re.split(r"[\s\[\],<>]+", text))
     names = ("by_snr", "by_k", "by_cell", "paired", "resolution", "k_accuracy", "calibration", "time", "ablation")
     for name in (*names, "covariances"):
-        own = rows(out / "report" / f"{name}.csv")
+        own = rows(out / "evaluate" / f"{name}.csv")
         assert len(tables[name]) == len(own) > 0
         for ours, theirs in zip(own, tables[name], strict=True):
             assert ours.keys() == theirs.keys()
@@ -138,7 +139,7 @@ def test_covariances_are_scored_as_dense_matrices_are(world, small_scenario):
 
 def test_the_oracle_is_exact(result):
     out, _ = result
-    oracle = [row for row in rows(out / "report" / "by_snr.csv") if row["method"] == "R_true_plain"]
+    oracle = [row for row in rows(out / "evaluate" / "by_snr.csv") if row["method"] == "R_true_plain"]
     assert all(float(row["position_error_median_m"]) < 1e-3 for row in oracle)
     assert all(float(row["root_crb_median_m"]) > 1e-3 for row in oracle)
 
@@ -152,11 +153,10 @@ def test_metrics_are_flat_finite_and_logged(result, world):
     logged = {key: value for kind, (values, _) in _metrics(report) for key, value in values.items()}
     assert logged["position_error_median/R_true_plain/snr10"] == flat["position_error_median/R_true_plain/snr10"]
     assert logged["ms_per_scene/nomp_refined"] > 0
-    assert ("artifact", out / "report") in report.records
+    assert ("artifact", out / "evaluate") in report.records
     assert ("model", world / "checkpoint") in report.records, "what is kept is what was judged"
-    pictures = [f"{name}{ending}" for name in (*(d.name for d in FIGURES), *SAYS) for ending in (".png", ".pdf")]
-    for name in (*pictures, "curves/error_by_snr.csv", "page.html"):
-        assert (out / "report" / name).stat().st_size > 100
+    for name in ("curves/error_by_snr.csv", "scene.npz", "evaluation.json"):
+        assert (out / "evaluate" / name).stat().st_size > 100
 
 
 def _metrics(report):
@@ -200,7 +200,7 @@ def test_the_learnt_rule_needs_a_fitted_head_and_then_answers(world, small_scena
     save_checkpoint(tmp_path / "checkpoint", network, {})
     (tmp_path / "shards").symlink_to(world / "shards")
     run(tmp_path, small_scenario, tmp_path, config)
-    found = {(r["method"], r["count"]): r for r in rows(tmp_path / "report" / "by_cell.csv")}
+    found = {(r["method"], r["count"]): r for r in rows(tmp_path / "evaluate" / "by_cell.csv")}
     learnt = {name.removesuffix("_learnt") for name, _ in found if name.endswith("_learnt")}
     assert learnt == {"R_blend_refined", "R_blend_plain", "nomp_refined"}
     assert {name for name, _ in found if name.endswith("_bic_noise")} > {"back_projection_refined_bic_noise"}
@@ -299,14 +299,14 @@ def test_each_bound_is_at_most_the_deviation_of_its_prior(small_scenario):
 
 def test_the_scene_that_is_shown_has_several_sources_at_a_middling_snr():
     count, snr_db = np.array([0] * 300 + [5, 3, 3, 3, 1]), np.array([10.0] * 301 + [20.0, 5.0, 5.0, 10.0])
-    assert telling_scene(count, snr_db) == 302
+    assert representative_scene(count, snr_db) == 302
 
 
 def test_a_linear_array_with_coherent_sources_is_evaluated(tmp_path):
     line = build(Scenario, preset("ula_coherent"), "ula_coherent")
     make(line, tmp_path)
     run(tmp_path, line, tmp_path)
-    by_snr = rows(tmp_path / "report" / "by_snr.csv")
+    by_snr = rows(tmp_path / "evaluate" / "by_snr.csv")
     assert all(0 < float(row["root_crb_median_m"]) < 20 for row in by_snr)
     assert all(float(row["K_accuracy"]) == 1 for row in by_snr if row["method"] == "nomp_refined")
 
@@ -315,7 +315,7 @@ def test_scenes_without_a_source_alone_are_evaluated(small_scenario, tmp_path):
     empty = dataclasses.replace(small_scenario, K_span=(0, 0))
     make(empty, tmp_path)
     run(tmp_path, empty, tmp_path)
-    by_snr = rows(tmp_path / "report" / "by_snr.csv")
+    by_snr = rows(tmp_path / "evaluate" / "by_snr.csv")
     assert all(row["sources"] == "0" and row["position_error_median_m"] == "nan" for row in by_snr)
     assert all(float(row["K_accuracy"]) == 1 for row in by_snr if not row["method"].endswith("_bic"))
     flat = json.loads((tmp_path / "evaluate.json").read_text())

@@ -158,7 +158,6 @@ class TestOverfit:
         metrics = json.loads((tmp_path / "metrics.json").read_text())
         assert metrics["passed"]
         assert metrics["curriculum"]["nmse"] < 0.5 < metrics["curriculum"]["nmse_silent"]
-        assert (tmp_path / "report" / "losses.png").stat().st_size > 5000
 
     def test_a_network_that_says_nothing_cannot_hide_behind_the_samples(
         self, easy: Scenario, shard_dir: Path, tmp_path: Path

@@ -5,6 +5,7 @@ import json
 
 import pytest
 import torch
+from drawn_page import draw_page
 from small_evaluation import COMPANIONS, CONFIG, GRID, NETWORK, SEARCH, make, rows, run
 
 from risloc.config import ParamError, build
@@ -72,14 +73,15 @@ def test_all_are_all_of_them_in_one_order_whatever_is_asked_for_first(answers, e
     ],
 )
 def test_tables_figures_and_page_can_do_with_some(world, small_scenario, tmp_path, names):
-    report = run(world, small_scenario, tmp_path, dataclasses.replace(CONFIG, methods=names))
-    shown = {row["method"] for row in rows(tmp_path / "report" / "by_snr.csv")}
+    run(world, small_scenario, tmp_path, dataclasses.replace(CONFIG, methods=names))
+    report = draw_page(tmp_path)
+    shown = {row["method"] for row in rows(tmp_path / "evaluate" / "by_snr.csv")}
     assert {name for name in shown if name in METHODS} == set(names)
-    tables = json.loads((tmp_path / "report" / "tables.json").read_text())
+    tables = json.loads((tmp_path / "evaluate" / "tables.json").read_text())
     assert bool(tables["paired"]) == (len(names) > 1 or names == ("nomp_refined",))
     for drawing in FIGURES:
-        assert (tmp_path / "report" / f"{drawing.name}.png").stat().st_size > 100
-    page = (tmp_path / "report" / "page.html").read_text()
+        assert (tmp_path / "page" / f"{drawing.name}.png").stat().st_size > 100
+    page = (tmp_path / "page" / "page.html").read_text()
     assert all(str(row["position_error_median_m"] or "inf") in page for row in tables["by_snr"])
     flat = json.loads((tmp_path / "evaluate.json").read_text())
     assert {key.split("/")[1] for key in flat} == shown
@@ -91,7 +93,7 @@ def test_tables_figures_and_page_can_do_with_some(world, small_scenario, tmp_pat
 def test_bic_may_be_the_first_rule_of_a_method_that_has_only_the_other(world, small_scenario, tmp_path):
     config = dataclasses.replace(CONFIG, k_rules=("bic", "known"), methods=("ablation_no_selection",))
     run(world, small_scenario, tmp_path, config)
-    assert {row["method"] for row in rows(tmp_path / "report" / "by_snr.csv")} == {"ablation_no_selection"}
+    assert {row["method"] for row in rows(tmp_path / "evaluate" / "by_snr.csv")} == {"ablation_no_selection"}
 
 
 @pytest.mark.parametrize(

@@ -12,19 +12,20 @@ from stages.evaluation.calibration import calibration
 from stages.evaluation.covariance_errors import covariance_quality
 from stages.evaluation.method import Method
 from stages.evaluation.model_order import k_accuracy
-from stages.evaluation.one_scene import SAYS
 from stages.evaluation.paired_gospa import paired
 from stages.evaluation.resolution import resolution
 from stages.evaluation.tables import Table, ablation, tabulate, timing
 from stages.reporting.drawing import Subject, save
 from stages.reporting.figures import FIGURES, draw
 from stages.reporting.looks import look_of
+from stages.reporting.loss_figures import LOSSES
 from stages.reporting.page import page, shown
+from stages.reporting.scene_figures import CAPTIONS
 from stages.support.writers import write_csv
 
 TABLE = Table(cutoffs=(2.0, 0.5), confidence=0.9, seed=0)
 VOID = {"meta", "img", "br", "link", "hr", "input"}
-LINKS = {"tables.json": "all tables", "../train/losses.png": "convergence"}
+LINKS = {"../evaluate/tables.json": "all tables", "../train/losses.csv": "convergence"}
 FACTS = {
     "Data": {"seed": 3, "split": "test", "scenes": 16, "checksum": "abc123"},
     "Scenario": {"preset": "small", "note": '<script>alert("no")</script>'},
@@ -94,7 +95,7 @@ def tables(small_scenario):
 def figures(tables, tmp_path_factory):
     folder = tmp_path_factory.mktemp("figures")
     paths = save(draw(Subject(tables, ("known", "bic"), 2.0)), folder)
-    return paths | dict.fromkeys(SAYS, paths["time"])
+    return paths | dict.fromkeys([*CAPTIONS, *LOSSES], paths["time"])
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +106,9 @@ def text(tables, figures):
 def test_the_page_is_well_formed_and_needs_nothing_else(text, figures, tables):
     parsed = Page(text)
     beside = (
-        {f"{name}{end}" for name in figures for end in (".png", ".pdf")} | {f"{name}.csv" for name in tables} | {*LINKS}
+        {f"{name}{end}" for name in figures for end in (".png", ".pdf")}
+        | {f"../evaluate/{name}.csv" for name in tables}
+        | {*LINKS}
     )
     assert "http://" not in text
     assert "https://" not in text
@@ -121,7 +124,7 @@ def test_the_page_is_well_formed_and_needs_nothing_else(text, figures, tables):
 
 def test_every_figure_is_in_it_with_words(text, figures):
     images = [attributes for tag, attributes in Page(text).tags if tag == "img"]
-    for image, name in zip(images, [*(f.name for f in FIGURES), *SAYS], strict=True):
+    for image, name in zip(images, [*(f.name for f in FIGURES), *CAPTIONS, *LOSSES], strict=True):
         assert len(image["alt"]) > 20
         head, data = image["src"].split(",")
         assert head == "data:image/png;base64"

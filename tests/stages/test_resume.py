@@ -17,7 +17,11 @@ from stages.support.mapping import SERIAL
 from stages.support.one_thread import one_thread
 from stages.support.resumable import kept, publish, work_key
 
-WORK = {run_simulate: ("raw", ()), run_shard: ("shards", ("raw",)), run_evaluate: ("report", ("shards", "checkpoint"))}
+WORK = {
+    run_simulate: ("raw", ()),
+    run_shard: ("shards", ("raw",)),
+    run_evaluate: ("evaluate", ("shards", "checkpoint")),
+}
 """Of each stage: what it makes, and of what."""
 
 

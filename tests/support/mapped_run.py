@@ -83,7 +83,7 @@ def run_shard(folder: Path, scenario: Scenario, runner: Runner, report: Reporter
 
 
 def run_evaluate(folder: Path, scenario: Scenario, runner: Runner, report: Reporter) -> None:
-    """folder/report and folder/evaluate.json, of folder/shards, by a network before training."""
+    """folder/evaluate and folder/evaluate.json, of folder/shards, by a network before training."""
     if not (folder / "checkpoint").exists():
         torch.manual_seed(0)
         network = HybridNetwork(scenario, GRID, CovarianceConfig(beta=0.3), NETWORK)
@@ -95,7 +95,7 @@ def run_evaluate(folder: Path, scenario: Scenario, runner: Runner, report: Repor
         evaluate=EVALUATE,
         shard_dir=folder / "shards",
         checkpoint=folder / "checkpoint",
-        evaluate_report=folder / "report",
+        evaluate_report=folder / "evaluate",
         metrics=folder / "evaluate.json",
         state=folder / "state",
         report=report,
@@ -116,7 +116,7 @@ def results(folder: Path) -> dict[str, bytes]:
     """Every file that does not depend on the clock, by its path."""
     made = [path for kind in ("raw", "shards") for path in (folder / kind).rglob("*") if path.is_file()]
     made += [folder / f"{name}.json" for name in ("simulate", "shard", "evaluate")]
-    made += [path for path in (folder / "report").glob("*.csv") if path.stem not in ("time", "ablation")]
+    made += [path for path in (folder / "evaluate").glob("*.csv") if path.stem not in ("time", "ablation")]
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(made) if path.exists()}
 
 

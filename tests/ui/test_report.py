@@ -6,6 +6,7 @@ from urllib.request import url2pathname
 
 import mapped_run as mapped
 import pytest
+from drawn_page import draw_page
 
 from risloc.scenes.scenario import Scenario
 
@@ -21,7 +22,8 @@ LINKS = """() => {
 def report(small_scenario: Scenario, tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("evaluation")
     mapped.run_all(folder, small_scenario)
-    return (folder / "report" / "page.html").as_uri()
+    draw_page(folder)
+    return (folder / "page" / "page.html").as_uri()
 
 
 @pytest.mark.parametrize("width", [1280, 390])
