@@ -1,13 +1,13 @@
 # %% [markdown]
 # # Tutorial: from snapshots to positions
 #
-# One scene of the default scenario from its snapshots to located sources, 200 such scenes beside the bound, and a small
-# network trained from nothing. Run it cell by cell in an editor that knows `# %%` cells: up to the training it needs the
-# wheel alone, with matplotlib (`risloc[figures]`). `python -m docs.build.tutorial` runs all of it and makes this page anew.
+# This tutorial leads from the snapshots of one scene to located sources, compares 200 such scenes with the bound, and trains a
+# small network. Run it cell by cell in an editor that supports `# %%` cells; up to the training it needs only the wheel with
+# matplotlib (`risloc[figures]`). `python -m docs.build.tutorial` runs all cells and writes this page.
 #
 # Inside the library everything is in SI units and radians, and sources are searched in (u, v, w): the direction cosines
 # u = sin az cos el and v = sin el, and the inverse distance w = 1 / r, in which the phase of the wavefront is nearly linear.
-# [Concepts](concepts.md) explains the words, [the parameters](params.md) the numbers.
+# [Concepts](concepts.md) explains the terms, [Parameters](params.md) the numbers.
 
 # %%
 import os
@@ -43,8 +43,8 @@ SCENES = 8 if QUICK else 200
 # %% [markdown]
 # ## A scene
 #
-# A scene depends on the scenario and on (seed, split, index) alone: this one is the same on every machine. Three sources
-# at 10 dB; everything else is as drawn: places, powers, codes, channel, symbols, noise.
+# A scene depends only on the scenario and on (seed, split, index), so this one is the same on every machine. It has three sources
+# at 10 dB; positions, powers, codes, channel, symbols and noise are drawn at random.
 
 # %%
 world = scenario("default")
@@ -65,15 +65,15 @@ for k in range(3):
     )
 
 # %% [markdown]
-# The surface is 1.65 m wide, so that sources at 1 to 6 m are well inside its near field: the curvature of the wavefront
-# tells their distance.
+# The surface is 1.65 m wide, so sources at 1 to 6 m are well inside its near field: the curvature of the wavefront reveals
+# their distance.
 
 # %%
 plot_scene(array, true)
 
 # %% [markdown]
-# In each of the 16 snapshots the surface applies another random code of three bits. The codes alone make 16 antennas see
-# more than 16 of the 144 dimensions.
+# In each of the 16 snapshots the surface applies a different random code of three bits. Only these codes allow 16 antennas to
+# observe more than 16 of the 144 dimensions.
 
 # %%
 plot_codebook(observation.codebook[0], world.n_h, world.n_v)
@@ -81,9 +81,9 @@ plot_codebook(observation.codebook[0], world.n_h, world.n_v)
 # %% [markdown]
 # ## Two covariances, and their blend
 #
-# The least-squares snapshots give R_samp. The shipped network looks at the same snapshots and predicts R_pred, whose
-# columns lie on the array manifold. MUSIC runs on R_blend = (1 - beta) R_pred + beta R_samp, and so that is what training
-# supervises. The error is |R - R_true|^2 / |R_true|^2; R_true knows the sources.
+# The least-squares snapshots give R_samp. From the same snapshots the shipped network predicts R_pred, whose factors follow the
+# array manifold. MUSIC runs on R_blend = (1 - beta) R_pred + beta R_samp, so training supervises R_blend. The error is
+# |R - R_true|^2 / |R_true|^2, where R_true is computed from the true sources.
 
 # %%
 network = load_model("default")
@@ -96,8 +96,8 @@ for name, each in {"R_samp": R.R_samp, "R_pred": R.R_pred, "R_blend": R.R_blend}
     print(f"{name:7s}  rank <= {each.factor.shape[-1]:2d}   NMSE {float(nmse(each, R_true)):.3f}")
 
 # %% [markdown]
-# The MUSIC spectrum of R_samp, in two slices through the first source: over (u, v) at its distance, and over (u, 1/r) at its
-# elevation. The circles are the sources.
+# The figure shows the MUSIC spectrum of R_samp in two slices through the first source: over (u, v) at its distance, and over
+# (u, 1/r) at its elevation. The circles are the sources.
 
 
 # %%
@@ -113,7 +113,7 @@ def show_music(R, title):
 show_music(R.R_samp, "MUSIC on R_samp")
 
 # %% [markdown]
-# The same of R_blend, with the network's part in it:
+# The next figure shows the same for R_blend, which contains the prediction of the network:
 
 # %%
 show_music(R.R_blend, "MUSIC on R_blend")
@@ -121,10 +121,10 @@ show_music(R.R_blend, "MUSIC on R_blend")
 # %% [markdown]
 # ## Locating
 #
-# Candidates come from the spectrum, from the network's slots, and from what the snapshots say against R_pred: more than
-# there are sources. A forward selection by likelihood, with a joint fit after each pick, decides which of them are real.
-# Nobody tells it that there are three sources: BIC does. Each estimate comes with its standard deviation, from the Fisher
-# information at the estimate; beside it the Cramér-Rao bound at the truth.
+# Candidates come from the spectrum, from the network's slots, and from the score spectrum, which shows sources that R_pred does
+# not explain. There are more candidates than sources. A forward selection by likelihood, with a joint fit after each pick,
+# decides which of them are sources; BIC determines their number. Each estimate comes with its standard deviation, from the
+# Fisher information at the estimate; the table also has the Cramér-Rao bound at the truth.
 
 
 # %%
@@ -154,18 +154,19 @@ for k in range(3):
     )
 
 # %% [markdown]
-# The bars are one standard deviation of the distance: range carries almost all of the error.
+# The bars show one standard deviation of the distance: range carries almost all of the error.
 
 # %%
 there = found.present
 plot_scene(array, true, estimate=found.location[there], distance_std=found.location_std[there][:, 2])
 
 # %% [markdown]
-# ## Two hundred scenes, beside the bound
+# ## Two hundred scenes and the bound
 #
-# One scene proves nothing. Here are 200 of three sources at 10 dB, K known to all. NOMP is the strong classical baseline:
-# the same likelihood and fit, on a finer grid, without a network. An efficient estimator has a median of error / root-CRB of about
-# 0.67, the median of one Gaussian, as nearly all of the error lies in one dimension.
+# One scene proves nothing. The next cell locates 200 scenes of three sources at 10 dB, with K known to all methods. NOMP is the
+# strong classical baseline: it uses the same likelihood and fit, on a finer grid and without a network. An efficient estimator
+# has a median of error / root-CRB of about 0.67, the median of the absolute value of a Gaussian, because nearly all of the error is
+# in one dimension.
 
 # %%
 many = simulate(world, seed=2, split="test", start=0, stop=SCENES, snr_db=10.0, count=3)
@@ -198,10 +199,10 @@ report_located("NOMP (no network)", None)
 # %% [markdown]
 # ## Training a small network
 #
-# A fifth of the shipped network's size, one look at the snapshots, 10 epochs of 6400 scenes, none of which is seen twice.
-# The first step of every training says what it trains on: the weight of the main loss, the loss itself, and whether R_blend
-# carries a gradient. It stops if a weighted term has none. From here on the library's own modules are named; every number of
-# a training stands in the repository's `params.yaml`, from whose root this is run.
+# This network has a fifth of the size of the shipped one, makes one pass over the snapshots, and trains for 10 epochs of 6400
+# scenes, each used once. The first step of every training reports the weight of the main loss, the loss itself, and whether R_blend
+# carries a gradient; it fails if a weighted term has none. The cells below import from the modules of the library; every number of a
+# training is in `params.yaml` of the repository, so run them in its root.
 
 # %%
 import dataclasses
@@ -264,16 +265,16 @@ for epoch in range(EPOCHS):
     )
 
 # %% [markdown]
-# Every term by itself, on scenes it has not been trained on. What can be read at once is the NMSE of R_blend: a network that
-# said nothing, R_pred = I, would stay at the value below.
+# The table lists every loss term on scenes that were not used for training. The NMSE of R_blend can be interpreted directly: an
+# uninformative network with R_pred = I would have the value below.
 
 # %%
 print(f"NMSE of R_blend if R_pred said nothing: {validation.nmse_silent:.3f}")
 plot_curves(range(EPOCHS + 1), history, xlabel="epoch", ylabel="loss terms, validation")
 
 # %% [markdown]
-# After these few minutes the small network stands between no network at all and the shipped one, which has seen six times
-# as many scenes. The likelihood behind it forgives much.
+# After these few minutes the small network is between no network at all and the shipped one, which was trained on six times as
+# many scenes. The likelihood fit compensates for much of the difference.
 
 # %%
 with torch.inference_mode():
@@ -285,9 +286,9 @@ report_located("hybrid, small network", trainer.averaged)
 report_located("hybrid, shipped", network)
 
 # %% [markdown]
-# ## From here
+# ## Next steps
 #
 # `make repro` runs the whole pipeline, with tuning, the overfit check and an evaluation of every method by SNR and K;
-# [Parameters](params.md) says what each number does and what runs again when it changes. [How far from the
-# bound](evaluation.md), [where the world is not the model](robustness.md) and [beside published work](peers.md) have the
-# figures; [Contributing](../CONTRIBUTING.md) says how to add an estimator or a loss term.
+# [Parameters](params.md) explains each number and which stages run again after a change. [Evaluation](evaluation.md),
+# [robustness](robustness.md) and [comparison with published work](peers.md) have the results;
+# [Contributing](../CONTRIBUTING.md) explains how to add an estimator or a loss term.

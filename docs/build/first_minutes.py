@@ -20,25 +20,25 @@ from risloc.utils.atomic_files import write_bytes
 __all__ = ["COMMANDS", "RecordingError", "record", "said_by"]
 
 COMMANDS = (
-    ("What is there, and what is missing.", "risloc doctor"),
-    ("What the command line can do; each command's own `--help` has examples.", "risloc --help"),
-    ("Four scenes of the default scenario, with their truth.", "risloc simulate default.h5 --scenes 4"),
-    ("What is in that file.", "risloc inspect default.h5"),
-    ("Where the sources are, with the shipped network.", "risloc locate default.h5 --csv found.csv --png found.png"),
-    ("The same without a network.", "risloc locate default.h5 --method nomp"),
-    ("What was written.", "head -3 found.csv"),
+    ("Check the installation.", "risloc doctor"),
+    ("List the commands; the `--help` of each command has examples.", "risloc --help"),
+    ("Simulate four scenes of the default scenario, with their truth.", "risloc simulate default.h5 --scenes 4"),
+    ("Show the contents of the file.", "risloc inspect default.h5"),
+    ("Locate the sources with the shipped network.", "risloc locate default.h5 --csv found.csv --png found.png"),
+    ("Locate them without a network.", "risloc locate default.h5 --method nomp"),
+    ("Look at the output file.", "head -3 found.csv"),
     (
-        "The same as a page to turn, one file; without --html it is served to the browser.",
+        "Write the results as an interactive page in one file; without --html the page is served to the browser.",
         "risloc view default.h5 --html default.html",
     ),
 )
-"""What is said of each command, and the command."""
+"""The description of each command, and the command."""
 
 HEAD = """\
 # The first ten minutes
 
-Made by `python -m docs.build.first_minutes`, which runs these commands after `make setup`, with `.venv/bin` on the path, and
-keeps what they say."""
+This page shows a first session with `risloc`, after `make setup` and with `.venv/bin` on the path.
+`python -m docs.build.first_minutes` runs the commands and records their output and times."""
 
 
 class RecordingError(Exception):
@@ -72,7 +72,7 @@ def record(commands: Sequence[tuple[str, str]], folder: Path) -> str:
         said, took = said_by(command, folder)
         total += took
         parts += [words, f"```console\n$ {command}\n{said}\n```", f"{took:.1f} s"]
-    return "\n\n".join([*parts, f"In all {total:.0f} s of waiting."]) + "\n"
+    return "\n\n".join([*parts, f"All commands together took {total:.0f} s."]) + "\n"
 
 
 def said_by(command: str, folder: Path, code: int = 0) -> tuple[str, float]:
