@@ -1,1 +1,1 @@
-"""What is fast, and how we know: each module prints a ratio measured side by side in one run."""
+"""Speed and memory, as ratios measured side by side in one run: `python -m benchmarks.NAME` prints one."""

@@ -30,7 +30,19 @@ _DOMAIN = ("ge", "gt", "le", "lt", "choices")
 
 
 class ParamError(ValueError):
-    """A parameter is unknown, missing, of the wrong type, or outside its domain."""
+    """A parameter is unknown, missing, of the wrong type, or outside its domain.
+
+    Parameters
+    ----------
+    fault
+        What is wrong. A caller that knows where the values come from gives a remedy of its own.
+    remedy
+        What to do where a person wrote the values; empty: the fault says it.
+    """
+
+    def __init__(self, fault: str, remedy: str = "") -> None:
+        super().__init__(f"{fault}; {remedy}" if remedy else fault)
+        self.fault = fault
 
 
 def param(doc: str, *, unit: str = "", **domain: Any) -> Any:
@@ -116,11 +128,11 @@ def build(cls: type[T], values: object, where: str) -> T:
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     if unknown := sorted(key if isinstance(key, str) else shown(key) for key in values if key not in fields):
         raise ParamError(
-            f"{where}.{unknown[0]}: unknown parameter; allowed here: {_names(cls)}. Remove it or correct its name"
+            f"{where}.{unknown[0]}: unknown parameter; allowed here: {_names(cls)}", "remove it or correct its name"
         )
     if missing := [name for name in fields if name not in values]:
         doc = fields[missing[0]].metadata["doc"]
-        raise ParamError(f"{where}.{missing[0]}: missing ({doc}); it has no default, add it")
+        raise ParamError(f"{where}.{missing[0]}: missing ({doc})", "it has no default, add it")
     hints = typing.get_type_hints(cls)
     kwargs = {name: _checked(hints[name], f, values[name], f"{where}.{name}") for name, f in fields.items()}
     try:

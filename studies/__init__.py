@@ -1,1 +1,1 @@
-"""What makes the claims of the documentation: each module runs one study and writes its page."""
+"""What makes the claims of the documentation: `python -m studies.NAME` runs a study and writes its page or its table."""

@@ -17,7 +17,7 @@ import h5py
 import numpy as np
 from torch import Tensor
 
-from risloc.config import as_mapping, build, param, shown
+from risloc.config import ParamError, as_mapping, build, param, shown
 from risloc.io.safe_hdf5 import attribute, broken_as, check_storage, dataset
 from risloc.io.scene_arrays import layout, scenes_of
 from risloc.scenes.batch import Scenes
@@ -118,7 +118,8 @@ class ShardReader:
         try:
             self.scenario = build(Scenario, json.loads(first.scenario), "scenario")
         except (ValueError, RecursionError) as error:
-            raise ShardError(f"{first.path}: the scenario in it is not readable ({error}); {_AGAIN}") from None
+            fault = error.fault if isinstance(error, ParamError) else error
+            raise ShardError(f"{first.path}: the scenario in it is not readable ({fault}); {_AGAIN}") from None
         for header in headers:
             _check_arrays(header, self.scenario)
         if expected is not None and expected != self.scenario:

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from risloc.config import as_mapping, build, shown
+from risloc.config import ParamError, as_mapping, build, shown
 from risloc.covariance.factored import CovarianceConfig
 from risloc.learning.network import HybridNetwork, NetworkConfig
 from risloc.physics.grid import GridConfig, grid_shape
@@ -102,7 +102,8 @@ def load_checkpoint(folder: "str | os.PathLike[str]") -> tuple[HybridNetwork, di
         network = HybridNetwork(sections["scenario"], sections["grid"], sections["covariance"], sections["network"])
         network.load_state_dict(weights, strict=True)
     except (ArithmeticError, RuntimeError, ValueError) as error:
-        raise CheckpointError(f"{folder}: weights and config do not make a network ({error}). {remedy}") from error
+        fault = error.fault if isinstance(error, ParamError) else error
+        raise CheckpointError(f"{folder}: weights and config do not make a network ({fault}). {remedy}") from error
     extra = config.get("extra")
     if not isinstance(extra, dict):
         raise CheckpointError(f"{folder}/config.json: extra: expected a mapping, got {shown(extra)}. {remedy}")

@@ -375,6 +375,12 @@ def _never_written(file):
     file.create_dataset("power", (2**40, 3), "f4", chunks=(8, 3))
 
 
+def _without_K_MAX(file):
+    values = json.loads(file.attrs["scenario"])
+    del values["K_MAX"]
+    file.attrs["scenario"] = json.dumps(values)
+
+
 CRAFTED = {
     "another type": (_sealed(lambda f: _again(f, "count", dtype="f8", chunks=(8,))), r"count: expected uint8 \(40,\), got float64"),
     "one more": (_sealed(lambda f: f.create_dataset("other", data=[1.0], chunks=(1,))), "other: expected none, got float64"),
@@ -386,6 +392,7 @@ CRAFTED = {
     "terabytes that are nowhere": (_never_written, "declared 13194139533312 bytes, 0 are stored"),
     "no scenes": (lambda f: f.attrs.__setitem__("stop", 0), "expected start < stop"),
     "no number": (lambda f: f.attrs.__setitem__("stop", "many"), "stop: expected int"),
+    "no K_MAX": (_sealed(_without_K_MAX), r"scenario\.K_MAX: missing \([^;]*\)\); copy it again"),
     "deep": (_sealed(lambda f: f.attrs.__setitem__("scenario", "[" * 4000)), "the scenario in it is not readable"),
 }  # fmt: skip
 

@@ -59,6 +59,16 @@ def test_weights_of_another_size_are_refused(folder: Path) -> None:
         load_checkpoint(folder)
 
 
+def test_a_missing_value_of_the_config_is_not_to_be_added_by_hand(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    del config["network"]["channels"]
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(
+        CheckpointError, match=r"network\.channels: missing \([^;]*\)\)\. Copy it again, or train it again"
+    ):
+        load_checkpoint(folder)
+
+
 @pytest.mark.parametrize("extra", [None, [1]])
 def test_a_config_without_what_travels_with_the_weights_is_refused(folder: Path, extra: object) -> None:
     config = json.loads((folder / "config.json").read_text())
