@@ -5,15 +5,15 @@ it runs a stage in a temporary copy, so all copies share one store. `COPY` is th
 """
 
 import contextlib
-import fcntl
 import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from risloc.config import ParamError
+from stages.support.file_lock import file_lock
 
-__all__ = ["COPY", "PARENT", "ROOT", "STATE", "SettingError", "check_folder", "child_environment", "lock", "lock_of"]
+__all__ = ["COPY", "PARENT", "ROOT", "STATE", "SettingError", "check_folder", "child_environment", "lock"]
 
 COPY = Path(__file__).resolve().parents[1]
 ROOT = Path(os.environ.get("DVC_ROOT") or COPY).resolve()
@@ -51,29 +51,10 @@ def check_folder() -> None:
 
 
 @contextlib.contextmanager
-def lock(name: str, on_wait: Callable[[], object] | None = None) -> Iterator[bool]:
-    """Hold the lock `name` of this repository; see `lock_of`."""
-    with lock_of(STATE / "locks" / f"{name}.lock", on_wait) as waited:
-        yield waited
-
-
-@contextlib.contextmanager
-def lock_of(path: Path, on_wait: Callable[[], object] | None = None) -> Iterator[bool]:
-    """Hold the lock on the file `path`, made if need be; whether it had to be waited for.
-
-    on_wait : called before a wait. The kernel frees the lock if the process dies.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        waited = False
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            waited = True
-            if on_wait is not None:
-                on_wait()
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield waited
+def lock(name: str, on_wait: Callable[[], object] = lambda: None) -> Iterator[bool]:
+    """Hold the lock `name` of this repository; whether it had to be waited for. `on_wait` is called before a wait."""
+    with file_lock(STATE / "locks" / f"{name}.lock", on_wait) as held:
+        yield held.waited
 
 
 def child_environment(**extra: str) -> dict[str, str]:

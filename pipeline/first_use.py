@@ -7,7 +7,7 @@ from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL, PREFECT_API_URL
 from sqlalchemy import make_url
 
-from pipeline.env import lock_of
+from stages.support.file_lock import file_lock
 
 __all__ = ["database_made"]
 
@@ -29,7 +29,7 @@ def database_made() -> None:
     made = database.with_name(f"{database.name}.made-by-{prefect.__version__}")
     if made.exists() and database.exists():
         return
-    with lock_of(database.with_name(f"{database.name}.lock")):
+    with file_lock(database.with_name(f"{database.name}.lock")):
         if not (made.exists() and database.exists()):
             with get_client(sync_client=True):  # it returns when the server answers, which makes the tables first
                 made.touch()

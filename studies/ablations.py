@@ -11,7 +11,6 @@ if that goes on by itself, the next command waits for it and takes its result.
 
 import argparse
 import contextlib
-import fcntl
 import hashlib
 import json
 import re
@@ -31,6 +30,7 @@ from risloc.learning.k_rules import KNOWN
 from risloc.utils.atomic_files import replacing
 from risloc.utils.yaml_reader import read_yaml
 from stages.evaluation.method import HYBRID, NOMP
+from stages.support.file_lock import file_lock
 from stages.support.resumable import source_digest
 from studies.ablations_page import BASE, MEASURES, NOMP_MEASURES, R_PRED, SLOTS, page
 
@@ -158,15 +158,12 @@ def measured(name: str) -> dict[str, float]:
 @contextlib.contextmanager
 def _alone() -> Iterator[int]:
     """An open file that is locked: no other study is under way, nor a run that outlived one."""
-    path = STATE / "locks" / "ablations.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print("ablations: waiting for a run that is still in progress", flush=True)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield file.fileno()
+
+    def wait() -> None:
+        print("ablations: waiting for a run that is still in progress", flush=True)
+
+    with file_lock(STATE / "locks" / "ablations.lock", wait) as held:
+        yield held.descriptor
 
 
 def _code_of(stage: str, params: Mapping[str, Any]) -> str:

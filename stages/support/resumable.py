@@ -4,16 +4,15 @@ Its name is a hash of all that the result depends on, so nothing is ever gone on
 """
 
 import contextlib
-import fcntl
 import hashlib
 import json
-import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from risloc.utils.atomic_files import writing
+from stages.support.file_lock import file_lock
 from stages.support.imports import closure
 
 __all__ = ["kept", "publish", "source_digest", "sources", "work_key"]
@@ -39,7 +38,12 @@ def kept(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
         No room for the work; its message names a file of it.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with writing(folder), _held(folder.with_name(f"{folder.name}.lock"), say):
+    lock = folder.with_name(f"{folder.name}.lock")
+
+    def wait() -> None:
+        say(f"Another run is at the same work ({folder.name}); waiting until it is done")
+
+    with writing(folder), file_lock(lock, wait, remove=True):
         folder.mkdir(exist_ok=True)
         _sweep(folder)
         yield
@@ -77,29 +81,3 @@ def sources(module: str) -> dict[str, str]:
 def source_digest(module: str) -> str:
     """A hash of `sources`: work kept from an interrupted run is only gone on with by the code that began it."""
     return hashlib.sha256("\0".join(sources(module).values()).encode()).hexdigest()[:16]
-
-
-@contextlib.contextmanager
-def _held(path: Path, say: Callable[[str], None]) -> Iterator[None]:
-    """Hold the lock file `path`, which is gone afterwards; the kernel frees it if the process dies."""
-    while True:
-        with path.open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                say(f"Another run is at the same work ({path.stem}); waiting until it is done")
-                fcntl.flock(file, fcntl.LOCK_EX)
-            if not _is_at(path, file.fileno()):
-                continue  # whoever had it has removed it
-            try:
-                yield
-            finally:
-                path.unlink()
-            return
-
-
-def _is_at(path: Path, descriptor: int) -> bool:
-    try:
-        return os.path.samestat(path.stat(), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False

@@ -1,7 +1,6 @@
 """Where a study lies: the journal of one host, or a PostgreSQL that many hosts share; how either finds a dead worker."""
 
 import contextlib
-import fcntl
 import functools
 import hashlib
 import os
@@ -24,6 +23,7 @@ from optuna.trial import TrialState
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 
 from risloc.utils.atomic_files import writing
+from stages.support.file_lock import file_lock
 from stages.support.processes import lives
 
 __all__ = ["GRACE", "HEARTBEAT", "Home", "StudyError", "check_database", "home_of", "patient"]
@@ -130,7 +130,7 @@ class _Journal:
     @contextlib.contextmanager
     def exclusive(self, name: str) -> Iterator[None]:
         """A lock on a file beside the journal."""
-        with _locked(self.folder / "claims.lock"):
+        with file_lock(self.folder / "claims.lock"):
             yield
 
     def bury(self, study: optuna.Study) -> None:
@@ -178,7 +178,7 @@ class _Append(BaseJournalFileLock):
 
     def acquire(self) -> bool:
         """Wait for it."""
-        self.held.enter_context(_locked(self.journal.with_suffix(".lock")))
+        self.held.enter_context(file_lock(self.journal.with_suffix(".lock")))
         with self.journal.open("rb+") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - 1))
@@ -242,14 +242,6 @@ class _Database:
         self.storage.remove_session()
         self.storage.engine.dispose()
         self.locks.dispose()
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """One holder of the file's lock at a time, of all threads and processes; the kernel frees it if the holder dies."""
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 @contextlib.contextmanager
