@@ -9,14 +9,19 @@ from drawn_page import draw_page
 from small_evaluation import COMPANIONS, CONFIG, GRID, NETWORK, SEARCH, make, rows, run
 
 from risloc.config import ParamError, build
-from risloc.covariance.factored import CovarianceConfig
+from risloc.covariance.factored import CovarianceConfig, FactoredCovariance
 from risloc.estimation.localiser import Localiser
 from risloc.learning.network import HybridNetwork
 from risloc.scenes.simulation import simulate
 from risloc.utils.yaml_reader import read_yaml
 from stages.evaluate import EvaluateConfig
-from stages.evaluation.methods import METHODS, Seen, run_methods
-from stages.reporting.figures import FIGURES
+from stages.evaluation import methods
+from stages.evaluation.method import PLAIN, Method
+from stages.evaluation.methods import METHODS, Result, Seen, run_methods
+from stages.reporting import looks
+from stages.reporting.drawing import Subject
+from stages.reporting.figures import FIGURES, draw
+from studies import table_rows
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +93,32 @@ def test_tables_figures_and_page_can_do_with_some(world, small_scenario, tmp_pat
     said = [value for kind, value in report.records if kind == "line"]
     assert any("root-CRB" in line for line in said)
     assert sum(line.strip().startswith(names) for line in said) == len(names)
+
+
+def test_a_new_method_needs_an_entry_and_a_look_to_arrive_everywhere(world, small_scenario, tmp_path, monkeypatch):
+    """The recipe of CONTRIBUTING.md, carried out: nothing else knows the beamforming of R^2, and all that is written has it."""
+    squared = Method("squared", PLAIN)
+
+    def answers(batch, method):
+        R, seconds = batch.R_samp
+        R = FactoredCovariance(R.factor @ (R.factor.mH @ R.factor))
+        for rule, count in batch.rules.items():
+            if isinstance(count, torch.Tensor):
+                yield Result(method.by(rule), batch.localiser.beamforming(R, count), seconds, None)
+
+    monkeypatch.setattr(methods, "_FAMILIES", {**methods._FAMILIES, squared: answers})
+    monkeypatch.setitem(looks._SOURCES, "squared", ("squared beamforming", "#123456", "d", ":"))
+    run(world, small_scenario, tmp_path, dataclasses.replace(CONFIG, methods=("squared_plain",)))
+    flat = json.loads((tmp_path / "evaluate.json").read_text())
+    assert {f"gospa/squared_plain/snr{snr}" for snr in (10, 30)} <= set(flat)
+    tables = json.loads((tmp_path / "evaluate" / "tables.json").read_text())
+    for name in ("by_snr", "by_k", "by_cell", "resolution", "time"):
+        assert {row["method"] for row in tables[name]} == {"squared_plain"}, name
+    curves = draw(Subject(tables, CONFIG.k_rules, CONFIG.gospa_cutoffs[0]))["error_by_snr"].axes[1].lines
+    assert [line.get_color() for line in curves if line.get_label() == "squared beamforming"] == ["#123456"]
+    draw_page(tmp_path)
+    assert all(text in (tmp_path / "page" / "page.html").read_text() for text in ("squared beamforming", "#123456"))
+    assert table_rows.words("squared_plain") == "squared beamforming", "what studies and cards call it"
 
 
 def test_bic_may_be_the_first_rule_of_a_method_that_has_only_the_other(world, small_scenario, tmp_path):
