@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 T = TypeVar("T")
-_DOMAIN = ("ge", "gt", "le", "lt", "choices")
+_DOMAIN = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<", "choices": "one of"}
 
 
 class ParamError(ValueError):
@@ -34,10 +34,8 @@ class ParamError(ValueError):
 
     Parameters
     ----------
-    fault
-        What is wrong. A caller that knows where the values come from gives a remedy of its own.
-    remedy
-        What to do where a person wrote the values; empty: the fault says it.
+    fault, remedy
+        What is wrong, and how to correct values that a person wrote. Callers that read other values show `fault` alone.
     """
 
     def __init__(self, fault: str, remedy: str = "") -> None:
@@ -68,7 +66,7 @@ def param(doc: str, *, unit: str = "", **domain: Any) -> Any:
         A key of the domain is unknown.
     """
     if unknown := set(domain) - set(_DOMAIN):
-        raise TypeError(f"unknown domain keys {sorted(unknown)}; expected some of {_DOMAIN}")
+        raise TypeError(f"unknown domain keys {sorted(unknown)}; expected some of {tuple(_DOMAIN)}")
     return dataclasses.field(metadata={"doc": doc, "unit": unit, "domain": domain})
 
 
@@ -221,8 +219,7 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """
     flat: dict[str, Any] = {}
     for key, value in values.items():
-        name = f"{prefix}{key}"
-        flat.update(flatten(value, f"{name}.") if isinstance(value, Mapping) else {name: value})
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return flat
 
 
@@ -283,16 +280,9 @@ def _scalar(kind: type, value: object, where: str) -> Any:
 
 
 def _check_domain(value: Any, domain: Mapping[str, Any], where: str) -> None:
-    holds = {
-        "ge": lambda bound: value >= bound,
-        "gt": lambda bound: value > bound,
-        "le": lambda bound: value <= bound,
-        "lt": lambda bound: value < bound,
-        "choices": lambda allowed: value in allowed,
-    }
-    if not all(holds[key](bound) for key, bound in domain.items()):  # type: ignore[no-untyped-call]
-        signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<", "choices": "one of"}
-        allowed = " and ".join(f"{signs[key]} {bound}" for key, bound in domain.items())
+    holds = [value in b if key == "choices" else getattr(operator, key)(value, b) for key, b in domain.items()]
+    if not all(holds):
+        allowed = " and ".join(f"{_DOMAIN[key]} {bound}" for key, bound in domain.items())
         raise ParamError(f"{where}: expected a value {allowed}, got {shown(value)}")
 
 
