@@ -22,9 +22,10 @@ from pipeline.console_reporter import ConsoleReporter
 from pipeline.sections import override, typed_sections
 from risloc.io.shard_reader import ShardReader
 from risloc.utils.yaml_reader import read_yaml
-from stages import hpo, shard, simulate
+from stages import shard, simulate
 from stages.support.mapping import SERIAL
 from stages.tuning.best_params import Tunable
+from stages.tuning.search import Search
 from stages.tuning.study import open_study
 
 T = TypeVar("T")
@@ -97,7 +98,7 @@ def _hours(params: dict[str, Any], folder: Path, workers: int) -> float:
     sections = typed_sections("hpo", params)
     tuned = Tunable(**{field.name: sections.pop(field.name) for field in dataclasses.fields(Tunable)})
     train, val = (ShardReader(folder / "shards" / split) for split in ("train", "val"))
-    search = hpo.Search(**sections, default=tuned, train=train, val=val, report=ConsoleReporter(f"{workers}: "))
+    search = Search(**sections, default=tuned, train=train, val=val, report=ConsoleReporter(f"{workers}: "))
     state = folder / str(workers)
     search.explore(Processes(workers), state, None)
     with open_study(search.plan(state, None)) as study:

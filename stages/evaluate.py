@@ -1,6 +1,7 @@
 """Evaluate every method on the test scenes, beside the bound; the results are tables, which the stage report draws."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from risloc.estimation.localiser import Localiser, SearchConfig
 from risloc.io.shard_reader import ShardReader
 from risloc.learning.checkpoint import SHIPPED, check_geometry, load_checkpoint, shipped_checkpoint
 from risloc.learning.k_rules import K_RULES, KNOWN, RULES, alternatives, needs_network
+from risloc.learning.network import HybridNetwork
 from risloc.scenes.scenario import Scenario
 from stages.evaluation.calibration import calibration
 from stages.evaluation.covariance_errors import covariance_quality
@@ -85,8 +87,7 @@ def run(
 
     Into `evaluate_report`: a CSV for each table, all of them as tables.json, by_snr as curves/, one scene with its
     spectrum as scene.npz, and the settings and facts as evaluation.json. All numbers but the times are the same whoever
-    runs it. The batches that an interrupted run has finished are not evaluated again. The network that was judged is the
-    run's model.
+    runs it. An interrupted run goes on after its last batch. The network that was evaluated is the run's model.
 
     Raises
     ------
@@ -96,41 +97,68 @@ def run(
     reader = ShardReader(shard_dir / "test", scenario)
     folder = checkpoint if evaluate.checkpoint == "trained" else shipped_checkpoint(evaluate.checkpoint)
     network, trained = load_checkpoint(folder)
-    learnt = next((rule for rule in evaluate.k_rules if needs_network(rule)), None)
+    _check_rules(evaluate.k_rules, network, folder)
+    report.params({f"loss_used.{name}": value for name, value in trained.get("loss", {}).items()})
+    check_geometry(network, scenario)
+    key = _key(seed, search, evaluate, reader, folder)
+    scoring = _scoring(
+        seed, scenario, search, evaluate, shards=shard_dir / "test", checkpoint=folder, state=state / key
+    )
+    with kept(scoring.folder, report.line):
+        collected = score_all(scoring, len(reader), evaluate.batch, report, runner)
+        tables = _tables(collected, evaluate, seed)
+        _write_tables(tables, evaluate, evaluate_report)
+        scene = reader.read(_representative(collected))
+        located = locate_one(scene, scenario, Localiser(scenario, search), network)
+        write_scene(evaluate_report / "scene.npz", located)
+        settings = as_mapping(evaluate) | {"search": as_mapping(search)}
+        _write_facts(facts_of(seed, reader, network, trained, folder, settings), tables, evaluate, evaluate_report)
+        write_json(metrics, flat_metrics(tables["by_snr"]))
+    _report_metrics(tables, report)
+    report.artifact(evaluate_report)
+    report.model(folder)
+
+
+def _representative(collected: Collection) -> slice:
+    index = representative_scene(collected.scenes["count"], collected.scenes["snr_db"])
+    return slice(index, index + 1)
+
+
+def _check_rules(rules: Sequence[str], network: HybridNetwork, folder: Path) -> None:
+    learnt = next((rule for rule in rules if needs_network(rule)), None)
     if learnt is not None and not bool(network.order.fitted):
         raise ParamError(
             f"evaluate.k_rules: {learnt!r} needs a network with an order head, and {folder} has none that is fitted; train "
             f"with order.scenes > 0, or take {learnt!r} out"
         )
-    report.params({f"loss_used.{name}": value for name, value in trained.get("loss", {}).items()})
-    check_geometry(network, scenario)
-    scoring = Scoring(
+
+
+def _scoring(
+    seed: int,
+    scenario: Scenario,
+    search: SearchConfig,
+    evaluate: EvaluateConfig,
+    *,
+    shards: Path,
+    checkpoint: Path,
+    state: Path,
+) -> Scoring:
+    return Scoring(
         seed=seed,
         scenario=scenario,
         search=search,
-        shards=shard_dir / "test",
-        checkpoint=folder,
+        shards=shards,
+        checkpoint=checkpoint,
         k_rules=evaluate.k_rules,
         methods=evaluate.methods,
         cutoffs=evaluate.gospa_cutoffs,
-        folder=state / _key(seed, search, evaluate, reader, folder),
+        folder=state,
     )
-    with kept(scoring.folder, report.line):
-        collected = score_all(scoring, len(reader), evaluate.batch, report, runner)
-        tables = _tables(collected, evaluate, seed)
-        evaluate_report.mkdir(parents=True, exist_ok=True)
-        _write_tables(tables, evaluate, evaluate_report)
-        index = representative_scene(collected.scenes["count"], collected.scenes["snr_db"])
-        scene = locate_one(reader.read(slice(index, index + 1)), scenario, Localiser(scenario, search), network)
-        write_scene(evaluate_report / "scene.npz", scene)
-        settings = as_mapping(evaluate) | {"search": as_mapping(search)}
-        _write_facts(facts_of(seed, reader, network, trained, folder, settings), tables, evaluate, evaluate_report)
-        flat = flat_metrics(tables["by_snr"])
-        write_json(metrics, flat)
-    report.metrics({key: value for key, value in flat.items() if value is not None})
+
+
+def _report_metrics(tables: Tables, report: Reporter) -> None:
+    report.metrics({key: value for key, value in flat_metrics(tables["by_snr"]).items() if value is not None})
     report.metrics({f"ms_per_scene/{row['method']}": number(row, "ms_per_scene") for row in tables["time"]})
-    report.artifact(evaluate_report)
-    report.model(folder)
 
 
 def _key(seed: int, search: SearchConfig, evaluate: EvaluateConfig, reader: ShardReader, checkpoint: Path) -> str:
@@ -163,6 +191,7 @@ def _tables(collected: Collection, evaluate: EvaluateConfig, seed: int) -> Table
 
 def _write_tables(tables: Tables, evaluate: EvaluateConfig, folder: Path) -> None:
     """A table without rows has no columns either, and no file; in tables.json it is an empty list."""
+    folder.mkdir(parents=True, exist_ok=True)
     for name, rows in tables.items():
         if rows:
             write_csv(folder / f"{name}.csv", rows)

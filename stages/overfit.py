@@ -90,14 +90,8 @@ def run(
         schedule = "curriculum" if curriculum else "constant weights"
         weights = dataclasses.replace(loss, curriculum=curriculum)
         net = build_network(replicate_seed(seed, fit.replicate), scenario, covariance, grid, network)
-        trainer = Trainer(
-            net,
-            weights,
-            fit,
-            epochs=overfit.epochs,
-            steps_per_epoch=-(-len(fixed) // fit.batch_size),
-            device=best_device(),
-        )
+        steps = -(-len(fixed) // fit.batch_size)
+        trainer = Trainer(net, weights, fit, epochs=overfit.epochs, steps_per_epoch=steps, device=best_device())
         log.line(f"Overfit check, {schedule}: {len(fixed)} scenes, {overfit.epochs} epochs")
         part = Log(report, prefix=f"{schedule.replace(' ', '_')}/", lines=log.lines)
         verdicts.append(_fit(trainer, schedule, fixed, fresh, overfit, part))

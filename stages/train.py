@@ -74,10 +74,8 @@ def run(
 
     Raises
     ------
-    risloc.config.ParamError
-        `best` is not what tuning writes.
-    risloc.io.shard_reader.ShardError
-        The shards are missing, damaged, or not of this scenario.
+    risloc.config.ParamError, risloc.io.shard_reader.ShardError
+        `best` is not what tuning writes; the shards are missing, damaged, or not of this scenario.
     ValueError
         The processes that train together do not read the same inputs and the same state.
     """
@@ -87,41 +85,52 @@ def run(
     chosen = read_best(best)
     tuned = apply(default, chosen)
     _report_tuned(default, chosen, tuned, report)
+    _report_origin(scenes, group, report)
+    network_seed = replicate_seed(seed, tuned.fit.replicate)
+    net = build_network(network_seed, scenario, tuned.covariance, grid, tuned.network)
+    steps = -(-len(scenes) // tuned.fit.batch_size)
+    trainer = Trainer(
+        net, tuned.loss, tuned.fit, epochs=train.epochs, steps_per_epoch=steps, device=best_device(), group=group
+    )
+    data = _data(scenes, held, tuned.fit, train, network_seed, group)
+    parts = [seed, as_mapping(scenario), as_mapping(grid), as_mapping(tuned), as_mapping(train)]
+    folder = state / work_key(__name__, *parts, scenes.checksum, held.checksum)
+    log, best_score, best_epoch = _train(trainer, data, train, folder, report)
+    if not group.first:
+        return
+    facts = _facts(seed, chosen, tuned, train) | {"data_checksum": scenes.checksum, "score": best_score}
+    save_checkpoint(trained, load_checkpoint(folder / "best")[0], facts)
+    _write(log, best_score, best_epoch, train_report, metrics, report)
+    report.artifact(trained)
+    shutil.rmtree(folder)
+
+
+def _report_origin(scenes: ShardReader, group: Group, report: Reporter) -> None:
     report.tag("data_checksum", scenes.checksum)
     if group.size > 1:
         report.line(f"Rank 0 of {group.size} processes that train together")
         report.tag("processes", str(group.size))
-    own = replicate_seed(seed, tuned.fit.replicate)
-    net = build_network(own, scenario, tuned.covariance, grid, tuned.network)
-    size = tuned.fit.batch_size
-    steps = -(-len(scenes) // size)
-    trainer = Trainer(
-        net, tuned.loss, tuned.fit, epochs=train.epochs, steps_per_epoch=steps, device=best_device(), group=group
-    )
-    data = Data(
-        train=lambda epoch: _scenes_of(epoch, scenes, tuned.fit, own, group, fresh=train.fresh),
-        validation=lambda: batches(held, size, limit=train.val_scenes, worker=(group.rank, group.size)),
-        scenes=len(scenes),
-    )
-    parts = [seed, as_mapping(scenario), as_mapping(grid), as_mapping(tuned), as_mapping(train)]
-    key = work_key(__name__, *parts, scenes.checksum, held.checksum)
-    log, best_score, best_epoch = _train(trainer, data, train, state / key, report)
-    if not group.first:
-        return
-    network_best, _ = load_checkpoint(state / key / "best")
-    extra = {
+
+
+def _facts(seed: int, chosen: Best, tuned: Tunable, train: TrainConfig) -> dict[str, object]:
+    """What the checkpoint says of its training."""
+    return {
         "seed": seed,
         "chosen": chosen.chosen,
         "loss": as_mapping(tuned.loss),
         "fit": as_mapping(tuned.fit),
         "train": as_mapping(train),
-        "data_checksum": scenes.checksum,
-        "score": best_score,
     }
-    save_checkpoint(trained, network_best, extra)
-    _write(log, best_score, best_epoch, train_report, metrics, report)
-    report.artifact(trained)
-    shutil.rmtree(state / key)
+
+
+def _data(scenes: ShardReader, held: ShardReader, fit: FitConfig, train: TrainConfig, seed: int, group: Group) -> Data:
+    """The scenes that this rank trains on and validates with. seed : of the order of the training scenes."""
+    turn = (group.rank, group.size)
+    return Data(
+        train=lambda epoch: _scenes_of(epoch, scenes, fit, seed, group, fresh=train.fresh),
+        validation=lambda: batches(held, fit.batch_size, limit=train.val_scenes, worker=turn),
+        scenes=len(scenes),
+    )
 
 
 def _scenes_of(

@@ -89,10 +89,10 @@ def test_importing_figures_loads_no_library_that_draws() -> None:
     assert done.stdout.strip() == "set()"
 
 
-def test_optuna_is_known_to_hpo_alone(repository: Path) -> None:
+def test_optuna_is_known_to_tuning_alone(repository: Path) -> None:
     users = [p for p in house.modules(repository, *house.LAYERS) if "optuna" in house.external_imports(repository, p)]
     assert [str(path) for path in users] == [
-        "stages/hpo.py",
+        "stages/tuning/search_space.py",
         "stages/tuning/study.py",
         "stages/tuning/study_backend.py",
     ]

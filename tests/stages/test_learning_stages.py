@@ -27,13 +27,15 @@ from risloc.scenes.batch import Scenes
 from risloc.scenes.scenario import Scenario
 from risloc.scenes.simulation import simulate
 from stages import hpo, overfit, train
-from stages.hpo import HpoConfig, Knob
 from stages.overfit import GateError, OverfitConfig
 from stages.support import resumable
 from stages.support.fitting import Data, Log, build_network, fit_epoch, replicate_seed
 from stages.support.mapping import SERIAL, Serial
 from stages.train import TrainConfig
-from stages.tuning.best_params import Best, write_best
+from stages.tuning import search as tuning
+from stages.tuning.best_params import Best, Tunable, write_best
+from stages.tuning.search import Search, Worker, join
+from stages.tuning.search_space import HpoConfig, Knob
 from stages.tuning.study import open_study
 
 OVERFIT = OverfitConfig(scenes=24, epochs=30, batch_size=8, excellent=0.5, improvement=0.75, gate=True)
@@ -228,7 +230,7 @@ class TestHpo:
     ) -> None:
         (tmp_path / "a").mkdir()
         run_hpo(easy, shard_dir, tmp_path / "a")
-        real, calls = hpo.fit_epoch, []
+        real, calls = tuning.fit_epoch, []
 
         def interrupted(*args: Any) -> Any:
             calls.append(1)
@@ -238,7 +240,7 @@ class TestHpo:
 
         (tmp_path / "b").mkdir()
         with monkeypatch.context() as patch:
-            patch.setattr(hpo, "fit_epoch", interrupted)
+            patch.setattr(tuning, "fit_epoch", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 run_hpo(easy, shard_dir, tmp_path / "b")
         run_hpo(easy, shard_dir, tmp_path / "b")
@@ -283,7 +285,7 @@ class TestHpo:
             raise FloatingPointError("loss: expected a finite value")
 
         with monkeypatch.context() as patch:
-            patch.setattr(hpo, "fit_epoch", broken)
+            patch.setattr(tuning, "fit_epoch", broken)
             with pytest.raises(FloatingPointError, match="finite"):
                 run_hpo(easy, shard_dir, tmp_path)
         run_hpo(easy, shard_dir, tmp_path, hpo=replace(HPO, trials=1))
@@ -295,15 +297,15 @@ class TestHpo:
         bad = Knob(low=1e-9, high=2e-9, log=True, step=0.0)
         config = replace(HPO, trials=2, startup=3, space=good, epochs=3)
         train, val = (ShardReader(shard_dir / split, easy) for split in ("train", "val"))
-        default = hpo.Tunable(covariance=COVARIANCE, network=NETWORK, loss=LOSS, fit=FIT)
-        search = hpo.Search(
+        default = Tunable(covariance=COVARIANCE, network=NETWORK, loss=LOSS, fit=FIT)
+        search = Search(
             seed=SEED, scenario=easy, grid=GRID, default=default, hpo=config, train=train, val=val,
             report=ConsoleReporter(),
         )  # fmt: skip
         plan = search.plan(tmp_path, None)
-        hpo.join(hpo.Worker(search=search, plan=plan, threads=1))
+        join(Worker(search=search, plan=plan, threads=1))
         space = {"fit.learning_rate": bad.distribution()}
-        hpo.join(hpo.Worker(search=search, plan=replace(plan, trials=3, space=space), threads=1))
+        join(Worker(search=search, plan=replace(plan, trials=3, space=space), threads=1))
         with open_study(plan) as shared:
             trials = shared.study.get_trials()
         assert [trial.state.name for trial in trials] == ["COMPLETE", "COMPLETE", "PRUNED"]

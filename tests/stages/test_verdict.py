@@ -13,9 +13,9 @@ from small_searches import SEARCH, SLOW_START, plan_of, run_search
 from pipeline.console_reporter import ConsoleReporter
 from risloc.io.shard_reader import ShardReader
 from risloc.scenes.scenario import Scenario
-from stages import hpo
 from stages.support.mapping import SERIAL
 from stages.tuning.best_params import Best, Tunable
+from stages.tuning.search import Search
 from stages.tuning.study import Outcome
 from stages.tuning.verdict import both_again, compare, compare_scenes
 
@@ -96,12 +96,10 @@ def test_what_cannot_be_trained_again_is_not_used(tmp_path):
         both_again(Counted("default"), TUNED, range(1, 3), SERIAL, tmp_path, said.append)
 
 
-def search_of(easy: Scenario, shard_dir: Path, report: ConsoleReporter) -> hpo.Search:
+def search_of(easy: Scenario, shard_dir: Path, report: ConsoleReporter) -> Search:
     train, val = (ShardReader(shard_dir / split, easy) for split in ("train", "val"))
     default = Tunable(covariance=COVARIANCE, network=NETWORK, loss=LOSS, fit=SLOW_START)
-    return hpo.Search(
-        seed=SEED, scenario=easy, grid=GRID, default=default, hpo=SEARCH, train=train, val=val, report=report
-    )
+    return Search(seed=SEED, scenario=easy, grid=GRID, default=default, hpo=SEARCH, train=train, val=val, report=report)
 
 
 def test_a_lucky_trial_of_the_default_s_own_values_is_not_used(easy: Scenario, shard_dir: Path, tmp_path: Path) -> None:
@@ -127,7 +125,7 @@ def test_a_lucky_trial_of_the_default_s_own_values_is_not_used(easy: Scenario, s
 def test_a_search_that_finds_better_values_says_so_by_replicates_and_goes_on_where_it_was(
     easy: Scenario, shard_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, done = hpo.Search.train_again, []
+    real, done = Search.train_again, []
 
     def interrupted(self, name, best, replicate):
         if len(done) == 3:
@@ -140,13 +138,13 @@ def test_a_search_that_finds_better_values_says_so_by_replicates_and_goes_on_whe
         return real(self, name, best, replicate)
 
     with monkeypatch.context() as patch:
-        patch.setattr(hpo.Search, "train_again", interrupted)
+        patch.setattr(Search, "train_again", interrupted)
         with pytest.raises(KeyboardInterrupt):
             run_search(easy, shard_dir, tmp_path, SERIAL)
     kept = list((plan_of(easy, shard_dir, tmp_path).folder / "replicates").iterdir())
     assert len(kept) == 3
     done.clear()
-    monkeypatch.setattr(hpo.Search, "train_again", told)
+    monkeypatch.setattr(Search, "train_again", told)
     run_search(easy, shard_dir, tmp_path, SERIAL)
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert done == [f"{metrics['chosen']}-replicate-2", "default-replicate-3", f"{metrics['chosen']}-replicate-3"]

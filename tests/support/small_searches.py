@@ -22,9 +22,10 @@ from risloc.config import build
 from risloc.io.shard_reader import ShardReader
 from risloc.scenes.scenario import Scenario
 from stages import hpo
-from stages.hpo import HpoConfig, Knob
 from stages.support.mapping import Runner
 from stages.tuning.best_params import Tunable
+from stages.tuning.search import Search
+from stages.tuning.search_space import HpoConfig, Knob
 from stages.tuning.study import Plan, open_study
 
 __all__ = ["RESULTS", "SEARCH", "kill_a_worker", "plan_of", "run_search"]
@@ -82,7 +83,7 @@ def plan_of(scenario: Scenario, shard_dir: Path, path: Path, storage: str | None
     """Where the study of `run_search` with the same arguments lies."""
     train, val = (ShardReader(shard_dir / split, scenario) for split in ("train", "val"))
     default = Tunable(covariance=COVARIANCE, network=NETWORK, loss=LOSS, fit=SLOW_START)
-    search = hpo.Search(
+    search = Search(
         seed=SEED,
         scenario=scenario,
         grid=GRID,
