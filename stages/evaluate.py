@@ -91,7 +91,7 @@ def run(
 
     Raises
     ------
-    risloc.io.shard_reader.ShardError, risloc.learning.checkpoint.CheckpointError
+    risloc.io.shard_header.ShardError, risloc.learning.checkpoint.CheckpointError
         The test shards or the checkpoint are missing, damaged, or made for another scenario.
     """
     reader = ShardReader(shard_dir / "test", scenario)

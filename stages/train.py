@@ -74,7 +74,7 @@ def run(
 
     Raises
     ------
-    risloc.config.ParamError, risloc.io.shard_reader.ShardError
+    risloc.config.ParamError, risloc.io.shard_header.ShardError
         `best` is not what tuning writes; the shards are missing, damaged, or not of this scenario.
     ValueError
         The processes that train together do not read the same inputs and the same state.

@@ -20,7 +20,8 @@ from risloc.io.measurement_checks import root_mean_square
 from risloc.io.measurement_reader import MeasurementReader
 from risloc.io.measurements import FORMAT
 from risloc.io.safe_hdf5 import FAILURES
-from risloc.io.shard_reader import ShardReader, check_shard
+from risloc.io.shard_header import check_shard
+from risloc.io.shard_reader import ShardReader
 from risloc.learning.checkpoint import SHIPPED, load_checkpoint, shipped_checkpoint
 from risloc.locating.locator import LocateError, Locator
 

@@ -18,7 +18,7 @@ import torch
 
 from risloc.cli.errors import CommandError
 from risloc.io.measurement_reader import MeasurementReader
-from risloc.io.shard_reader import check_shard
+from risloc.io.shard_header import check_shard
 
 __all__ = ["Steps", "measured", "sharded", "tried"]
 

@@ -1,8 +1,8 @@
-"""Read measurements from a file that nobody vouches for; `risloc.io.measurements` has the layout.
+"""Read measurements from an untrusted file; `risloc.io.measurements` describes the layout.
 
-Before any data is read: what is there, of which type, shape and size, that it lies in this file as plain numbers (no links,
-no virtual or external storage, no filters but HDF5's own compressions), and that what is declared is stored. Then scenes
-are read in slices, and each number is looked at.
+Before any data are read, the reader checks the names, types, shapes and sizes, that the data are plain numbers in this file
+(no links, no virtual or external storage, no filters but HDF5's own), and that all declared data are stored. Then scenes are
+read in slices, and every number is checked.
 
 Axes: batch B (scene), snap L, ant M, elem N, src K.
 """
@@ -21,8 +21,9 @@ import h5py
 import numpy as np
 
 from risloc.config import ParamError, build, shown
-from risloc.io.measurement_checks import MeasurementError, allowed_shapes, shape_fault, size_fault
+from risloc.io.measurement_checks import MeasurementError
 from risloc.io.measurement_rows import Rows
+from risloc.io.measurement_shapes import allowed_shapes, shape_fault, size_fault
 from risloc.io.measurements import FORMAT, VERSION, Measurements, Setup
 from risloc.io.safe_hdf5 import MOST_IN_A_CHUNK, StoredError, attribute, broken_as, check_storage, dataset, present
 from risloc.io.unknown_names import unknown_names
@@ -36,30 +37,41 @@ _WHOLE = ("n_h", "n_v", "version", "code_bits")
 _ATTRIBUTES = ("format", "version", "code_bits", *(field.name for field in dataclasses.fields(Setup)))
 _DATASETS, _TRUTH = ("y", "H", "codes", "noise_var", "truth"), ("location", "power", "count")
 _LAYOUT = "the layout is in docs/command_line.md and in the help of risloc.io.measurements"
-
-
-_TURNED = "axes in reverse, as MATLAB, Julia and Fortran write them, are to be permuted before writing"
+_TURNED = "axes in reverse, as MATLAB, Julia and Fortran write them, must be permuted before writing"
 
 
 class MeasurementReader:
-    """The scenes of a measurement file, read in slices. A context manager.
+    """The scenes of a measurement file, read in slices; a context manager. `len` is the number of scenes.
 
-    setup : what all scenes share.  snapshots, antennas : L and M.  has_noise : whether the file says sigma^2.
-    sources : slots of the truth, 0 without a truth.  `len` is the number of scenes.  unknown : names in the file that the
-    layout does not know, quoted, each with the known and absent one that is nearest; nothing of them is looked at. What
-    netCDF4 and PyTables write beside the data is not among them.
-
-    Scenes that are bad do not spoil the others:
+    Invalid scenes can be left out:
 
         bad = file.bad()
         good = [scene for scene in range(len(file)) if scene not in bad]
         measurements = file.read(good)
 
+    Parameters
+    ----------
+    path
+        The file.
+
+    Attributes
+    ----------
+    setup
+        What all scenes share.
+    snapshots, antennas
+        L and M.
+    has_noise
+        Whether the file has sigma^2.
+    sources
+        The number of slots of the truth, 0 without a truth.
+    unknown
+        Names in the file that the layout does not define, quoted, each with the most similar known name that is absent. They
+        are ignored. What netCDF4 and PyTables write beside the data is not listed.
+
     Raises
     ------
     MeasurementError
-        No such file, no HDF5, or something in it that the layout does not allow; on `read`, numbers that are not finite, a
-        scene without any signal, a code that is no code, a noise variance that is not positive or out of all proportion to y.
+        The file does not exist, is not HDF5 or violates the layout.
     """
 
     def __init__(self, path: "str | os.PathLike[str]") -> None:
@@ -91,20 +103,52 @@ class MeasurementReader:
         self._file.close()
 
     def read(self, scenes: slice | Sequence[int]) -> Measurements:
-        """The scenes of a slice, or of those numbers, rising; y, H and noise_var in the precision of the file."""
+        """Read scenes; y, H and noise_var keep the precision of the file.
+
+        Parameters
+        ----------
+        scenes
+            A slice, or increasing numbers of scenes.
+
+        Returns
+        -------
+        Measurements
+
+        Raises
+        ------
+        MeasurementError
+            A number is not finite, a scene has no signal, or a code or a noise variance is invalid.
+        IndexError
+            The numbers are not increasing or out of range.
+        """
         rows = self._rows(scenes)
         for fault in rows.faults():
             raise MeasurementError(f"{self.path}: {fault.words(rows.numbers)}")
         return rows.measurements(self.setup)
 
     def parts(self) -> Iterator[slice]:
-        """All scenes, as many at once as take some 32 MiB."""
+        """Split all scenes into slices of about 32 MiB.
+
+        Yields
+        ------
+        slice
+        """
         step = max(1, _AT_ONCE // (16 * self.antennas * max(self.setup.size, self.snapshots)))
         for start in range(0, len(self), step):
             yield slice(start, min(start + step, len(self)))
 
     def bad(self, scenes: slice | None = None) -> dict[int, str]:
-        """Which of these scenes, or of all, `read` refuses, and why; all of them are read."""
+        """Read scenes and find those that `read` rejects, with the reasons by their numbers.
+
+        Parameters
+        ----------
+        scenes
+            A slice; None means all scenes.
+
+        Returns
+        -------
+        dict
+        """
         if scenes is None:
             return {number: why for part in self.parts() for number, why in self.bad(part).items()}
         numbers = range(len(self))[scenes]
@@ -168,7 +212,7 @@ class MeasurementReader:
             raise MeasurementError(f"{self.path}: {error}") from None
 
     def _attribute(self, name: str) -> Any:
-        """A small attribute as plain Python: text, a number or a list of two."""
+        """Read a small attribute as plain Python: text, a number or a list of two."""
         try:
             value = attribute(self._file, name)
         except StoredError as error:
@@ -190,7 +234,7 @@ class MeasurementReader:
         return True
 
     def _add(self, name: str, kind: str, *shapes: tuple[int | None, ...]) -> tuple[int, ...]:
-        """Check a dataset without reading it and keep it; its shape, which must be one of `shapes` (None: any size)."""
+        """Check and keep a dataset without reading it; return its shape, one of `shapes` (None: any size)."""
         folder, _, last = name.rpartition("/")
         group = self._file[folder] if folder else self._file
         try:
@@ -211,7 +255,7 @@ class MeasurementReader:
         return tuple(data.shape)
 
     def _rows(self, scenes: slice | Sequence[int]) -> Rows:
-        """The scenes as they are stored."""
+        """Read the scenes as they are stored."""
         numbers = range(len(self))[scenes] if isinstance(scenes, slice) else [operator.index(each) for each in scenes]
         rising = all(low < high for low, high in itertools.pairwise(numbers))
         if not numbers or not rising or numbers[0] < 0 or numbers[-1] >= len(self):
@@ -226,7 +270,7 @@ class MeasurementReader:
         return Rows(numbers=numbers, y=y, H=H, codes=codes, bits=bits, noise_var=noise_var, truth=truth)
 
     def _part(self, name: str, index: slice | list[int], count: int) -> np.ndarray:
-        """Of those scenes; what all scenes share, once for each."""
+        """Read an array of some scenes; repeat an array that all scenes share."""
         data = self._data[name]
         shared = len(data.shape) < 3
         array = np.repeat(data[()][None], count, axis=0) if shared else data[index]
@@ -249,7 +293,7 @@ class MeasurementReader:
 
 
 def _compound(kind: str, data: h5py.Dataset) -> str:
-    """What came in place of numbers of that kind, and what to do."""
+    """Describe what was found instead of numbers of this kind, and the remedy."""
     if "complex" not in kind or data.dtype.names is None:
         return f", got {data.dtype}; convert them"
     came = ", ".join(f"{name} ({data.dtype[name]})" for name in data.dtype.names[:4])

@@ -1,4 +1,4 @@
-"""Scenes as a measurement file holds them, before anything is sure of their numbers.
+"""Scenes as stored in a measurement file, before their numbers are checked.
 
 Axes: batch B (scene), snap L, ant M, elem N, src K.
 """
@@ -22,8 +22,25 @@ __all__ = ["Rows"]
 
 @dataclass(frozen=True, kw_only=True)
 class Rows:
-    """Some scenes, numbered as in the file: complex y [scene, snap, ant] and H [scene, ant, elem], codes [scene, snap, elem]
-    (integers of `bits` bits, or complex), noise_var [scene] or None, and location, power, count of a truth or None."""
+    """Some scenes of a file.
+
+    Parameters
+    ----------
+    numbers
+        The numbers of the scenes in the file.
+    y : [scene, snap, ant]
+        The snapshots, complex.
+    H : [scene, ant, elem]
+        The channel, complex.
+    codes : [scene, snap, elem]
+        Integers of `bits` bits, or complex phasors.
+    bits
+        The number of bits of an integer code.
+    noise_var : [scene]
+        sigma^2, or None.
+    truth
+        Location [scene, src, 3], power [scene, src] and count [scene], or None.
+    """
 
     numbers: Sequence[int]
     y: np.ndarray
@@ -34,7 +51,13 @@ class Rows:
     truth: tuple[np.ndarray, np.ndarray, np.ndarray] | None
 
     def faults(self) -> list[Fault]:
-        """What is wrong with their numbers, the first things first; arrays have the names that they have in a file."""
+        """Find what is wrong with the values, in order of importance; arrays have the names that they have in the file.
+
+        Returns
+        -------
+        list of Fault
+            The faults.
+        """
         found = self._code_faults()
         if not found:
             noise = None if self.noise_var is None else torch.from_numpy(self.noise_var)
@@ -44,7 +67,13 @@ class Rows:
         return [dataclasses.replace(fault, name=names[fault.name]) for fault in found]
 
     def bad(self) -> dict[int, str]:
-        """The numbers of those with a fault, each with the first one in words."""
+        """List the faulty scenes.
+
+        Returns
+        -------
+        dict
+            The first fault of each faulty scene, by its number.
+        """
         found: dict[int, str] = {}
         rows: Rows | None = self
         while rows is not None and (faults := rows.faults()):
@@ -55,7 +84,18 @@ class Rows:
         return dict(sorted(found.items()))
 
     def measurements(self, setup: Setup) -> Measurements:
-        """The scenes, which have no faults."""
+        """Convert scenes without faults to measurements.
+
+        Parameters
+        ----------
+        setup
+            The setup of the file.
+
+        Returns
+        -------
+        Measurements
+            The measurements.
+        """
         truth = None
         if self.truth is not None:
             location, power, count = map(torch.from_numpy, self.truth)
@@ -72,7 +112,7 @@ class Rows:
         return Rows(numbers=numbers, bits=self.bits, noise_var=noise, truth=truth, **arrays)
 
     def _reasons(self, fault: Fault) -> dict[int, str]:
-        """Of the first bad scene alone where the words hold a number of its own."""
+        """Return the reasons by scene; only for the first bad scene if the message contains a value of that scene."""
         bad = torch.nonzero(fault.bad).flatten().tolist()
         return {self.numbers[i]: fault.reason for i in (bad if fault.got == "others" else bad[:1])}
 

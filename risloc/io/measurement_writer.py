@@ -1,4 +1,4 @@
-"""Write files of measurements: checked arrays in, one whole HDF5 file out, or none."""
+"""Write measurement files: an HDF5 file of checked arrays is written completely or not at all."""
 
 import dataclasses
 import os
@@ -31,19 +31,28 @@ def write_measurements(
     parts: "Iterable[Measurements] | Measurements",
     code_bits: "SupportsIndex | None" = None,
 ) -> None:
-    """Write `scenes` scenes, given in parts that follow one another, to a file that is whole or not there.
+    """Write scenes, given in consecutive parts, to a file, completely or not at all.
 
-    parts : may be one alone.  Memory holds one part at a time. All parts have the setup, shapes and fields of the first one.
-    code_bits : codes as integers of that many bits; None: as the complex phasors they are.
+    Parameters
+    ----------
+    path
+        The file.
+    scenes
+        The total number of scenes.
+    parts
+        The measurements, or an iterable of parts, of which memory holds one at a time; all parts have the setup, shapes and
+        fields of the first one.
+    code_bits
+        Store codes as integers of this many bits; None stores complex phasors.
 
     Raises
     ------
     ValueError
-        The parts hold no scene, or not `scenes` of them, or differ in their setup or fields.
+        The number of scenes is not `scenes`, or the parts differ in setup, shapes or fields.
     MeasurementError
-        A part is none, or codes are not those of `code_bits` bits.
+        A part is not Measurements or has invalid values, or the codes do not have `code_bits` bits.
     risloc.utils.atomic_files.DiskFullError
-        No room for the file; nothing is left of it.
+        There is no space left; no file remains.
     """
     total = whole("scenes", scenes, 1)
     bits = None if code_bits is None else whole("code_bits", code_bits, 1, 8)
@@ -79,7 +88,7 @@ def _write_attributes(file: h5py.File, setup: Setup, code_bits: int | None) -> N
 
 
 def _arrays(part: Measurements, code_bits: int | None, first: int) -> dict[str, np.ndarray]:
-    """What is written of a part whose first scene is number `first`."""
+    """Return the arrays to write of a part whose first scene has the number `first`."""
     if not isinstance(part, Measurements):
         raise MeasurementError(f"parts: expected Measurements, got {type(part).__name__}")
     faults, truth = array_faults(part.y, part.codebook, part.H, part.noise_var), part.truth

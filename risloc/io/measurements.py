@@ -1,16 +1,16 @@
-"""Measurements: snapshots of one's own, and the HDF5 file that holds them. `risloc.io.measurement_reader` reads it.
+"""Measurements and the layout of the HDF5 file that stores them; `risloc.io.measurement_reader` reads it.
 
 Attributes of the file:
 
     format            "risloc measurements"
     version           1
     n_h, n_v          elements along x and y; the surface lies in the x-y plane, element n = ix + n_h iy
-    spacing_m         distance of neighbouring elements [m]
-    carrier_hz        [Hz]
-    reference         where the origin of all positions lies, and the steering vectors' phase is 0: "centre"
-                      (without it: that) or "first" element
-    code_bits         of integer codes
-    azimuth_span_deg, elevation_span_deg, distance_span_m   where sources may lie, [lowest, highest] each; may be missing
+    spacing_m         distance between neighbouring elements [m]
+    carrier_hz        carrier frequency [Hz]
+    reference         the origin of all positions, where the phase of the steering vectors is 0: "centre" (the default)
+                      or "first" element
+    code_bits         bits of an integer code
+    azimuth_span_deg, elevation_span_deg, distance_span_m   where sources may lie, [lowest, highest] each; optional
 
 Datasets:
 
@@ -18,8 +18,8 @@ Datasets:
     H                 complex [scene, ant, elem], or [ant, elem] for all scenes
     codes             integer [scene, snap, elem], or [snap, elem] for all scenes: c = exp(+j 2 pi code / 2^code_bits);
                       or complex of the same shape: c itself, of modulus 1
-    noise_var         real [scene], or one number: sigma^2 = E|n|^2 of one antenna; missing: it is estimated
-    truth/location    real [scene, src, 3]: azimuth [rad], elevation [rad], distance [m]; the group may be missing
+    noise_var         real [scene], or one number: sigma^2 = E|n|^2 of one antenna; estimated if it is missing
+    truth/location    real [scene, src, 3]: azimuth [rad], elevation [rad], distance [m]; the group is optional
     truth/power       real [scene, src], linear
     truth/count       integer [scene]: the first `count` of the slots hold a source
 
@@ -27,9 +27,9 @@ Conventions:
 
     sign       time runs as exp(+j w t), phase falls with distance: a_n = exp(-j k (|p - x_n| - |p - ref|)), and an entry of H
                over the distance d has the phase -k d; recorded with exp(-j w t): conjugate y, H and codes
-    complex    in HDF5 a compound of two floats of equal size named r and i, as h5py writes it (HDF5 2.0's own is read, too)
-    axes       as h5py and C have them, the last one fastest; MATLAB, Julia and Fortran write them in reverse: permute first
-    names      others are not looked at; those that netCDF4 and PyTables write beside the data are known
+    complex    a compound of two floats of equal size named r and i, as h5py writes it, or the complex type of HDF5 2.0
+    axes       in the order of h5py and C, the last one fastest; MATLAB, Julia and Fortran write the reverse: permute first
+    names      other names are ignored
 
 Axes: batch B (scene), snap L, ant M, elem N, src K.
 """
@@ -45,13 +45,8 @@ from jaxtyping import Complex, Float, Int
 from torch import Tensor
 
 from risloc.config import ParamError, build, checked, param
-from risloc.io.measurement_checks import (
-    MeasurementError,
-    allowed_shapes,
-    converted,
-    shape_fault,
-    size_fault,
-)
+from risloc.io.measurement_checks import MeasurementError
+from risloc.io.measurement_shapes import allowed_shapes, converted, shape_fault, size_fault
 from risloc.physics.geometry import SPEED_OF_LIGHT, Array, Domain, planar_array
 from risloc.scenes.batch import Scenes
 from risloc.scenes.preset_files import preset
@@ -64,13 +59,12 @@ MOST_ELEMENTS = 1024
 MOST_SPACING = 0.6  # wavelengths: beyond, directions are ambiguous
 
 Span = tuple[float, float] | None
-Numbers = Tensor | np.ndarray | SupportsFloat
-"""What becomes a tensor."""
+Numbers = Tensor | np.ndarray | SupportsFloat  # can be converted to a tensor
 
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
-    """What all scenes of a file share: the surface, the carrier, and where sources may lie (None: not said)."""
+    """What all scenes of a file share: the surface, the carrier, and where sources may lie (None if unspecified)."""
 
     n_h: int = param("elements along x", ge=1, le=MOST_ELEMENTS)
     n_v: int = param("elements along y", ge=1, le=MOST_ELEMENTS)
@@ -102,34 +96,56 @@ class Setup:
 
     @property
     def wavelength(self) -> float:
-        """Metres."""
+        """The wavelength in metres."""
         return SPEED_OF_LIGHT / self.carrier_hz
 
     def domain(self) -> Domain:
-        """Where sources may lie, in radians and metres; a span that is not said is that of the preset `default`."""
+        """Make the domain in which sources may lie; unspecified spans are those of `default`.
+
+        Returns
+        -------
+        Domain
+        """
         return dataclasses.replace(build(Scenario, preset("default"), "default"), **self.spans()).domain()
 
     def spans(self) -> dict[str, Any]:
-        """The spans that are said, by their names."""
+        """List the specified spans by their names.
+
+        Returns
+        -------
+        dict
+        """
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if "span" in f.name}
         return {name: span for name, span in values.items() if span is not None}
 
     def array(self) -> Array:
-        """The surface's elements."""
+        """Make the array of the surface.
+
+        Returns
+        -------
+        Array
+        """
         lattice = planar_array(self.n_h, self.n_v, 2 * self.spacing_m, self.reference)
         return Array(elements=lattice.elements, wavelength=self.wavelength)
 
 
 @dataclass(frozen=True, kw_only=True, init=False)
 class Sources:
-    """The truth, where it is known: `count` sources in the first slots.
+    """The true sources, if they are known: `count` sources in the first slots. Numpy arrays become tensors.
 
-    location : azimuth [rad], elevation [rad], distance [m].  power : linear.  Numpy arrays become tensors.
+    Parameters
+    ----------
+    location : [batch, src, 3]
+        Azimuth and elevation in radians, distance in metres.
+    power : [batch, src]
+        Linear powers.
+    count : [batch]
+        The number of sources.
 
     Raises
     ------
-    risloc.io.measurement_checks.MeasurementError
-        Something else, or shapes that do not fit together.
+    MeasurementError
+        A value is of another type, or the shapes do not fit together.
     """
 
     location: Float[Tensor, "batch src 3"]
@@ -148,17 +164,29 @@ class Sources:
 
 @dataclass(frozen=True, kw_only=True, init=False)
 class Measurements:
-    """B measured scenes, y_l = H diag(c_l) A s_l + n_l, in any units that y, H and noise_var agree on.
+    """B measured scenes, y_l = H diag(c_l) A s_l + n_l, in any consistent units of y, H and noise_var.
 
-    codebook : c_l, of modulus 1.  noise_var : sigma^2; None: not known.  truth : None: not known.
+    Numpy arrays are copied to tensors. Values are checked when they are used.
 
-    Numpy arrays become tensors, a copy; codebook [snap, elem], H [ant, elem] and one noise_var stand for all scenes. Values are
-    looked at where they are used.
+    Parameters
+    ----------
+    setup
+        The surface and the carrier.
+    y : [batch, snap, ant]
+        The snapshots.
+    codebook : [batch, snap, elem]
+        The codes c_l, of modulus 1; [snap, elem] applies to all scenes.
+    H : [batch, ant, elem]
+        The channel; [ant, elem] applies to all scenes.
+    noise_var : [batch]
+        sigma^2; one number applies to all scenes, None means unknown.
+    truth
+        The true sources; None means unknown.
 
     Raises
     ------
-    risloc.io.measurement_checks.MeasurementError
-        An array of another type or kind of numbers, or shapes that do not fit together.
+    MeasurementError
+        An array is of another type or kind of numbers, or the shapes do not fit together.
     """
 
     setup: Setup
@@ -201,7 +229,7 @@ class Measurements:
 
 
 def _set(frozen: object, values: Mapping[str, object]) -> None:
-    """What a frozen dataclass's `__post_init__` makes of its fields."""
+    """Set fields of a frozen dataclass during its construction."""
     for name, value in values.items():
         object.__setattr__(frozen, name, value)
 
@@ -214,7 +242,7 @@ def _check_truth(truth: object, scenes: int) -> None:
 
 
 def _floating(x: Tensor) -> Tensor:
-    """In single precision at least."""
+    """Convert to double precision anything but single and double precision."""
     return x if x.dtype in (torch.float32, torch.float64) else x.double()
 
 
@@ -224,20 +252,42 @@ def _fit(name: str, x: Tensor, allowed: tuple[tuple[int | None, ...], ...]) -> N
 
 
 def _of_all(name: str, x: Tensor, allowed: tuple[tuple[int, ...], ...]) -> Tensor:
-    """For each scene what stands for all: in the first of the shapes."""
+    """Expand an array that applies to all scenes to the first of the allowed shapes."""
     _fit(name, x, allowed)
     return x if x.shape == allowed[0] else x.reshape(-1 if x.numel() == 1 else x.shape).expand(allowed[0])
 
 
 def setup_of(scenario: Scenario) -> Setup:
-    """The setup that the scenario's scenes are measured with."""
+    """Make the setup of the scenes of a scenario.
+
+    Parameters
+    ----------
+    scenario
+        The scenario.
+
+    Returns
+    -------
+    Setup
+    """
     names = ("n_h", "n_v", "carrier_hz", "reference", "azimuth_span_deg", "elevation_span_deg", "distance_span_m")
     spacing = scenario.array().wavelength / 2
     return Setup(spacing_m=spacing, **{name: getattr(scenario, name) for name in names})
 
 
 def measurements_of(scenario: Scenario, scenes: Scenes) -> Measurements:
-    """Simulated scenes as measurements, with their noise variance and their truth."""
+    """Convert simulated scenes to measurements, with their noise variance and their truth.
+
+    Parameters
+    ----------
+    scenario
+        The scenario.
+    scenes
+        Its scenes.
+
+    Returns
+    -------
+    Measurements
+    """
     o, truth = scenes.observation, scenes.truth
     sources = Sources(location=truth.location, power=truth.power, count=truth.count)
     return Measurements(

@@ -1,7 +1,7 @@
-"""HDF5 objects of a file that nobody vouches for, looked at before anything of them is read.
+"""Check the HDF5 objects of an untrusted file before reading them.
 
-HDF5 lets a name lead to another file, a dataset declare terabytes that are nowhere, and a filter be any plug-in. What is read
-here is plain numbers that lie in the file itself, as they are or in compressed chunks of bearable size.
+In HDF5 a name can lead to another file, a dataset can declare terabytes that are not stored, and a filter can be any plug-in.
+These functions accept only plain numbers stored in the file itself, uncompressed or in compressed chunks of limited size.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 MOST_IN_A_CHUNK = 2**26
-"""Bytes that HDF5 holds at once."""
+"""Maximum number of bytes in a chunk, which HDF5 keeps in memory as a whole."""
 
 FAILURES = (OSError, RuntimeError, LookupError, TypeError, ValueError, ArithmeticError, AttributeError, MemoryError)
 """What h5py raises on a file that is broken."""
@@ -36,7 +36,7 @@ _FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 32000: "lzf"}
 
 
 class StoredError(ValueError):
-    """An object is not stored as it must be; the message says what was expected, what came and what to do, not where."""
+    """An object is not stored as required; the message states what was expected and found and the remedy, but not the file."""
 
 
 _TROUBLE = (
@@ -47,14 +47,26 @@ _TROUBLE = (
     ("file signature not found", "no HDF5 file", "{again}"),
     ("truncated file", "cut off", "{again}"),
 )  # fmt: skip
-"""What HDF5 says of a file that it does not open, what that means, and what to do."""
+"""The messages of HDF5 for a file that it cannot open, their meanings and the remedies."""
 
 
 @contextlib.contextmanager
 def broken_as(kind: type[ValueError], path: Path, again: str) -> Iterator[None]:
-    """Whatever h5py raises in the block on a file, as one line of `kind`, which itself passes.
+    """Convert every exception of h5py in the block to one of the given kind with a message of one line.
 
-    again : what to do where the file is broken.
+    Parameters
+    ----------
+    kind
+        The exception to raise; exceptions of this kind pass unchanged.
+    path
+        The file, for the message.
+    again
+        The remedy for a broken file.
+
+    Yields
+    ------
+    None
+        Nothing.
     """
     try:
         yield
@@ -67,7 +79,7 @@ def broken_as(kind: type[ValueError], path: Path, again: str) -> Iterator[None]:
 
 
 def _meaning(error: Exception, words: str) -> tuple[str, str]:
-    """What an exception says of the file, and what to do."""
+    """Return the meaning of an exception and the remedy."""
     if isinstance(error, BlockingIOError):
         return "another process has it open for writing", "close it there"
     if isinstance(error, PermissionError):
@@ -84,12 +96,24 @@ def _meaning(error: Exception, words: str) -> tuple[str, str]:
 
 
 def attribute(owner: h5py.HLObject, name: str) -> Any:
-    """An attribute as plain Python: text, a number, or a list of two.
+    """Read an attribute as plain Python.
+
+    Parameters
+    ----------
+    owner
+        The object that has the attribute.
+    name
+        The name of the attribute.
+
+    Returns
+    -------
+    Any
+        Text, a number, or a list of two.
 
     Raises
     ------
     StoredError
-        It is larger than that, or neither text nor numbers.
+        The attribute is larger, or is neither text nor numbers.
     """
     identity = owner.attrs.get_id(name)
     if identity.shape not in ((), (1,), (2,)):
@@ -106,7 +130,25 @@ def attribute(owner: h5py.HLObject, name: str) -> Any:
 
 
 def present(group: h5py.Group, name: str) -> bool:
-    """Whether the group has that name, as an object of its own; StoredError if it is a link that leads elsewhere."""
+    """Test whether a group has an object of this name.
+
+    Parameters
+    ----------
+    group
+        The group.
+    name
+        The name.
+
+    Returns
+    -------
+    bool
+        Whether the object exists.
+
+    Raises
+    ------
+    StoredError
+        The name is a soft or external link.
+    """
     link = group.get(name, getlink=True)
     if link is not None and not isinstance(link, h5py.HardLink):
         raise StoredError(f"expected the data itself, got a {type(link).__name__}; copy the data into the file")
@@ -114,7 +156,25 @@ def present(group: h5py.Group, name: str) -> bool:
 
 
 def dataset(group: h5py.Group, name: str) -> h5py.Dataset:
-    """The dataset of that name; StoredError if there is none, or a link, or an object of another kind."""
+    """Find a dataset in a group.
+
+    Parameters
+    ----------
+    group
+        The group.
+    name
+        The name of the dataset.
+
+    Returns
+    -------
+    h5py.Dataset
+        The dataset.
+
+    Raises
+    ------
+    StoredError
+        The dataset does not exist or is empty, or the name is a link or an object of another kind.
+    """
     if not present(group, name):
         raise StoredError("expected a dataset of that name, got none")
     data = group[name]
@@ -126,13 +186,17 @@ def dataset(group: h5py.Group, name: str) -> h5py.Dataset:
 
 
 def check_storage(data: h5py.Dataset) -> None:
-    """All that is declared lies in this file, as it is or in chunks of bearable size.
+    """Check that everything a dataset declares is stored in its file, contiguously or in chunks of limited size.
+
+    Parameters
+    ----------
+    data
+        The dataset.
 
     Raises
     ------
     StoredError
-        Virtual or external storage, a filter other than HDF5's own compressions, chunks of more than 64 MiB, or data that
-        were never written.
+        The storage is virtual or external, a filter is not one of HDF5's own, a chunk exceeds 64 MiB, or data are missing.
     """
     if data.is_virtual or data.external:
         raise StoredError("expected data in this file, got a reference to another; copy the data into the file")

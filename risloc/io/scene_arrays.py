@@ -1,4 +1,4 @@
-"""Scenes as plain arrays, the form in which files keep them: codes as integers, everything else as it is.
+"""Scenes as plain arrays, as they are stored in files: codes as integers, everything else unchanged.
 
 Axes: batch B, src K_MAX, elem N, ant M, snap L.
 """
@@ -19,7 +19,18 @@ Arrays = dict[str, np.ndarray]
 
 
 def layout(scenario: Scenario) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:
-    """Name, dtype and shape without the batch axis of every array of a scene, in the order of storage."""
+    """List the arrays of a scene in the order of storage.
+
+    Parameters
+    ----------
+    scenario
+        The scenario.
+
+    Returns
+    -------
+    dict
+        The dtype and the shape, without the batch axis, of each array by its name.
+    """
     N, M, L, K = scenario.size, scenario.antennas, scenario.snapshots, scenario.K_MAX
     complex64, float32, uint8 = np.dtype(np.complex64), np.dtype(np.float32), np.dtype(np.uint8)
     return {
@@ -36,7 +47,20 @@ def layout(scenario: Scenario) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:
 
 
 def arrays_of(scenes: Scenes, bits: int) -> Arrays:
-    """The arrays of a batch of scenes, as `layout` lists them."""
+    """Convert a batch of scenes to the arrays that `layout` lists.
+
+    Parameters
+    ----------
+    scenes
+        The scenes.
+    bits
+        The number of bits of a phase code.
+
+    Returns
+    -------
+    dict
+        The arrays by their names.
+    """
     observation, truth = scenes.observation, scenes.truth
     tensors = {
         "y": observation.y,
@@ -53,7 +77,20 @@ def arrays_of(scenes: Scenes, bits: int) -> Arrays:
 
 
 def scenes_of(arrays: Mapping[str, np.ndarray], bits: int) -> Scenes:
-    """The scenes that `arrays_of` took apart, bit for bit; arrays in memory are shared, not copied."""
+    """Restore the scenes from the arrays of `arrays_of`, bit for bit; arrays are shared, not copied.
+
+    Parameters
+    ----------
+    arrays
+        The arrays by their names.
+    bits
+        The number of bits of a phase code.
+
+    Returns
+    -------
+    Scenes
+        The scenes.
+    """
     x = {name: torch.from_numpy(array) for name, array in arrays.items()}
     observation = Observation(y=x["y"], codebook=codebook(x["codes"], bits), H=x["H"], noise_var=x["noise_var"])
     truth = Truth(
@@ -63,7 +100,20 @@ def scenes_of(arrays: Mapping[str, np.ndarray], bits: int) -> Scenes:
 
 
 def digest(parts: Mapping[str, np.ndarray], running: "hashlib.blake2b | None" = None) -> "hashlib.blake2b":
-    """Feed arrays, in their order, with name, dtype and shape, to a BLAKE2b hash of 128 bits."""
+    """Feed arrays, in their order, with name, dtype and shape, to a BLAKE2b hash of 128 bits.
+
+    Parameters
+    ----------
+    parts
+        The arrays by their names.
+    running
+        The hash to continue; None starts a new one.
+
+    Returns
+    -------
+    hashlib.blake2b
+        The hash.
+    """
     running = running or hashlib.blake2b(digest_size=16)
     for name, array in parts.items():
         running.update(f"{name} {array.dtype.str} {array.shape} ".encode())

@@ -1,4 +1,4 @@
-"""What a scene must satisfy before it is kept.
+"""Check scenes before they are stored.
 
 Axes: batch B, src K_MAX, elem N, ant M, snap L.
 """
@@ -20,20 +20,31 @@ _AGAIN = "delete the block and write it again (in the repository: `dvc repro sim
 
 
 class SceneError(ValueError):
-    """A scene is not what the scenario says; the message names where it stands and what is wrong."""
+    """A scene contradicts its scenario; the message names the block, the scene and the fault."""
 
 
 def validate(arrays: Arrays, scenario: Scenario, where: str, start: int) -> None:
-    """Check a block of scenes, the first of which has index `start`; `where` names the block in errors.
+    """Check a block of scenes.
 
-    Shapes and dtypes; every number finite; codes of `code_bits` bits; 0 <= K <= K_MAX with zeros beyond K; sources
-    inside the domain, of positive power; sigma^2 equal to what snr_db says of the signal (not under mismatch, where
-    the true G is unknown).
+    Shapes and dtypes match the scenario; all numbers are finite; codes have `code_bits` bits; 0 <= K <= K_MAX with zeros
+    beyond K; sources lie inside the domain and have positive power; sigma^2 agrees with snr_db (not checked under mismatch,
+    where the true G is unknown).
+
+    Parameters
+    ----------
+    arrays
+        The arrays of the block by their names.
+    scenario
+        The scenario.
+    where
+        The name of the block, for messages.
+    start
+        The index of the first scene.
 
     Raises
     ------
     SceneError
-        Names the block, the scene and the array.
+        A check fails; the message names the block, the scene and the array.
     """
     expected = layout(scenario)
     if set(arrays) != set(expected):
@@ -76,7 +87,7 @@ def _check_sources(scenes: Scenes, scenario: Scenario, where: str, start: int) -
 
 
 def _noise_var(scenes: Scenes, scenario: Scenario) -> Tensor:
-    """sigma^2 = tr(G_l A P A^H G_l^H) / M, averaged over l, over the SNR; from the mean row energy of H at K = 0."""
+    """Compute sigma^2 = tr(G_l A P A^H G_l^H) / M, averaged over l, over the SNR; at K = 0 the mean row energy of H over the SNR."""
     H, truth = scenes.observation.H, scenes.truth
     A = steering_matrix(scenario.array(), truth.polar)
     fields = scenes.observation.codebook[:, :, None] * A.mT[:, None]

@@ -27,12 +27,35 @@ def batches(
     drop_last: bool = False,
     worker: tuple[int, int] = (0, 1),
 ) -> Iterator[Scenes]:
-    """All scenes once, in batches; the next batch is read in the background.
+    """Yield all scenes once, in batches; the next batch is read in the background.
 
-    seed : None reads in order. Otherwise runs of neighbouring scenes come in an order drawn from (seed, epoch), and the
-    scenes of 8 batches are shuffled together: near random, at the price of sequential reads.
-    limit : only the first `limit` scenes.  drop_last : leave out a last batch that is short.
-    worker : (i, n) gives the i-th of n workers its share of the runs.
+    Parameters
+    ----------
+    reader
+        The shards.
+    batch_size
+        The number of scenes in a batch.
+    seed
+        None reads in order. Otherwise runs of neighbouring scenes come in an order drawn from (seed, epoch), and the scenes
+        of 8 batches are shuffled together: a nearly random order at the cost of sequential reads.
+    epoch
+        The number of the epoch.
+    limit
+        Only the first `limit` scenes are read; None reads all.
+    drop_last
+        Whether to omit a last batch that is short.
+    worker
+        (i, n) gives the i-th of n workers its share of the runs.
+
+    Yields
+    ------
+    Scenes
+        The batches.
+
+    Raises
+    ------
+    ValueError
+        The batch size or the limit is below 1.
     """
     size = len(reader) if limit is None else min(limit, len(reader))
     if batch_size < 1 or size < 1:

@@ -1,4 +1,4 @@
-"""Shards: HDF5 files of scenes, read in batches by training and evaluation. `risloc.io.shard_writer` writes them.
+"""Shards: HDF5 files of scenes that training and evaluation read in batches. `risloc.io.shard_writer` writes them.
 
 A shard holds the arrays of `risloc.io.scene_arrays.layout`, chunked along the scenes, and in its attributes the schema version,
 scenario, seed, split, index range and a checksum over all of these.
@@ -8,7 +8,6 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,86 +16,46 @@ import h5py
 import numpy as np
 from torch import Tensor
 
-from risloc.config import ParamError, as_mapping, build, param, shown
-from risloc.io.safe_hdf5 import attribute, broken_as, check_storage, dataset
+from risloc.config import ParamError, as_mapping, build, param
 from risloc.io.scene_arrays import layout, scenes_of
+from risloc.io.shard_header import AGAIN, ShardError, ShardHeader, open_shard, shard_errors, shard_header, verify_shard
 from risloc.scenes.batch import Scenes
 from risloc.scenes.scenario import Scenario
 
 __all__ = [
-    "SCHEMA",
     "ShardConfig",
-    "ShardError",
-    "ShardHeader",
     "ShardReader",
-    "check_shard",
-    "shard_checksum",
-    "shard_header",
 ]
 
-SCHEMA = 2
-"""Version 2 stores no factor of R_true: it follows from locations and powers."""
 
-_TYPES = {"scenario": str, "split": str, "checksum": str}
-_HEADER = ("schema", "scenario", "seed", "split", "start", "stop", "chunk")
 _FILES = 16  # files kept open
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShardConfig:
-    """How scenes are packed."""
+    """Layout of the shards."""
 
     scenes_per_shard: int = param("scenes in a shard", ge=1)
     chunk: int = param("scenes in an HDF5 chunk: read together", ge=1)
 
 
-class ShardError(ValueError):
-    """A shard cannot be read or is not what was asked for; the message says which file, and what to do."""
-
-
-@dataclass(frozen=True)
-class ShardHeader:
-    """What a shard says of itself, and the dtype and shape of each of its datasets; no data have been read."""
-
-    path: Path
-    scenario: str
-    seed: int
-    split: str
-    start: int
-    stop: int
-    chunk: int
-    checksum: str
-    arrays: dict[str, tuple[np.dtype, tuple[int, ...]]]
-
-
-def shard_checksum(file: h5py.File) -> str:
-    """BLAKE2b over the attributes and, in the order of their names, all datasets of an open shard."""
-    running = hashlib.blake2b(digest_size=16)
-    for name in _HEADER:
-        running.update(f"{name}={file.attrs[name]};".encode())
-    for name in sorted(file):
-        dataset = file[name]
-        running.update(f"{name} {dataset.dtype.str} {dataset.shape};".encode())
-        for part in dataset.iter_chunks():
-            running.update(np.ascontiguousarray(dataset[part]).data)
-    return running.hexdigest()
-
-
 class ShardReader:
     """The shards of one split, as one sequence of scenes in the order of their index.
 
-    Files are opened when they are first read, anew in every process, and each is checked against its checksum then.
+    Each process opens a file when it first reads it, and then verifies its checksum.
 
     Parameters
     ----------
-    folder : holds the shards of one split, `*.h5`.
-    expected : the scenario that the shards must have been made for; None takes any.
+    folder
+        The folder with the shards of one split, `*.h5`.
+    expected
+        The scenario for which the shards must have been made; None accepts any.
 
     Raises
     ------
     ShardError
-        No shards; a file that is truncated, foreign, of another schema version or scenario, or missing from the
-        sequence; later, on the first read, one whose content does not match its checksum.
+        There are no shards, or a file is truncated, foreign, of another schema version or scenario, or missing from the
+        sequence; later, on the first read, the content of a file does not match its checksum.
     """
 
     def __init__(self, folder: "str | os.PathLike[str]", expected: Scenario | None = None) -> None:
@@ -113,13 +72,13 @@ class ShardReader:
             if not same or header.start != stop:
                 raise ShardError(
                     f"{header.path}: expected scenes from {stop} on of the same scenario, seed and split as "
-                    f"{first.path.name}, got {header.split} from {header.start} on; {_AGAIN}"
+                    f"{first.path.name}, got {header.split} from {header.start} on; {AGAIN}"
                 )
         try:
             self.scenario = build(Scenario, json.loads(first.scenario), "scenario")
         except (ValueError, RecursionError) as error:
             fault = error.fault if isinstance(error, ParamError) else error
-            raise ShardError(f"{first.path}: the scenario in it is not readable ({fault}); {_AGAIN}") from None
+            raise ShardError(f"{first.path}: the scenario in it is not readable ({fault}); {AGAIN}") from None
         for header in headers:
             _check_arrays(header, self.scenario)
         if expected is not None and expected != self.scenario:
@@ -139,32 +98,43 @@ class ShardReader:
 
     @property
     def checksum(self) -> str:
-        """One checksum over the shards' own: what ties a result to its data."""
+        """One checksum over those of all shards, which identifies the data of a result."""
         return hashlib.blake2b("".join(h.checksum for h in self._headers).encode(), digest_size=16).hexdigest()
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_open": {}}
 
     def read(self, index: slice | Sequence[int] | Tensor) -> Scenes:
-        """Scenes by a slice of step 1 or by increasing indices, as CPU tensors that share no memory with the file."""
+        """Read scenes as CPU tensors that share no memory with the file.
+
+        Parameters
+        ----------
+        index
+            A slice of step 1, or increasing indices.
+
+        Returns
+        -------
+        Scenes
+            The scenes.
+        """
         arrays = self._gather(list(layout(self.scenario)), index)
-        with _told(self.folder):
+        with shard_errors(self.folder):
             return scenes_of(arrays, self.scenario.code_bits)
 
     def close(self) -> None:
-        """Close the files; the next read opens them again."""
+        """Close the files; the next read reopens them."""
         for _, file in self._open.values():
             file.close()
         self._open = {}
 
     def _gather(self, names: list[str], index: slice | Sequence[int] | Tensor) -> dict[str, np.ndarray]:
         runs = list(self._runs(index))
-        with _told(self.folder):
+        with shard_errors(self.folder):
             pieces = [{name: self._file(shard)[name][low:high] for name in names} for shard, low, high in runs]
         return {name: _joined([piece[name] for piece in pieces]) for name in names}
 
     def _runs(self, index: slice | Sequence[int] | Tensor) -> Iterator[tuple[int, int, int]]:
-        """The scenes asked for as (shard, from, to), each run contiguous."""
+        """Yield contiguous runs of the requested scenes as (shard, from, to)."""
         if isinstance(index, slice):
             low, high, step = index.indices(len(self))
             if step != 1:
@@ -186,9 +156,9 @@ class ShardReader:
         here = os.getpid()
         pid, file = self._open.get(shard, (0, None))
         if pid != here:
-            file = _opened(self._headers[shard].path)
+            file = open_shard(self._headers[shard].path)
             if (here, shard) not in self._verified:
-                _verify(self._headers[shard], file)
+                verify_shard(self._headers[shard], file)
                 self._verified.add((here, shard))
             if len(self._open) >= _FILES:
                 self._open.pop(next(iter(self._open)))[1].close()
@@ -196,81 +166,15 @@ class ShardReader:
         return file
 
 
-_AGAIN = "copy it again or, in the repository, delete it and run `dvc repro shard`"
-_OLDER = (
-    "an earlier risloc wrote it: in the repository, run `dvc repro shard`; elsewhere, ask its author to write it again"
-)
-_NEWER = "a later risloc wrote it: install that version"
-
-
-def _opened(path: Path) -> h5py.File:
-    with broken_as(ShardError, path, _AGAIN):
-        return h5py.File(path, "r", rdcc_nbytes=0)
-
-
-def _verify(header: ShardHeader, file: h5py.File) -> None:
-    with _told(header.path):
-        found = shard_checksum(file)
-    if found != header.checksum:
-        raise ShardError(f"{header.path}: its content does not match its checksum: it was changed or damaged; {_AGAIN}")
-
-
-def check_shard(path: "str | os.PathLike[str]") -> ShardHeader:
-    """The header of a shard whose content matches its checksum; ShardError for any other file."""
-    path = Path(path)
-    header = shard_header(path)
-    with _opened(path) as file:
-        _verify(header, file)
-    return header
-
-
-def shard_header(path: "str | os.PathLike[str]") -> ShardHeader:
-    """What a shard says of itself, once it is sure that all it declares is stored in it; ShardError for any other file."""
-    path = Path(path)
-    with _opened(path) as file, _told(path):
-        if missing := {*_HEADER, "checksum"} - set(file.attrs):
-            raise ShardError(f"{path}: HDF5, but no shard of ours (no {', '.join(sorted(missing))}); {_AGAIN}")
-        values = {name: attribute(file, name) for name in (*_HEADER, "checksum")}
-        _check_schema(path, values.pop("schema"))
-        for name, value in values.items():
-            if not isinstance(value, _TYPES.get(name, int)):
-                raise ShardError(
-                    f"{path}: {name}: expected {_TYPES.get(name, int).__name__}, got another type; {_AGAIN}"
-                )
-        if not 0 <= values["start"] < values["stop"] or values["chunk"] < 1:
-            raise ShardError(f"{path}: expected start < stop and a chunk of at least 1, got others; {_AGAIN}")
-        arrays = {}
-        for name in file:
-            data = dataset(file, name)
-            check_storage(data)
-            if data.chunks is None:
-                raise ShardError(f"{path}: {name}: expected chunks, got none; {_AGAIN}")
-            arrays[name] = (data.dtype, data.shape)
-        return ShardHeader(path=path, arrays=arrays, **values)
-
-
-def _check_schema(path: Path, schema: object) -> None:
-    if schema == SCHEMA:
-        return
-    remedy = _AGAIN
-    if isinstance(schema, int):
-        remedy = _NEWER if schema > SCHEMA else _OLDER
-    raise ShardError(f"{path}: expected a shard of schema version {SCHEMA}, got version {shown(schema)}; {remedy}")
-
-
 def _check_arrays(header: ShardHeader, scenario: Scenario) -> None:
-    """The datasets are those of the scenario's scenes, no more and no fewer."""
+    """Check that the datasets are exactly those of the scenario's scenes."""
     scenes = header.stop - header.start
     wanted = {name: (dtype, (scenes, *shape)) for name, (dtype, shape) in layout(scenario).items()}
     for name in sorted({*wanted, *header.arrays}):
         ours, theirs = wanted.get(name), header.arrays.get(name)
         if ours != theirs:
             words = ["none" if each is None else f"{each[0]} {each[1]}" for each in (ours, theirs)]
-            raise ShardError(f"{header.path}: {name}: expected {words[0]}, got {words[1]}; {_AGAIN}")
-
-
-def _told(path: Path) -> AbstractContextManager[None]:
-    return broken_as(ShardError, path, _AGAIN)
+            raise ShardError(f"{header.path}: {name}: expected {words[0]}, got {words[1]}; {AGAIN}")
 
 
 def _joined(parts: list[np.ndarray]) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Write a shard: validated scenes in, one whole HDF5 file out, or none."""
+"""Write a shard: an HDF5 file of validated scenes is written completely or not at all."""
 
 import json
 import os
@@ -10,7 +10,7 @@ import numpy as np
 
 from risloc.config import as_mapping
 from risloc.io.scene_arrays import layout
-from risloc.io.shard_reader import SCHEMA, shard_checksum
+from risloc.io.shard_header import SCHEMA, shard_checksum
 from risloc.scenes.scenario import Scenario
 from risloc.utils.atomic_files import replacing
 
@@ -27,21 +27,41 @@ def write_shard(
     start: int,
     chunk: int,
 ) -> str:
-    """Write scenes start, start + 1, ... of a split to `path`; returns the checksum.
+    """Write scenes start, start + 1, ... of a split to a shard.
 
-    The file is laid out in memory, written beside `path`, synced and renamed: it is whole or it is not there. The same
+    The file is assembled in memory, written beside `path`, synced and renamed, so that it is complete or absent. The same
     scenes give the same bytes.
 
-    arrays : as `risloc.io.scene_arrays.layout` lists them, with a batch axis.
+    Parameters
+    ----------
+    path
+        The file.
+    scenario
+        The scenario.
+    arrays
+        The arrays of `risloc.io.scene_arrays.layout` by their names, with a batch axis.
+    seed
+        The root seed.
+    split
+        The split.
+    start
+        The index of the first scene.
+    chunk
+        The number of scenes in an HDF5 chunk.
+
+    Returns
+    -------
+    str
+        The checksum.
 
     Raises
     ------
     risloc.utils.atomic_files.DiskFullError
-        No room for the file; nothing is left of it.
+        There is no space left; no file remains.
     """
     path = Path(path)
     with h5py.File(path.name, "w", driver="core", backing_store=False, track_order=False) as file:
-        held = []  # HDF5 gives a dataset its room when its last handle is freed: all of them at one moment, not at Python's
+        held = []  # HDF5 allocates a dataset when its last handle is freed: keep all handles, so that the order is fixed
         for name in layout(scenario):
             array = arrays[name]
             chunks = (min(chunk, len(array)), *array.shape[1:])

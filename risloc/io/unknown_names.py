@@ -1,6 +1,6 @@
-"""Names in a measurement file that its layout does not know, less those that other libraries write beside the data.
+"""Find names in a measurement file that its layout does not define, except those that other libraries write beside the data.
 
-netCDF4 and PyTables keep books in HDF5: attributes of their own, dimension scales and named types. They mean nothing here.
+netCDF4 and PyTables store bookkeeping in HDF5: attributes, dimension scales and named types. These are ignored.
 """
 
 import difflib
@@ -26,9 +26,21 @@ _MOST_NAMES, _MOST_LOOKED_AT = 16, 1024
 
 
 def unknown_names(folder: str, names: Any, known: Sequence[str]) -> list[str]:
-    """At most 16 of a group's names, or of its attributes', each quoted and with the known and absent one that is nearest.
+    """List at most 16 unknown names of a group or of its attributes, each with the most similar known name that is absent.
 
-    folder : before each name.  names : a group of h5py, or the attributes of one.
+    Parameters
+    ----------
+    folder
+        The prefix of each name.
+    names
+        A group of h5py, or the attributes of a group.
+    known
+        The names that the layout defines.
+
+    Returns
+    -------
+    list of str
+        The quoted names.
     """
     absent = [name for name in known if name not in names]
     strange = (name for name in itertools.islice(names, _MOST_LOOKED_AT) if name not in known)
@@ -40,7 +52,7 @@ def unknown_names(folder: str, names: Any, known: Sequence[str]) -> list[str]:
 
 
 def _bookkeeping(names: Any, name: str) -> bool:
-    """Whether it is an attribute of a library's own, a named type or a dimension scale."""
+    """Test whether a name is a library's own attribute, a named type or a dimension scale."""
     if not isinstance(names, h5py.Group):
         return name in BOOKKEEPING
     try:

@@ -17,7 +17,8 @@ from pipeline.sections import sections_of, stage_function
 from risloc.config import ParamError, build
 from risloc.io.measurement_checks import MeasurementError
 from risloc.io.measurement_reader import MeasurementReader
-from risloc.io.shard_reader import ShardError, ShardReader
+from risloc.io.shard_header import ShardError
+from risloc.io.shard_reader import ShardReader
 from risloc.learning.checkpoint import CheckpointError, load_checkpoint
 from risloc.scenes.room import read_room, shoebox
 from risloc.utils.yaml_reader import read_yaml

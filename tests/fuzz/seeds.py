@@ -18,7 +18,7 @@ from risloc.covariance.factored import CovarianceConfig
 from risloc.io.measurement_writer import write_measurements
 from risloc.io.measurements import measurements_of
 from risloc.io.scene_arrays import arrays_of
-from risloc.io.shard_reader import shard_checksum
+from risloc.io.shard_header import shard_checksum
 from risloc.io.shard_writer import write_shard
 from risloc.learning.checkpoint import save_checkpoint
 from risloc.learning.network import HybridNetwork, NetworkConfig

@@ -17,7 +17,8 @@ from risloc.io.measurement_checks import MeasurementError
 from risloc.io.measurement_reader import MeasurementReader
 from risloc.io.measurement_writer import write_measurements
 from risloc.io.measurements import Measurements, measurements_of
-from risloc.io.shard_reader import ShardError, ShardReader
+from risloc.io.shard_header import ShardError
+from risloc.io.shard_reader import ShardReader
 from risloc.learning.checkpoint import CheckpointError, load_checkpoint
 from risloc.physics.steering import steering_matrix
 from risloc.scenes.room import read_room
@@ -100,7 +101,7 @@ FOREIGN: dict[str, tuple[Callable[[h5py.File], None], str]] = {
     ),
     "column-major": (
         lambda f: [_put(f, name, f[name][()].transpose()) for name in ("y", "H", "codes")] and None,
-        r"H: expected the shape .*; axes in reverse, as MATLAB, Julia and Fortran write them, are to be permuted before writing$",
+        r"H: expected the shape .*; axes in reverse, as MATLAB, Julia and Fortran write them, must be permuted before writing$",
     ),
     "lossy": (
         lambda f: _put(f, "codes", f["codes"][()] * np.linspace(0.6, 1, 16)),

@@ -16,7 +16,8 @@ from same_scenes import same
 from risloc.config import as_mapping
 from risloc.io.scene_arrays import arrays_of, layout
 from risloc.io.shard_batches import batches
-from risloc.io.shard_reader import ShardError, ShardReader, shard_checksum
+from risloc.io.shard_header import ShardError, shard_checksum
+from risloc.io.shard_reader import ShardReader
 from risloc.io.shard_writer import write_shard
 from risloc.scenes.batch import Scenes
 from risloc.scenes.simulation import simulate

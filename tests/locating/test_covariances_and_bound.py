@@ -15,7 +15,8 @@ from risloc.io.measurement_reader import MeasurementReader
 from risloc.io.measurement_writer import write_measurements
 from risloc.io.measurements import Measurements, measurements_of
 from risloc.io.scene_arrays import arrays_of
-from risloc.io.shard_reader import ShardReader, check_shard, shard_header
+from risloc.io.shard_header import check_shard, shard_header
+from risloc.io.shard_reader import ShardReader
 from risloc.io.shard_writer import write_shard
 from risloc.learning.checkpoint import load_checkpoint, save_checkpoint
 from risloc.locating.bound import bound

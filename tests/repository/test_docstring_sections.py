@@ -10,6 +10,7 @@ CONVERTED = [
     "risloc/utils",
     "risloc/physics",
     "risloc/performance",
+    "risloc/io",
     "risloc/config.py",
     "risloc/covariance",
     "risloc/scenes/named_scenario.py",

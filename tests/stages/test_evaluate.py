@@ -14,7 +14,7 @@ from pipeline.console_reporter import ConsoleReporter
 from risloc.config import ParamError, build
 from risloc.covariance.factored import CovarianceConfig
 from risloc.estimation.localiser import Localiser
-from risloc.io.shard_reader import ShardError
+from risloc.io.shard_header import ShardError
 from risloc.learning.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from risloc.learning.network import HybridNetwork
 from risloc.learning.order_rule import fit_order_head

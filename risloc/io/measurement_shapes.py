@@ -1,0 +1,152 @@
+"""Check the form of the arrays of measurements: the kind of numbers, and shapes that fit together.
+
+Axes: batch B (scene), snap L, ant M, elem N, src K.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from risloc.io.measurement_checks import MeasurementError
+
+__all__ = ["MOST_IN_A_SCENE", "allowed_shapes", "converted", "shape_fault", "size_fault"]
+
+MOST_IN_A_SCENE = 2**27  # L M N: a scene's G in single precision then takes 1 GiB
+_KINDS: dict[str, Callable[[torch.dtype], bool]] = {
+    "complex": lambda dtype: dtype in (torch.complex64, torch.complex128),
+    "real": lambda dtype: not dtype.is_complex and dtype != torch.bool,
+    "integer": lambda dtype: not dtype.is_complex and not dtype.is_floating_point and dtype != torch.bool,
+}
+_REMEDIES = {
+    "y": "give the complex samples, not their real part or modulus",
+    "H": "give the complex channel, not its real part or modulus",
+    "codebook": "risloc.physics.codebook.codebook(codes, bits) makes phasors of integer codes, exp(1j * phase) of phases",
+}
+
+
+def allowed_shapes(B: int, L: int, M: int, N: int) -> dict[str, tuple[tuple[int, ...], ...]]:
+    """List the allowed shapes of each array; an array without the scene axis applies to all scenes.
+
+    Parameters
+    ----------
+    B
+        The number of scenes.
+    L
+        The number of snapshots.
+    M
+        The number of antennas.
+    N
+        The number of elements.
+
+    Returns
+    -------
+    dict
+        The allowed shapes by the names of the arrays.
+    """
+    return {
+        "y": ((B, L, M),),
+        "H": ((B, M, N), (M, N)),
+        "codebook": ((B, L, N), (L, N)),
+        "noise_var": ((B,), (), (1,), (1, 1)),
+    }
+
+
+def size_fault(B: int, L: int, M: int, N: int) -> str | None:
+    """Check the numbers of scenes, snapshots, antennas and elements.
+
+    Parameters
+    ----------
+    B
+        The number of scenes.
+    L
+        The number of snapshots.
+    M
+        The number of antennas.
+    N
+        The number of elements.
+
+    Returns
+    -------
+    str or None
+        The fault, None if there is none.
+    """
+    if min(B, L, M) >= 1 and L * M * N <= MOST_IN_A_SCENE and M <= N:
+        return None
+    return (
+        f"y: expected [scene, snap, ant] with 1..{N} antennas, at least one scene and one snapshot, and snapshots x antennas x "
+        f"elements up to {MOST_IN_A_SCENE}, got {B} x {L} x {M} with {N} elements; split the scenes, or mend n_h and n_v"
+    )
+
+
+def shape_fault(name: str, shape: tuple[int, ...], allowed: tuple[tuple[int | None, ...], ...]) -> str | None:
+    """Check that the shape of an array is one of the allowed ones.
+
+    Parameters
+    ----------
+    name
+        The name of the array.
+    shape
+        Its shape.
+    allowed
+        The allowed shapes; None in a shape allows any size.
+
+    Returns
+    -------
+    str or None
+        The fault, None if there is none.
+    """
+    for wanted in allowed:
+        if len(shape) == len(wanted) and all(size in (None, own) for own, size in zip(shape, wanted, strict=True)):
+            return None
+    words = " or ".join(str(each).replace("None", "any") for each in allowed)
+    return f"{name}: expected the shape {words}, got {tuple(shape)}"
+
+
+def converted(name: str, given: Any, kind: str, shape: str) -> Tensor:
+    """Convert a tensor, numpy array or number to a tensor in main memory, in its precision; numpy arrays are copied.
+
+    Parameters
+    ----------
+    name
+        The name of the array.
+    given
+        The value to convert.
+    kind
+        One of complex, real and integer.
+    shape
+        The expected shape, for the message.
+
+    Returns
+    -------
+    Tensor
+        The tensor.
+
+    Raises
+    ------
+    MeasurementError
+        The value is of another type or kind of numbers.
+    """
+    if isinstance(given, int | float | np.number) and not isinstance(given, bool):
+        given = np.asarray(given)
+    if isinstance(given, np.ma.MaskedArray) and given.mask.any():
+        raise MeasurementError(
+            f"{name}: expected numbers, got {int(given.mask.sum())} masked ones; leave their scenes out"
+        )
+    if isinstance(given, np.ndarray) and given.dtype.kind in "iufc":
+        given = torch.from_numpy(np.array(given, _native(given.dtype), order="C"))
+    if not isinstance(given, Tensor) or given.layout != torch.strided:
+        came = f"an array of {given.dtype}" if isinstance(given, np.ndarray) else type(given).__name__
+        raise MeasurementError(f"{name}: expected a torch tensor or numpy array of {kind} numbers, {shape}, got {came}")
+    if not _KINDS[kind](given.dtype):
+        came, remedy = str(given.dtype).removeprefix("torch."), _REMEDIES.get(name, "convert them")
+        raise MeasurementError(f"{name}: expected {kind} numbers, {shape}, got {came}; {remedy}")
+    return given.detach().cpu()
+
+
+def _native(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the corresponding dtype that torch supports, in native byte order."""
+    most = 16 if dtype.kind == "c" else 8
+    return np.dtype(f"{dtype.kind}{min(dtype.itemsize, most)}")
