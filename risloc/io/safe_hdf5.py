@@ -67,6 +67,11 @@ def broken_as(kind: type[ValueError], path: Path, again: str) -> Iterator[None]:
     ------
     None
         Nothing.
+
+    Raises
+    ------
+    kind
+        HDF5 cannot read the file.
     """
     try:
         yield
