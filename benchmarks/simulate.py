@@ -16,7 +16,7 @@ from benchmarks import reference
 from benchmarks.timing import alternately, best_seconds, median_ratio
 from risloc.config import build
 from risloc.covariance.factored import CovarianceConfig
-from risloc.covariance.snapshots import least_squares_snapshots, sample_covariance
+from risloc.covariance.snapshots import sample_covariance_of
 from risloc.io.scene_arrays import arrays_of
 from risloc.io.shard_batches import batches
 from risloc.io.shard_reader import ShardReader
@@ -46,7 +46,7 @@ def main() -> None:
     def batched() -> None:
         for start in range(0, SCENES, 128):
             part = seen[start : start + 128]
-            sample_covariance(least_squares_snapshots(part.y, part.codebook, part.H, part.noise_var))
+            sample_covariance_of(part)
 
     fast, slow = (
         best_seconds(lambda: simulate(scenario, seed=0, split="train", start=0, stop=SCENES), REPEATS) / SCENES,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from risloc.config import build
 from risloc.covariance.factored import CovarianceConfig, FactoredCovariance
-from risloc.covariance.snapshots import least_squares_snapshots, sample_covariance
+from risloc.covariance.snapshots import sample_covariance_of
 from risloc.estimation.localiser import Localiser, Located, SearchConfig
 from risloc.estimation.order_rules import Rule
 from risloc.estimation.selection import Estimates
@@ -60,8 +60,7 @@ class Case:
 
     def R_samp(self) -> FactoredCovariance:
         """The sample covariance of the least-squares snapshots."""
-        o = self.scenes.observation
-        return sample_covariance(least_squares_snapshots(o.y, o.codebook, o.H, o.noise_var))
+        return sample_covariance_of(self.scenes.observation)
 
     def music(self) -> Located:
         """Plain MUSIC on R_samp with Newton refinement, K known."""

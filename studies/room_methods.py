@@ -5,7 +5,7 @@ from typing import TypedDict
 
 import torch
 
-from risloc.covariance.snapshots import least_squares_snapshots, sample_covariance
+from risloc.covariance.snapshots import sample_covariance_of
 from risloc.estimation.localiser import Localiser
 from risloc.estimation.order_rules import BIC, Rule, bic_noise_order
 from risloc.estimation.selection import Estimates
@@ -68,7 +68,7 @@ def _located(
     rules = {"known": known, f"by the rule of `{name}`": lent, "by BIC": BIC, noise_unknown: bic_noise_order}
     for rule, each in zip(rules, localiser.pursuit(sensing, *rules.values()), strict=True):
         yield f"NOMP, K {rule}", each
-    R_samp = sample_covariance(least_squares_snapshots(o.y, o.codebook, o.H, o.noise_var))
+    R_samp = sample_covariance_of(o)
     rules = {"known": known, noise_unknown: bic_noise_order}
     for rule, each in zip(rules, localiser.back_projection(sensing, R_samp, *rules.values()), strict=True):
         yield f"back-projection peaks, K {rule}", each

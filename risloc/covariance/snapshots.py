@@ -10,9 +10,17 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 
 from risloc.covariance.factored import FactoredCovariance, frobenius_squared
+from risloc.scenes.batch import Observation
 from risloc.utils.argument_checks import check_tensor
 
-__all__ = ["element_power", "least_squares_snapshots", "pseudo_snapshots", "sample_covariance", "score_snapshots"]
+__all__ = [
+    "element_power",
+    "least_squares_snapshots",
+    "pseudo_snapshots",
+    "sample_covariance",
+    "sample_covariance_of",
+    "score_snapshots",
+]
 
 LEAST_NOISE = 1e-5
 
@@ -234,3 +242,9 @@ def _require_finite(p_tot: Tensor) -> None:
             f"y, H, noise_var: expected finite values and a nonzero H, got others in {len(bad)} of {len(good)} scenes, the "
             f"first at {bad[0]} of the batch; remove these scenes"
         )
+
+
+def sample_covariance_of(observation: Observation) -> FactoredCovariance:
+    """Compute R_samp of the least-squares snapshots of each scene; see `sample_covariance`."""
+    o = observation
+    return sample_covariance(least_squares_snapshots(o.y, o.codebook, o.H, o.noise_var))

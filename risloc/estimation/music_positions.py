@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from risloc.covariance.snapshots import least_squares_snapshots, sample_covariance
+from risloc.covariance.snapshots import sample_covariance_of
 from risloc.estimation.conditional import Sensing
 from risloc.estimation.localiser import Localiser
 from risloc.estimation.order_rules import Rule
@@ -32,8 +32,7 @@ def music_places(
 
     rule : K, or how the fit of MUSIC's peaks finds it; the peaks are then those for as many sources.
     """
-    o = observation
-    R_samp = sample_covariance(least_squares_snapshots(o.y, o.codebook, o.H, o.noise_var))
+    R_samp = sample_covariance_of(observation)
     count = rule if isinstance(rule, Tensor) else localiser.refined(sensing, R_samp, rule)[0].present.sum(1)
     located = localiser.music(R_samp, count)
     order = (~located.present).to(torch.uint8).argsort(dim=1, stable=True)

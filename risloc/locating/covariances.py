@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from risloc.covariance.factored import FactoredCovariance
-from risloc.covariance.snapshots import least_squares_snapshots, sample_covariance
+from risloc.covariance.snapshots import sample_covariance_of
 from risloc.io.measurements import Measurements
 from risloc.learning.network import HybridNetwork
 from risloc.locating.locator import Locator, load_model, not_measurements
@@ -50,7 +50,6 @@ def covariances(
     o = observation
     with torch.autocast(o.y.device.type, enabled=False):
         if network is None:
-            x = least_squares_snapshots(o.y, o.codebook, o.H, o.noise_var)
-            return Covariances(sample_covariance(x), None, None)
+            return Covariances(sample_covariance_of(o), None, None)
         prediction, R_samp, R_blend = network.blend(o)
         return Covariances(R_samp, prediction.R_pred, R_blend)

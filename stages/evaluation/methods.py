@@ -12,7 +12,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from risloc.covariance.factored import FactoredCovariance, covariance_of
-from risloc.covariance.snapshots import least_squares_snapshots, sample_covariance
+from risloc.covariance.snapshots import sample_covariance_of
 from risloc.estimation.conditional import Sensing
 from risloc.estimation.information_criteria import aic_order, mdl_order
 from risloc.estimation.localiser import Localiser, Located, first
@@ -121,10 +121,8 @@ class _Batch:
 
     @cached_property
     def R_samp(self) -> tuple[FactoredCovariance, float]:
-        """The sample covariance, and the seconds that its snapshots took."""
-        o = self.observation
-        x, solved = _timed(partial(least_squares_snapshots, o.y, o.codebook, o.H, o.noise_var))
-        return sample_covariance(x), solved
+        """The sample covariance, and the seconds that it took."""
+        return _timed(partial(sample_covariance_of, self.observation))
 
     def covariance(self, method: Method, R: FactoredCovariance, before: float) -> Iterator[Result]:
         """MUSIC on R, refined and plain; `before`: the seconds that R took."""
