@@ -323,7 +323,7 @@ def test_pinned_packages_accept_every_python_that_the_project_does(repository: P
         refusing = [
             f"{each['Name']} {each['Version']}: {each['Requires-Python']}"
             for each in metadata
-            if not SpecifierSet(each["Requires-Python"] or "").contains(python)
+            if not SpecifierSet(each.get("Requires-Python", "")).contains(python)
         ]
         assert not refusing, python
 
