@@ -1,4 +1,4 @@
-"""What is to be said once about a file whose scenes the model does not explain."""
+"""Warnings about a file whose scenes the model does not explain."""
 
 import statistics
 from collections import Counter
@@ -12,19 +12,18 @@ from risloc.locating.found import Found
 
 __all__ = ["Alarms"]
 
-_ABOVE = (
-    "noise_var per real part (misfit 2) or too low, the opposite sign of phase (conjugate y, H and codes), snapshots and "
-    "antennas of y swapped, codes whose losses were divided away, elements that are dead or off in phase, echoes, sources "
-    "beyond the spans"
+_CAUSES = (
+    "the opposite sign of the phase (conjugate y, H and codes), y with snapshots and antennas swapped, codes whose losses were "
+    "divided out, dead or miscalibrated elements, echoes, sources outside the search region"
 )
-_STAINED = _ABOVE.removeprefix("noise_var per real part (misfit 2) or too low, ")
+_CAUSES_ABOVE = f"noise_var per real part (misfit 2) or too small, {_CAUSES}"
 _OPTIONS = dict(zip(BORDERS, ("azimuth", "elevation", "distance"), strict=True))
-_UNITS = {"azimuth": "azimuth_span_deg", "elevation": "elevation_span_deg", "distance": "distance_span_m"}
-_BY_CHANCE = 0.05  # of no alarm where the share of scenes that are not white is what chance gives
+_SPANS = {"azimuth": "azimuth_span_deg", "elevation": "elevation_span_deg", "distance": "distance_span_m"}
+_BY_CHANCE = 0.05  # no warning if so many scenes that are not white occur by chance with at least this probability
 
 
 class Alarms:
-    """Counts scenes and sources as they come; `words` are the warnings, each one line."""
+    """Counts scenes and sources that call for a warning."""
 
     def __init__(self) -> None:
         self._scenes, self._full = 0, 0
@@ -32,7 +31,13 @@ class Alarms:
         self._misfits: dict[str, list[float]] = {"too high": [], "too low": []}
 
     def add(self, found: Found) -> None:
-        """The next scenes."""
+        """Add located scenes.
+
+        Parameters
+        ----------
+        found
+            The result of a batch of scenes.
+        """
         self._scenes += len(found)
         self._full += int(found.present.all(1).sum())
         self._verdicts.update(found.verdict)
@@ -43,36 +48,51 @@ class Alarms:
             if REASONS[number] in BORDERS:
                 self._borders[REASONS[number]] += 1
 
-    def words(self, slots: int, sought: bool, given: bool) -> list[str]:
-        """The warnings.  slots : the most sources that are looked for.  sought : K was not known.  given : sigma^2 was."""
+    def words(self, slots: int, order_known: bool, noise_given: bool) -> list[str]:
+        """Return the warnings.
+
+        Parameters
+        ----------
+        slots
+            The largest number of sources that was searched for.
+        order_known
+            Whether the number of sources was given.
+        noise_given
+            Whether the noise variance was given.
+
+        Returns
+        -------
+        list of str
+            One line per warning.
+        """
         return [
             *self._of_misfits(),
             *self._of_whiteness(),
             *self._of_borders(),
-            *(self._of_full(slots, given) if sought and slots > 1 else []),
+            *(self._of_full(slots, noise_given) if not order_known and slots > 1 else []),
         ]
 
     def _of_misfits(self) -> list[str]:
-        said = []
+        warnings = []
         if above := self._misfits["too high"]:
-            said.append(
-                f"{self._share(len(above))} more unexplained than noise_var says (misfit {_typical(above)}, expected "
-                f"about 1): their sources are not resolved; likely causes: {_ABOVE}"
+            warnings.append(
+                f"{self._share(len(above))} a residual above noise_var (misfit {_typical(above)}, expected about 1), and the "
+                f"sources are not resolved; likely causes: {_CAUSES_ABOVE}"
             )
         if below := self._misfits["too low"]:
-            said.append(
-                f"{self._share(len(below))} less unexplained than noise_var says (misfit {_typical(below)}, expected "
-                "about 1): noise_var is too large, weak sources may be missed; correct it, or use --noise estimated"
+            warnings.append(
+                f"{self._share(len(below))} a residual below noise_var (misfit {_typical(below)}, expected about 1): noise_var "
+                "is too large, and weak sources may be missed; correct it, or use --noise estimated"
             )
-        return said
+        return warnings
 
     def _of_whiteness(self) -> list[str]:
         stained = self._verdicts["not white"]
         if stained == 0 or binom.sf(stained - 1, self._scenes, ALARM) > _BY_CHANCE:
             return []
         return [
-            f"{self._share(stained)} a residual that is not white noise: the model does not explain them, and their "
-            f"sources are not resolved; likely causes: {_STAINED}"
+            f"{self._share(stained)} a residual that is not white noise: the model does not explain the data, and the sources "
+            f"are not resolved; likely causes: {_CAUSES}"
         ]
 
     def _of_borders(self) -> list[str]:
@@ -80,22 +100,22 @@ class Alarms:
             return []
         names = [_OPTIONS[border] for border in BORDERS if self._borders[border]]
         options = ", ".join(f"--{name} LOW HIGH" for name in names)
-        spans = ", ".join(_UNITS[name] for name in names)
+        spans = ", ".join(_SPANS[name] for name in names)
         total = sum(self._borders.values())
         return [
-            f"{counted(total, 'source')} at the end of a span ({', '.join(names)}), not resolved: the true ones may lie "
-            f"beyond; widen it by {options} (in the file and in Python {spans})"
+            f"{counted(total, 'source')} at the border of the search region ({', '.join(names)}), not resolved: the true "
+            f"position may lie outside; widen the region with {options} ({spans} in the file and in Python)"
         ]
 
-    def _of_full(self, slots: int, given: bool) -> list[str]:
+    def _of_full(self, slots: int, noise_given: bool) -> list[str]:
         if 2 * self._full <= self._scenes:
             return []
-        level = "noise_var may be too low (its unit?)" if given else "the noise level may be estimated too low"
-        which = "every scene has" if self._full == self._scenes else f"{self._full} of {self._scenes} scenes have"
-        return [f"{which} {slots} sources, the most that are looked for: {level}, or there are more"]
+        level = "noise_var may be too small (check its unit)" if noise_given else "the estimated noise may be too small"
+        scenes = "every scene has" if self._full == self._scenes else f"{self._full} of {self._scenes} scenes have"
+        return [f"{scenes} {slots} sources, the most that were searched for: {level}, or there are more sources"]
 
     def _share(self, scenes: int) -> str:
-        return f"{scenes} of {counted(self._scenes, 'scene')} {'leave' if scenes > 1 else 'leaves'}"
+        return f"{scenes} of {counted(self._scenes, 'scene')} {'have' if scenes > 1 else 'has'}"
 
 
 def _typical(misfits: list[float]) -> str:

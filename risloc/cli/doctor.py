@@ -1,4 +1,4 @@
-"""`risloc doctor`: the environment, what is missing, and whether a scene can be located here."""
+"""`risloc doctor`: checks the installation and locates a simulated source."""
 
 import click
 
@@ -9,16 +9,16 @@ __all__ = ["doctor"]
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="As JSON, for scripts.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 def doctor(as_json: bool) -> None:
-    """Say what is installed, what is missing and how to get it, and locate a source to see that all works.
+    """Check the installation: list its packages, and locate a simulated source.
 
     \b
     Examples:
       risloc doctor
       risloc doctor --json
     """
-    found = findings()
-    click.echo(report(found, as_json))
-    if bad := verdict(found):
-        raise CommandError(bad, NOT_DONE)
+    checks = findings()
+    click.echo(report(checks, as_json))
+    if fault := verdict(checks):
+        raise CommandError(fault, NOT_DONE)

@@ -1,4 +1,4 @@
-"""What is installed here, what is missing and how to get it, found by trying; nothing of it is needed to say so."""
+"""Checks what is installed and what is missing by trying it. None of the packages is needed to run the checks."""
 
 import importlib
 import importlib.metadata
@@ -25,22 +25,32 @@ NEEDED = {
     "tqdm": "tqdm",
     "packaging": "packaging",
 }
-"""What the wheel asks for: each package, and the name by which it is imported."""
+"""The packages that the wheel requires, with the names by which they are imported."""
 
 OPTIONAL = {
-    "matplotlib": "risloc locate --png: pip install 'risloc[figures]'",
-    "plotly": "risloc view: pip install 'risloc[view]'",
-    "dvc": "the pipeline, in the repository: make setup",
-    "prefect": "the pipeline, in the repository: make setup",
-    "mlflow": "the pipeline, in the repository: make setup",
-    "optuna": "the pipeline, in the repository: make setup",
-    "sionna-rt": "risloc trace: pip install 'risloc[channels]'",
+    "matplotlib": "needed by risloc locate --png; run: pip install 'risloc[figures]'",
+    "plotly": "needed by risloc view; run: pip install 'risloc[view]'",
+    "dvc": "needed by the pipeline in the repository; run: make setup",
+    "prefect": "needed by the pipeline in the repository; run: make setup",
+    "mlflow": "needed by the pipeline in the repository; run: make setup",
+    "optuna": "needed by the pipeline in the repository; run: make setup",
+    "sionna-rt": "needed by risloc trace; run: pip install 'risloc[channels]'",
 }
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One line: what was looked at, what is there, and whether that will do (None: nothing depends on it)."""
+    """The result of one check.
+
+    Parameters
+    ----------
+    name
+        What was checked.
+    what
+        What is installed or missing, and how to fix it.
+    good
+        Whether it is good; None if no required part depends on it.
+    """
 
     name: str
     what: str
@@ -48,35 +58,65 @@ class Finding:
 
 
 def findings() -> list[Finding]:
-    """All of them; where something is missing that all depends on, what needs it is left out."""
+    """Run all checks. If a required package is missing, the checks that need it are left out.
+
+    Returns
+    -------
+    list of Finding
+        The results.
+    """
     modules, packages = _needed()
-    found = [*_platform(), *_libraries(modules), *packages, *_optional()]
-    if not verdict(found):
-        found += [_llvm(), *_networks()]
-    if not verdict(found):
-        found.append(_trial())
-    return found
+    checks = [*_platform(), *_libraries(modules), *packages, *_optional()]
+    if not verdict(checks):
+        checks += [_llvm(), *_networks()]
+    if not verdict(checks):
+        checks.append(_trial())
+    return checks
 
 
-def report(found: Sequence[Finding], as_json: bool) -> str:
-    """As lines, or as JSON for scripts."""
+def report(checks: Sequence[Finding], as_json: bool) -> str:
+    """Format the results.
+
+    Parameters
+    ----------
+    checks
+        The results.
+    as_json
+        Whether to return JSON instead of one line per check.
+
+    Returns
+    -------
+    str
+        The text.
+    """
     if as_json:
-        return json.dumps([vars(finding) for finding in found], indent=2)
+        return json.dumps([vars(check) for check in checks], indent=2)
     marks = {True: "ok", False: "NOT OK", None: "-"}
-    return "\n".join(f"{marks[finding.good]:<8}{finding.name:<20} {finding.what}" for finding in found)
+    return "\n".join(f"{marks[check.good]:<8}{check.name:<20} {check.what}" for check in checks)
 
 
-def verdict(found: Sequence[Finding]) -> str | None:
-    """What will not do, in one line; None where all will."""
-    bad = ", ".join(finding.name for finding in found if finding.good is False)
-    return f"doctor: {bad}: see above" if bad else None
+def verdict(checks: Sequence[Finding]) -> str | None:
+    """Name the checks that failed.
+
+    Parameters
+    ----------
+    checks
+        The results.
+
+    Returns
+    -------
+    str or None
+        One line; None if no check failed.
+    """
+    failed = ", ".join(check.name for check in checks if check.good is False)
+    return f"doctor: failed checks: {failed}; see above" if failed else None
 
 
 def _platform() -> list[Finding]:
     try:
         version = importlib.metadata.version("risloc")
     except importlib.metadata.PackageNotFoundError:
-        version = "not installed, run from its source"
+        version = "not installed; running from its source"
     return [
         Finding("risloc", version, True),
         Finding("python", platform.python_version(), True if (3, 11) <= sys.version_info[:2] < (3, 13) else None),
@@ -85,56 +125,56 @@ def _platform() -> list[Finding]:
 
 
 def _libraries(modules: dict[str, ModuleType]) -> list[Finding]:
-    """What those packages that are there say of themselves."""
-    found = []
+    """Describe the threads, the accelerator and HDF5 as the installed packages report them."""
+    checks = []
     if "torch" in modules:
         torch = modules["torch"]
-        threads = f"{torch.get_num_threads()} (OMP_NUM_THREADS sets them)"
-        cuda = "none; the CPU does"
+        threads = f"{torch.get_num_threads()} (set by OMP_NUM_THREADS)"
+        cuda = "none; the CPU is used"
         if torch.cuda.is_available():
-            cuda = f"{torch.cuda.get_device_name()}: used by the pipeline's training, not used by locate"
-        found += [Finding("threads", threads, None), Finding("accelerator", cuda, None)]
+            cuda = f"{torch.cuda.get_device_name()}, used for training in the pipeline, not by risloc locate"
+        checks += [Finding("threads", threads, None), Finding("accelerator", cuda, None)]
     if "h5py" in modules:
-        found.append(Finding("HDF5", modules["h5py"].version.hdf5_version, True))
-    return found
+        checks.append(Finding("HDF5", modules["h5py"].version.hdf5_version, True))
+    return checks
 
 
 def _needed() -> tuple[dict[str, ModuleType], list[Finding]]:
-    """The packages that all depends on, those that can be imported and what is to be said of each."""
-    modules, found, ranges = {}, [], _ranges()
+    """Return the required packages that can be imported, and the check of each."""
+    modules, checks, ranges = {}, [], _ranges()
     for name, module in NEEDED.items():
         remedy = f"pip install '{name}{ranges.get(name, '')}'"
         try:
             version = importlib.metadata.version(name)
             modules[name] = importlib.import_module(module)
-            found.append(_in_range(name, version, ranges))
+            checks.append(_in_range(name, version, ranges))
         except importlib.metadata.PackageNotFoundError:
-            found.append(Finding(name, f"not installed; {remedy}", False))
+            checks.append(Finding(name, f"not installed; run: {remedy}", False))
         except (ImportError, OSError) as error:
-            words = f"{version}, it cannot be imported ({error}); {remedy} --force-reinstall"
-            found.append(Finding(name, " ".join(words.split()), False))
-    return modules, found
+            message = f"{version}, cannot be imported ({error}); run: {remedy} --force-reinstall"
+            checks.append(Finding(name, " ".join(message.split()), False))
+    return modules, checks
 
 
 def _optional() -> list[Finding]:
-    found, ranges = [], _ranges()
+    checks, ranges = [], _ranges()
     for name, remedy in OPTIONAL.items():
         try:
-            found.append(_in_range(name, importlib.metadata.version(name), ranges))
+            checks.append(_in_range(name, importlib.metadata.version(name), ranges))
         except importlib.metadata.PackageNotFoundError:
-            found.append(Finding(name, f"not installed; {remedy}", None))
-    return found
+            checks.append(Finding(name, f"not installed; {remedy}", None))
+    return checks
 
 
 def _ranges() -> dict[str, str]:
-    """The versions of each package that risloc declares; none where that cannot be known."""
+    """Return the range of versions that risloc declares for each package; empty if it is not installed."""
     try:
         from packaging.requirements import Requirement
 
         declared = [Requirement(text) for text in importlib.metadata.requires("risloc") or ()]
     except (ImportError, importlib.metadata.PackageNotFoundError):
         return {}
-    return {each.name.lower(): str(each.specifier) for each in declared}
+    return {requirement.name.lower(): str(requirement.specifier) for requirement in declared}
 
 
 def _in_range(name: str, version: str, ranges: dict[str, str]) -> Finding:
@@ -142,7 +182,7 @@ def _in_range(name: str, version: str, ranges: dict[str, str]) -> Finding:
         from packaging.specifiers import SpecifierSet
 
         if not SpecifierSet(ranges[name]).contains(version, prereleases=True):
-            return Finding(name, f"{version}, expected {ranges[name]}: pip install '{name}{ranges[name]}'", None)
+            return Finding(name, f"{version}, expected {ranges[name]}; run: pip install '{name}{ranges[name]}'", None)
     return Finding(name, version, True)
 
 
@@ -152,25 +192,25 @@ def _llvm() -> Finding:
     try:
         return Finding("LLVM 19", str(find_llvm()), True)
     except RayTracerError as error:
-        return Finding("LLVM 19", f"risloc trace: {error}", None)
+        return Finding("LLVM 19", f"needed by risloc trace; {error}", None)
 
 
 def _networks() -> list[Finding]:
     from risloc.learning.checkpoint import SHIPPED, CheckpointError
     from risloc.locating.locator import load_model
 
-    found = []
+    checks = []
     for name in SHIPPED:
         try:
             size = sum(parameter.numel() for parameter in load_model(name).parameters())
-            found.append(Finding(f"network {name}", f"{size:,} parameters", True))
+            checks.append(Finding(f"network {name}", f"{size:,} parameters", True))
         except CheckpointError as error:
-            found.append(Finding(f"network {name}", f"{error}: install risloc again", False))
-    return found
+            checks.append(Finding(f"network {name}", f"{error}; reinstall risloc", False))
+    return checks
 
 
 def _trial() -> Finding:
-    """One source at 20 dB, simulated and located, must come out where it is."""
+    """Simulate one source at 20 dB and check that it is located within 0.5 m."""
     from risloc.io.measurements import measurements_of
     from risloc.locating.locator import locate
     from risloc.physics.geometry import position_of
@@ -183,7 +223,6 @@ def _trial() -> Finding:
     found = locate(measurements_of(world, scenes))
     true = position_of(scenes.truth.location[0, 0].double())
     error = float((found.position[0, 0] - true).norm())
-    words = f"a source at {float(scenes.truth.location[0, 0, 2]):.2f} m, {100 * error:.1f} cm off, "
-    return Finding(
-        "locating", f"{words}{time.monotonic() - began:.1f} s", bool(found.present.sum() == 1) and error < 0.5
-    )
+    distance, seconds = float(scenes.truth.location[0, 0, 2]), time.monotonic() - began
+    result = f"a source at {distance:.2f} m with an error of {100 * error:.1f} cm in {seconds:.1f} s"
+    return Finding("locating", result, bool(found.present.sum() == 1) and error < 0.5)

@@ -1,26 +1,47 @@
-"""How a command speaks and ends: exit codes, and the errors that are one line on the standard error output."""
+"""Exit codes, and the error that a command reports in one line on standard error."""
 
 __all__ = ["BAD_INPUT", "EXIT_CODES", "INTERRUPTED", "NOT_DONE", "CommandError", "counted"]
 
 BAD_INPUT, USAGE, NOT_DONE, INTERRUPTED = 1, 2, 3, 130
 
 EXIT_CODES = {
-    0: "done",
-    BAD_INPUT: "a file, a checkpoint or a value is not what it must be",
-    USAGE: "the command line itself: an unknown option, a missing argument",
-    NOT_DONE: "the machine could not: no room, no permission, a package that is missing",
-    INTERRUPTED: "Ctrl-C; 143: SIGTERM; 141: who read the output went away. No file is half-written",
+    0: "success",
+    BAD_INPUT: "invalid input: a file, a checkpoint or a value",
+    USAGE: "invalid command line: an unknown option, a missing argument",
+    NOT_DONE: "the system failed: disk full, no permission, a missing package",
+    INTERRUPTED: "interrupted by Ctrl-C; 143: by SIGTERM; 141: output closed. No file is left half-written",
 }
 
 
 class CommandError(Exception):
-    """What went wrong, in one line, and the exit code that says of which kind it is."""
+    """A command failed.
 
-    def __init__(self, words: str, code: int = BAD_INPUT) -> None:
-        super().__init__(words)
+    Parameters
+    ----------
+    message
+        What went wrong, in one line.
+    code
+        The exit code.
+    """
+
+    def __init__(self, message: str, code: int = BAD_INPUT) -> None:
+        super().__init__(message)
         self.code = code
 
 
-def counted(number: int, what: str) -> str:
-    """So many of what is named in the singular."""
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+def counted(number: int, noun: str) -> str:
+    """Return the number with the noun, which takes an s unless the number is 1.
+
+    Parameters
+    ----------
+    number
+        The number.
+    noun
+        The noun in the singular.
+
+    Returns
+    -------
+    str
+        For example "1 scene" or "2 scenes".
+    """
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,4 +1,4 @@
-"""The commands together, each imported when it is run, and what becomes of their errors."""
+"""The group of commands: imports each command when it is run, and turns its errors into messages and exit codes."""
 
 import importlib
 import os
@@ -14,24 +14,24 @@ from risloc.cli.interruption import end_in_order
 __all__ = ["cli", "run_group"]
 
 _PIPE_CLOSED = 141
-_CODES = "\n".join(f"  {code:<5}{words}" for code, words in EXIT_CODES.items())
+_CODES = "\n".join(f"  {code:<5}{meaning}" for code, meaning in EXIT_CODES.items())
 _COMMANDS = {
-    "locate": "Locate the sources in FILE, measurements in HDF5 (docs/command_line.md has the layout).",
-    "view": "Show the scenes in FILE and their sources on an interactive page, until Ctrl-C.",
-    "simulate": "Draw scenes and write them to FILE as measurements, with the truth beside them.",
-    "trace": "Trace waves in a room and write scenes to FILE as measurements, with the truth beside them.",
-    "inspect": "Say what is in a measurement file, a shard, a folder of shards, or a checkpoint, and check it.",
-    "doctor": "Say what is installed, what is missing and how to get it, and locate a source to see that all works.",
+    "locate": "Locate the sources in FILE, a measurement file in HDF5.",
+    "view": "Show the scenes in FILE and their sources on an interactive page.",
+    "simulate": "Simulate scenes and write them to FILE as measurements, with the truth.",
+    "trace": "Ray-trace scenes in a room and write them to FILE as measurements, with the truth.",
+    "inspect": "Describe and check a measurement file, a shard, a folder of shards or a checkpoint.",
+    "doctor": "Check the installation: list its packages, and locate a simulated source.",
 }
-"""Each command's module and name, and how its help begins."""
+"""The name of each command, which is also that of its module, and the first sentence of its help."""
 
 
 class _PipeClosedError(Exception):
-    """Who read the output went away."""
+    """The reader of the output closed it."""
 
 
 class _Commands(click.Group):
-    """Keeps click from ending the process when a pipe is closed: that has its own exit code."""
+    """Keeps click from ending the process when a pipe is closed, which has an exit code of its own."""
 
     def invoke(self, ctx: click.Context) -> object:
         try:
@@ -40,8 +40,8 @@ class _Commands(click.Group):
             raise _PipeClosedError from None
 
 
-class _Later(click.Command):
-    """A command as the list of them shows it; its module, which takes seconds, is imported when it is used."""
+class _LazyCommand(click.Command):
+    """A command in the list of commands. Its module, which takes seconds to import, is imported when it is run."""
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
@@ -62,59 +62,70 @@ def cli() -> None:
     """Locate radio sources in the near field of a reconfigurable intelligent surface.
 
     \b
-    The first minute:
-      risloc doctor                       is all there?
-      risloc simulate room.h5             measurements of a simulated room
-      risloc inspect room.h5              what is in them
-      risloc locate room.h5               where the sources are
-      risloc view room.h5                 the same as a page
+    To get started:
+      risloc doctor                       check the installation
+      risloc simulate room.h5             simulate measurements of a room
+      risloc inspect room.h5              describe and check the file
+      risloc locate room.h5               locate the sources
+      risloc view room.h5                 show them on an interactive page
 
-    Every command explains itself: risloc locate --help.
+    Each command has its own help: risloc locate --help.
     """
 
 
-for _name, _words in _COMMANDS.items():
-    cli.add_command(_Later(_name, help=_words))
+for _name, _help in _COMMANDS.items():
+    cli.add_command(_LazyCommand(_name, help=_help))
 
 
 def run_group(arguments: list[str]) -> int:
-    """Run a command line; the exit code."""
+    """Run a command line.
+
+    Parameters
+    ----------
+    arguments
+        The words after the name of the program.
+
+    Returns
+    -------
+    int
+        The exit code, one of `risloc.cli.errors.EXIT_CODES`.
+    """
     try:
         result = cli.main(arguments, prog_name="risloc", standalone_mode=False)
-        if sys.stdout is not None:  # None where it was closed before the start
+        if sys.stdout is not None:  # None if it was closed before the program started
             sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except (click.Abort, KeyboardInterrupt):
-        return _said("interrupted", INTERRUPTED)
+        return _report("interrupted", INTERRUPTED)
     except click.ClickException as error:
         error.show()
         return error.exit_code
     except CommandError as error:
-        return _said(str(error), error.code)
+        return _report(str(error), error.code)
     except (_PipeClosedError, BrokenPipeError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that closing it does not fail once more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that closing it does not fail again
         return _PIPE_CLOSED
     except ImportError as error:
-        what = f"the package {error.name}" if error.name else "a package"
-        return _said(f"expected {what}, it cannot be imported ({error}); `risloc doctor` says how to get it", NOT_DONE)
+        package = f"the package {error.name}" if error.name else "a package"
+        return _report(f"cannot import {package} ({error}); `risloc doctor` shows how to install it", NOT_DONE)
     except OSError as error:
-        return _said(_system_s(error), NOT_DONE)
+        return _report(_os_message(error), NOT_DONE)
     except MemoryError:
-        return _said("out of memory; a file with fewer elements, antennas or snapshots needs less", NOT_DONE)
+        return _report("out of memory; a file with fewer elements, antennas or snapshots needs less", NOT_DONE)
     except LookupError as error:
-        return _said(f"expected {error} in what was read, it is missing; make the file again", BAD_INPUT)
-    except ValueError as error:  # what the science says of its input; the message names it
-        return _said(str(error), BAD_INPUT)
+        return _report(f"the input lacks {error}; create the file again", BAD_INPUT)
+    except ValueError as error:  # raised by the science about its input, which the message names
+        return _report(str(error), BAD_INPUT)
 
 
-def _system_s(error: OSError) -> str:
-    """Its words, with the name that was given: files are written under one beside it (`risloc.utils.atomic_files.replacing`)."""
-    words = error.strerror or str(error)
+def _os_message(error: OSError) -> str:
+    """Describe the error with the name that the user gave, not that of the temporary file beside it (`risloc.utils.atomic_files`)."""
+    message = error.strerror or str(error)
     if error.filename is not None:
-        words = f"{error.filename}: expected to read or write it, got {words}; mend the path, or what it leads to"
-    return re.sub(r"\.([^/'\"]+)\.\d+\.part\b", r"\1", words)
+        message = f"{error.filename}: cannot read or write it: {message}"
+    return re.sub(r"\.([^/'\"]+)\.\d+\.part\b", r"\1", message)
 
 
-def _said(words: str, code: int) -> int:
-    click.echo(f"risloc: {' '.join(words.split())}", err=True)
+def _report(message: str, code: int) -> int:
+    click.echo(f"risloc: {' '.join(message.split())}", err=True)
     return code

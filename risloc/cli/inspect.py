@@ -1,4 +1,4 @@
-"""`risloc inspect`: what is in a file of measurements, a shard, a folder of shards, or a checkpoint."""
+"""`risloc inspect`: describes and checks a measurement file, a shard, a folder of shards or a checkpoint."""
 
 import dataclasses
 import json
@@ -14,7 +14,7 @@ import h5py
 from risloc.cli.errors import CommandError, counted
 from risloc.cli.located_scenes import in_words
 from risloc.cli.output_files import FileName
-from risloc.cli.sandbox import measured, sharded, tried
+from risloc.cli.sandbox import measurement_steps, read_in_child, shard_steps
 from risloc.config import as_mapping
 from risloc.io.measurement_checks import root_mean_square
 from risloc.io.measurement_reader import MeasurementReader
@@ -32,13 +32,13 @@ BAD = "bad scenes"
 
 
 @click.command()
-@click.argument("what", metavar="FILE|FOLDER|NAME", type=FileName())
-@click.option("--json", "as_json", is_flag=True, help="As JSON, for scripts.")
-def inspect(what: Path, as_json: bool) -> None:
-    """Say what is in a measurement file, a shard, a folder of shards, or a checkpoint, and check it.
+@click.argument("source", metavar="FILE|FOLDER|NAME", type=FileName())
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+def inspect(source: Path, as_json: bool) -> None:
+    """Describe and check a measurement file, a shard, a folder of shards or a checkpoint.
 
-    Every scene of a measurement file is read and checked, and those that cannot be located are listed; a shard is compared
-    with its checksum.
+    All scenes of a measurement file are read and checked, and those that cannot be located are listed. Shards are compared
+    with their checksums.
 
     \b
     Examples:
@@ -47,7 +47,7 @@ def inspect(what: Path, as_json: bool) -> None:
       risloc inspect models/checkpoint
       risloc inspect default --json
     """
-    facts = _facts(what)
+    facts = _facts(source)
     if as_json:
         click.echo(json.dumps(facts, indent=2, allow_nan=False))
     else:
@@ -55,39 +55,37 @@ def inspect(what: Path, as_json: bool) -> None:
         for name, value in facts.items():
             click.echo(f"{name:<{width}}  {_line(value)}")
     if bad := facts.get(BAD):
-        raise CommandError(f"{what}: {in_words(bad, facts['scenes'])}; risloc locate --skip-bad leaves such scenes out")
+        raise CommandError(f"{source}: {in_words(bad, facts['scenes'])}; risloc locate --skip-bad skips such scenes")
 
 
-def _facts(what: Path) -> Facts:
-    if str(what) in SHIPPED and not what.exists():
-        return _checkpoint(shipped_checkpoint(str(what)))
-    if what.is_dir():
-        if (what / "config.json").exists():
-            return _checkpoint(what)
-        return _shards(what)
-    if not what.is_file():
-        raise CommandError(
-            f"{what}: expected a file, a folder or one of {', '.join(SHIPPED)}, there is none; mend the path"
-        )
-    bad = tried(what, _looked_at)
-    if _is_shard(what):
-        return _shard(what)
-    return _measurements(what, bad)
+def _facts(source: Path) -> Facts:
+    if str(source) in SHIPPED and not source.exists():
+        return _checkpoint(shipped_checkpoint(str(source)))
+    if source.is_dir():
+        if (source / "config.json").exists():
+            return _checkpoint(source)
+        return _shards(source)
+    if not source.is_file():
+        raise CommandError(f"{source}: no such file; expected a file, a folder or one of {', '.join(SHIPPED)}")
+    bad = read_in_child(source, _steps)
+    if _is_shard(source):
+        return _shard(source)
+    return _measurements(source, bad)
 
 
-def _looked_at(path: Path) -> Iterator[Mapping[int, str]]:
+def _steps(path: Path) -> Iterator[Mapping[int, str]]:
     yield {}
-    yield from sharded(path) if _is_shard(path) else measured(path)
+    yield from shard_steps(path) if _is_shard(path) else measurement_steps(path)
 
 
 def _is_shard(path: Path) -> bool:
-    """Whether it says that it is one; whatever is wrong with the file is for its reader to say."""
-    said = _attributes(path)
-    return "format" not in said and {"schema", "scenario", "checksum"} <= said
+    """Return whether the attributes are those of a shard; faults of the file are reported by its reader."""
+    names = _attributes(path)
+    return "format" not in names and {"schema", "scenario", "checksum"} <= names
 
 
 def _attributes(path: Path) -> set[str]:
-    """The names of a file's attributes; none where it cannot be read."""
+    """Return the names of the attributes of a file, or none if it cannot be read."""
     try:
         with h5py.File(path, "r") as file:
             return set(file.attrs)
@@ -108,19 +106,19 @@ def _measurements(path: Path, bad: Mapping[int, str]) -> Facts:
         }
         facts["noise_var"] = _noise(reader, bad)
         if reader.unknown:
-            facts["unknown names"] = f"{', '.join(reader.unknown)}: not looked at"
-        facts["checked"] = "every scene is finite and as the layout says"
+            facts["unknown names"] = f"{', '.join(reader.unknown)} (ignored)"
+        facts["checked"] = "all scenes are valid"
         if bad:
             facts["checked"] = f"{len(reader) - len(bad)} of {counted(len(reader), 'scene')} can be located"
             facts[BAD] = dict(bad)
-        facts["fits"] = ", ".join(_fitting(reader)) or "no shipped network: use --method nomp"
+        facts["fits"] = ", ".join(_fitting(reader)) or "no shipped network; use --method nomp"
         return facts
 
 
 def _noise(reader: MeasurementReader, bad: Mapping[int, str]) -> str:
-    """What SNR the noise level of the good scenes implies, if there is one."""
+    """Describe the noise level of the good scenes by the SNR that it implies."""
     if not reader.has_noise:
-        return "not given: risloc locate estimates it"
+        return "not given; risloc locate estimates it"
     snr = list[float]()
     for scenes in reader.parts():
         good = [scene for scene in range(len(reader))[scenes] if scene not in bad]
@@ -129,8 +127,8 @@ def _noise(reader: MeasurementReader, bad: Mapping[int, str]) -> str:
     if not snr:
         return "given"
     middle = statistics.median(snr)
-    implied = f"an SNR of {10 * math.log10(middle):.1f} dB" if middle > 0 else "more noise than |y|^2 has"
-    return f"given: {implied} (median of {len(snr)} scenes)"
+    implied = f"SNR {10 * math.log10(middle):.1f} dB" if middle > 0 else "larger than the mean |y|^2"
+    return f"given; {implied} (median of {counted(len(snr), 'scene')})"
 
 
 def _fitting(reader: MeasurementReader) -> list[str]:
@@ -148,7 +146,7 @@ def _shard(path: Path) -> Facts:
     header = check_shard(path)
     facts: Facts = {"kind": "risloc shard"} | {f.name: getattr(header, f.name) for f in dataclasses.fields(header)}
     arrays = facts.pop("arrays")
-    facts |= {"path": str(path), "checksum": f"{header.checksum} (matches the content)"}
+    facts |= {"path": str(path), "checksum": f"{header.checksum} (matches)"}
     return facts | {f"data {name}": f"{dtype} {shape}" for name, (dtype, shape) in arrays.items()}
 
 
@@ -156,15 +154,12 @@ def _shards(folder: Path) -> Facts:
     paths = sorted(folder.glob("*.h5"))
     if not paths:
         raise CommandError(
-            f"{folder}: expected shards (*.h5) in it, or config.json and model.safetensors of a checkpoint, got neither; "
-            "mend the path"
+            f"{folder}: expected a folder with shards (*.h5), or with config.json and model.safetensors of a checkpoint"
         )
     for path in paths:
-        tried(path, sharded)
+        read_in_child(path, shard_steps)
         if "format" in _attributes(path):
-            raise CommandError(
-                f"{path}: expected a shard in a folder of shards, got another file; inspect it by itself"
-            )
+            raise CommandError(f"{path}: not a shard, although it is in a folder of shards; inspect it separately")
     reader = ShardReader(folder)
     try:
         for start in range(0, len(reader), 512):
@@ -176,7 +171,7 @@ def _shards(folder: Path) -> Facts:
             "scenes": len(reader),
             "split": reader.split,
             "seed": reader.seed,
-            "checksum": f"{reader.checksum} (every file matches its own)",
+            "checksum": f"{reader.checksum} (all files match theirs)",
             "scenario": as_mapping(reader.scenario),
         }
     finally:

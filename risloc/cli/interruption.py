@@ -1,4 +1,4 @@
-"""Ctrl-C before there is anything to tidy up, and afterwards."""
+"""Ctrl-C while packages are imported, and afterwards."""
 
 import os
 import signal
@@ -10,19 +10,19 @@ __all__ = ["end_at_once", "end_in_order"]
 
 
 def end_at_once() -> None:
-    """From now on Ctrl-C ends the process: what is being imported might swallow a KeyboardInterrupt.
+    """Let Ctrl-C end the process at once, because a package that is being imported may swallow a KeyboardInterrupt.
 
-    Also where a shell that starts a job with `&` has it ignore SIGINT.
+    This also holds where a shell that starts a job with `&` makes it ignore SIGINT.
     """
-    signal.signal(signal.SIGINT, _at_once)
+    signal.signal(signal.SIGINT, _end)
 
 
 def end_in_order() -> None:
-    """From now on, after `end_at_once`, Ctrl-C is a KeyboardInterrupt; without it nothing is changed."""
-    if signal.getsignal(signal.SIGINT) is _at_once:
+    """Let Ctrl-C raise a KeyboardInterrupt again, if `end_at_once` was called before."""
+    if signal.getsignal(signal.SIGINT) is _end:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def _at_once(number: int, frame: FrameType | None) -> None:
+def _end(number: int, frame: FrameType | None) -> None:
     os.write(2, b"risloc: interrupted\n")
     os._exit(INTERRUPTED)

@@ -1,4 +1,4 @@
-"""The scenes of a file, located one run after another; those that cannot be are skipped, each with the reason."""
+"""Locates the scenes of a file, batch by batch; scenes that cannot be located are skipped, each with a reason."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,12 +16,22 @@ from risloc.utils.progress import shown_progress
 
 __all__ = ["Located", "Skipped", "check", "in_words", "located"]
 
-_SAID = 3
+_MOST_NAMED = 3
 
 
 @dataclass(frozen=True)
 class Located:
-    """Scenes that follow one another from number `start` on: what was measured, and what was found."""
+    """Consecutive scenes and their sources.
+
+    Parameters
+    ----------
+    start
+        The number of the first scene.
+    part
+        The measurements of the scenes.
+    found
+        The sources.
+    """
 
     start: int
     part: Measurements
@@ -30,42 +40,88 @@ class Located:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A scene without an answer, and why."""
+    """A scene that cannot be located.
+
+    Parameters
+    ----------
+    scene
+        Its number.
+    why
+        The reason.
+    """
 
     scene: int
     why: str
 
 
 def check(file: Path, bad: Mapping[int, str], scenes: int, skip_bad: bool) -> None:
-    """Refuse bad scenes before the work, unless they are to be skipped and some are left.
+    """Reject bad scenes before the work begins, unless they are to be skipped and others are left.
+
+    Parameters
+    ----------
+    file
+        The file, for the message.
+    bad
+        The scenes that cannot be located, with their reasons.
+    scenes
+        The number of scenes in the file.
+    skip_bad
+        Whether to skip them.
 
     Raises
     ------
     CommandError
-        Naming the first of them.
+        There are bad scenes; it names the first ones.
     """
     if bad and not skip_bad:
         raise CommandError(
-            f"{file}: {in_words(bad, scenes)}; leave {'it' if len(bad) == 1 else 'them'} out of the file, or use --skip-bad"
+            f"{file}: {in_words(bad, scenes)}; remove {'it' if len(bad) == 1 else 'them'} from the file, or use --skip-bad"
         )
     if len(bad) == scenes:
-        raise CommandError(f"{file}: {in_words(bad, scenes)}; none is left to locate")
+        raise CommandError(f"{file}: {in_words(bad, scenes)}; no scene is left to locate")
 
 
 def in_words(bad: Mapping[int, str], scenes: int) -> str:
-    """How many scenes are bad, and the first of them with their reasons."""
-    said = [f"scene {number}: {why}" for number, why in list(bad.items())[:_SAID]]
-    more = f"; and {len(bad) - _SAID} more" if len(bad) > _SAID else ""
-    return f"{len(bad)} of {counted(scenes, 'scene')} cannot be located: {'; '.join(said)}{more}"
+    """Say how many scenes are bad, and name the first ones with their reasons.
+
+    Parameters
+    ----------
+    bad
+        The scenes that cannot be located, with their reasons.
+    scenes
+        The number of scenes in the file.
+
+    Returns
+    -------
+    str
+        The sentence.
+    """
+    named = [f"scene {number}: {why}" for number, why in list(bad.items())[:_MOST_NAMED]]
+    more = f"; and {len(bad) - _MOST_NAMED} more" if len(bad) > _MOST_NAMED else ""
+    return f"{len(bad)} of {counted(scenes, 'scene')} cannot be located: {'; '.join(named)}{more}"
 
 
 def located(reader: MeasurementReader, locator: Locator, bad: Mapping[int, str]) -> Iterator[Located | Skipped]:
-    """Every scene in its order.
+    """Locate every scene of a file, in order.
+
+    Parameters
+    ----------
+    reader
+        The open file.
+    locator
+        Locates its scenes.
+    bad
+        The scenes that cannot be located, with their reasons.
+
+    Yields
+    ------
+    Located or Skipped
+        A batch of scenes with their sources, or a scene without.
 
     Raises
     ------
-    risloc.locating.locator.LocateError
-        None of the first scenes can be located, so that it is not a scene's fault.
+    LocateError
+        None of the scenes of a batch can be located, so that the cause is not one scene.
     """
     with shown_progress(len(reader), "scenes", partial(click.echo, err=True)) as advance:
         for start, stop in _runs(len(reader), locator.batch, bad):
@@ -77,7 +133,7 @@ def located(reader: MeasurementReader, locator: Locator, bad: Mapping[int, str])
 
 
 def _runs(scenes: int, most: int, bad: Mapping[int, str]) -> Iterator[tuple[int, int]]:
-    """Bounds of at most so many good scenes, or of a bad one."""
+    """Yield the bounds of runs of at most `most` good scenes, and of each bad scene."""
     start = 0
     while start < scenes:
         stop = start + 1
@@ -88,7 +144,7 @@ def _runs(scenes: int, most: int, bad: Mapping[int, str]) -> Iterator[tuple[int,
 
 
 def _run(locator: Locator, reader: MeasurementReader, start: int, stop: int) -> Iterator[Located | Skipped]:
-    """The scenes together or, where that fails, one by one."""
+    """Locate the scenes together or, if that fails, one by one."""
     part = reader.read(slice(start, stop))
     try:
         yield Located(start, part, locator.locate(part))
@@ -97,8 +153,8 @@ def _run(locator: Locator, reader: MeasurementReader, start: int, stop: int) -> 
         if stop - start == 1:
             yield Skipped(start, str(error))
             return
-        whole = error
-    each = [one for number in range(start, stop) for one in _run(locator, reader, number, number + 1)]
-    if all(isinstance(one, Skipped) for one in each):
-        raise whole
-    yield from each
+        batch_error = error
+    singles = [single for scene in range(start, stop) for single in _run(locator, reader, scene, scene + 1)]
+    if all(isinstance(single, Skipped) for single in singles):
+        raise batch_error
+    yield from singles

@@ -1,4 +1,4 @@
-"""`risloc`, the program. What it imports itself is in the standard library: it must be able to say what is missing."""
+"""The program `risloc`. It imports the standard library alone, so that it can report what is missing."""
 
 import signal
 import sys
@@ -9,18 +9,29 @@ from risloc.cli.interruption import end_at_once
 
 __all__ = ["main", "run"]
 
-_ENDED = 143
+_TERMINATED = 143
 
 
 def main() -> None:
-    """The program: runs the command line of this process and ends it."""
+    """Run the command line of this process and exit."""
     end_at_once()
-    signal.signal(signal.SIGTERM, _ended)
+    signal.signal(signal.SIGTERM, _terminate)
     sys.exit(run(sys.argv[1:]))
 
 
 def run(arguments: list[str]) -> int:
-    """Run a command line; the exit code. An error is one line on the standard error output."""
+    """Run a command line. An error is reported in one line on standard error.
+
+    Parameters
+    ----------
+    arguments
+        The words after the name of the program.
+
+    Returns
+    -------
+    int
+        The exit code, one of `risloc.cli.errors.EXIT_CODES`.
+    """
     try:
         from risloc.cli.group import run_group
     except ImportError as error:
@@ -29,17 +40,17 @@ def run(arguments: list[str]) -> int:
 
 
 def _without_click(arguments: list[str], error: ImportError) -> int:
-    """There is no command line then, but `risloc doctor` says so."""
+    """Report that click is missing; `risloc doctor` still reports everything."""
     from risloc.cli.environment import findings, report, verdict
 
-    words = f"expected the package click, it cannot be imported ({error}); pip install 'click>=8.1,<9'"
+    message = f"cannot import the package click ({error}); run: pip install 'click>=8.1,<9'"
     if arguments[:1] == ["doctor"]:
-        found = findings()
-        print(report(found, as_json="--json" in arguments))
-        words = verdict(found) or words
-    sys.stderr.write(f"risloc: {words}\n")
+        checks = findings()
+        print(report(checks, as_json="--json" in arguments))
+        message = verdict(checks) or message
+    sys.stderr.write(f"risloc: {message}\n")
     return NOT_DONE
 
 
-def _ended(number: int, frame: FrameType | None) -> None:
-    sys.exit(_ENDED)
+def _terminate(number: int, frame: FrameType | None) -> None:
+    sys.exit(_TERMINATED)

@@ -1,4 +1,4 @@
-"""Where a command writes: the files behind the names, each of them another one, and tried before the work."""
+"""The files that a command writes: different ones for each option, and tested for writing before the work begins."""
 
 import contextlib
 import itertools
@@ -18,49 +18,104 @@ __all__ = ["FileName", "is_standard", "targets_of", "text_file"]
 
 
 class FileName(click.Path):
-    """A path, as click has it, with a name that a file can have."""
+    """A `click.Path` whose value is a valid name of a file.
+
+    Parameters
+    ----------
+    **options
+        Those of `click.Path`.
+    """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(path_type=Path, **options)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Refuse what pathlib takes for the folder here, and what no system takes."""
+        """Convert the value to a path; reject an empty name, which pathlib takes for the current folder, and a null byte.
+
+        Parameters
+        ----------
+        value
+            The text on the command line.
+        param
+            The option or argument.
+        ctx
+            The context of the command.
+
+        Returns
+        -------
+        Path
+            The path.
+        """
         if not str(value) or "\0" in str(value):
-            self.fail(f"expected a name, got {str(value)!r}; give one", param, ctx)
+            self.fail(f"expected a file name, got {str(value)!r}", param, ctx)
         return super().convert(value, param, ctx)
 
 
 def is_standard(path: Path | None) -> bool:
-    """Whether `-` was given, the standard output."""
+    """Check whether the path is `-`, which stands for standard output.
+
+    Parameters
+    ----------
+    path
+        The path, or None.
+
+    Returns
+    -------
+    bool
+        Whether it is.
+    """
     return path == Path("-")
 
 
 def targets_of(inputs: Mapping[str, Path | None], outputs: Mapping[str, Path | None]) -> dict[str, Path]:
-    """The files to write, links followed, by the options that name them; None: not given.
+    """Return the files to write, with links followed, and test that they can be written.
+
+    Parameters
+    ----------
+    inputs
+        The files to read by the options that name them; None if the option was not given.
+    outputs
+        The same for the files to write.
+
+    Returns
+    -------
+    dict
+        The targets of the outputs that were given, by the same options.
 
     Raises
     ------
     CommandError
-        Nothing can be written there.
-    click.UsageError
-        Two of the options name one file.
+        A file cannot be written.
+    UsageError
+        Two of the options name the same file.
     ValueError
-        What is there is no regular file.
+        The target exists and is not a regular file.
     """
     given = {name: path for name, path in {**inputs, **outputs}.items() if path is not None}
     for (first, path), (second, other) in itertools.combinations(given.items(), 2):
         if os.path.realpath(path) == os.path.realpath(other):
-            raise click.UsageError(f"{first}, {second}: expected different files, got {path} twice; mend one of them")
+            raise click.UsageError(f"{first}, {second}: expected different files, got {path} twice")
     targets = {name: path if is_standard(path) else target_of(path) for name, path in given.items() if name in outputs}
     for name, path in targets.items():
         if not is_standard(path):
-            _try(path, given[name])
+            _test_writing(path, given[name])
     return targets
 
 
 @contextlib.contextmanager
 def text_file(path: Path) -> Iterator[TextIO]:
-    """A text file that is whole or not there; or the standard output."""
+    """Open a text file that is written as a whole or not at all, or standard output.
+
+    Parameters
+    ----------
+    path
+        The file, or `-`.
+
+    Yields
+    ------
+    TextIO
+        The file to write to.
+    """
     if is_standard(path):
         yield sys.stdout
         sys.stdout.flush()
@@ -69,16 +124,13 @@ def text_file(path: Path) -> Iterator[TextIO]:
         yield file
 
 
-def _try(target: Path, name: Path) -> None:
-    """Write to the folder of the target, or to the one in which its folders will be made, and leave nothing there."""
-    folder = next(place for place in target.parents if os.path.lexists(place))
+def _test_writing(target: Path, name: Path) -> None:
+    """Create a temporary file in the nearest existing folder of the target, and remove it."""
+    folder = next(parent for parent in target.parents if os.path.lexists(parent))
     try:
         if not folder.is_dir():
-            raise CommandError(f"{name}: expected a place in a folder, got {folder}, which is none; mend the path")
+            raise CommandError(f"{name}: {folder} is not a directory")
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        words = (
-            f"expected a folder that can be written to, got {error.strerror} in {folder}; mend it, or write elsewhere"
-        )
-        raise CommandError(f"{name}: {words}", NOT_DONE) from None
+        raise CommandError(f"{name}: cannot write to the directory {folder}: {error.strerror}", NOT_DONE) from None

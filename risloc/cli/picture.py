@@ -1,4 +1,4 @@
-"""The first of the located sources seen from above and from the side, with their standard deviations and the truth."""
+"""Draws the first located sources from above and from the side, with standard deviations and the truth."""
 
 from pathlib import Path
 from typing import Any
@@ -16,50 +16,69 @@ from risloc.plotting.static import FORMATS, save_figure
 __all__ = ["DRAWN", "Picture"]
 
 DRAWN = 1000
-"""The most sources in a picture."""
+"""The largest number of sources in a picture."""
 
 _GREY = "#555555"
 
 
 class Picture:
-    """Keeps the sources of the first scenes and their truth, and draws them.
+    """Collects the sources and the truth of the first scenes, and draws them.
+
+    Parameters
+    ----------
+    path
+        The file to write.
 
     Raises
     ------
-    click.UsageError
-        The name ends in none of `risloc.plotting.static.FORMATS`.
+    UsageError
+        The suffix of the name is not in `risloc.plotting.static.FORMATS`.
     CommandError
-        There is no matplotlib.
+        matplotlib is not installed.
     """
 
     def __init__(self, path: Path) -> None:
         if path.suffix.lower() not in FORMATS:
-            raise click.UsageError(
-                f"--png: expected a name that ends in {', '.join(FORMATS)}, got {path.name}; mend it"
-            )
+            raise click.UsageError(f"--png: expected a name that ends in {', '.join(FORMATS)}, got {path.name}")
         try:
             import matplotlib  # noqa: F401
         except ImportError:
-            raise CommandError("--png: needs matplotlib: pip install 'risloc[figures]'", NOT_DONE) from None
+            raise CommandError("--png needs matplotlib; run: pip install 'risloc[figures]'", NOT_DONE) from None
         self._path, self._rows, self._truth = path, list[Row](), list[np.ndarray]()
 
     @property
     def shown(self) -> int:
-        """How many sources it has."""
+        """The number of sources in the picture."""
         return len(self._rows)
 
     def add(self, scenes: list[list[Row]], part: Measurements) -> None:
-        """The next scenes, as they were located and as they are; those beyond what is drawn are not kept."""
+        """Add scenes, up to `DRAWN` sources.
+
+        Parameters
+        ----------
+        scenes
+            The rows of each scene.
+        part
+            The measurements, which may have the truth.
+        """
         for i, rows in enumerate(scenes):
             if len(self._rows) >= DRAWN:
                 return
             self._rows += rows[: DRAWN - len(self._rows)]
             if part.truth is not None:
-                there = part.truth.location[i, : int(part.truth.count[i])]
-                self._truth.append(position_of(there.double()).numpy())
+                location = part.truth.location[i, : int(part.truth.count[i])]
+                self._truth.append(position_of(location.double()).numpy())
 
     def draw(self, setup: Setup, title: str) -> None:
-        """Write the picture, whole or not at all."""
+        """Write the picture as a whole or not at all.
+
+        Parameters
+        ----------
+        setup
+            The surface.
+        title
+            The title.
+        """
         from matplotlib.figure import Figure
 
         figure = Figure(figsize=(11, 4.5), dpi=120, layout="constrained")
@@ -70,14 +89,14 @@ class Picture:
             ax.plot(elements[:, i], np.zeros(len(elements)), "s", ms=2, color=_GREY, label="surface")
             if len(truth):
                 ax.plot(truth[:, i], truth[:, 2], "o", ms=9, mfc="none", color=VERMILION, label="truth")
-            for good, colour, label in ((True, BLUE, "located, +- 1 std"), (False, _GREY, "not resolved")):
-                chosen = [row for row in self._rows if row["resolved"] is good]
-                if chosen:
-                    _points(ax, chosen, name, colour, label)
+            for resolved, colour, label in ((True, BLUE, "located, +- 1 std"), (False, _GREY, "not resolved")):
+                rows = [row for row in self._rows if row["resolved"] is resolved]
+                if rows:
+                    _points(ax, rows, name, colour, label)
             ax.set(xlabel=f"{name} [m]", ylabel="z [m]", title="from above" if i == 0 else "from the side")
             ax.set_aspect("equal", adjustable="datalim")
             ax.grid(alpha=0.3)
-        axes[0].legend(loc="upper left")  # "best" tries all places, which may take seconds
+        axes[0].legend(loc="upper left")  # "best" compares all positions, which may take seconds
         figure.suptitle(title)
         save_figure(figure, self._path)
 
@@ -85,6 +104,6 @@ class Picture:
 def _points(ax: Any, rows: list[Row], name: str, colour: str, label: str) -> None:
     place = np.array([[row[f"{name}_m"], row["z_m"]] for row in rows])
     std = np.nan_to_num(np.array([[row[f"{name}_std_m"], row["z_std_m"]] for row in rows]), posinf=0.0)
-    if not (rows[0]["resolved"]):
-        std = np.zeros_like(std)  # such a deviation says that nothing is known: it would fill the picture
+    if not rows[0]["resolved"]:
+        std = np.zeros_like(std)  # the bar of an unknown coordinate would fill the picture
     ax.errorbar(place[:, 0], place[:, 1], std[:, 1], std[:, 0], fmt="x", ms=6, color=colour, capsize=2, label=label)

@@ -1,7 +1,7 @@
-"""Read a file in a process of its own first.
+"""Reads a file in a child process first.
 
-HDF5's library is C: a crafted file can crash it, or keep it in a loop that no signal handler of Python's ends. Who does so
-ends a child here, and the command says so.
+HDF5 is a C library: a crafted file can crash it, or trap it in a loop that no Python signal handler can interrupt. Such a file
+ends a child process, and the command reports it.
 """
 
 import contextlib
@@ -20,76 +20,114 @@ from risloc.cli.errors import CommandError
 from risloc.io.measurement_reader import MeasurementReader
 from risloc.io.shard_header import check_shard
 
-__all__ = ["Steps", "measured", "sharded", "tried"]
+__all__ = ["Steps", "measurement_steps", "read_in_child", "shard_steps"]
 
 QUIET_S = 60.0  # one step takes a fraction of a second
 
 Steps = Callable[[Path], Iterator[Mapping[int, str]]]
-"""What is to be done with a file, piece by piece; each gives the scenes that are bad, with their reasons."""
+"""Reads a file piece by piece; each step yields the scenes that are bad, with their reasons."""
 
 
-def tried(path: Path, steps: Steps, quiet_s: float = QUIET_S) -> dict[int, str]:
-    """Take the steps in a child process; the bad scenes. What the steps raise is left to those who take them in earnest.
+def read_in_child(path: Path, steps: Steps, quiet_s: float = QUIET_S) -> dict[int, str]:
+    """Read a file in a child process.
+
+    An exception that a step raises is ignored: the caller meets it when it reads the file itself.
+
+    Parameters
+    ----------
+    path
+        The file.
+    steps
+        Reads it.
+    quiet_s
+        The longest time that one step may take, in seconds.
+
+    Returns
+    -------
+    dict
+        The scenes that are bad, with their reasons.
 
     Raises
     ------
     CommandError
-        The child was ended by a signal, or was busy with one step for `quiet_s` seconds.
+        A signal ended the child, or a step took too long.
     """
     context: ForkContext | SpawnContext = ForkContext() if sys.platform == "linux" else SpawnContext()
-    here, there = context.Pipe(duplex=False)
-    child = context.Process(target=_go, args=(path, steps, there), daemon=True)
+    receiver, sender = context.Pipe(duplex=False)
+    child = context.Process(target=_take, args=(path, steps, sender), daemon=True)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of a fork beside threads: the child starts none
+        warnings.simplefilter("ignore", DeprecationWarning)  # about a fork beside threads: the child starts none
         child.start()
-    there.close()
+    sender.close()
     bad: dict[int, str] = {}
     try:
-        if not _finished(here, quiet_s, bad):
+        if not _is_complete(receiver, quiet_s, bad):
             raise CommandError(
-                f"{path}: expected HDF5 to read it, it has not come back for {quiet_s:g} s: a damaged or a crafted file, which "
-                "is not to be used, or storage that does not answer"
+                f"{path}: HDF5 has not finished reading it within {quiet_s:g} s: the file is damaged or crafted and must not be "
+                "used, or the storage does not respond"
             )
         child.join()
     finally:
         child.kill()
         child.join()
-        here.close()
+        receiver.close()
     if child.exitcode is not None and child.exitcode < 0:
         raise CommandError(
-            f"{path}: expected HDF5 to read it, signal {-child.exitcode} ended it: a damaged or a crafted file, which is not to "
-            "be used, or (signal 9) a machine without memory"
+            f"{path}: signal {-child.exitcode} ended HDF5 while it was reading the file: the file is damaged or crafted and must "
+            "not be used, or (signal 9) the machine is out of memory"
         )
     return bad
 
 
-def measured(path: Path) -> Iterator[Mapping[int, str]]:
-    """Read and check every scene of a measurement file."""
+def measurement_steps(path: Path) -> Iterator[Mapping[int, str]]:
+    """Read and check every scene of a measurement file.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Yields
+    ------
+    Mapping
+        The bad scenes of a part of the file, with their reasons.
+    """
     with MeasurementReader(path) as reader:
         yield {}
         for part in reader.parts():
             yield reader.bad(part)
 
 
-def sharded(path: Path) -> Iterator[Mapping[int, str]]:
-    """Read a shard and compare it with its checksum."""
+def shard_steps(path: Path) -> Iterator[Mapping[int, str]]:
+    """Read a shard and compare it with its checksum.
+
+    Parameters
+    ----------
+    path
+        The shard.
+
+    Yields
+    ------
+    Mapping
+        Nothing: a shard is valid as a whole or not at all.
+    """
     yield {}
     check_shard(path)
 
 
-def _finished(steps: Connection, quiet_s: float, bad: dict[int, str]) -> bool:
-    """Whether the steps came to an end; `bad` gets what they give."""
+def _is_complete(receiver: Connection, quiet_s: float, bad: dict[int, str]) -> bool:
+    """Return whether the steps came to an end; add what they yield to `bad`."""
     with contextlib.suppress(EOFError):
-        while steps.poll(quiet_s):
-            given = json.loads(steps.recv_bytes())  # nothing that a crafted file could make Python run
-            bad |= {int(scene): str(why) for scene, why in given.items()}
+        while receiver.poll(quiet_s):
+            scenes = json.loads(receiver.recv_bytes())  # JSON: a crafted file cannot make Python run code
+            bad |= {int(scene): str(why) for scene, why in scenes.items()}
         return False
     return True
 
 
-def _go(path: Path, steps: Steps, done: Connection) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the parent's handler is not this process's
-    torch.set_num_threads(1)  # the pool of the process that was forked is not there
+def _take(path: Path, steps: Steps, sender: Connection) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # not the parent's handler
+    torch.set_num_threads(1)  # a fork does not inherit the thread pool
     with contextlib.suppress(Exception):
         for bad in steps(path):
-            done.send_bytes(json.dumps(bad).encode())
+            sender.send_bytes(json.dumps(bad).encode())

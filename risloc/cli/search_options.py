@@ -1,8 +1,8 @@
-"""How sources are to be searched for: the options of every command that locates, and the locator that they ask for."""
+"""The options of every command that locates sources, and the locator that they describe."""
 
 import dataclasses
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,7 +28,7 @@ _RULE = click.Choice([rule.replace("_", "-") for rule in RULES])
 
 
 def _rule(text: str) -> str:
-    """Also with an underscore, as Python and params.yaml have it."""
+    """Accept the name also with an underscore, as in Python and params.yaml."""
     return _RULE.convert(text.replace("_", "-"), None, None)
 
 
@@ -36,55 +36,69 @@ _OPTIONS = (
     click.option(
         "--checkpoint",
         metavar="NAME|FOLDER",
-        help="The network: 'default' or 'robust', which come with the package, or a folder of your own. [default]",
+        help="The network: 'default' or 'robust', which are part of the package, or the folder of a checkpoint. [default]",
     ),
     click.option(
         "--method",
         type=click.Choice(METHODS),
-        help="With the network; Newtonised orthogonal matching pursuit, which needs none; or classical MUSIC on the sample "
-        "covariance, whose peaks are the positions and a fit from there says the rest. [hybrid where the network "
-        "'default' is made for the setup, else nomp]",
+        help="hybrid uses a network; nomp is Newtonised orthogonal matching pursuit and needs no network; music takes the "
+        "peaks of classical MUSIC on the sample covariance as positions. [hybrid if the network 'default' fits the "
+        "setup, otherwise nomp]",
     ),
-    click.option(
-        "--sources", type=click.IntRange(0, 64), metavar="K", help="The number of sources, where it is known."
-    ),
+    click.option("--sources", type=click.IntRange(0, 64), metavar="K", help="The number of sources, if it is known."),
     click.option(
         "--k-rule",
         type=_rule,
         metavar=f"[{'|'.join(_RULE.choices)}]",
-        help=f"How it is found where it is not: {alternatives(RULES)}. [{RULES[0]}]",
+        help=f"How to estimate the number of sources when --sources is not given: {alternatives(RULES)}. [{RULES[0]}]",
     ),
     click.option(
         "--most",
         type=click.IntRange(1, 64),
         metavar="K",
-        help="With nomp and music: the most sources to look for. [--sources, else 5]",
+        help="The largest number of sources to search for, with nomp and music. [--sources, or 5]",
     ),
     click.option(
         "--noise",
         type=click.Choice(NOISE),
         default="auto",
         show_default=True,
-        help="The noise variance of the file, the one estimated from the data, or the file's except where the data "
-        "contradict it.",
+        help="The noise variance: auto uses that of the file unless the data contradict it, given always uses it, and "
+        "estimated estimates it from the data.",
     ),
     click.option(
         "--fit",
         type=click.Choice(FITS),
         default="conditional",
         show_default=True,
-        help="The likelihood of the last fit: symbols unknown, or Gaussian and independent from source to source.",
+        help="The likelihood of the final fit: conditional takes the symbols as unknown, stochastic as Gaussian and "
+        "independent between sources.",
     ),
-    click.option(
-        "--azimuth", type=(float, float), metavar="LOW HIGH", help="Where sources may lie [deg], for the file's."
+    *(
+        click.option(
+            f"--{name}",
+            type=(float, float),
+            metavar="LOW HIGH",
+            help=f"The search region in {name} [{unit}], instead of that of the file.",
+        )
+        for name, unit in (("azimuth", "deg"), ("elevation", "deg"), ("distance", "m"))
     ),
-    click.option("--elevation", type=(float, float), metavar="LOW HIGH", help="The same [deg]."),
-    click.option("--distance", type=(float, float), metavar="LOW HIGH", help="The same [m]."),
 )
 
 
 def search_options(command: Command) -> Command:
-    """Give a command the options; it takes them as keywords, for `SearchOptions`."""
+    """Add the options to a command.
+
+    Parameters
+    ----------
+    command
+        The command; it takes the options as keywords, which are the arguments of `SearchOptions`.
+
+    Returns
+    -------
+    Command
+        The command with the options.
+    """
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
@@ -92,12 +106,33 @@ def search_options(command: Command) -> Command:
 
 @dataclass(frozen=True, kw_only=True)
 class SearchOptions:
-    """What was asked for, as the options have it.
+    """The values of the options.
+
+    Parameters
+    ----------
+    checkpoint
+        ``--checkpoint``, or None.
+    method
+        ``--method``, or None.
+    sources
+        ``--sources``, or None.
+    k_rule
+        ``--k-rule``, or None.
+    most
+        ``--most``, or None.
+    noise
+        ``--noise``.
+    fit
+        ``--fit``.
+    azimuth, elevation
+        The search region in degrees, or None.
+    distance
+        The search region in metres, or None.
 
     Raises
     ------
-    click.UsageError
-        Options that contradict each other, or one that would do nothing beside the others.
+    UsageError
+        Options contradict each other, or an option has no effect.
     """
 
     checkpoint: str | None
@@ -114,47 +149,78 @@ class SearchOptions:
     def __post_init__(self) -> None:
         if self.k_rule is not None and self.sources is not None:
             raise click.UsageError(
-                "--k-rule, --sources: expected one of the two, got both; a number that is known needs no rule"
+                "--k-rule, --sources: expected one of them, got both; a known number of sources needs no rule"
             )
-        alone = self.method in ("nomp", "music")
-        if alone and self.checkpoint is not None:
-            raise click.UsageError(
-                f"--checkpoint: {str(self.method).upper()} takes no network, expected --method hybrid"
-            )
-        if alone and needs_network(self.rule):
-            raise click.UsageError(f"--k-rule {self.k_rule}: the rule is a network's own, expected --method hybrid")
-        if not alone and self.most is not None:
-            raise click.UsageError("--most: a network has its own, expected --method nomp or music")
+        without_network = self.method in ("nomp", "music")
+        if without_network and self.checkpoint is not None:
+            raise click.UsageError(f"--checkpoint: {str(self.method).upper()} uses no network; use --method hybrid")
+        if without_network and needs_network(self.rule):
+            raise click.UsageError(f"--k-rule {self.k_rule}: this rule is part of a network; use --method hybrid")
+        if not without_network and self.most is not None:
+            raise click.UsageError("--most: a network has its own limit; use --method nomp or music")
         if self.most is not None and self.sources is not None and self.sources > self.most:
             raise click.UsageError(f"--sources: expected at most --most = {self.most}, got {self.sources}")
 
     @property
     def rule(self) -> "int | str":
-        """The number of sources, or the rule that finds it."""
+        """The number of sources, or the rule that estimates it."""
         return self.sources if self.sources is not None else (self.k_rule or RULES[0]).replace("-", "_")
 
     @property
     def how(self) -> str:
-        """The method, in words."""
+        """The method in words."""
         return self.method if self.method in ("nomp", "music") else f"hybrid, network {self.checkpoint or DEFAULT}"
 
-    def decided(self, reader: MeasurementReader) -> "tuple[SearchOptions, str | None]":
-        """These with a method where none was named: NOMP, and a note, where the network `default` is not made for the file."""
+    def with_method(self, reader: MeasurementReader) -> "tuple[SearchOptions, str | None]":
+        """Choose NOMP if no method was given and the network `default` does not fit the file.
+
+        Parameters
+        ----------
+        reader
+            The open file.
+
+        Returns
+        -------
+        SearchOptions
+            The options with the method.
+        str or None
+            A note that explains the choice of NOMP.
+        """
         if self.method is not None or self.checkpoint is not None or needs_network(self.rule):
             return self, None
         fault = network_fault(load_model(DEFAULT), self._setup(reader))
         if fault is None:
             return self, None
-        note = f"located by NOMP: the network {DEFAULT} is {fault}" if fault.startswith("made") else ""
-        note = note or f"located by NOMP: the network {DEFAULT} {fault}"
-        return dataclasses.replace(self, method="nomp"), note
+        return dataclasses.replace(self, method="nomp"), f"using NOMP, because the network {DEFAULT} {fault}"
 
     def noise_words(self, reader: MeasurementReader) -> str:
-        """Where sigma^2 is from."""
+        """Return whether sigma^2 is "given" or "estimated".
+
+        Parameters
+        ----------
+        reader
+            The open file.
+
+        Returns
+        -------
+        str
+            One of the two words.
+        """
         return "given" if reader.has_noise and self.noise != "estimated" else "estimated"
 
     def describe(self, reader: MeasurementReader) -> str:
-        """The file's setup, and how its sources are located, in one line."""
+        """Describe the setup of the file and how its sources are located.
+
+        Parameters
+        ----------
+        reader
+            The open file.
+
+        Returns
+        -------
+        str
+            One line.
+        """
         setup, known = reader.setup, isinstance(self.rule, int)
         return (
             f"{counted(len(reader), 'scene')}, {setup.n_h} x {setup.n_v} elements, {setup.carrier_hz / 1e9:.4g} GHz, "
@@ -163,17 +229,33 @@ class SearchOptions:
         )
 
     def locator(self, reader: MeasurementReader) -> Locator:
-        """The locator for the file's scenes.
+        """Make the locator for the scenes of the file.
+
+        Parameters
+        ----------
+        reader
+            The open file.
+
+        Returns
+        -------
+        Locator
+            The locator.
 
         Raises
         ------
-        CommandError, risloc.learning.checkpoint.CheckpointError, risloc.locating.locator.LocateError, risloc.config.ParamError
-            No such network, one that does not fit the file, or a span that is none.
+        CommandError
+            The network does not exist, or ``--noise given`` was given and the file has no noise_var.
+        risloc.learning.checkpoint.CheckpointError
+            The checkpoint is invalid.
+        risloc.locating.locator.LocateError
+            The network does not fit the file, or there are too many sources for its measurements.
+        risloc.config.ParamError
+            A span is invalid.
         """
         network = None if self.method in ("nomp", "music") else _network(self.checkpoint or DEFAULT)
         setup = self._setup(reader)
         if self.noise == "given" and not reader.has_noise:
-            raise CommandError("--noise given: expected a file with noise_var; take --noise auto, which estimates it")
+            raise CommandError("--noise given: the file has no noise_var; use --noise auto, which estimates it")
         return Locator(
             setup,
             reader.snapshots,
@@ -186,8 +268,35 @@ class SearchOptions:
             method=self.method,
         )
 
+    def head(self, file: Path, reader: MeasurementReader, notes: Sequence[str]) -> dict[str, Any]:
+        """Return the head of the JSON output.
+
+        Parameters
+        ----------
+        file
+            The name of the file.
+        reader
+            The open file.
+        notes
+            What the locator decided about the setup.
+
+        Returns
+        -------
+        dict
+            The entries.
+        """
+        return {
+            "file": str(file),
+            "method": self.how,
+            "sources": self.rule,
+            "noise": self.noise_words(reader),
+            "fit": self.fit,
+            "reference": reader.setup.reference,
+            "notes": list(notes),
+        }
+
     def _setup(self, reader: MeasurementReader) -> Setup:
-        """The file's setup with the spans that were asked for."""
+        """Return the setup of the file with the spans of the options."""
         spans = {
             "azimuth_span_deg": self.azimuth,
             "elevation_span_deg": self.elevation,
@@ -204,5 +313,5 @@ def _network(name: str) -> HybridNetwork:
     files = [Path(name) / part for part in ("config.json", "model.safetensors")]
     if name not in SHIPPED and not all(file.is_file() for file in files):
         known = f"{', '.join(SHIPPED)}, or a folder with config.json and model.safetensors"
-        raise CommandError(f"--checkpoint {name}: expected {known}, got none of them; mend the name")
+        raise CommandError(f"--checkpoint {name}: no such network; expected {known}")
     return load_model(name)

@@ -1,4 +1,4 @@
-"""`risloc simulate`: scenes of a preset, or of a params file, as measurements with their truth."""
+"""`risloc simulate`: writes scenes of a preset or of a params file as measurements with their truth."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -18,15 +18,15 @@ from risloc.utils.progress import shown_progress
 __all__ = ["simulate"]
 
 BATCH = 256
-_TOGETHER = 32  # scenes that are drawn together whatever is asked for
-_AT_ONCE = 2**25  # numbers of a batch's largest array, about
+_SMALLEST_BATCH = 32  # scenes simulated together, however large
+_MOST_NUMBERS = 2**25  # in the largest array of a batch, approximately
 
 
 @click.command(epilog=PRESETS)
 @click.argument("file", type=FileName(dir_okay=False))
-@scene_options("The world to draw from. [default]")
-@click.option("--no-noise-var", is_flag=True, help="Leave noise_var out, as if nobody knew it.")
-@click.option("--no-truth", is_flag=True, help="Leave the truth out.")  # fmt: skip
+@scene_options("The scenario to simulate. [default]")
+@click.option("--no-noise-var", is_flag=True, help="Do not write noise_var, as if it were unknown.")
+@click.option("--no-truth", is_flag=True, help="Do not write the truth.")  # fmt: skip
 def simulate(
     file: Path,
     name: str | None,
@@ -39,9 +39,9 @@ def simulate(
     no_noise_var: bool,
     no_truth: bool,
 ) -> None:
-    """Draw scenes and write them to FILE as measurements, with the truth beside them.
+    """Simulate scenes and write them to FILE as measurements, with the truth.
 
-    The same options give the same scenes, however many: the first ten of a hundred are the ten.
+    The same options give the same scenes, whatever their number: the first ten of a hundred are those of --scenes 10.
 
     \b
     Examples:
@@ -56,7 +56,8 @@ def simulate(
     def parts() -> Iterator[Measurements]:
         with shown_progress(scenes, "scenes", partial(click.echo, err=True)) as advance:
             rows = max(scenario.snapshots, scenario.antennas)
-            batch = max(_TOGETHER, min(BATCH, _AT_ONCE // (rows * scenario.size) // _TOGETHER * _TOGETHER))
+            multiple = _MOST_NUMBERS // (rows * scenario.size) // _SMALLEST_BATCH * _SMALLEST_BATCH
+            batch = max(_SMALLEST_BATCH, min(BATCH, multiple))
             for start in range(0, scenes, batch):
                 stop = min(start + batch, scenes)
                 drawn = draw_scenes(scenario, seed=seed, split=split, start=start, stop=stop, snr_db=snr, count=sources)

@@ -1,4 +1,4 @@
-"""How all scenes' sources compare with the truth, in one line."""
+"""The line that compares the sources of all scenes with the truth."""
 
 import statistics
 
@@ -9,14 +9,20 @@ __all__ = ["Tally"]
 
 
 class Tally:
-    """Counts and the median error of the scenes that were added."""
+    """Counts missed sources and false alarms, and collects the errors of the others."""
 
     def __init__(self) -> None:
         self._errors, self._ratios = list[float](), list[float]()
         self._missed, self._false = 0, 0
 
     def add(self, errors: TruthErrors | None) -> None:
-        """The errors of some scenes; None: their truth is not known."""
+        """Add the errors of some scenes.
+
+        Parameters
+        ----------
+        errors
+            The errors, or None if the truth is not known.
+        """
         if errors is None:
             return
         hit, ratio = errors.error.isfinite(), errors.error / errors.bound
@@ -26,9 +32,16 @@ class Tally:
         self._false += int((errors.present & ~hit).sum())
 
     def words(self) -> str:
-        """The line."""
+        """Return the line.
+
+        Returns
+        -------
+        str
+            The number of true sources, missed sources and false alarms, and the median error in metres and in multiples of
+            the bound.
+        """
         true = counted(len(self._errors) + self._missed, "true source")
-        said = f"{true}: {self._missed} missed (nothing within {MATCHED_WITHIN:g} m), {self._false} false"
+        line = f"{true}: {self._missed} missed (no estimate within {MATCHED_WITHIN:g} m), {counted(self._false, 'false alarm')}"
         if self._errors:
-            said += f"; median error {statistics.median(self._errors):.3f} m"
-        return f"{said}, {statistics.median(self._ratios):.2f} of the bound" if self._ratios else said
+            line += f"; median error {statistics.median(self._errors):.3f} m"
+        return f"{line}, {statistics.median(self._ratios):.2f} times the bound" if self._ratios else line

@@ -1,4 +1,4 @@
-"""`risloc trace`: scenes of a preset in a ray-traced room, as measurements with their truth."""
+"""`risloc trace`: writes scenes of a preset in a ray-traced room as measurements with their truth."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -19,20 +19,20 @@ from risloc.utils.progress import shown_progress
 
 __all__ = ["trace"]
 
-BATCH = 64  # scenes for which the tracer is started once
+BATCH = 64  # scenes per start of the ray tracer
 
 
 @click.command(epilog=PRESETS)
 @click.argument("file", type=FileName(dir_okay=False))
 @click.option("--room", default="hall", show_default=True, metavar="NAME|FILE",
-              help=f"One that comes with the package ({', '.join(room_names())}), or a YAML file of your own.")  # fmt: skip
+              help=f"A room of the package ({', '.join(room_names())}), or a YAML file that describes one.")  # fmt: skip
 @click.option(
     "--depth",
     type=click.IntRange(0, MOST_REFLECTIONS),
     metavar="D",
-    help="Most reflections, for the room's; 0: line of sight.",
+    help="The largest number of reflections, instead of that of the room; 0 is line of sight.",
 )
-@scene_options("Surface, carrier, sources. [default]")
+@scene_options("The scenario of surface, carrier and sources. [default]")
 def trace(
     file: Path,
     room: str,
@@ -45,25 +45,22 @@ def trace(
     snr: float | None,
     sources: int | None,
 ) -> None:
-    """Trace waves in a room and write scenes to FILE as measurements, with the truth beside them.
+    """Ray-trace scenes in a room and write them to FILE as measurements, with the truth.
 
-    Sources, codes and symbols are those of risloc simulate with the same options; the channel H and what the sources
-    send to the surface come from a ray tracer, by line of sight and by reflections from the walls. It needs sionna-rt
-    (pip install 'risloc[channels]') and LLVM 19 (Debian's package libllvm19), and a second a source with three
-    reflections.
+    Sources, codes and symbols are those of risloc simulate with the same options. A ray tracer computes the channel H and the
+    waves from the sources to the surface, by line of sight and by reflections from the walls. It needs sionna-rt (pip install
+    'risloc[channels]') and LLVM 19 (package libllvm19 in Debian), and takes about a second per source with three reflections.
 
     \b
     Examples:
       risloc trace room.h5
-      risloc trace room.h5 --depth 0 --snr 20             line of sight alone
+      risloc trace room.h5 --depth 0 --snr 20             line of sight only
       risloc trace room.h5 --room hall.yaml --scenes 100 --sources 2
     """
-    own = None if room in room_names() else Path(room)
-    target = targets_of({"--params": params, "--room": own}, {"FILE": file})["FILE"]
-    if own is not None and not own.is_file():
-        raise CommandError(
-            f"--room {room}: expected {', '.join(room_names())}, or a YAML file, there is none; mend the name"
-        )
+    room_file = None if room in room_names() else Path(room)
+    target = targets_of({"--params": params, "--room": room_file}, {"FILE": file})["FILE"]
+    if room_file is not None and not room_file.is_file():
+        raise CommandError(f"--room {room}: no such room; expected {', '.join(room_names())}, or a YAML file")
     scenario, place = scenario_of(name, params, snr, sources), read_room(room)
     if depth is not None:
         place = dataclasses.replace(place, max_depth=depth)

@@ -1,4 +1,4 @@
-"""The page of `risloc view`: one HTML text that holds all it needs, and what it shows of a scene as a record."""
+"""The page of `risloc view`, a self-contained HTML text, and the records of the scenes that it shows."""
 
 import base64
 import hashlib
@@ -19,7 +19,7 @@ from risloc.plotting.scene_view import SceneView
 __all__ = ["Record", "check_plotly", "page", "record_of"]
 
 Record = dict[str, Any]
-"""A scene as the page's script takes it: number, summary, rows of the table, figures with their words."""
+"""A scene in the form that the script of the page reads: its number, summary, table rows, and figures with descriptions."""
 
 COLUMNS = (
     "source",
@@ -36,15 +36,34 @@ COLUMNS = (
 
 
 def check_plotly() -> None:
-    """Refuse at the start what could not be drawn at the end."""
+    """Check that plotly is installed before the work begins.
+
+    Raises
+    ------
+    CommandError
+        It is not.
+    """
     try:
         import plotly  # noqa: F401
     except ImportError:
-        raise CommandError("view: needs plotly: pip install 'risloc[view]'", NOT_DONE) from None
+        raise CommandError("view needs plotly; run: pip install 'risloc[view]'", NOT_DONE) from None
 
 
 def record_of(view: SceneView, scene: int) -> Record:
-    """What the page shows of the scene of that number."""
+    """Make the record of a scene.
+
+    Parameters
+    ----------
+    view
+        The scene and its sources.
+    scene
+        Its number.
+
+    Returns
+    -------
+    Record
+        What the page shows of it.
+    """
     (rows,) = rows_of(view.found, scene)
     errors = [float(view.error[row["source"] - 1]) for row in rows]
     figures = {
@@ -65,7 +84,24 @@ def record_of(view: SceneView, scene: int) -> Record:
 
 
 def page(title: str, subtitle: str, scenes: Sequence[int], records: Mapping[int, Record] | None) -> str:
-    """The HTML text. records : of all scenes; None: the page fetches each from ``scene/NUMBER`` beside it."""
+    """Make the HTML text.
+
+    Parameters
+    ----------
+    title
+        The title.
+    subtitle
+        The line below it.
+    scenes
+        The numbers of the scenes.
+    records
+        The records of all scenes; None: the page fetches each from ``scene/NUMBER``.
+
+    Returns
+    -------
+    str
+        The page.
+    """
     from plotly.offline import get_plotlyjs
 
     plotly, script = get_plotlyjs(), _asset("view.js")
@@ -83,9 +119,9 @@ def page(title: str, subtitle: str, scenes: Sequence[int], records: Mapping[int,
 
 
 def _policy(plotly: str, script: str, connect: str) -> str:
-    """The Content-Security-Policy of the page: its own two scripts by their digests, and nothing from elsewhere.
+    """Return the Content-Security-Policy: the two scripts of the page by their digests, and nothing from elsewhere.
 
-    Plotly styles its figures from its script, and saves pictures through blobs.  connect : what scripts may fetch.
+    Plotly needs inline styles, and blobs to save pictures. `connect` is the source that scripts may fetch from.
     """
     scripts = " ".join(f"'sha256-{_digest(text)}'" for text in (plotly, script))
     return (
@@ -95,42 +131,43 @@ def _policy(plotly: str, script: str, connect: str) -> str:
 
 
 def _cells(row: Row, error: float) -> list[str]:
-    """A line of the table, in the order of `COLUMNS`."""
+    """Return a row of the table, in the order of `COLUMNS`."""
     metres = [f"{row[f'{name}_m']:.3f} ± {row[f'{name}_std_m']:.3f}" for name in ("x", "y", "z", "distance")]
     degrees = [f"{row[f'{name}_deg']:.2f} ± {row[f'{name}_std_deg']:.2f}" for name in ("azimuth", "elevation")]
-    trust = "yes" if row["resolved"] else f"no: {row['reason']}"
-    known = "–" if math.isnan(error) else f"{error:.3f}"
-    return [str(row["source"]), *metres, *degrees, f"{row['power']:.3g}", trust, known]
+    resolved = "yes" if row["resolved"] else f"no: {row['reason']}"
+    distance = "–" if math.isnan(error) else f"{error:.3f}"
+    return [str(row["source"]), *metres, *degrees, f"{row['power']:.3g}", resolved, distance]
 
 
 def _summary(view: SceneView, rows: Sequence[Row], errors: Sequence[float]) -> str:
     (scene,) = scenes_of(view.found, 0)
     noise = f"sigma² = {scene['noise_var']:.3g}, {scene['noise']}; {_fit(scene)}"
-    found = f"{len(rows)} located, {sum(not row['resolved'] for row in rows)} not resolved; {noise}."
+    sources = f"{counted(len(rows), 'source')}, {sum(not row['resolved'] for row in rows)} not resolved; {noise}."
     if view.truth is None:
-        return f"{found} The file has no truth, so errors are not known."
-    false = sum(map(math.isnan, errors))
-    return f"{found} Of {counted(len(view.truth), 'true source')} {view.missed} missed (nothing within {MATCHED_WITHIN:g} m); {false} false."
+        return f"{sources} The file has no truth, so the errors are unknown."
+    false = counted(sum(map(math.isnan, errors)), "false alarm")
+    true = counted(len(view.truth), "true source")
+    return f"{sources} {true}: {view.missed} missed (no estimate within {MATCHED_WITHIN:g} m), {false}."
 
 
 def _fit(scene: Row) -> str:
-    """What the residual says."""
+    """Describe the residual."""
     share = f"{100 * scene['explained']:.1f} % of the energy explained"
     if scene["whiteness"] is not None:
         return f"{share}, residual {scene['verdict']}"
     if math.isnan(scene["misfit"]):
         return f"{share}, too few samples for a misfit"
     limits = f"{scene['misfit_low']:.2g} to {scene['misfit_high']:.2g}"
-    return f"{share}, misfit {scene['misfit']:.3g} (1 expected, {limits} fits): {scene['verdict']}"
+    return f"{share}, misfit {scene['misfit']:.3g} (expected 1, fits from {limits}): {scene['verdict']}"
 
 
 def _words(view: SceneView, rows: Sequence[Row]) -> dict[str, str]:
-    """What stands for each figure where it cannot be seen."""
+    """Describe each figure for readers who cannot see it."""
     setup, spectrum = view.setup, f"MUSIC spectrum of {view.covariance}"
     places = "; ".join(f"({row['x_m']:.2f}, {row['y_m']:.2f}, {row['z_m']:.2f}) m" for row in rows) or "none"
     u, v, w = view.slices.through.tolist()
     return {
-        "space": f"Surface of {setup.n_h} x {setup.n_v} elements, {spectrum} and sources in space. Located (x, y, z): {places}",
+        "space": f"Surface of {setup.n_h} x {setup.n_v} elements, {spectrum} and sources in space. Positions (x, y, z): {places}",
         "directions": f"{spectrum} over u and v at {1 / w:.2f} m, {float(view.level[0]):.1f} dB at the highest on the grid",
         "ranges": f"{spectrum} over inverse range in the direction u {u:.2f}, v {v:.2f}; the estimate lies at {1 / w:.2f} m",
         "codebook": f"Phases of {view.codebook.shape[1]} elements in {view.codebook.shape[0]} snapshots",
@@ -138,7 +175,7 @@ def _words(view: SceneView, rows: Sequence[Row]) -> dict[str, str]:
 
 
 def _inert(value: Any) -> str:
-    """JSON that cannot end the element that it stands in."""
+    """Return JSON that cannot close the HTML element that contains it."""
     return json.dumps(value, allow_nan=False).replace("<", "\\u003c")
 
 

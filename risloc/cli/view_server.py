@@ -1,4 +1,4 @@
-"""The server of `risloc view`: the page and its scenes, on loopback, for the browser of this machine alone."""
+"""The server of `risloc view`, which serves the page and its scenes to this machine only."""
 
 import json
 import sys
@@ -13,7 +13,7 @@ __all__ = ["ViewServer"]
 
 HOST = "127.0.0.1"
 _HEADERS = {
-    "Content-Security-Policy": "frame-ancestors 'none'",  # the rest of the policy stands in the page
+    "Content-Security-Policy": "frame-ancestors 'none'",  # the page has the rest of the policy
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -24,10 +24,18 @@ _HEADERS = {
 class ViewServer(ThreadingHTTPServer):
     """Serves the page at / and records at /scene/NUMBER, and nothing else.
 
-    port : 0 takes a free one; `url` says which.  record : of the scene of that number, called by several threads; a
-    LookupError is a scene that is not shown, a ValueError one that cannot be: the page shows its words.
+    A request with another host name is rejected, so that a foreign page whose name resolves to this machine (DNS rebinding)
+    learns nothing.
 
-    A request for another host is refused: a foreign page whose name was made to point here learns nothing.
+    Parameters
+    ----------
+    port
+        The port on 127.0.0.1; 0 chooses a free one.
+    page
+        The HTML text.
+    record
+        Returns the record of a scene; several threads call it. It raises LookupError for a scene that is not shown, and
+        ValueError for one that cannot be; the page shows the message.
     """
 
     daemon_threads = True
@@ -38,16 +46,24 @@ class ViewServer(ThreadingHTTPServer):
 
     @property
     def port(self) -> int:
-        """The port that it listens on."""
+        """The port that the server listens on."""
         return int(self.server_address[1])
 
     @property
     def url(self) -> str:
-        """Of the page."""
+        """The address of the page."""
         return f"http://{HOST}:{self.port}/"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A browser that went away is no error."""
+        """Ignore a browser that closed its connection; report other errors.
+
+        Parameters
+        ----------
+        request
+            The request.
+        client_address
+            Its origin.
+        """
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 
@@ -58,7 +74,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         if self.headers.get("Host") not in {f"{name}:{self.server.port}" for name in (HOST, "localhost")}:
-            self._answer(HTTPStatus.FORBIDDEN, "text/plain", b"this server is for the browser of its own machine alone")
+            self._answer(HTTPStatus.FORBIDDEN, "text/plain", b"this server accepts requests for its own machine only")
         elif self.path == "/":
             self._answer(HTTPStatus.OK, "text/html", self.server.page)
         elif self.path.startswith("/scene/") and self.path[7:].isascii() and self.path[7:].isdigit():
@@ -86,8 +102,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def version_string(self) -> str:
-        """Of the Server header: no versions."""
+        """Return the Server header, without versions."""
         return "risloc"
 
     def log_message(self, format: str, *arguments: Any) -> None:
-        """Nothing: the terminal is the command's."""
+        """Print nothing, because the terminal belongs to the command."""

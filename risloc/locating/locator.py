@@ -203,7 +203,9 @@ class Locator:
         if network is not None:
             _check_usable(network)
             if fault := network_fault(network, setup):
-                raise LocateError(f"network: {fault}: take NOMP (--method nomp; model=None), or train a network for it")
+                raise LocateError(
+                    f"the network {fault}; use NOMP (--method nomp; model=None), or train a network for this setup"
+                )
         base = network.scenario if network is not None else build(Scenario, preset("default"), "default")
         slots = _slots(base.K_MAX, network is not None, known, most)
         if slots > _told_apart(antennas, snapshots):
@@ -470,19 +472,34 @@ def _choice(name: str, value: object, choices: tuple[str, ...]) -> str:
 
 
 def network_fault(network: HybridNetwork, setup: Setup) -> str | None:
-    """Why the network is not for this setup: another array or carrier, or a region beyond the one that it has learnt."""
-    made = setup_of(network.scenario)
-    if (made.n_h, made.n_v, made.reference) != (setup.n_h, setup.n_v, setup.reference):
+    """Say why a network does not fit a setup: another array or carrier, or a region that it was not trained for.
+
+    Parameters
+    ----------
+    network
+        The network.
+    setup
+        The setup of the measurements.
+
+    Returns
+    -------
+    str or None
+        The predicate of a sentence about the network; None if it fits.
+    """
+    trained = setup_of(network.scenario)
+    if (trained.n_h, trained.n_v, trained.reference) != (setup.n_h, setup.n_v, setup.reference):
         return (
-            f"made for {made.n_h} x {made.n_v} elements, reference {made.reference}, measured with "
-            f"{setup.n_h} x {setup.n_v}, {setup.reference}"
+            f"was made for {trained.n_h} x {trained.n_v} elements with reference {trained.reference}, but the measurements have "
+            f"{setup.n_h} x {setup.n_v} with reference {setup.reference}"
         )
     for name, tolerance in (("carrier_hz", 1e-3), ("spacing_m", 1e-2)):
-        ours, theirs = getattr(made, name), getattr(setup, name)
-        if abs(ours - theirs) > tolerance * ours:
-            return f"made for {name} = {ours:.6g}, measured with {theirs:.6g}"
+        expected, measured = getattr(trained, name), getattr(setup, name)
+        if abs(expected - measured) > tolerance * expected:
+            return f"was made for {name} = {expected:.6g}, but the measurements have {measured:.6g}"
     for name in ("azimuth_span_deg", "elevation_span_deg", "distance_span_m"):
-        (low, high), asked = getattr(made, name), getattr(setup, name)
-        if asked is not None and (asked[0] < low or asked[1] > high):
-            return f"has learnt {name} = [{low:g}, {high:g}], asked for [{asked[0]:g}, {asked[1]:g}]"
+        (low, high), region = getattr(trained, name), getattr(setup, name)
+        if region is not None and (region[0] < low or region[1] > high):
+            return (
+                f"was trained for {name} = [{low:g}, {high:g}], but the search region is [{region[0]:g}, {region[1]:g}]"
+            )
     return None

@@ -86,7 +86,7 @@ def test_errors_stand_beside_the_bound_where_the_file_has_the_truth(tmp_path: Pa
     errors = [float(row["error_m"]) for row in rows if row["error_m"] != "nan"]
     missed, false, middle = 12 - len(errors), len(rows) - len(errors), statistics.median(errors)
     assert missed <= 1
-    words = f"12 true sources: {missed} missed (nothing within 2 m), {false} false; median error {middle:.3f} m, "
+    words = f"12 true sources: {missed} missed (no estimate within 2 m), {false} false alarm{'s' * (false != 1)}; median error {middle:.3f} m, "
     assert words in said
     assert run(["locate", str(blind), "--csv", str(tmp_path / "b.csv")]) == 0
     said = capsys.readouterr().out
@@ -136,7 +136,7 @@ def test_outputs_go_where_links_lead_and_not_over_what_is_no_file(
     Path("loop").symlink_to("loop")
     capsys.readouterr()
     assert run(["simulate", "loop"]) == 3
-    assert "loop: expected to read or write it, got Too many levels of symbolic links" in capsys.readouterr().err
+    assert "loop: cannot read or write it: Too many levels of symbolic links" in capsys.readouterr().err
 
 
 def test_more_scenes_begin_with_the_same_ones(room: Path, tmp_path: Path) -> None:
@@ -175,10 +175,12 @@ def test_a_setup_without_a_network_is_located_by_nomp_and_a_line_says_so(tmp_pat
     assert run(["locate", path, "--json", str(tmp_path / "a.json")]) == 0
     said = capsys.readouterr().out
     assert "nomp, K by bic, noise given" in said
-    assert "located by NOMP: the network default is made for 12 x 12 elements, reference centre, measured with" in said
+    assert (
+        "using NOMP, because the network default was made for 12 x 12 elements with reference centre, but the" in said
+    )
     assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))["method"] == "nomp"
     assert run(["locate", path, "--checkpoint", "default"]) == 1
-    assert "network: made for 12 x 12 elements" in capsys.readouterr().err
+    assert "the network was made for 12 x 12 elements" in capsys.readouterr().err
 
 
 def test_a_source_beyond_the_span_is_said_with_the_option_that_widens_it(tmp_path: Path, capsys: Capture) -> None:
@@ -189,21 +191,21 @@ def test_a_source_beyond_the_span_is_said_with_the_option_that_widens_it(tmp_pat
     assert run(["locate", path, "--distance", "1", str(0.6 * far)]) == 0
     captured = capsys.readouterr()
     assert "not resolved: distance at a border" in captured.out
-    assert "at the end of a span (distance), not resolved" in captured.err
-    assert "widen it by --distance LOW HIGH (in the file and in Python distance_span_m)" in captured.err
+    assert "at the border of the search region (distance), not resolved" in captured.err
+    assert "widen the region with --distance LOW HIGH (distance_span_m in the file and in Python)" in captured.err
 
 
 def test_noise_is_given_where_the_file_has_it(tmp_path: Path, capsys: Capture) -> None:
     path = str(tmp_path / "m.h5")
     assert run(["simulate", path, "--scenes", "1", "--snr", "20", "--sources", "1", "--no-noise-var"]) == 0
     assert run(["locate", path, "--noise", "given"]) == 1
-    assert "--noise given: expected a file with noise_var; take --noise auto" in capsys.readouterr().err
+    assert "--noise given: the file has no noise_var; use --noise auto" in capsys.readouterr().err
 
 
 def test_inspect_opens_no_pipe(tmp_path: Path, capsys: Capture) -> None:
     os.mkfifo(tmp_path / "pipe")
     assert run(["inspect", str(tmp_path / "pipe")]) == 1
-    assert "pipe: expected a file, a folder or one of default, robust, there is none" in capsys.readouterr().err
+    assert "pipe: no such file; expected a file, a folder or one of default, robust" in capsys.readouterr().err
 
 
 def test_inspect_names_what_it_sees(room: Path, tmp_path: Path, small_scenario: Scenario, capsys: Capture) -> None:
@@ -229,7 +231,7 @@ def test_a_noise_level_and_names_that_are_odd_are_said(room: Path, tmp_path: Pat
     path = tmp_path / "m.h5"
     path.write_bytes(room.read_bytes())
     assert run(["inspect", str(path)]) == 0
-    implied = re.search(r"noise_var +given: an SNR of (\S+) dB \(median of 3 scenes\)", capsys.readouterr().out)
+    implied = re.search(r"noise_var +given; SNR (\S+) dB \(median of 3 scenes\)", capsys.readouterr().out)
     assert float(implied[1]) == pytest.approx(20.0, abs=1.5)
     assert run(["locate", str(path)]) == 0
     assert "warning" not in capsys.readouterr().err
@@ -238,21 +240,19 @@ def test_a_noise_level_and_names_that_are_odd_are_said(room: Path, tmp_path: Pat
         file.attrs["code_bit"] = 3
     assert run(["inspect", str(path)]) == 0
     said = capsys.readouterr().out
-    assert "unknown names       'code_bit': not looked at" in said
-    assert 75 < float(re.search(r"an SNR of (\S+) dB", said)[1]) < 85
+    assert "unknown names       'code_bit' (ignored)" in said
+    assert 75 < float(re.search(r"SNR (\S+) dB", said)[1]) < 85
     assert run(["locate", str(path), "--method", "nomp", "--most", "3"]) == 0
     names, level = capsys.readouterr().err.splitlines()[-2:]
-    assert names == (
-        f"risloc: warning: {path}: unknown names, not looked at: 'code_bit'; mend them where a known one was meant"
-    )
+    assert names == (f"risloc: warning: {path}: unknown names were ignored: 'code_bit'; check their spelling")
     assert level.startswith(
-        f"risloc: warning: {path}: 3 of 3 scenes leave more unexplained than noise_var says (misfit 9.8e+05, expected "
-        "about 1): their sources are not resolved; likely causes: noise_var per real part (misfit 2) or too low"
+        f"risloc: warning: {path}: 3 of 3 scenes have a residual above noise_var (misfit 9.8e+05, expected about 1), "
+        "and the sources are not resolved; likely causes: noise_var per real part (misfit 2) or too small"
     )
     assert run(["locate", str(path), "--method", "nomp", "--most", "3", "--noise", "given"]) == 0
     assert capsys.readouterr().err.splitlines()[-1] == (
-        f"risloc: warning: {path}: every scene has 3 sources, the most that are looked for: noise_var may be too low "
-        "(its unit?), or there are more"
+        f"risloc: warning: {path}: every scene has 3 sources, the most that were searched for: noise_var may be too "
+        "small (check its unit), or there are more sources"
     )
 
 
@@ -296,15 +296,15 @@ def test_doctor_says_what_is_missing_whatever_it_is(tmp_path: Path, repository: 
         done = program(tmp_path, repository, "doctor")  # without click, too, at last
         assert done.returncode == 3
         assert "NOT OK  torch " in done.stdout
-        assert "it cannot be imported (ruamel is gone); pip install 'ruamel.yaml" in done.stdout
+        assert "cannot be imported (ruamel is gone); run: pip install 'ruamel.yaml" in done.stdout
         assert done.stderr.startswith(
-            "risloc: doctor: torch, numpy, scipy, h5py, safetensors, jaxtyping, ruamel.yaml, "
+            "risloc: doctor: failed checks: torch, numpy, scipy, h5py, safetensors, jaxtyping, ruamel.yaml, "
         )
         assert len(done.stderr.splitlines()) == 1
     assert json.loads(program(tmp_path, repository, "doctor", "--json").stdout)
     done = program(tmp_path, repository, "locate", "m.h5")
     assert (done.returncode, done.stdout) == (3, "")
-    words = "risloc: expected the package click, it cannot be imported (click is gone); pip install 'click>=8.1,<9'\n"
+    words = "risloc: cannot import the package click (click is gone); run: pip install 'click>=8.1,<9'\n"
     assert done.stderr == words
 
 
@@ -312,9 +312,7 @@ def test_doctor_says_what_is_missing_whatever_it_is(tmp_path: Path, repository: 
 def test_a_command_that_needs_what_is_missing_says_so(name: str, tmp_path: Path, repository: Path) -> None:
     (tmp_path / f"{name}.py").write_text("import nowhere")
     done = program(tmp_path, repository, "locate", "m.h5")
-    words = (
-        "risloc: expected the package nowhere, it cannot be imported (No module named 'nowhere'); `risloc doctor` says"
-    )
+    words = "risloc: cannot import the package nowhere (No module named 'nowhere'); `risloc doctor` shows how"
     assert done.returncode == 3
     assert done.stderr.startswith(words)
     assert len(done.stderr.splitlines()) == 1
@@ -337,11 +335,14 @@ def test_doctor_knows_what_is_declared(repository: Path, monkeypatch: pytest.Mon
     )
     assert run(["doctor"]) == 3
     said = capsys.readouterr()
-    assert "-       scipy                1.2, expected <2,>=1.14: pip install 'scipy<2,>=1.14'\n" in said.out
-    assert "-       matplotlib           4.1, expected <4: pip install 'matplotlib<4'\n" in said.out
-    assert "NOT OK  click                not installed; pip install 'click<9,>=8.1'\n" in said.out
-    assert "-       plotly               not installed; risloc view: pip install 'risloc[view]'\n" in said.out
-    assert said.err == "risloc: doctor: click: see above\n"
+    assert "-       scipy                1.2, expected <2,>=1.14; run: pip install 'scipy<2,>=1.14'\n" in said.out
+    assert "-       matplotlib           4.1, expected <4; run: pip install 'matplotlib<4'\n" in said.out
+    assert "NOT OK  click                not installed; run: pip install 'click<9,>=8.1'\n" in said.out
+    assert (
+        "-       plotly               not installed; needed by risloc view; run: pip install 'risloc[view]'\n"
+        in said.out
+    )
+    assert said.err == "risloc: doctor: failed checks: click; see above\n"
 
 
 def test_doctor_says_that_a_card_is_not_used_by_locate(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
@@ -349,7 +350,7 @@ def test_doctor_says_that_a_card_is_not_used_by_locate(monkeypatch: pytest.Monke
     monkeypatch.setattr("torch.cuda.get_device_name", lambda: "a card")
     monkeypatch.setattr(environment, "_networks", lambda: [environment.Finding("network", "", False)])
     assert run(["doctor"]) == 3
-    assert "a card: used by the pipeline's training, not used by locate\n" in capsys.readouterr().out
+    assert "a card, used for training in the pipeline, not by risloc locate\n" in capsys.readouterr().out
 
 
 def test_ctrl_c_while_packages_are_imported_is_130(tmp_path: Path, repository: Path) -> None:
@@ -372,7 +373,7 @@ BAD: dict[str, tuple[list[str], int, str]] = {
     "no checkpoint": (
         ["locate", "{room}", "--checkpoint", "nowhere"],
         1,
-        "--checkpoint nowhere: expected default, robust, or a folder with config.json and model.safetensors, got",
+        "--checkpoint nowhere: no such network; expected default, robust, or a folder with config.json and model.safetensors",
     ),
     "too many": (["locate", "{room}", "--sources", "9"], 1, "this network looks for at most 5, 9 were asked for"),
     "span": (
@@ -384,15 +385,15 @@ BAD: dict[str, tuple[list[str], int, str]] = {
     "beyond": (
         ["locate", "{room}", "--method", "hybrid", "--distance", "1", "99"],
         1,
-        "network: has learnt distance_span_m",
+        "the network was trained for distance_span_m",
     ),
     "NaN": (["locate", "{room}", "--distance", "nan", "9"], 1, "expected a finite number"),
     "no room": (
         ["locate", "{room}", "--csv", "/proc/none/a.csv"],
         3,
-        "/proc/none/a.csv: expected a folder that can be written to, got No such file or directory in /proc; mend",
+        "/proc/none/a.csv: cannot write to the directory /proc: No such file or directory",
     ),
-    "no folder": (["simulate", "{room}/a.h5"], 1, "room.h5, which is none; mend the path"),
+    "no folder": (["simulate", "{room}/a.h5"], 1, "room.h5 is not a directory"),
     "ending": (
         ["locate", "{room}", "--png", "a.jpg"],
         2,
@@ -408,46 +409,50 @@ BAD: dict[str, tuple[list[str], int, str]] = {
         "--csv, --json: expected different files, got - twice",
     ),
     "onto params": (["simulate", "{room}", "--params", "{room}"], 2, "--params, FILE: expected different files"),
-    "no name": (["simulate", ""], 2, "expected a name, got ''"),
-    "no name in": (["inspect", ""], 2, "expected a name, got ''"),
-    "no name at all": (["locate", "{room}", "--csv", "a\0b"], 2, r"expected a name, got 'a\x00b'"),
-    "learnt": (["locate", "{room}", "--method", "nomp", "--k-rule", "learnt"], 2, "expected --method hybrid"),
-    "most": (["locate", "{room}", "--most", "3"], 2, "expected --method nomp"),
+    "no name": (["simulate", ""], 2, "expected a file name, got ''"),
+    "no name in": (["inspect", ""], 2, "expected a file name, got ''"),
+    "no name at all": (["locate", "{room}", "--csv", "a\0b"], 2, r"expected a file name, got 'a\x00b'"),
+    "learnt": (
+        ["locate", "{room}", "--method", "nomp", "--k-rule", "learnt"],
+        2,
+        "this rule is part of a network; use --method hybrid",
+    ),
+    "most": (["locate", "{room}", "--most", "3"], 2, "a network has its own limit; use --method nomp"),
     "no network": (
         ["locate", "{room}", "--method", "nomp", "--checkpoint", "robust"],
         2,
-        "--checkpoint: NOMP takes no network",
+        "--checkpoint: NOMP uses no network",
     ),
     "no rule": (
         ["locate", "{room}", "--sources", "2", "--k-rule", "bic"],
         2,
-        "--k-rule, --sources: expected one of the two",
+        "--k-rule, --sources: expected one of them",
     ),
     "rule": (["locate", "{room}", "--k-rule", "aic"], 2, "'aic' is not one of 'bic', 'bic-noise', 'learnt'"),
     "preset": (["simulate", "a.h5", "--preset", "moon"], 2, "'moon' is not one of"),
     "sources": (
         ["simulate", "a.h5", "--sources", "9"],
         1,
-        "--sources: expected at most K_MAX = 5 of preset default, got 9; ask",
+        "--sources: expected at most K_MAX = 5 of preset default, got 9; use fewer",
     ),
     "folder": (
         ["inspect", "."],
         1,
-        ".: expected shards (*.h5) in it, or config.json and model.safetensors of a checkpoint, got",
+        ".: expected a folder with shards (*.h5), or with config.json and model.safetensors of a checkpoint",
     ),
     "no shard": (
         ["inspect", "{room.parent}"],
         1,
-        "room.h5: expected a shard in a folder of shards, got another file; inspect",
+        "room.h5: not a shard, although it is in a folder of shards",
     ),
     "inspect": (["inspect", "nothing"], 1, "expected a file, a folder or one of default, robust"),
     "params": (
         ["simulate", "a.h5", "--params", "nothing.yaml"],
         1,
-        "--params nothing.yaml: expected a YAML file, there is none; mend the path",
+        "--params nothing.yaml: file not found",
     ),
-    "decibels": (["simulate", "a.h5", "--snr", "nan"], 1, "--snr: expected a finite number, got nan"),
-    "room": (["trace", "a.h5", "--room", "nope"], 1, "--room nope: expected hall, or a YAML file, there is none; mend"),
+    "decibels": (["simulate", "a.h5", "--snr", "nan"], 1, "--snr: expected a finite number in dB, got nan"),
+    "room": (["trace", "a.h5", "--room", "nope"], 1, "--room nope: no such room; expected hall, or a YAML file"),
     "room as file": (["trace", "hall", "--snr", "inf"], 1, "--snr: expected a finite number"),
 }
 
@@ -480,10 +485,10 @@ def test_where_nothing_can_be_written_is_said_before_the_work(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for module in ("locate", "view"):
-        monkeypatch.setattr(f"risloc.cli.{module}.tried", lambda file, steps: pytest.fail("it has begun"))
+        monkeypatch.setattr(f"risloc.cli.{module}.read_in_child", lambda file, steps: pytest.fail("it has begun"))
     assert run([words[0], str(room), *words[1:]]) == 3
     said = capsys.readouterr().err
-    assert f"risloc: {words[-1]}: expected a folder that can be written to" in said
+    assert f"risloc: {words[-1]}: cannot write to the directory " in said
     assert ".part" not in said
     assert list(tmp_path.iterdir()) == []
 
@@ -520,7 +525,7 @@ def test_a_picture_is_of_the_kind_that_its_name_says(ending: str, begins: bytes,
     [
         (
             PermissionError(13, "Permission denied", "ro/.a.csv.1234.part"),
-            "ro/a.csv: expected to read or write it, got Permission denied; mend",
+            "ro/a.csv: cannot read or write it: Permission denied",
         ),
         (OSError(5, "no file (name = 'ro/.m.h5.12.part', errno = 5)"), "no file (name = 'ro/m.h5', errno = 5)"),
     ],
@@ -531,7 +536,7 @@ def test_what_the_system_says_names_the_file_that_was_given(
     def failing(*args: object) -> None:
         raise error
 
-    monkeypatch.setattr("risloc.cli.inspect.tried", failing)
+    monkeypatch.setattr("risloc.cli.inspect.read_in_child", failing)
     assert run(["inspect", __file__]) == 3
     said = capsys.readouterr().err
     assert said.startswith(f"risloc: {words}")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from risloc.cli.errors import CommandError
-from risloc.cli.sandbox import Steps, tried
+from risloc.cli.sandbox import Steps, read_in_child
 
 
 def test_a_child_that_does_not_return_is_ended_and_one_line(tmp_path: Path) -> None:
@@ -23,8 +23,8 @@ def test_a_child_that_does_not_return_is_ended_and_one_line(tmp_path: Path) -> N
         yield {}
         time.sleep(3600)
 
-    with pytest.raises(CommandError, match=r"m\.h5: expected HDF5 to read it, it has not come back for 2 s"):
-        tried(tmp_path / "m.h5", sleeping, quiet_s=2.0)
+    with pytest.raises(CommandError, match=r"m\.h5: HDF5 has not finished reading it within 2 s"):
+        read_in_child(tmp_path / "m.h5", sleeping, quiet_s=2.0)
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid.read_text(encoding="utf-8")), 0)
 
@@ -39,8 +39,8 @@ def test_a_child_that_a_signal_ends_is_one_line(number: signal.Signals, tmp_path
 
     before = signal.signal(signal.SIGTERM, lambda *_: None)
     try:
-        with pytest.raises(CommandError, match=rf"expected HDF5 to read it, signal {number:d} ended it"):
-            tried(tmp_path / "m.h5", ending)
+        with pytest.raises(CommandError, match=rf"signal {number:d} ended HDF5 while it was reading the file"):
+            read_in_child(tmp_path / "m.h5", ending)
     finally:
         signal.signal(signal.SIGTERM, before)
 
@@ -52,4 +52,4 @@ def test_what_is_merely_wrong_is_left_to_its_reader(error: type[Exception], tmp_
         raise error("no matter")
 
     steps: Steps = failing
-    assert tried(tmp_path / "m.h5", steps) == {3: "y: bad"}
+    assert read_in_child(tmp_path / "m.h5", steps) == {3: "y: bad"}

@@ -42,7 +42,7 @@ def test_a_bad_scene_is_said_before_any_work(room: Path, capsys: Capture, monkey
     assert run(["locate", str(room), "--csv", str(out)]) == 1
     said = capsys.readouterr()
     assert said.err == (
-        f"risloc: {room}: 1 of 6 scenes cannot be located: scene 5: {WHY}; leave it out of the file, or use --skip-bad\n"
+        f"risloc: {room}: 1 of 6 scenes cannot be located: scene 5: {WHY}; remove it from the file, or use --skip-bad\n"
     )
     assert said.out == ""
     assert not out.exists()
@@ -77,7 +77,7 @@ def test_a_file_of_bad_scenes_alone_is_refused(room: Path, capsys: Capture) -> N
     _spoil(room, *range(6))
     assert run(["locate", str(room), "--skip-bad"]) == 1
     assert "6 of 6 scenes cannot be located: scene 0: " in (said := capsys.readouterr().err)
-    assert said.endswith("and 3 more; none is left to locate\n")
+    assert said.endswith("and 3 more; no scene is left to locate\n")
 
 
 @pytest.mark.parametrize(("options", "code"), [([], 1), (["--skip-bad"], 0)])
@@ -99,7 +99,7 @@ def test_what_fails_in_the_middle_loses_nothing_else(
     assert run(["locate", str(room), "--sources", "1", "--json", str(out), *options]) == code
     said = capsys.readouterr().err
     assert "1 of 6 scenes cannot be located: scene 2: y, H, codes: expected scenes whose matrices" in said
-    assert ("the others are located, --skip-bad makes this a warning" in said) == (code == 1)
+    assert ("the other scenes were located; --skip-bad makes this a warning" in said) == (code == 1)
     scenes = json.loads(out.read_text(encoding="utf-8"))["scenes"]
     assert [scene["scene"] for scene in scenes if "skipped" in scene] == [2]
     assert all(scene["sources"] for scene in scenes if "skipped" not in scene)
@@ -138,7 +138,7 @@ def test_the_page_leaves_them_out_unless_they_are_named(room: Path, capsys: Capt
     page = room.with_name("room.html")
     assert run(["view", str(room), "--scene", "0", "--html", str(page)]) == 1
     assert (
-        f"view: 1 of 1 scene cannot be located: scene 0: {WHY}; choose others with --scene" in capsys.readouterr().err
+        f"view: 1 of 1 scene cannot be located: scene 0: {WHY}; select others with --scene" in capsys.readouterr().err
     )
     assert run(["view", str(room), "--html", str(page), "--sources", "1"]) == 0
     assert "risloc: warning: 5 of 6 scenes cannot be located: scene 0: " in capsys.readouterr().err

@@ -164,14 +164,14 @@ def test_what_is_not_there_is_said(room: Path, tmp_path: Path) -> None:
         assert run(["simulate", str(path), "--scenes", "1", *options]) == 0
         assert run(["view", str(path), "--method", "nomp", "--html", str(out)]) == 0
     unknown, empty = (Page((tmp_path / f"{name}.html").read_text()).records()["0"] for name in ("unknown", "empty"))
-    assert "residual white. The file has no truth, so errors are not known." in unknown["summary"]
+    assert "residual white. The file has no truth, so the errors are unknown." in unknown["summary"]
     assert ", estimated; " in unknown["summary"]
-    assert " fits): fits. " in empty["summary"]
+    assert "(expected 1, fits from " in empty["summary"]
     assert "misfit " in empty["summary"]
     assert {row["cells"][-1] for row in unknown["rows"]} == {"–"}
     assert "R_samp" in unknown["figures"]["space"]["words"]
     assert empty["rows"] == []
-    assert "Of 0 true sources 0 missed" in empty["summary"]
+    assert "0 true sources: 0 missed" in empty["summary"]
 
 
 def test_figures_show_what_they_were_given(views: list) -> None:
@@ -201,22 +201,30 @@ BAD: dict[str, tuple[list[str], int, str]] = {
     "no checkpoint": (
         ["{room}", "--checkpoint", "nowhere"],
         1,
-        "--checkpoint nowhere: expected default, robust, or a folder",
+        "--checkpoint nowhere: no such network; expected default, robust, or a folder",
     ),
-    "beyond": (["{room}", "--method", "hybrid", "--distance", "1", "99"], 1, "network: has learnt distance_span_m"),
-    "learnt": (["{room}", "--method", "nomp", "--k-rule", "learnt"], 2, "expected --method hybrid"),
+    "beyond": (
+        ["{room}", "--method", "hybrid", "--distance", "1", "99"],
+        1,
+        "the network was trained for distance_span_m",
+    ),
+    "learnt": (["{room}", "--method", "nomp", "--k-rule", "learnt"], 2, "use --method hybrid"),
     "onto itself": (["{room}", "--html", "{room}"], 2, "expected different files"),
     "no server": (
         ["{room}", "--html", "a.html", "--port", "0"],
         2,
-        "--port, --html: expected one of the two, got both",
+        "--port, --html: expected one of them, got both",
     ),
     "no port": (["{room}", "--port", "65536"], 2, "65536 is not in the range"),
-    "no room": (["{room}", "--html", "/proc/none/a.html"], 3, "got No such file or directory in /proc; mend it"),
+    "no room": (
+        ["{room}", "--html", "/proc/none/a.html"],
+        3,
+        "cannot write to the directory /proc: No such file or directory",
+    ),
     "many": (
         ["{many}", "--html", "a.html"],
         1,
-        "expected at most 20 scenes, got 21: choose some with --scene, or serve",
+        "expected at most 20 scenes, got 21; select some with --scene, or serve",
     ),
     "spoilt": (["{spoilt}", "--scene", "0", "--html", "a.html"], 1, "scene 0: y: expected finite numbers"),
 }
@@ -251,7 +259,7 @@ def test_without_plotly_one_line_says_how_to_get_it(
 ) -> None:
     monkeypatch.setitem(sys.modules, "plotly", None)
     assert run(["view", str(room), "--no-open"]) == 3
-    assert capsys.readouterr().err == "risloc: view: needs plotly: pip install 'risloc[view]'\n"
+    assert capsys.readouterr().err == "risloc: view needs plotly; run: pip install 'risloc[view]'\n"
 
 
 @pytest.fixture
@@ -311,7 +319,7 @@ def test_the_server_refuses_other_hosts(server: ViewServer) -> None:
     ):
         for path in ("/", "/scene/0"):
             status, content, _ = asked(server, path, Host=host)
-            assert (status, b"own machine alone" in content) == (403, True), host
+            assert (status, b"own machine only" in content) == (403, True), host
     assert asked(server, "/", Host=f"localhost:{port}")[0] == 200
 
 
@@ -324,7 +332,7 @@ def test_the_server_listens_on_loopback_alone(server: ViewServer) -> None:
 
 def test_a_port_that_is_taken_is_said(room: Path, server: ViewServer, capsys: Capture) -> None:
     assert run(["view", str(room), "--port", str(server.port), "--no-open"]) == 3
-    words = f"risloc: --port {server.port}: expected a port that is free, got Address already in use; give another one, or none"
+    words = f"risloc: --port {server.port}: cannot use this port: Address already in use; use another port, or omit"
     assert capsys.readouterr().err.startswith(words)
 
 

@@ -203,6 +203,6 @@ def test_a_setup_that_no_network_is_made_for_is_located_by_nomp(scenario: Scenar
     found = locate(measured(w))
     assert found.method == "nomp"
     assert torch.equal(found.present.sum(1), w.count)
-    with pytest.raises(LocateError, match="network: made for 12 x 12 elements"):
+    with pytest.raises(LocateError, match="network was made for 12 x 12 elements"):
         locate(measured(w), "default")
     assert locate(measured(world(scenario, [1], seed=26))).method == "hybrid"

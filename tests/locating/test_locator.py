@@ -162,7 +162,7 @@ def test_nomp_serves_any_spacing(scenario: Scenario, scenes: Scenes) -> None:
     error, std = _errors(locate(measured, None, 2), measured)
     assert ((error / std).abs() < 4).all(1).float().mean() > 0.9
     with pytest.raises(
-        LocateError, match=r"network: made for spacing_m = 0.149896, measured with 0.0999308: take NOMP"
+        LocateError, match=r"network was made for spacing_m = 0.149896, but the measurements have 0.0999308; use NOMP"
     ):
         locate(measured, "default")
 
@@ -175,8 +175,11 @@ def test_what_does_not_go_together_is_refused(measured: Measurements) -> None:
         with pytest.raises(LocateError, match=match):
             Locator(dataclasses.replace(setup, **change or {}), **arguments)
 
-    refused("made for 12 x 12 elements", {"n_h": 10})
-    refused("network: has learnt distance_span_m = .1, 6., asked for .1, 9.", {"distance_span_m": (1.0, 9.0)})
+    refused("was made for 12 x 12 elements", {"n_h": 10})
+    refused(
+        "network was trained for distance_span_m = .1, 6., but the search region is .1, 9.",
+        {"distance_span_m": (1.0, 9.0)},
+    )
     refused("looks for at most 5, 6 were asked for", sources=6)
     refused("expected an integer of at least 0, or one of bic, bic_noise, learnt, got 'guess'", sources="guess")
     refused("the rule 'learnt' is a network's own", network=None, sources="learnt")

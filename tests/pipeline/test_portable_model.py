@@ -151,7 +151,7 @@ def test_a_narrower_span_is_searched(model: Any, measured: Measurements) -> None
             {"file": "scenes.h5"},
             "file: expected it alone or with sources, but got y, H, codes, noise_var, file as well",
         ),
-        ({"setup": {"carrier_hz": 2e9, "spacing_m": 0.07}}, "network: made for carrier_hz = 1e"),
+        ({"setup": {"carrier_hz": 2e9, "spacing_m": 0.07}}, "network was made for carrier_hz = 1e"),
         ({"setup": {"distance": [1, 2]}}, "distance"),
     ],
 )
