@@ -33,7 +33,8 @@ from risloc.io.measurement_reader import MeasurementReader
 from risloc.io.measurements import Measurements, Setup, setup_of
 from risloc.learning.k_rules import BY_BIC
 from risloc.learning.network import HybridNetwork
-from risloc.locating.locator import Locator, load_model
+from risloc.locating.locator import Locator
+from risloc.locating.networks import load_model
 from risloc.locating.result_rows import records_of
 from risloc.physics.codebook import codebook
 

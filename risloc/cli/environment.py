@@ -197,7 +197,7 @@ def _llvm() -> Finding:
 
 def _networks() -> list[Finding]:
     from risloc.learning.checkpoint import SHIPPED, CheckpointError
-    from risloc.locating.locator import load_model
+    from risloc.locating.networks import load_model
 
     checks = []
     for name in SHIPPED:

@@ -23,7 +23,8 @@ from risloc.io.safe_hdf5 import FAILURES
 from risloc.io.shard_header import check_shard
 from risloc.io.shard_reader import ShardReader
 from risloc.learning.checkpoint import SHIPPED, load_checkpoint, shipped_checkpoint
-from risloc.locating.locator import LocateError, Locator
+from risloc.locating.locate_arguments import LocateError
+from risloc.locating.locator import Locator
 
 __all__ = ["inspect"]
 

@@ -11,7 +11,8 @@ from risloc.cli.errors import CommandError, counted
 from risloc.io.measurement_reader import MeasurementReader
 from risloc.io.measurements import Measurements
 from risloc.locating.found import Found
-from risloc.locating.locator import LocateError, Locator
+from risloc.locating.locate_arguments import LocateError
+from risloc.locating.locator import Locator
 from risloc.utils.progress import shown_progress
 
 __all__ = ["Located", "Skipped", "check", "in_words", "located"]

@@ -16,7 +16,9 @@ from risloc.io.measurements import Setup
 from risloc.learning.checkpoint import SHIPPED
 from risloc.learning.k_rules import RULES, alternatives, needs_network
 from risloc.learning.network import HybridNetwork
-from risloc.locating.locator import FITS, METHODS, NOISE, Locator, load_model, network_fault
+from risloc.locating.locate_arguments import FITS, METHODS, NOISE
+from risloc.locating.locator import Locator
+from risloc.locating.networks import load_model, network_fault
 
 __all__ = ["SearchOptions", "search_options"]
 
@@ -247,7 +249,7 @@ class SearchOptions:
             The network does not exist, or ``--noise given`` was given and the file has no noise_var.
         risloc.learning.checkpoint.CheckpointError
             The checkpoint is invalid.
-        risloc.locating.locator.LocateError
+        risloc.locating.locate_arguments.LocateError
             The network does not fit the file, or there are too many sources for its measurements.
         risloc.config.ParamError
             A span is invalid.

@@ -1,10 +1,10 @@
-"""The bound of measurements whose truth is known."""
+"""The Cramer-Rao bound of measurements whose truth is known."""
 
 import torch
 
 from risloc.io.measurement_checks import MeasurementError, array_faults, root_mean_square, truth_faults
 from risloc.io.measurements import Measurements, Sources
-from risloc.locating.locator import not_measurements
+from risloc.locating.measurement_match import not_measurements
 from risloc.performance.crb import Bound, stochastic_bound
 
 __all__ = ["bound"]
@@ -12,27 +12,35 @@ __all__ = ["bound"]
 
 @torch.no_grad()
 def bound(measurements: Measurements) -> Bound:
-    """The stochastic Cramer-Rao bound of the scenes' true sources, as if sigma^2 and the powers were unknown.
+    """Compute the stochastic Cramer-Rao bound of the true sources, with sigma^2 and the powers unknown.
 
-    What no unbiased estimate can better, where the sources' symbols are independent and Gaussian. A span of no width fixes its
-    coordinate. Slots are the truth's.
+    No unbiased estimate is better if the symbols of the sources are independent and Gaussian. A span of zero width fixes its
+    coordinate.
+
+    Parameters
+    ----------
+    measurements
+        The scenes, with truth and noise_var.
+
+    Returns
+    -------
+    Bound
+        The bound, in the slots of the truth.
 
     Raises
     ------
-    risloc.io.measurement_checks.MeasurementError
-        No truth, no noise_var, or values that are not what they must be.
+    MeasurementError
+        The truth or noise_var is missing, or a value is invalid.
     TypeError
-        No measurements.
+        The argument is not `Measurements`.
     """
     m = measurements
     if not isinstance(m, Measurements):
         raise TypeError(not_measurements(m))
     if m.truth is None:
-        raise MeasurementError("truth: expected the true locations and powers, at which the bound is taken, got none")
+        raise MeasurementError("truth: the bound needs the true locations and powers, got none")
     if m.noise_var is None:
-        raise MeasurementError(
-            "noise_var: expected sigma^2, without which there is no bound, got none; give it, or an estimate"
-        )
+        raise MeasurementError("noise_var: the bound needs sigma^2, got none; set it, or an estimate of it")
     faults = array_faults(m.y, m.codebook, m.H, m.noise_var)
     for fault in faults + truth_faults(m.truth.location, m.truth.power, m.truth.count):
         raise MeasurementError(fault.words())
@@ -47,11 +55,11 @@ def bound(measurements: Measurements) -> Bound:
 
 
 def _present_power(truth: Sources) -> torch.Tensor:
-    """Zero where no source is; above zero where one is, or a `MeasurementError`."""
-    there = torch.arange(truth.power.shape[1]) < truth.count[:, None]
-    if bad := torch.nonzero(there & (truth.power <= 0)).tolist():
+    """Return the powers with 0 in empty slots; raise a `MeasurementError` if that of a source is not above 0."""
+    present = torch.arange(truth.power.shape[1]) < truth.count[:, None]
+    if bad := torch.nonzero(present & (truth.power <= 0)).tolist():
         scene, source = bad[0]
         raise MeasurementError(
             f"truth.power: scene {scene}: expected powers above 0, got {truth.power[scene, source]:g}"
         )
-    return torch.where(there, truth.power.double(), 0.0)
+    return torch.where(present, truth.power.double(), 0.0)

@@ -1,4 +1,4 @@
-"""Covariances of simulated scenes or of measurements: R_samp, and what a network makes of it."""
+"""Covariances of simulated scenes or of measurements: R_samp, and those of a network."""
 
 import os
 from dataclasses import dataclass
@@ -9,7 +9,9 @@ from risloc.covariance.factored import FactoredCovariance
 from risloc.covariance.snapshots import sample_covariance_of
 from risloc.io.measurements import Measurements
 from risloc.learning.network import HybridNetwork
-from risloc.locating.locator import Locator, load_model, not_measurements
+from risloc.locating.locator import Locator
+from risloc.locating.measurement_match import not_measurements
+from risloc.locating.networks import load_model
 from risloc.scenes.batch import Observation
 
 __all__ = ["Covariances", "covariances"]
@@ -17,7 +19,17 @@ __all__ = ["Covariances", "covariances"]
 
 @dataclass(frozen=True)
 class Covariances:
-    """R_samp, and with a network R_pred and R_blend, each of trace N."""
+    """Covariances of trace N.
+
+    Parameters
+    ----------
+    R_samp
+        The sample covariance.
+    R_pred
+        The prediction of a network, or None.
+    R_blend
+        The blend of both, or None.
+    """
 
     R_samp: FactoredCovariance
     R_pred: FactoredCovariance | None
@@ -27,17 +39,26 @@ class Covariances:
 def covariances(
     observation: Observation | Measurements, network: "HybridNetwork | str | os.PathLike[str] | None" = None
 ) -> Covariances:
-    """R_samp of the snapshots, and what a network makes of them.
+    """Compute R_samp of the snapshots and, with a network, R_pred and R_blend.
 
-    observation : of simulated scenes, or measurements in any units; where those have no noise_var it is estimated.
-    network : one, the name of one that comes with the package, its folder, or None.
+    Parameters
+    ----------
+    observation
+        Simulated scenes, or measurements in any units; if those have no noise_var, it is estimated.
+    network
+        A network, the name of one of the package, its folder, or None.
+
+    Returns
+    -------
+    Covariances
+        The covariances.
 
     Raises
     ------
-    risloc.locating.locator.LocateError
-        Of measurements what `Locator.observed` says of them.
+    risloc.locating.locate_arguments.LocateError
+        Measurements cannot be used, as in `Locator.observed`.
     TypeError
-        Neither of the two.
+        The first argument is neither of the two.
     """
     if isinstance(network, str | os.PathLike):
         network = load_model(network)

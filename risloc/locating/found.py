@@ -1,4 +1,4 @@
-"""What was found in measurements, in the measurements' own units, and how far it is to be relied on.
+"""The sources located in measurements, in the units of the measurements, and how reliable they are.
 
 Axes: batch B, src K.
 """
@@ -21,23 +21,48 @@ __all__ = ["Found", "found_of"]
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """The sources found in B scenes; `present` says which slots hold one.
+    """The sources of B scenes.
 
-    position : x, y, z [m].  position_covariance : of it [m^2], from the Fisher information at the estimate times
-    max(1, misfit); infinite or NaN where that is singular, NaN where no source is.  location : azimuth [rad], elevation
-    [rad], distance [m].  position_std, location_std : standard deviations from the same covariance.  power : linear, in the
-    units of |y|^2 / |H|^2.
-    resolved : nothing speaks against the source: the fit converged, the estimate is not at a border of the domain, each free
-    coordinate is known better than its span knows it, and the residual is what it should be.  reason : why not, a number of
-    `risloc.estimation.reliability.REASONS`; `why` has the words.
+    A source is resolved if the fit converged, its estimate is not at a border of the domain, each free coordinate is known
+    better than its span alone tells, and the residual is as expected.
 
-    misfit : what the sources leave unexplained over what the given sigma^2 says they leave, 1 in a true model; see
-    `risloc.estimation.misfit`. NaN where no sigma^2 was given: the ratio would be 1 by construction.  misfit_limits : between which it
-    says nothing.  explained : the share of the scene's energy.  whiteness : tests of the residual where no sigma^2 was
-    given, else None.  verdict : what each scene's residual says: "fits", "too high" or "too low" of the misfit to a given
-    sigma^2, "white" or "not white" where sigma^2 is estimated, "untold" of too few samples.
-    noise_var : sigma^2 that the deviations rest on.  estimated : where it is from the data: none was given, or the data
-    contradict the one that was.  method : "hybrid" or "nomp".
+    Parameters
+    ----------
+    position : [batch, src, 3]
+        x, y, z in metres.
+    position_covariance : [batch, src, 3, 3]
+        The covariance of the position in m^2: the inverse Fisher information at the estimate times max(1, misfit); infinite
+        or NaN if it is singular, NaN in empty slots.
+    position_std : [batch, src, 3]
+        The standard deviations of the position in metres.
+    location : [batch, src, 3]
+        Azimuth and elevation in radians, and distance in metres.
+    location_std : [batch, src, 3]
+        The standard deviations of the location, from the same covariance.
+    power : [batch, src]
+        Linear, in the units of |y|^2 / |H|^2.
+    present : [batch, src]
+        Which slots hold a source.
+    reason : [batch, src]
+        Why a source is not resolved, a number of `risloc.estimation.reliability.REASONS`; `why` has the words.
+    misfit : [batch]
+        The energy of the residual over that expected for the given sigma^2, 1 in a true model; see `risloc.estimation.misfit`.
+        NaN if no sigma^2 was given, because the ratio would be 1 by construction.
+    misfit_limits : [batch, 2]
+        The limits between which the misfit is not significant.
+    explained : [batch]
+        The share of the energy of the scene that the sources explain.
+    whiteness
+        Tests of the residual if no sigma^2 was given, otherwise None.
+    verdict
+        What the residual of each scene says: "fits", "too high" or "too low" for the misfit to a given sigma^2, "white" or
+        "not white" if sigma^2 is estimated, and "untold" if there are too few samples.
+    noise_var : [batch]
+        The noise variance that the deviations are based on.
+    estimated : [batch]
+        Whether it comes from the data, because none was given or the data contradict it.
+    method
+        "hybrid", "nomp" or "music".
     """
 
     position: Float[Tensor, "batch src 3"]
@@ -62,12 +87,12 @@ class Found:
 
     @property
     def resolved(self) -> Bool[Tensor, "batch src"]:
-        """Which sources are to be relied on."""
+        """Which sources are resolved."""
         return self.present & (self.reason == 0)
 
     @property
     def why(self) -> list[list[str]]:
-        """Of each scene and slot why it is not resolved; "" where it is, or where no source is."""
+        """Why the source of each scene and slot is not resolved; "" if it is, or if the slot is empty."""
         return [[REASONS[number] for number in row] for row in self.reason.tolist()]
 
 
@@ -82,35 +107,56 @@ def found_of(
     checked: bool,
     method: str,
 ) -> Found:
-    """The estimates in the measurements' units.
+    """Convert estimates to the units of the measurements.
 
-    samples : L and M.  scale : of powers.  noise_var : as given or as estimated.  whiteness : where none was given.
-    checked : whether a given one gives way where the misfit to it is too high.
+    Parameters
+    ----------
+    estimates
+        The estimates.
+    free
+        Which of azimuth, elevation and distance are not fixed.
+    samples
+        The numbers L of snapshots and M of antennas.
+    scale : [batch]
+        The unit of the powers.
+    noise_var : [batch]
+        The noise variance, given or estimated.
+    whiteness
+        Tests of the residual if the noise variance is estimated, otherwise None.
+    checked
+        Whether a given noise variance is replaced if the misfit to it is too high.
+    method
+        The method.
+
+    Returns
+    -------
+    Found
+        The sources.
     """
     location = location_of(estimates.polar.double())
-    there = estimates.present[..., None]
+    present = estimates.present[..., None]
     J = position_jacobian(location)
-    covariance = torch.where(there[..., None], J @ estimates.covariance @ J.mT, torch.nan)
+    covariance = torch.where(present[..., None], J @ estimates.covariance @ J.mT, torch.nan)
     location_var = estimates.covariance.diagonal(dim1=-2, dim2=-1).clone()
-    location_var[..., 2] *= location[..., 2] ** 4  # of the distance, from that of its inverse
+    location_var[..., 2] *= location[..., 2] ** 4  # the variance of 1 / distance becomes that of the distance
     low, high = misfit_limits(degrees_of_freedom(estimates.present.sum(1), *samples, free))
-    left = estimates.misfit if whiteness is None else torch.full_like(estimates.misfit, torch.nan)
-    contradicted = (left > high) & checked
+    misfit = estimates.misfit if whiteness is None else torch.full_like(estimates.misfit, torch.nan)
+    contradicted = (misfit > high) & checked
     return Found(
-        position=torch.where(there, position_of(location), torch.nan),
+        position=torch.where(present, position_of(location), torch.nan),
         position_covariance=covariance,
-        position_std=_told(covariance.diagonal(dim1=-2, dim2=-1), there),
-        location=torch.where(there, location, torch.nan),
-        location_std=_told(location_var, there),
+        position_std=_deviations(covariance.diagonal(dim1=-2, dim2=-1), present),
+        location=torch.where(present, location, torch.nan),
+        location_std=_deviations(location_var, present),
         power=torch.where(estimates.present, estimates.power.double() * scale[:, None], 0.0),
         present=estimates.present,
         reason=_reason(estimates, whiteness),
-        misfit=left,
+        misfit=misfit,
         misfit_limits=torch.stack([low, high], dim=-1),
         explained=estimates.explained,
         whiteness=whiteness,
-        verdict=_verdict(left, low, high, whiteness),
-        noise_var=torch.where(contradicted, noise_var.double() * left, noise_var.double()),
+        verdict=_verdict(misfit, low, high, whiteness),
+        noise_var=torch.where(contradicted, noise_var.double() * misfit, noise_var.double()),
         estimated=contradicted if whiteness is None else torch.ones_like(contradicted),
         method=method,
     )
@@ -123,19 +169,19 @@ def _reason(estimates: Estimates, whiteness: Whiteness | None) -> Tensor:
     return with_reason(estimates.reason, estimates.present, NOT_WHITE, stained)
 
 
-def _verdict(left: Tensor, low: Tensor, high: Tensor, whiteness: Whiteness | None) -> tuple[str, ...]:
+def _verdict(misfit: Tensor, low: Tensor, high: Tensor, whiteness: Whiteness | None) -> tuple[str, ...]:
     if whiteness is not None:
         untold = (whiteness.peak_limit.isnan() & whiteness.eigenvalue_limit.isnan()).tolist()
         words = ("white" if white else "not white" for white in whiteness.white.tolist())
         return tuple("untold" if blind else word for blind, word in zip(untold, words, strict=True))
-    above, below, blind = (x.tolist() for x in (left > high, left < low, left.isnan()))
+    above, below, undefined = (x.tolist() for x in (misfit > high, misfit < low, misfit.isnan()))
     return tuple(
         "untold" if none else "too high" if up else "too low" if down else "fits"
-        for none, up, down in zip(blind, above, below, strict=True)
+        for none, up, down in zip(undefined, above, below, strict=True)
     )
 
 
-def _told(variance: Tensor, there: Tensor) -> Tensor:
-    """Standard deviations; infinite where the information is singular (the product is NaN there), NaN without a source."""
+def _deviations(variance: Tensor, present: Tensor) -> Tensor:
+    """Return standard deviations: infinite if the information is singular (which makes the product NaN), NaN in empty slots."""
     std = variance.clamp_min(0).sqrt()
-    return torch.where(there, torch.where(std.isnan(), torch.inf, std), torch.nan)
+    return torch.where(present, torch.where(std.isnan(), torch.inf, std), torch.nan)

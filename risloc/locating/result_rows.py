@@ -1,4 +1,4 @@
-"""What was located, as rows: for the table on the terminal, CSV and JSON, all written as scenes come."""
+"""Located sources as rows of the table on the terminal, of CSV and of JSON, written batch by batch."""
 
 import csv
 import dataclasses
@@ -34,22 +34,25 @@ COLUMNS = (
     *("xy_cov_m2", "xz_cov_m2", "yz_cov_m2", "power", "resolved", "reason"),
     *("noise_var", "noise", "misfit", "misfit_low", "misfit_high", "explained", "verdict"),
 )
-"""Of the CSV; a scene without a source has no row, unless it is skipped. Those from `noise_var` on are of the scene."""
+"""The columns of the CSV, of a source up to `reason` and of its scene from `noise_var` on. A scene without sources has no row."""
 
 OF_THE_SCENE = COLUMNS[COLUMNS.index("noise_var") :]
 
 SKIPPED = "skipped"
-"""Why a scene has no answer: the CSV's last column, and a key of such a scene in the JSON."""
+"""The reason why a scene was skipped: the last column of the CSV, and a key of such a scene in the JSON."""
 
 TRUTH_COLUMNS = ("error_m", "bound_m")
-"""Behind them where the file has the truth: the distance to the true source that is assigned, and that source's root-CRB."""
+"""Further columns if the truth is known: the distance to the assigned true source, and the root-CRB of that source."""
 
-_SHOWN = (
+_TABLE = (
     *(("scene", 6, "d"), ("source", 6, "d"), ("x_m", 9, ".3f"), ("x_std_m", 7, ".3f"), ("y_m", 9, ".3f")),
     *(("y_std_m", 7, ".3f"), ("z_m", 9, ".3f"), ("z_std_m", 7, ".3f"), ("power", 10, ".3g")),
 )
-_SHOWN_TRUTH = (("error_m", 9, ".3f"), ("bound_m", 9, ".3f"))
-_FIT = {"misfit": ("misfit", 7, ".2f"), "explained": ("explained", 9, ".3f")}  # which one, as sigma^2 is given or not
+_TABLE_TRUTH = (("error_m", 9, ".3f"), ("bound_m", 9, ".3f"))
+_FIT = {
+    "misfit": ("misfit", 7, ".2f"),
+    "explained": ("explained", 9, ".3f"),
+}  # misfit if sigma^2 is given, otherwise explained
 _NAMES = {"error_m": "error [m]", "bound_m": "bound [m]"} | {
     "x_m": "x [m]",
     "y_m": "y [m]",
@@ -61,7 +64,20 @@ _NAMES = {"error_m": "error [m]", "bound_m": "bound [m]"} | {
 
 
 def rows_of(found: Found, start: int) -> list[list[Row]]:
-    """The rows of each scene, the first of which has number `start`."""
+    """Make the rows of the sources.
+
+    Parameters
+    ----------
+    found
+        The sources.
+    start
+        The number of the first scene.
+
+    Returns
+    -------
+    list of list of Row
+        The rows of each scene.
+    """
     degrees = torch.tensor([180 / math.pi, 180 / math.pi, 1.0], dtype=torch.float64)
     upper = found.position_covariance[..., (0, 0, 1), (1, 2, 2)]
     numbers = torch.cat(
@@ -79,7 +95,20 @@ def rows_of(found: Found, start: int) -> list[list[Row]]:
 
 
 def records_of(found: Found, start: int) -> list[Row]:
-    """The record of each scene, the first of which has number `start`; a number that is not finite is None."""
+    """Make the records of the scenes.
+
+    Parameters
+    ----------
+    found
+        The sources.
+    start
+        The number of the first scene.
+
+    Returns
+    -------
+    list of Row
+        The record of each scene; a number that is not finite is None.
+    """
     return _records(found, rows_of(found, start), start)
 
 
@@ -97,20 +126,48 @@ def _records(found: Found, scenes: list[list[Row]], start: int) -> list[Row]:
 
 
 def with_errors(scenes: list[list[Row]], errors: TruthErrors | None, start: int) -> list[list[Row]]:
-    """The rows with `TRUTH_COLUMNS`; as they are where the truth is not known."""
+    """Add `TRUTH_COLUMNS` to the rows.
+
+    Parameters
+    ----------
+    scenes
+        The rows of each scene.
+    errors
+        The errors of the sources; None: the truth is not known, and the rows are returned unchanged.
+    start
+        The number of the first scene.
+
+    Returns
+    -------
+    list of list of Row
+        The rows of each scene.
+    """
     if errors is None:
         return scenes
-    error, least = errors.error.tolist(), errors.bound.tolist()
+    error, root_crb = errors.error.tolist(), errors.bound.tolist()
 
     def of(row: Row) -> Row:
         scene, slot = row["scene"] - start, row["source"] - 1
-        return row | {"error_m": error[scene][slot], "bound_m": least[scene][slot]}
+        return row | {"error_m": error[scene][slot], "bound_m": root_crb[scene][slot]}
 
     return [[of(row) for row in rows] for rows in scenes]
 
 
 def scenes_of(found: Found, start: int) -> list[Row]:
-    """What is said of each scene as a whole."""
+    """Return what is known of each scene as a whole.
+
+    Parameters
+    ----------
+    found
+        The sources.
+    start
+        The number of the first scene.
+
+    Returns
+    -------
+    list of Row
+        Its noise variance, misfit, share of energy explained, verdict and whiteness.
+    """
     tensors = (found.noise_var, found.misfit, found.misfit_limits[:, 0], found.misfit_limits[:, 1], found.explained)
     names = ("noise_var", "misfit", "misfit_low", "misfit_high", "explained")
     numbers = torch.stack([x.double() for x in tensors], dim=1).tolist()
@@ -125,7 +182,7 @@ def scenes_of(found: Found, start: int) -> list[Row]:
 
 
 def _whiteness_of(found: Found) -> list[Row | None]:
-    """The statistics of each scene and their limits; None where sigma^2 was given."""
+    """Return the statistics of each scene with their limits; None if sigma^2 was given."""
     if found.whiteness is None:
         return [None] * len(found)
     names = [field.name for field in dataclasses.fields(found.whiteness)]
@@ -134,35 +191,79 @@ def _whiteness_of(found: Found) -> list[Row | None]:
 
 
 def table_head(fit: str, *, truth: bool = False) -> str:
-    """The table's first line.
+    """Return the head of the table.
 
-    fit : what it says of how well scenes are explained, "misfit" or "explained".  truth : with the error and the bound.
+    Parameters
+    ----------
+    fit
+        The column that says how well a scene is explained, "misfit" or "explained".
+    truth
+        Whether there are columns for the error and the bound.
+
+    Returns
+    -------
+    str
+        A line.
     """
-    return " ".join(f"{_NAMES.get(name, name):>{width}}" for name, width, _ in _shown(fit, truth))
+    return " ".join(f"{_NAMES.get(name, name):>{width}}" for name, width, _ in _columns(fit, truth))
 
 
 def table_line(row: Row, fit: str) -> str:
-    """A source's line; one that is not resolved ends in the reason."""
-    shown = _shown(fit, "error_m" in row)
-    cells = " ".join(f"{row[name]:>{width}{how}}" for name, width, how in shown).replace("nan", "  -")
+    """Return the line of a source, which ends with the reason if the source is not resolved.
+
+    Parameters
+    ----------
+    row
+        The row of the source.
+    fit
+        "misfit" or "explained".
+
+    Returns
+    -------
+    str
+        A line.
+    """
+    columns = _columns(fit, "error_m" in row)
+    cells = " ".join(f"{row[name]:>{width}{format_}}" for name, width, format_ in columns).replace("nan", "  -")
     return cells if row["resolved"] else f"{cells}  not resolved: {row['reason']}"
 
 
 def empty_line(scene: Row, fit: str) -> str:
-    """The line of a scene without a source."""
-    name, width, how = _FIT[fit]
-    head = f"{scene['scene']:>6d} {'no source':>{len(table_head(fit)) - width - 8}} {scene[name]:>{width}{how}}"
+    """Return the line of a scene without sources.
+
+    Parameters
+    ----------
+    scene
+        What is known of the scene.
+    fit
+        "misfit" or "explained".
+
+    Returns
+    -------
+    str
+        A line.
+    """
+    name, width, format_ = _FIT[fit]
+    head = f"{scene['scene']:>6d} {'no source':>{len(table_head(fit)) - width - 8}} {scene[name]:>{width}{format_}}"
     if scene["verdict"] in ("fits", "white", "untold"):
         return head
     return f"{head}  {'misfit' if fit == 'misfit' else 'residual'} {scene['verdict']}"
 
 
-def _shown(fit: str, truth: bool) -> tuple[tuple[str, int, str], ...]:
-    return (*_SHOWN, _FIT[fit], *(_SHOWN_TRUTH if truth else ()))
+def _columns(fit: str, truth: bool) -> tuple[tuple[str, int, str], ...]:
+    return (*_TABLE, _FIT[fit], *(_TABLE_TRUTH if truth else ()))
 
 
 class CsvFile:
-    """One row a source.  truth : with the columns that need it."""
+    """A CSV file with one row per source.
+
+    Parameters
+    ----------
+    file
+        The file to write to.
+    truth
+        Whether there are columns that need the truth.
+    """
 
     def __init__(self, file: TextIO | TextIOBase, *, truth: bool = False) -> None:
         columns = (*COLUMNS, *TRUTH_COLUMNS, SKIPPED) if truth else (*COLUMNS, SKIPPED)
@@ -170,33 +271,75 @@ class CsvFile:
         self._writer.writeheader()
 
     def add(self, scenes: list[list[Row]]) -> None:
-        """The next scenes."""
+        """Write the rows of scenes.
+
+        Parameters
+        ----------
+        scenes
+            The rows of each scene.
+        """
         for rows in scenes:
             self._writer.writerows(rows)
 
     def skip(self, scene: int, why: str) -> None:
-        """A row that says why the scene has no answer."""
+        """Write a row that says why a scene was skipped.
+
+        Parameters
+        ----------
+        scene
+            The number of the scene.
+        why
+            The reason.
+        """
         self._writer.writerow({"scene": scene, SKIPPED: why})
 
 
 class JsonFile:
-    """{..., "scenes": [{"scene": 0, "noise_var": ..., "sources": [...]}, ...]}; a number that is not finite is null."""
+    """A JSON file with one record per scene; a number that is not finite is null.
+
+    Its layout is {..., "scenes": [{"scene": 0, "noise_var": ..., "sources": [...]}, ...]}.
+
+    Parameters
+    ----------
+    file
+        The file to write to.
+    head
+        The entries before the scenes.
+    """
 
     def __init__(self, file: TextIO | TextIOBase, head: Mapping[str, Any]) -> None:
         self._file, self._between = file, "\n"
         file.write(json.dumps(dict(head), allow_nan=False)[:-1] + ', "scenes": [')
 
     def add(self, found: Found, scenes: list[list[Row]], start: int) -> None:
-        """The next scenes with their rows, the first of which has number `start`."""
+        """Write the records of scenes.
+
+        Parameters
+        ----------
+        found
+            The sources.
+        scenes
+            The rows of each scene.
+        start
+            The number of the first scene.
+        """
         for record in _records(found, scenes, start):
             self._write(record)
 
     def skip(self, scene: int, why: str) -> None:
-        """The scene without sources, and why."""
+        """Write a record without sources that says why a scene was skipped.
+
+        Parameters
+        ----------
+        scene
+            The number of the scene.
+        why
+            The reason.
+        """
         self._write({"scene": scene, "noise_var": None, "sources": [], SKIPPED: why})
 
     def end(self) -> None:
-        """Close the brackets."""
+        """Write the closing brackets."""
         self._file.write("\n]}\n")
 
     def _write(self, record: Mapping[str, Any]) -> None:
@@ -205,7 +348,7 @@ class JsonFile:
 
 
 def _finite(value: Any) -> Any:
-    """The value with None for each number in it that is not finite."""
+    """Return the value with None in place of each number that is not finite."""
     if isinstance(value, dict):
         return {name: _finite(each) for name, each in value.items()}
     if isinstance(value, list):

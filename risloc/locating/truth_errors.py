@@ -1,6 +1,6 @@
-"""How far sources that were found are from the true ones, and how near they can be: for measurements that hold the truth.
+"""The errors of located sources beside their bound, for measurements whose truth is known.
 
-Axes: batch B, src K (slots of what was found).
+Axes: batch B, src K (slots of the estimates).
 """
 
 import dataclasses
@@ -20,15 +20,23 @@ from risloc.physics.geometry import polar_of
 __all__ = ["MATCHED_WITHIN", "TruthErrors", "truth_errors"]
 
 MATCHED_WITHIN = 2.0
-"""Metres: an estimate farther than that from every true source has no error, it is false."""
+"""In metres. An estimate farther than this from every true source has no error: it is a false alarm."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TruthErrors:
-    """Of each slot of what was found; NaN where no true source is assigned to it.
+    """The errors of each slot; NaN if no true source is assigned to it.
 
-    error : distance [m] to the true source assigned.  bound : that source's root-CRB [m], NaN too where it cannot be computed.
-    missed : how many true sources nothing was assigned to.  present : which slots hold a source.
+    Parameters
+    ----------
+    error : [batch, src]
+        The distance in metres to the true source.
+    bound : [batch, src]
+        The root-CRB of that source in metres; also NaN if it cannot be computed.
+    missed : [batch]
+        The number of true sources without an estimate.
+    present : [batch, src]
+        Which slots hold an estimate.
     """
 
     error: Float[Tensor, "batch src"]
@@ -39,9 +47,19 @@ class TruthErrors:
 
 @torch.no_grad()
 def truth_errors(found: Found, measurements: Measurements) -> TruthErrors | None:
-    """The errors of the sources found in these measurements, by the assignment of `match`; None where the truth is not known.
+    """Compute the errors of located sources by the assignment of `match`.
 
-    The bound is of the noise variance that is given, or of the one that was found.
+    Parameters
+    ----------
+    found
+        The located sources.
+    measurements
+        The scenes. If they have no noise_var, the bound takes that of `found`.
+
+    Returns
+    -------
+    TruthErrors or None
+        The errors; None if the truth is not known.
     """
     truth = measurements.truth
     if truth is None:
@@ -52,22 +70,22 @@ def truth_errors(found: Found, measurements: Measurements) -> TruthErrors | None
     )
     least = _bound(measurements, found, present)
     batch, slots = found.present.shape
-    error, near = (torch.full((batch, slots), torch.nan, dtype=torch.float64) for _ in range(2))
+    error, root_crb = (torch.full((batch, slots), torch.nan, dtype=torch.float64) for _ in range(2))
     scene, source = torch.nonzero(result.estimate >= 0, as_tuple=True)
     slot = result.estimate[scene, source]
     error[scene, slot] = result.position[scene, source]
-    near[scene, slot] = least[scene, source]
-    return TruthErrors(error=error, bound=near, missed=result.missed, present=found.present)
+    root_crb[scene, slot] = least[scene, source]
+    return TruthErrors(error=error, bound=root_crb, missed=result.missed, present=found.present)
 
 
 def _polar(location: Tensor, present: Tensor) -> Tensor:
-    """Absent sources in front, a metre away."""
+    """Convert to (u, v, w), with the absent sources a metre in front of the surface."""
     return polar_of(torch.where(present[..., None], location.double(), location.new_tensor([0.0, 0.0, 1.0]).double()))
 
 
 def _bound(measurements: Measurements, found: Found, present: Tensor) -> Tensor:
     try:
-        given = found.noise_var if measurements.noise_var is None else measurements.noise_var
-        return bound(dataclasses.replace(measurements, noise_var=given)).position
-    except MeasurementError:  # a truth without powers, say
+        noise_var = found.noise_var if measurements.noise_var is None else measurements.noise_var
+        return bound(dataclasses.replace(measurements, noise_var=noise_var)).position
+    except MeasurementError:  # for example, the truth has no powers
         return torch.full(present.shape, torch.nan, dtype=torch.float64)

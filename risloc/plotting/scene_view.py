@@ -20,7 +20,8 @@ from risloc.io.measurements import Measurements, Setup
 from risloc.learning.hybrid import NetworkView
 from risloc.locating.covariances import covariances
 from risloc.locating.found import Found
-from risloc.locating.locator import Locator, factorised, of_unit_size
+from risloc.locating.locator import Locator
+from risloc.locating.single_precision import factorised, of_unit_size
 from risloc.locating.truth_errors import truth_errors
 from risloc.physics.geometry import Array, Domain, location_of, polar_of, position_of
 from risloc.physics.steering import steering_matrix

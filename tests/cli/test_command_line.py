@@ -375,7 +375,7 @@ BAD: dict[str, tuple[list[str], int, str]] = {
         1,
         "--checkpoint nowhere: no such network; expected default, robust, or a folder with config.json and model.safetensors",
     ),
-    "too many": (["locate", "{room}", "--sources", "9"], 1, "this network looks for at most 5, 9 were asked for"),
+    "too many": (["locate", "{room}", "--sources", "9"], 1, "this network searches for at most 5 sources; requested 9"),
     "span": (
         ["locate", "{room}", "--distance", "4", "1"],
         1,

@@ -11,7 +11,8 @@ import torch
 
 from risloc.cli.located_scenes import _runs
 from risloc.cli.main import run
-from risloc.locating.locator import LocateError, Locator
+from risloc.locating.locate_arguments import LocateError
+from risloc.locating.locator import Locator
 
 Capture = pytest.CaptureFixture[str]
 WHY = "y: expected finite numbers, got others"
@@ -91,7 +92,7 @@ def test_what_fails_in_the_middle_loses_nothing_else(
 
     def failing(self: Locator, measurements: object) -> object:
         if (measurements.y[:, 0, 0] == torch.tensor(marked)).any():
-            raise LocateError("y, H, codes: expected scenes whose matrices single precision can factorise")
+            raise LocateError("y, H, codes: expected scenes whose matrices can be factorised in single precision")
         return locate(self, measurements)
 
     monkeypatch.setattr(Locator, "locate", failing)

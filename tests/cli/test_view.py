@@ -24,7 +24,8 @@ from risloc.cli.view_page import COLUMNS
 from risloc.cli.view_server import ViewServer
 from risloc.io.measurement_reader import MeasurementReader
 from risloc.learning.checkpoint import shipped_checkpoint
-from risloc.locating.locator import Locator, load_model
+from risloc.locating.locator import Locator
+from risloc.locating.networks import load_model
 from risloc.physics.geometry import position_of
 from risloc.plotting.interactive import BANDS, codebook_figure, direction_figure, range_figure, space_figure
 from risloc.plotting.scene_view import scene_view

@@ -15,7 +15,9 @@ from risloc.estimation.music_positions import displaced, music_places
 from risloc.estimation.selection import fit_and_assess
 from risloc.io.measurements import Measurements, measurements_of
 from risloc.locating.covariances import covariances
-from risloc.locating.locator import LocateError, Locator, load_model, locate
+from risloc.locating.locate_arguments import LocateError
+from risloc.locating.locator import Locator, locate
+from risloc.locating.networks import load_model
 from risloc.locating.truth_errors import truth_errors
 from risloc.physics.geometry import location_of, position_of
 from risloc.scenes.scenario import Scenario
@@ -78,8 +80,8 @@ def test_places_where_the_fit_ends_have_the_fit_s_deviations(measured: Measureme
 def test_methods_and_networks_that_do_not_go_together_are_refused(measured: Measurements) -> None:
     network = load_model("default")
     for given, method, said in (
-        (network, "music", "method: 'music' takes no network"),
-        (None, "hybrid", "method: 'hybrid' takes a network"),
+        (network, "music", "method: 'music' accepts no network"),
+        (None, "hybrid", "method: 'hybrid' needs a network"),
         (None, "esprit", "method: expected one of hybrid, nomp, music, or None, got 'esprit'"),
         (None, 3, "method: expected one of hybrid, nomp, music, or None, got 3"),
     ):
@@ -96,5 +98,5 @@ def test_the_command_locates_by_music(room: Path, tmp_path: Path, capsys: pytest
     assert record["method"] == "music"
     assert 4 <= len(rows) <= 6
     assert run(["locate", str(room), "--method", "music", "--checkpoint", "robust"]) == 2
-    assert "--checkpoint: MUSIC takes no network, expected --method hybrid" in capsys.readouterr().err
+    assert "--checkpoint: MUSIC uses no network; use --method hybrid" in capsys.readouterr().err
     assert run(["locate", str(room), "--method", "music", "--k-rule", "learnt"]) == 2

@@ -21,7 +21,9 @@ from risloc.io.shard_writer import write_shard
 from risloc.learning.checkpoint import load_checkpoint, save_checkpoint
 from risloc.locating.bound import bound
 from risloc.locating.covariances import covariances
-from risloc.locating.locator import LocateError, load_model, locate
+from risloc.locating.locate_arguments import LocateError
+from risloc.locating.locator import locate
+from risloc.locating.networks import load_model
 from risloc.performance.crb import stochastic_bound
 from risloc.physics.geometry import location_of, position_of
 from risloc.plotting import static
@@ -73,8 +75,8 @@ def test_a_span_of_no_width_is_no_parameter_of_the_bound(measured: Measurements)
 def test_what_the_bound_misses_is_named(measured: Measurements) -> None:
     truth = measured.truth
     for change, said in (
-        ({"truth": None}, "truth: expected the true locations and powers, at which the bound is taken, got none"),
-        ({"noise_var": None}, "noise_var: expected sigma.2, without which there is no bound, got none"),
+        ({"truth": None}, "truth: the bound needs the true locations and powers, got none"),
+        ({"noise_var": None}, "noise_var: the bound needs sigma.2, got none"),
         ({"noise_var": -1.0}, "noise_var: scene 0: expected positive numbers"),
         ({"truth": dataclasses.replace(truth, power=0 * truth.power)}, "truth.power: scene 0: expected powers above 0, got 0"),
         ({"truth": dataclasses.replace(truth, count=truth.count + 9)}, r"truth.count: scene 0: expected 0\.\.5"),

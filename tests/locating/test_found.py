@@ -13,7 +13,8 @@ from worlds import World, world
 
 from risloc.io.measurements import Measurements, setup_of
 from risloc.locating.found import Found
-from risloc.locating.locator import LocateError, Locator, locate
+from risloc.locating.locate_arguments import LocateError
+from risloc.locating.locator import Locator, locate
 from risloc.scenes.scenario import Scenario
 
 SCENES = 8
@@ -181,7 +182,7 @@ def test_the_noise_variance_that_is_looked_at_can_be_chosen(good: World) -> None
     assert torch.equal(estimated.present.sum(1), good.count)
     assert estimated.verdict == ("white",) * SCENES
     assert torch.equal(locate(wrong).present.sum(1), good.count)
-    with pytest.raises(LocateError, match="noise: expected measurements with noise_var, as 'given' was asked for"):
+    with pytest.raises(LocateError, match="noise: 'given' needs measurements with noise_var"):
         locate(dataclasses.replace(wrong, noise_var=None), noise="given")
     with pytest.raises(LocateError, match="noise: expected one of auto, given, estimated, got 'file'"):
         locate(wrong, noise="file")

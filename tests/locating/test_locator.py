@@ -19,7 +19,9 @@ from risloc.estimation.whiteness import Whiteness
 from risloc.io.measurement_checks import NOISE_SPAN, root_mean_square
 from risloc.io.measurements import Measurements, Setup, measurements_of
 from risloc.locating.found import Found
-from risloc.locating.locator import LocateError, Locator, load_model, locate
+from risloc.locating.locate_arguments import LocateError
+from risloc.locating.locator import Locator, locate
+from risloc.locating.networks import load_model
 from risloc.physics.geometry import position_of
 from risloc.physics.steering import steering_matrix
 from risloc.scenes.batch import Observation, Scenes
@@ -120,7 +122,7 @@ def test_what_cannot_be_factorised_is_said_in_one_line(measured: Measurements, m
         torch.linalg.cholesky(torch.zeros(2, 2))
 
     monkeypatch.setattr(locator, "_search", singular)
-    with pytest.raises(LocateError, match="expected scenes whose matrices single precision can factorise, got others"):
+    with pytest.raises(LocateError, match="expected scenes whose matrices can be factorised in single precision"):
         locator.locate(measured)
 
 
@@ -180,29 +182,30 @@ def test_what_does_not_go_together_is_refused(measured: Measurements) -> None:
         "network was trained for distance_span_m = .1, 6., but the search region is .1, 9.",
         {"distance_span_m": (1.0, 9.0)},
     )
-    refused("looks for at most 5, 6 were asked for", sources=6)
+    refused("searches for at most 5 sources; requested 6: use NOMP", sources=6)
     refused("expected an integer of at least 0, or one of bic, bic_noise, learnt, got 'guess'", sources="guess")
-    refused("the rule 'learnt' is a network's own", network=None, sources="learnt")
+    refused("the rule 'learnt' is part of a network", network=None, sources="learnt")
     refused(
-        "4 antennas and 16 snapshots tell at most 3 sources apart, up to 5 were asked for: look for at most 3 \\(--most 3; most=3\\)$",
+        "at most 3 sources can be separated with 4 antennas and 16 snapshots; requested up to 5: search for at most 3 \\(--most 3; most=3\\)$",
         network=None,
         antennas=4,
     )
     refused(
-        "tell at most 3 sources apart, 4 were .*: look for at most 3 .--sources 3; sources=3.$",
+        "at most 3 sources can be separated with .*; requested 4: search for at most 3 .--sources 3; sources=3.$",
         network=None,
         antennas=4,
         sources=4,
     )
     refused(
-        "at most 3 sources apart, up to 5 .*: take NOMP .--method nomp; model=None. and look for at most 3 ", antennas=4
+        "at most 3 sources .*; requested up to 5: use NOMP .--method nomp; model=None. and search for at most 3 ",
+        antennas=4,
     )
-    refused("at most 3 sources apart, up to 5 .*: take NOMP .--method nomp; model=None.$", antennas=4, sources=2)
-    one = "1 antenna and 16 snapshots cannot locate even one: expected M >= 2$"
+    refused("at most 3 sources .*; requested up to 5: use NOMP .--method nomp; model=None.$", antennas=4, sources=2)
+    one = "1 antenna and 16 snapshots cannot locate even one source: expected M >= 2$"
     refused(one, network=None, antennas=1, most=1)
     refused(one, antennas=1)
     refused(
-        "2 antennas and 1 snapshot cannot locate even one: expected M >= 3$",
+        "2 antennas and 1 snapshot cannot locate even one source: expected M >= 3$",
         network=None,
         antennas=2,
         snapshots=1,
@@ -216,13 +219,13 @@ def test_what_does_not_go_together_is_refused(measured: Measurements) -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ("scenes", "Scenes: simulated scenes become measurements by measurements_of(scenario, scenes)"),
-        ("scenes.observation", "Observation: simulated scenes become "),
+        ("scenes", "Scenes: convert simulated scenes with measurements_of(scenario, scenes)"),
+        ("scenes.observation", "Observation: convert simulated scenes "),
         (
             "'room.h5'",
-            "str: a file is read by MeasurementReader: with MeasurementReader(path) as file: locate(file.read(slice(0, ",
+            "str: read a file with MeasurementReader: with MeasurementReader(path) as file: locate(file.read(slice(0, ",
         ),
-        ("None", "NoneType: simulated scenes become measurements by measurements_of"),
+        ("None", "NoneType: convert simulated scenes with measurements_of"),
     ],
 )
 def test_what_is_no_measurements_is_told_what_makes_them(given: str, said: str) -> None:
@@ -357,13 +360,11 @@ def test_values_that_a_file_may_not_have_are_refused_here_too(measured: Measurem
 def test_what_is_no_network_and_no_setup_is_told_what_makes_one(measured: Measurements) -> None:
     for given, said in (
         ({"setup": risloc.scenario()}, "setup: expected a Setup, got Scenario"),
-        ({"network": "default"}, r"network: expected a HybridNetwork or None, got str: load_model\(name\) gives one"),
+        ({"network": "default"}, r"network: expected a HybridNetwork or None, got str: load_model\(name\) returns one"),
     ):
         with pytest.raises(TypeError, match=said):
             unhooked(Locator, **{"setup": measured.setup, "snapshots": 16, "antennas": 16} | given)
-    with pytest.raises(
-        LocateError, match=r"network: expected one in single precision on the CPU, .* got torch.float64"
-    ):
+    with pytest.raises(LocateError, match=r"network: expected single precision on the CPU, .* got torch.float64"):
         Locator(measured.setup, 16, 16, load_model("default").double())
 
 

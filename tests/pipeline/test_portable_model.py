@@ -146,7 +146,7 @@ def test_a_narrower_span_is_searched(model: Any, measured: Measurements) -> None
         ({"noise_var": -1.0}, "noise_var: .*expected positive numbers"),
         ({"codes": np.zeros((16, 144), dtype=int)}, "codes: expected complex numbers, .*or integers with code_bits"),
         ({"sources": "most"}, "sources: expected .*one of bic, bic_noise, learnt"),
-        ({"sources": 9}, "sources: this network looks for at most"),
+        ({"sources": 9}, "sources: this network searches for at most"),
         (
             {"file": "scenes.h5"},
             "file: expected it alone or with sources, but got y, H, codes, noise_var, file as well",

@@ -22,6 +22,7 @@ CONVERTED = [
     "risloc/scenes/signal_model.py",
     "risloc/scenes/simulation.py",
     "risloc/scenes/source_locations.py",
+    "risloc/locating",
     "risloc/cli",
 ]  # rooms and modules; the list grows until it holds every room
 ROOT = Path(__file__).parents[2]

@@ -7,7 +7,7 @@ import torch
 
 from risloc.estimation.localiser import Localiser, default_search
 from risloc.learning.checkpoint import SHIPPED
-from risloc.locating.locator import load_model
+from risloc.locating.networks import load_model
 from risloc.scenes.simulation import simulate
 from studies.room import Waves
 from studies.room_methods import measured

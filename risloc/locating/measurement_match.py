@@ -1,0 +1,69 @@
+"""Checks that measurements are of the type, the setup and the size that a locator was made for."""
+
+import dataclasses
+import os
+
+from risloc.io.measurement_reader import MeasurementReader
+from risloc.io.measurements import Measurements, Setup
+from risloc.locating.locate_arguments import LocateError
+
+__all__ = ["check_match", "not_measurements"]
+
+
+def not_measurements(value: object) -> str:
+    """Say what to do with something that is not `Measurements`: a path, a reader, or simulated scenes.
+
+    Parameters
+    ----------
+    value
+        What was passed.
+
+    Returns
+    -------
+    str
+        The message of an error.
+    """
+    if isinstance(value, str | os.PathLike):
+        remedy = "read a file with MeasurementReader: with MeasurementReader(path) as file: locate(file.read(slice(0, len(file))))"
+    elif isinstance(value, MeasurementReader):
+        remedy = "read a part of it: locate(file.read(slice(0, len(file))))"
+    else:
+        remedy = "convert simulated scenes with measurements_of(scenario, scenes)"
+    return f"measurements: expected Measurements, got {type(value).__name__}: {remedy}"
+
+
+def check_match(measurements: object, setup: Setup, snapshots: int, antennas: int) -> None:
+    """Check that measurements match a locator; their spans may differ, because the search region is that of the locator.
+
+    Parameters
+    ----------
+    measurements
+        The scenes.
+    setup
+        The setup of the locator.
+    snapshots
+        Its number of snapshots L.
+    antennas
+        Its number of antennas M.
+
+    Raises
+    ------
+    TypeError
+        The argument is not `Measurements`.
+    LocateError
+        The setup, L or M is another one.
+    """
+    if not isinstance(measurements, Measurements):
+        raise TypeError(not_measurements(measurements))
+    _, L, M = measurements.y.shape
+    for name, expected, value in (("snapshots", snapshots, L), ("antennas", antennas, M)):
+        if expected != value:
+            raise LocateError(
+                f"y: this locator was made for {expected} {name}, got {value}: make one for these measurements"
+            )
+    for field in dataclasses.fields(Setup):
+        expected, value = getattr(setup, field.name), getattr(measurements.setup, field.name)
+        if "span" not in field.name and expected != value:
+            raise LocateError(
+                f"setup: this locator was made for {field.name} = {expected}, got {value}: make one for these measurements"
+            )
