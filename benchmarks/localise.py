@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from risloc.estimation.estimates import TIGHT, Estimates, assess
 
 from benchmarks import reference
 from benchmarks.timing import alternately, median_ratio
@@ -25,7 +26,7 @@ from risloc.covariance.snapshots import score_snapshots
 from risloc.estimation.candidates import PeakCandidates
 from risloc.estimation.conditional import Fit, fit_conditional
 from risloc.estimation.order_rules import SelectionPath
-from risloc.estimation.selection import TIGHT, Estimates, assess, forward_selection
+from risloc.estimation.selection import forward_selection
 from risloc.estimation.spectrum import grid_energy, peaks
 from risloc.learning.hybrid import NetworkView
 from risloc.learning.k_rules import BY_BIC, LEARNT

@@ -22,7 +22,7 @@ from pipeline.console_reporter import ConsoleReporter
 from pipeline.env import COPY
 from pipeline.runner_setting import RUNNER, runner_setting
 from risloc.config import build
-from risloc.estimation.localiser import SearchConfig
+from risloc.estimation.search_config import SearchConfig
 from risloc.io.shard_reader import ShardConfig
 from risloc.learning.checkpoint import shipped_checkpoint
 from risloc.learning.k_rules import BY_BIC, KNOWN, LEARNT

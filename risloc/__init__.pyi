@@ -7,7 +7,7 @@ from risloc.covariance.snapshots import sample_covariance as sample_covariance
 from risloc.estimation import music as music
 from risloc.estimation import refine as refine
 from risloc.estimation.localiser import Localiser as Localiser
-from risloc.estimation.localiser import default_search as default_search
+from risloc.estimation.search_config import default_search as default_search
 from risloc.io.measurement_reader import MeasurementReader as MeasurementReader
 from risloc.io.measurement_writer import write_measurements as write_measurements
 from risloc.io.measurements import Measurements as Measurements

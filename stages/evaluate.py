@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from risloc.config import ParamError, as_mapping, param
-from risloc.estimation.localiser import Localiser, SearchConfig
+from risloc.estimation.localiser import Localiser
+from risloc.estimation.search_config import SearchConfig
 from risloc.io.shard_reader import ShardReader
 from risloc.learning.checkpoint import SHIPPED, check_geometry, load_checkpoint, shipped_checkpoint
 from risloc.learning.k_rules import K_RULES, KNOWN, RULES, alternatives, needs_network

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from risloc.config import ParamError, as_mapping, param
-from risloc.estimation.localiser import Localiser, SearchConfig
+from risloc.estimation.localiser import Localiser
+from risloc.estimation.search_config import SearchConfig
 from risloc.learning.checkpoint import check_geometry, load_checkpoint, save_checkpoint
 from risloc.learning.fresh_batches import fresh_batches
 from risloc.learning.k_rules import BY_BIC, KNOWN, LEARNT

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from risloc.estimation.estimates import Estimates
 
 from benchmarks.workload import Case
-from risloc.estimation.localiser import Located
-from risloc.estimation.selection import Estimates
+from risloc.estimation.spectral_methods import Located
 from risloc.performance.crb import prior_deviation
 from risloc.scenes.simulation import simulate
 from stages.evaluation.method import HYBRID, NOMP, Method

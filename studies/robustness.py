@@ -20,7 +20,8 @@ import torch
 
 from pipeline.sections import override
 from risloc.config import as_mapping, build
-from risloc.estimation.localiser import Localiser, SearchConfig
+from risloc.estimation.localiser import Localiser
+from risloc.estimation.search_config import SearchConfig
 from risloc.learning.checkpoint import SHIPPED, load_checkpoint, shipped_checkpoint
 from risloc.performance.intervals import Interval, bootstrap_interval
 from risloc.scenes.preset_files import preset

@@ -19,7 +19,8 @@ import numpy as np
 import torch
 
 from risloc.config import as_mapping, build
-from risloc.estimation.localiser import Localiser, SearchConfig
+from risloc.estimation.localiser import Localiser
+from risloc.estimation.search_config import SearchConfig
 from risloc.learning.checkpoint import SHIPPED, load_checkpoint, shipped_checkpoint
 from risloc.physics.geometry import position_of
 from risloc.scenes.batch import Scenes

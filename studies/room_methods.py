@@ -4,11 +4,11 @@ from collections.abc import Iterator, Mapping
 from typing import TypedDict
 
 import torch
+from risloc.estimation.estimates import Estimates
 
 from risloc.covariance.snapshots import sample_covariance_of
 from risloc.estimation.localiser import Localiser
 from risloc.estimation.order_rules import BIC, Rule, bic_noise_order
-from risloc.estimation.selection import Estimates
 from risloc.learning.hybrid import NetworkView
 from risloc.learning.k_rules import order_rule
 from risloc.learning.network import HybridNetwork

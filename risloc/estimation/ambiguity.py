@@ -20,9 +20,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from risloc.estimation.conditional import Sensing, project
+from risloc.estimation.conditional import Sensing
 from risloc.estimation.exchange import sees_little
 from risloc.estimation.likelihood_gain import GainMap
+from risloc.estimation.projection import project
 from risloc.physics.geometry import location_of
 from risloc.physics.grid import PolarGrid
 from risloc.physics.steering import steering_matrix

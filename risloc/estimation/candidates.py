@@ -8,8 +8,9 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
-from risloc.estimation.conditional import Projection, Sensing, likelihood_gain
+from risloc.estimation.conditional import Sensing
 from risloc.estimation.likelihood_gain import GainMap
+from risloc.estimation.projection import Projection, likelihood_gain
 from risloc.estimation.spectrum import Peaks, peaks
 from risloc.physics.steering import steering_matrix
 

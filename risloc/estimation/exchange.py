@@ -20,8 +20,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from risloc.estimation.conditional import Fit, Sensing, fit_conditional, project
+from risloc.estimation.conditional import Fit, Sensing, fit_conditional
 from risloc.estimation.likelihood_gain import GainMap
+from risloc.estimation.projection import project
 from risloc.estimation.spectrum import Peaks, peaks
 from risloc.physics.steering import steering_matrix
 

@@ -22,7 +22,8 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
-from risloc.estimation.conditional import INDEPENDENT, Projection, Sensing
+from risloc.estimation.conditional import Sensing
+from risloc.estimation.projection import INDEPENDENT, Projection
 from risloc.estimation.spectrum import grid_products
 from risloc.physics.grid import PolarGrid
 

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from risloc.covariance.snapshots import sample_covariance_of
 from risloc.estimation.conditional import Sensing
+from risloc.estimation.estimates import Estimates
 from risloc.estimation.localiser import Localiser
 from risloc.estimation.order_rules import Rule
 from risloc.estimation.reliability import BORDERS, UNKNOWN, at_border, known_coordinates, with_reason
-from risloc.estimation.selection import Estimates
 from risloc.performance.crb import position_jacobian
 from risloc.physics.geometry import Domain, location_of
 from risloc.scenes.batch import Observation

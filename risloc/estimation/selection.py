@@ -14,12 +14,13 @@ from torch import Tensor
 
 from risloc.estimation.ambiguity import Doubt, doubt
 from risloc.estimation.candidates import Source
-from risloc.estimation.conditional import Projection, Sensing, fit_conditional, project
+from risloc.estimation.conditional import Sensing, fit_conditional
 from risloc.estimation.exchange import Exchange
 from risloc.estimation.information_criteria import bic
 from risloc.estimation.likelihood_gain import GainMap
 from risloc.estimation.misfit import degrees_of_freedom, fits, misfit, widening
 from risloc.estimation.order_rules import EarlyRule, Rule, SelectionPath
+from risloc.estimation.projection import Projection, project
 from risloc.estimation.reliability import AMBIGUOUS, ONE_SNAPSHOT, in_one_snapshot, reasons, with_reason
 from risloc.estimation.stochastic import fit_powers, fit_stochastic, information
 from risloc.performance.crb import bound_of, position_jacobian

@@ -25,8 +25,9 @@ from scipy.special import betainccinv
 from scipy.stats import norm
 from torch import Tensor
 
-from risloc.estimation.conditional import Projection, Sensing, likelihood_gain, project
+from risloc.estimation.conditional import Sensing
 from risloc.estimation.misfit import ALARM
+from risloc.estimation.projection import Projection, likelihood_gain, project
 from risloc.physics.geometry import Array
 from risloc.physics.steering import steering_matrix
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from risloc.covariance.factored import FactoredCovariance
 from risloc.estimation.conditional import Sensing
+from risloc.estimation.estimates import Estimates
 from risloc.estimation.localiser import Localiser
 from risloc.estimation.order_rules import Rule
-from risloc.estimation.selection import Estimates
 from risloc.estimation.spectrum import Peaks
 from risloc.learning.k_rules import order_rules
 from risloc.learning.network import HybridNetwork, Prediction

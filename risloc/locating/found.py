@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from risloc.estimation.estimates import Estimates
 from risloc.estimation.misfit import degrees_of_freedom, misfit_limits
 from risloc.estimation.reliability import NOT_WHITE, REASONS, with_reason
-from risloc.estimation.selection import Estimates
 from risloc.estimation.whiteness import Whiteness
 from risloc.performance.crb import position_jacobian
 from risloc.physics.geometry import location_of, position_of

@@ -16,12 +16,12 @@ from torch import Tensor
 
 from risloc.config import build
 from risloc.estimation.conditional import Sensing
+from risloc.estimation.estimates import Estimates, fit_and_assess
 from risloc.estimation.likelihood_gain import GainMap
 from risloc.estimation.localiser import Localiser
 from risloc.estimation.music_positions import displaced, music_places
 from risloc.estimation.noise_level import NoiseLevelError, checked_order, noise_level
 from risloc.estimation.order_rules import EarlyRule, Rule
-from risloc.estimation.selection import Estimates, fit_and_assess
 from risloc.estimation.whiteness import whiteness
 from risloc.io.measurement_checks import array_faults
 from risloc.io.measurements import Measurements, Setup

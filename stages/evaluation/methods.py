@@ -9,15 +9,16 @@ from typing import TypeVar
 
 import torch
 from jaxtyping import Int
+from risloc.estimation.estimates import Estimates
 from torch import Tensor
 
 from risloc.covariance.factored import FactoredCovariance, covariance_of
 from risloc.covariance.snapshots import sample_covariance_of
 from risloc.estimation.conditional import Sensing
 from risloc.estimation.information_criteria import aic_order, mdl_order
-from risloc.estimation.localiser import Localiser, Located, first
+from risloc.estimation.localiser import Localiser
 from risloc.estimation.order_rules import Rule
-from risloc.estimation.selection import Estimates
+from risloc.estimation.spectral_methods import Located, first
 from risloc.learning.hybrid import NetworkView
 from risloc.learning.k_rules import BY_BIC, KNOWN, needs_network, order_rule
 from risloc.learning.network import PRESENT, HybridNetwork

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from risloc.estimation.localiser import Localiser, SearchConfig
+from risloc.estimation.localiser import Localiser
+from risloc.estimation.search_config import SearchConfig
 from risloc.io.shard_reader import ShardReader
 from risloc.learning.checkpoint import load_checkpoint
 from risloc.performance.crb import prior_deviation

@@ -5,11 +5,12 @@ import math
 import numpy as np
 import pytest
 import torch
+from risloc.estimation.projection import project
 from worlds import world
 
 from risloc import default_search
 from risloc.estimation.ambiguity import _Cells, _own_evidence, doubt
-from risloc.estimation.conditional import Sensing, project
+from risloc.estimation.conditional import Sensing
 from risloc.estimation.likelihood_gain import GainMap
 from risloc.estimation.localiser import Localiser
 from risloc.performance.metrics import match

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
+from risloc.estimation.estimates import assess
 
 from risloc.estimation.candidates import PeakCandidates
 from risloc.estimation.conditional import Sensing
-from risloc.estimation.selection import assess, select_and_fit
+from risloc.estimation.selection import select_and_fit
 from risloc.estimation.spectrum import Peaks
 from risloc.estimation.stochastic import fit_stochastic
 from risloc.physics.geometry import location_of, polar_of, position_of

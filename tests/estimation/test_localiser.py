@@ -8,7 +8,8 @@ import torch
 from risloc.config import ParamError
 from risloc.covariance.factored import FactoredCovariance, true_covariance
 from risloc.covariance.snapshots import least_squares_snapshots, sample_covariance
-from risloc.estimation.localiser import Localiser, default_search
+from risloc.estimation.localiser import Localiser
+from risloc.estimation.search_config import default_search
 from risloc.physics.geometry import location_of, polar_of, position_of
 from risloc.physics.grid import GridConfig
 from risloc.physics.steering import steering_matrix

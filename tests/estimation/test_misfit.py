@@ -4,12 +4,12 @@ import math
 import numpy as np
 import pytest
 import torch
+from risloc.estimation.estimates import fit_and_assess
 from scipy.stats import binom
 from worlds import world
 
 from risloc.estimation.conditional import Sensing
 from risloc.estimation.misfit import ALARM, TOLERANCE, degrees_of_freedom, fits, misfit, misfit_limits, widening
-from risloc.estimation.selection import fit_and_assess
 
 FREE = (True, True, True)
 SIGMAS = 3.2905  # two-sided 99.9 % of a normal deviate

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from risloc.estimation.estimates import fit_and_assess
 from unhooked import unhooked
 
 from risloc.cli.main import run
 from risloc.estimation.localiser import Localiser
 from risloc.estimation.music_positions import displaced, music_places
-from risloc.estimation.selection import fit_and_assess
 from risloc.io.measurements import Measurements, measurements_of
 from risloc.locating.covariances import covariances
 from risloc.locating.locate_arguments import LocateError

@@ -6,8 +6,9 @@ from worlds import roomy
 from worlds import world as drawn_world
 
 from risloc.config import as_mapping
-from risloc.estimation.localiser import Localiser, default_search
+from risloc.estimation.localiser import Localiser
 from risloc.estimation.noise_level import NoiseLevelError, noise_level
+from risloc.estimation.search_config import default_search
 from risloc.io.measurements import Measurements, measurements_of, setup_of
 from risloc.locating.found import Found
 from risloc.locating.locator import locate

@@ -9,7 +9,8 @@ import torch
 from unhooked import unhooked
 
 import risloc
-from risloc.estimation.localiser import Localiser, default_search
+from risloc.estimation.localiser import Localiser
+from risloc.estimation.search_config import default_search
 from risloc.io.measurement_checks import MeasurementError
 from risloc.io.measurement_reader import MeasurementReader
 from risloc.io.measurement_writer import write_measurements

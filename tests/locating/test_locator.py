@@ -14,7 +14,7 @@ from unhooked import unhooked
 
 import risloc
 from risloc.config import as_mapping
-from risloc.estimation.localiser import default_search
+from risloc.estimation.search_config import default_search
 from risloc.estimation.whiteness import Whiteness
 from risloc.io.measurement_checks import NOISE_SPAN, root_mean_square
 from risloc.io.measurements import Measurements, Setup, measurements_of

@@ -6,7 +6,8 @@ import torch
 from risloc.io.measurements import Measurements, measurements_of
 from risloc.learning.network import HybridNetwork
 from risloc.locating.covariances import covariances
-from risloc.locating.locator import Locator, load_model
+from risloc.locating.locator import Locator
+from risloc.locating.networks import load_model
 from risloc.plotting.scene_view import scene_view
 from risloc.scenes.scenario import Scenario
 from risloc.scenes.simulation import simulate

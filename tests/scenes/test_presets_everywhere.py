@@ -8,8 +8,9 @@ import torch
 from learning_problem import ALL, guard, network
 
 from risloc.config import build
-from risloc.estimation.localiser import Localiser, default_search
+from risloc.estimation.localiser import Localiser
 from risloc.estimation.order_rules import BIC
+from risloc.estimation.search_config import default_search
 from risloc.learning.loss import loss_terms
 from risloc.performance.metrics import match
 from risloc.physics.geometry import polar_of

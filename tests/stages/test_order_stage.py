@@ -9,7 +9,7 @@ from learning_problem import GRID, network
 
 from pipeline.console_reporter import ConsoleReporter
 from risloc.config import ParamError
-from risloc.estimation.localiser import default_search
+from risloc.estimation.search_config import default_search
 from risloc.learning.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from stages import order
 

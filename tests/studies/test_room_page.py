@@ -5,7 +5,8 @@ import statistics
 import pytest
 import torch
 
-from risloc.estimation.localiser import Localiser, default_search
+from risloc.estimation.localiser import Localiser
+from risloc.estimation.search_config import default_search
 from risloc.learning.checkpoint import SHIPPED
 from risloc.locating.networks import load_model
 from risloc.scenes.simulation import simulate

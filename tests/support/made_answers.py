@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 import torch
+from risloc.estimation.estimates import Estimates
 from torch import Tensor
 
-from risloc.estimation.localiser import Located
-from risloc.estimation.selection import Estimates
+from risloc.estimation.spectral_methods import Located
 from risloc.physics.geometry import polar_of
 from risloc.scenes.batch import Scenes
 from risloc.scenes.scenario import Scenario

@@ -9,7 +9,7 @@ import torch
 from pipeline.console_reporter import ConsoleReporter
 from risloc.config import build
 from risloc.covariance.factored import CovarianceConfig
-from risloc.estimation.localiser import SearchConfig
+from risloc.estimation.search_config import SearchConfig
 from risloc.io.shard_reader import ShardConfig
 from risloc.learning.checkpoint import save_checkpoint
 from risloc.learning.network import HybridNetwork, NetworkConfig
