@@ -17,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from risloc.estimation.estimates import TIGHT, Estimates, assess
 
 from benchmarks import reference
 from benchmarks.timing import alternately, median_ratio
@@ -25,6 +24,7 @@ from benchmarks.workload import SNR_DB, SOURCES, Case
 from risloc.covariance.snapshots import score_snapshots
 from risloc.estimation.candidates import PeakCandidates
 from risloc.estimation.conditional import Fit, fit_conditional
+from risloc.estimation.estimates import TIGHT, Estimates, assess
 from risloc.estimation.order_rules import SelectionPath
 from risloc.estimation.selection import forward_selection
 from risloc.estimation.spectrum import grid_energy, peaks

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from risloc.estimation.estimates import Estimates
 
 from benchmarks.workload import Case
+from risloc.estimation.estimates import Estimates
 from risloc.estimation.spectral_methods import Located
 from risloc.performance.crb import prior_deviation
 from risloc.scenes.simulation import simulate

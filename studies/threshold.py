@@ -12,10 +12,10 @@ import dataclasses
 from pathlib import Path
 
 import torch
-from risloc.estimation.estimates import Estimates, fit_and_assess
 from torch import Tensor
 
 from benchmarks.workload import Case
+from risloc.estimation.estimates import Estimates, fit_and_assess
 from risloc.performance.metrics import gospa
 from risloc.physics.geometry import location_of, position_of
 from risloc.scenes.batch import Scenes

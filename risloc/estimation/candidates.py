@@ -1,4 +1,4 @@
-"""Where the next source of a selection may come from: a fixed list of candidates, or the grid, searched anew.
+"""Candidates for the next source of a selection: a fixed list, or the grid, which is searched again for each source.
 
 Axes: row, cand C, src K.
 """
@@ -18,19 +18,50 @@ __all__ = ["MatchingPursuit", "PeakCandidates", "Source"]
 
 
 class Source(ABC):
-    """Where the next source of a scene may come from."""
+    """Offers candidates for the next source of a scene."""
 
     @abstractmethod
     def offer(self, rows: Tensor, fit: Projection) -> tuple[Tensor, Tensor]:
-        """Locations (u, v, w) [row, cand, 3] and gains [row, cand] for these scenes; -inf: not on offer."""
+        """Offer candidates.
+
+        Parameters
+        ----------
+        rows
+            The numbers of the scenes.
+        fit
+            The fit of the sources so far.
+
+        Returns
+        -------
+        [row, cand, 3]
+            Locations (u, v, w).
+        [row, cand]
+            Gains; -inf for a candidate that is not available.
+        """
 
     @abstractmethod
     def take(self, rows: Tensor, pick: Tensor) -> None:
-        """The candidates that were picked from the last offer."""
+        """Record the candidates that were picked from the last offer.
+
+        Parameters
+        ----------
+        rows
+            The numbers of the scenes.
+        pick
+            The candidate picked in each.
+        """
 
 
 class PeakCandidates(Source):
-    """A fixed list of candidates, each picked once."""
+    """A fixed list of candidates, each of which is picked once.
+
+    Parameters
+    ----------
+    sensing
+        The scenes.
+    candidates
+        The candidates.
+    """
 
     def __init__(self, sensing: Sensing, candidates: Peaks) -> None:
         self.polar = sensing.domain.clamp(candidates.polar)
@@ -38,28 +69,77 @@ class PeakCandidates(Source):
         self.Z = sensing.responses(steering_matrix(sensing.array, self.polar))
 
     def offer(self, rows: Tensor, fit: Projection) -> tuple[Tensor, Tensor]:
-        """The candidates that are left."""
+        """Offer the candidates that have not been picked.
+
+        Parameters
+        ----------
+        rows, fit
+            As in `Source.offer`.
+
+        Returns
+        -------
+        [row, cand, 3]
+            Locations (u, v, w).
+        [row, cand]
+            Gains; -inf for a candidate that is not available.
+        """
         return self.polar[rows], likelihood_gain(self.Z[rows], fit).masked_fill(~self.free[rows], -torch.inf)
 
     def take(self, rows: Tensor, pick: Tensor) -> None:
-        """Strike them off."""
+        """Remove the candidates that were picked.
+
+        Parameters
+        ----------
+        rows, pick
+            As in `Source.take`.
+        """
         self.free[rows, pick] = False
 
 
 class MatchingPursuit(Source):
-    """Orthogonal matching pursuit: the point of the grid with the greatest likelihood gain, searched anew for each source.
+    """Orthogonal matching pursuit: offers the grid point with the largest likelihood gain, searched again for each source.
 
-    With the joint fit after each pick this is Newtonised OMP (Mamandipoor et al. 2016), by the exact gain in place of the
-    energy of the back-projected residual (orthogonal least squares, Chen et al. 1989).
+    With the joint fit after each pick this is Newtonised OMP; it uses the exact gain (orthogonal least squares) instead of
+    the energy of the back-projected residual.
+
+    Parameters
+    ----------
+    sensing
+        The scenes.
+    gains
+        The map of gains.
+
+    References
+    ----------
+    Mamandipoor et al. 2016 (Newtonised OMP); Chen et al. 1989 (orthogonal least squares).
     """
 
     def __init__(self, sensing: Sensing, gains: GainMap) -> None:
         self.sensing, self.gains = sensing, gains
 
     def offer(self, rows: Tensor, fit: Projection) -> tuple[Tensor, Tensor]:
-        """The highest peak of the gain."""
-        found = peaks(self.gains.further(rows, fit), self.gains.grid, 1, 0.0)
-        return self.sensing.domain.clamp(found.polar), found.value.masked_fill(~found.valid, -torch.inf)
+        """Offer the highest peak of the gain.
+
+        Parameters
+        ----------
+        rows, fit
+            As in `Source.offer`.
+
+        Returns
+        -------
+        [row, 1, 3]
+            Locations (u, v, w).
+        [row, 1]
+            Gains; -inf for a candidate that is not available.
+        """
+        peak = peaks(self.gains.further(rows, fit), self.gains.grid, 1, 0.0)
+        return self.sensing.domain.clamp(peak.polar), peak.value.masked_fill(~peak.valid, -torch.inf)
 
     def take(self, rows: Tensor, pick: Tensor) -> None:
-        """Nothing to strike off: the next residual is another one."""
+        """Do nothing: the next residual is a different one.
+
+        Parameters
+        ----------
+        rows, pick
+            As in `Source.take`.
+        """

@@ -1,15 +1,15 @@
-"""Exchange: take each source out, search for it anew by the exact gain, fit again, while it helps.
+"""Exchange: removes each source, searches for it again by the exact gain and refits, as long as this helps.
 
 Greedy growth never revises a pick, and a joint fit only descends from where it is (Ziskind and Wax 1988 alternate over the
 sources for the same reason). That matters where the snapshots see little of the surface (H of low rank, few codes): there the
-first pick often stands between two sources. It matters, too, where sources share a beam. A scene is looked at where
+first pick often lies between two sources. It also matters where sources share a beam. A scene is tried if
 
     (tr S)^2 / tr(S^2) < N / 3   and   cost > sigma^2 (n + 3 n^(1/2)),   or
     two of its sources are within a beam   and   cost > sigma^2 n,
 
 S = sum_l G_l^H G_l and n = L (M - K) - 3 K / 2, which is the mean, and the variance, of cost / sigma^2 under a true model. On the left
-stands the effective number of directions on the surface that the snapshots see. Elsewhere exchanges were tried and changed
-nothing, whether the model was true or wrong.
+is the effective number of directions on the surface that the snapshots see. In other scenes exchanges changed nothing,
+whether the model was true or wrong.
 
 Axes: batch B, snap L, ant M, src K, grid G.
 """
@@ -28,24 +28,52 @@ from risloc.physics.steering import steering_matrix
 
 __all__ = ["Exchange", "sees_little", "surprising"]
 
-_DEVIATIONS = 3.0  # of the cost above its mean: what calls for another look
+_DEVIATIONS = 3.0  # of the cost above its mean that make a scene worth trying
 _FEW = 1 / 3  # of the surface's N directions
-_PROMISING = 0.8  # of the best gain near the source: what a place elsewhere must have to be tried
-_WORTH = 0.02  # of the cost: the least decrease that is worth another round
-_BEAM = 2  # steps of the grid in u and v: nearer places are the source itself
+_PROMISING = 0.8  # share of the best gain near the source that another place needs to be tried
+_WORTH = 0.02  # share of the cost by which it must decrease for another round
+_BEAM = 2  # in steps of the grid in u and v: nearer places are the source itself
 
 
 def surprising(
     sensing: Sensing, cost: Float[Tensor, " batch"], sources: int, deviations: float = _DEVIATIONS
 ) -> Bool[Tensor, " batch"]:
-    """Where so many sources leave more unexplained than noise of variance sigma^2 does, beyond so many deviations."""
+    """Find the scenes whose cost is more than noise of variance sigma^2 explains.
+
+    Parameters
+    ----------
+    sensing
+        The scenes.
+    cost : [batch]
+        The conditional cost of the fit.
+    sources
+        The number of sources of the fit.
+    deviations
+        How many standard deviations above its mean the cost must be.
+
+    Returns
+    -------
+    [batch]
+        Which scenes those are.
+    """
     _, snap, ant = sensing.y.shape
     free = max(1.0, snap * (ant - sources) - sources * sum(sensing.domain.free) / 2)
     return cost > sensing.noise_var * (free + deviations * free**0.5)
 
 
 def sees_little(sensing: Sensing) -> Bool[Tensor, " batch"]:
-    """Where the snapshots see less than a third of the directions on the surface: several places look alike there."""
+    """Find the scenes whose snapshots see less than a third of the directions on the surface, where several places look alike.
+
+    Parameters
+    ----------
+    sensing
+        The scenes.
+
+    Returns
+    -------
+    [batch]
+        Which scenes those are.
+    """
     return sensing.directions < _FEW * sensing.array.size
 
 
@@ -53,8 +81,18 @@ def sees_little(sensing: Sensing) -> Bool[Tensor, " batch"]:
 class Exchange:
     """How sources are exchanged.
 
-    gains : the map in which places are searched for.  rounds : the most passes over all sources.  tries : places that are
-    tried for each source, best first.  iterations : most Gauss-Newton steps of a fit.  tolerance : of a fit, in sigma^2.
+    Parameters
+    ----------
+    gains
+        The map of gains in which places are searched for.
+    rounds
+        The largest number of passes over all sources.
+    tries
+        The number of places to try for each source, the best first.
+    iterations
+        The largest number of Gauss-Newton steps of a fit.
+    tolerance
+        The tolerance of a fit, in units of sigma^2.
     """
 
     gains: GainMap
@@ -64,20 +102,35 @@ class Exchange:
     tolerance: float
 
     def improved(self, sensing: Sensing, rows: Tensor, fit: Fit) -> Fit:
-        """The fit of the scenes `rows`, all of whose slots hold a source, or a better one."""
-        here = sensing.scenes(rows)
+        """Improve the fit of some scenes.
+
+        Parameters
+        ----------
+        sensing
+            All scenes.
+        rows
+            The numbers of the scenes of the fit.
+        fit
+            The fit, all of whose slots hold a source.
+
+        Returns
+        -------
+        Fit
+            The same fit, or a better one.
+        """
+        scenes = sensing.scenes(rows)
         for _ in range(self.rounds if fit.polar.shape[1] > 1 else 0):
-            active = self._doubtful(here, fit).nonzero()[:, 0]
+            active = self._doubtful(scenes, fit).nonzero()[:, 0]
             if len(active) == 0:
                 break
-            better = self._round(here[active], rows[active], _part(fit, active))
+            better = self._round(scenes[active], rows[active], _part(fit, active))
             if not (better.value < fit.value[active]).any():
                 break
             fit = _put(fit, active, better)
         return fit
 
     def _doubtful(self, sensing: Sensing, fit: Fit) -> Bool[Tensor, " batch"]:
-        """The scenes that are worth a look."""
+        """Find the scenes that are worth trying."""
         sources = fit.polar.shape[1]
         away = (fit.polar[:, :, None, :2] - fit.polar[:, None, :, :2]).abs() < _BEAM * self._steps(fit.polar)
         pairs = torch.ones(sources, sources, dtype=torch.bool, device=away.device).triu(1)
@@ -86,42 +139,42 @@ class Exchange:
         return few | (together & surprising(sensing, fit.value, sources, 0.0))
 
     def _steps(self, like: Tensor) -> Tensor:
-        """Of the grid in u and v; a coordinate of one point has all places in its beam."""
+        """Return the steps of the grid in u and v; along an axis of one point all places share a beam."""
         return torch.tensor([each or 1.0 for each in self.gains.grid.step[:2]]).to(like)
 
     def _round(self, sensing: Sensing, rows: Tensor, fit: Fit) -> Fit:
-        """One pass: places for every source from one map, tried one after another."""
+        """Run one pass: places for every source from one map, tried one after another."""
         polar = fit.polar
         B = sensing.responses(steering_matrix(sensing.array, polar))
         present = torch.ones(polar.shape[:2], dtype=torch.bool, device=polar.device)
         projection = project(B, sensing.y, present)
         maps = self.gains.elsewhere(rows, projection, projection.inverse_factor(B))
         for k in range(polar.shape[1]):
-            places, own = self._places(maps[:, k], polar[:, k])
+            places, best_near = self._places(maps[:, k], polar[:, k])
             for place in range(places.valid.shape[1]):
-                promising = places.valid[:, place] & (places.value[:, place] > _PROMISING * own)
+                promising = places.valid[:, place] & (places.value[:, place] > _PROMISING * best_near)
                 fit = self._tried(sensing, fit, k, places.polar[:, place], promising)
         return fit
 
     def _places(self, gain: Tensor, polar: Tensor) -> tuple[Peaks, Tensor]:
-        """The best places at least a beam away from the source, and the best gain within that beam."""
+        """Return the best places at least a beam away from the source, and the best gain within that beam."""
         grid = self.gains.grid
         away = (grid.polar.to(polar)[None, :, :2] - polar[:, None, :2]).abs()
-        own = (away < _BEAM * self._steps(polar)).all(-1)
-        return peaks(gain.masked_fill(own, 0.0), grid, self.tries, 0.0), gain.masked_fill(~own, 0.0).amax(1)
+        near = (away < _BEAM * self._steps(polar)).all(-1)
+        return peaks(gain.masked_fill(near, 0.0), grid, self.tries, 0.0), gain.masked_fill(~near, 0.0).amax(1)
 
     def _tried(self, sensing: Sensing, fit: Fit, k: int, place: Tensor, promising: Tensor) -> Fit:
-        """The fits with source k at `place` where that is promising and turns out better."""
-        tried = promising.nonzero()[:, 0]
-        if len(tried) == 0:
+        """Return the fits with source k at `place`, if that is promising and turns out better."""
+        rows = promising.nonzero()[:, 0]
+        if len(rows) == 0:
             return fit
-        start = fit.polar[tried].clone()
-        start[:, k] = sensing.domain.clamp(place[tried])
+        start = fit.polar[rows].clone()
+        start[:, k] = sensing.domain.clamp(place[rows])
         present = torch.ones(start.shape[:2], dtype=torch.bool, device=start.device)
-        some = sensing[tried]
-        end = fit_conditional(some, start, present, tolerance=self.tolerance, iterations=self.iterations)
-        better = end.value < fit.value[tried] * (1 - _WORTH) - self.tolerance * some.noise_var
-        return _put(fit, tried[better], _part(end, better))
+        scenes = sensing[rows]
+        end = fit_conditional(scenes, start, present, tolerance=self.tolerance, iterations=self.iterations)
+        better = end.value < fit.value[rows] * (1 - _WORTH) - self.tolerance * scenes.noise_var
+        return _put(fit, rows[better], _part(end, better))
 
 
 def _part(fit: Fit, rows: Tensor) -> Fit:

@@ -19,7 +19,22 @@ __all__ = ["music_peaks", "refine_peaks", "signal_subspace"]
 def signal_subspace(
     R: FactoredCovariance, rank: "int | Int[Tensor, ' batch']", widest: int
 ) -> Complex[Tensor, "batch elem {widest}"]:
-    """The leading `rank` eigenvectors of each scene's R, in `widest` columns of which the others are zero."""
+    """Return the leading eigenvectors of the R of each scene.
+
+    Parameters
+    ----------
+    R
+        The covariances.
+    rank
+        The number of eigenvectors, one for all scenes or one each.
+    widest
+        The number of columns of the result.
+
+    Returns
+    -------
+    [batch, elem, widest]
+        The eigenvectors; further columns are zero.
+    """
     U = R.subspace(widest)
     keep = torch.arange(widest, device=U.device) < torch.as_tensor(rank, device=U.device)[..., None]
     return U * keep[..., None, :]
@@ -28,15 +43,52 @@ def signal_subspace(
 def music_peaks(
     U: Complex[Tensor, "batch elem rank"], array: Array, domain: Domain, grid: PolarGrid, count: int, separation: float
 ) -> RefinedPeaks:
-    """Refined peaks of N / |a - U U^H a|^2, at most `count`, `separation` apart in (u, v) on the grid and refined."""
+    """Find refined peaks of N / |a - U U^H a|^2.
+
+    Parameters
+    ----------
+    U : [batch, elem, rank]
+        An orthonormal basis of the signal subspace.
+    array
+        The surface.
+    domain
+        The region where sources may be.
+    grid
+        The grid.
+    count
+        The largest number of peaks.
+    separation
+        The least distance of two peaks in (u, v), on the grid and after refinement.
+
+    Returns
+    -------
+    RefinedPeaks
+        The peaks.
+    """
     return apart(refine_peaks(U, array, domain, peaks(grid_energy(grid, U), grid, count, separation)), separation)
 
 
 def refine_peaks(
     U: Complex[Tensor, "batch elem rank"], array: Array, domain: Domain, coarse: Peaks, iterations: int = 30
 ) -> RefinedPeaks:
-    """Newton refinement of |a - U U^H a|^2 from the coarse peaks, each on its own, inside the domain, monotone.
+    """Refine the peaks of N / |a - U U^H a|^2 by Newton steps, each on its own, inside the domain, monotonically.
 
-    U is orthonormal up to zero columns; that is not checked, and another one refines another spectrum.
+    Parameters
+    ----------
+    U : [batch, elem, rank]
+        An orthonormal basis, up to zero columns; this is not checked, and another U has another spectrum.
+    array
+        The surface.
+    domain
+        The region where sources may be.
+    coarse
+        The peaks on the grid.
+    iterations
+        The largest number of steps.
+
+    Returns
+    -------
+    RefinedPeaks
+        The peaks.
     """
     return refine_root(U, array, domain, coarse, iterations)

@@ -1,7 +1,7 @@
-"""Classical MUSIC as a way to locate: its strongest peaks are the positions, no likelihood moves them.
+"""Classical MUSIC as a method: its strongest peaks are the positions, without a fit by likelihood.
 
-MUSIC has no deviations of its own. A fit that starts at its peaks has: they, and how far the fit has moved, are the peaks'
-deviations.
+MUSIC gives no standard deviations. Those of its peaks are the deviations of a fit that starts at them, plus the distance
+that the fit moves.
 
 Axes: batch B, src K_MAX.
 """
@@ -28,9 +28,25 @@ __all__ = ["displaced", "music_places"]
 def music_places(
     localiser: Localiser, sensing: Sensing, observation: Observation, rule: Rule
 ) -> tuple[Float[Tensor, "batch src 3"], Bool[Tensor, "batch src"]]:
-    """The strongest peaks of MUSIC on R_samp, and which slots hold one: the first.
+    """Locate by the strongest peaks of MUSIC on R_samp.
 
-    rule : K, or how the fit of MUSIC's peaks finds it; the peaks are then those for as many sources.
+    Parameters
+    ----------
+    localiser
+        The localiser of the surface.
+    sensing
+        The scenes.
+    observation
+        The same scenes.
+    rule
+        The number of sources, or the rule that estimates it from the fit of MUSIC's peaks.
+
+    Returns
+    -------
+    [batch, src, 3]
+        (u, v, w) of the peaks, in the first slots.
+    [batch, src]
+        Which slots hold a peak.
     """
     R_samp = sample_covariance_of(observation)
     count = rule if isinstance(rule, Tensor) else localiser.refined(sensing, R_samp, rule)[0].present.sum(1)
@@ -43,13 +59,27 @@ def music_places(
 
 
 def displaced(fitted: Estimates, polar: Float[Tensor, "batch src 3"], domain: Domain) -> Estimates:
-    """The estimates at other places `polar`: their covariance is the fit's plus d d^T, d how far they are from the fit.
+    """Move estimates to other places; their covariance is that of the fit plus d d^T, d their distance from the fit.
 
-    A source is resolved where the fit's is, and its coordinates are still known better than their spans.
+    A source is resolved if that of the fit is, and its coordinates are still known better than their spans.
+
+    Parameters
+    ----------
+    fitted
+        The estimates of the fit.
+    polar : [batch, src, 3]
+        The other places.
+    domain
+        The region where sources may be.
+
+    Returns
+    -------
+    Estimates
+        The estimates at the other places.
     """
-    there = fitted.present[..., None]
-    here, end = (torch.cat([location_of(p.double())[..., :2], p.double()[..., 2:]], -1) for p in (polar, fitted.polar))
-    d = torch.where(there, here - end, torch.nan)
+    present = fitted.present[..., None]
+    peaks, fit = (torch.cat([location_of(p.double())[..., :2], p.double()[..., 2:]], -1) for p in (polar, fitted.polar))
+    d = torch.where(present, peaks - fit, torch.nan)
     covariance = fitted.covariance + d[..., :, None] * d[..., None, :]
     location = location_of(polar.double())
     J = position_jacobian(location)

@@ -1,4 +1,4 @@
-"""One damped Newton engine for every fit: batched, monotone, never outside its domain, honest about convergence.
+"""The damped Newton engine of every fit: batched and monotone, it stays inside the domain and reports convergence.
 
 Axes: batch B (independent problems), par P (parameters of each).
 """
@@ -18,9 +18,16 @@ DAMPING_LIMIT = 1e7
 
 @dataclass(frozen=True)
 class Model:
-    """The objective f = |r|^2 and its local model: value, gradient Re(J^H r), and curvature ~ Re(J^H J).
+    """The objective f = |r|^2 and its local model; gradient and curvature are half of the derivatives of f.
 
-    Gradient and curvature are thus half of the derivatives of f; for another objective, give the halves.
+    Parameters
+    ----------
+    value : [batch]
+        f.
+    gradient : [batch, par]
+        Re(J^H r).
+    curvature : [batch, par, par]
+        An approximation of Re(J^H J).
     """
 
     value: Float[Tensor, " batch"]
@@ -28,7 +35,20 @@ class Model:
     curvature: Float[Tensor, "batch par par"]
 
     def put(self, rows: Tensor, other: "Model") -> "Model":
-        """This model with `other` in place of the rows where the mask `rows` is True."""
+        """Replace some rows.
+
+        Parameters
+        ----------
+        rows
+            The mask of the rows to replace.
+        other
+            The model with the new rows.
+
+        Returns
+        -------
+        Model
+            The model with these rows.
+        """
         return Model(
             torch.where(rows, other.value, self.value),
             torch.where(rows[:, None], other.gradient, self.gradient),
@@ -44,20 +64,52 @@ class Problem(ABC):
 
     @abstractmethod
     def model(self, point: Tensor) -> Model:
-        """The objective and its quadratic model at `point` [batch, par]."""
+        """Evaluate the objective and its quadratic model.
+
+        Parameters
+        ----------
+        point : [batch, par]
+            The points.
+
+        Returns
+        -------
+        Model
+            The model.
+        """
 
     @abstractmethod
     def project(self, point: Tensor) -> Tensor:
-        """The nearest admissible point, coordinate by coordinate; a fixed coordinate is set to its value."""
+        """Return the nearest admissible point, coordinate by coordinate; a fixed coordinate is set to its value.
+
+        Parameters
+        ----------
+        point : [batch, par]
+            The points.
+
+        Returns
+        -------
+        [batch, par]
+            The admissible points.
+        """
 
     @abstractmethod
     def __getitem__(self, rows: Tensor) -> "Problem":
-        """The problems of these rows (an index tensor)."""
+        """Return the problems of these rows (an index tensor)."""
 
 
 @dataclass(frozen=True)
 class Minimum:
-    """Where each problem ended. `value` is never above the value at the start."""
+    """The result of each problem.
+
+    Parameters
+    ----------
+    point : [batch, par]
+        The best point.
+    value : [batch]
+        Its value, which is never above that at the start.
+    converged : [batch]
+        Whether the problem converged.
+    """
 
     point: Float[Tensor, "batch par"]
     value: Float[Tensor, " batch"]
@@ -67,12 +119,27 @@ class Minimum:
 def minimise(
     problem: Problem, start: Float[Tensor, "batch par"], tolerance: Float[Tensor, " batch"], iterations: int
 ) -> Minimum:
-    """Levenberg-Marquardt from `start`, projected into the domain: steps that do not lower the value are not taken.
+    """Minimise by Levenberg-Marquardt steps, projected into the domain; steps that do not lower the value are not taken.
 
-    A problem has converged when the decrease that its quadratic model promises, g^T (C + damping)^-1 g, is below
-    `tolerance` (in units of the value). A coordinate at the border whose gradient points outwards is held there; a
-    coordinate without curvature does not move. A non-finite value counts as no decrease; a problem that starts from one
-    stays there and has not converged.
+    A problem has converged when the decrease that its quadratic model predicts, g^T (C + damping)^-1 g, is below the
+    tolerance. A coordinate at the border whose gradient points outwards is held there; a coordinate without curvature does
+    not move. A non-finite value counts as no decrease; a problem that starts from one stays there and does not converge.
+
+    Parameters
+    ----------
+    problem
+        The problems.
+    start : [batch, par]
+        Where they start.
+    tolerance : [batch]
+        The predicted decrease at which to stop, in units of the value.
+    iterations
+        The largest number of steps.
+
+    Returns
+    -------
+    Minimum
+        The result.
     """
     point = problem.project(start)
     model = problem.model(point)
@@ -84,9 +151,9 @@ def minimise(
     for _ in range(iterations):
         step, promise = _step(problem, point, model, damping)
         trial = problem.project(point + step)
-        there = problem.model(trial)
-        better = running & (there.value < model.value)
-        point, model = torch.where(better[:, None], trial, point), model.put(better, there)
+        trial_model = problem.model(trial)
+        better = running & (trial_model.value < model.value)
+        point, model = torch.where(better[:, None], trial, point), model.put(better, trial_model)
         done = running & (promise <= tolerance) & (damping <= 1)
         damping = torch.where(better, damping / 5, damping * 4).clamp_min(1e-6)
         best[rows], value[rows] = point, model.value
@@ -103,7 +170,7 @@ def minimise(
 
 
 def _step(problem: Problem, point: Tensor, model: Model, damping: Tensor) -> tuple[Tensor, Tensor]:
-    """The damped step and the decrease it promises, in double precision, scaled to unit curvature."""
+    """Return the damped step and the decrease that it predicts, in double precision, scaled to unit curvature."""
     g, C = model.gradient.double(), model.curvature.double()
     nudge = torch.finfo(point.dtype).eps ** (2 / 3)
     moved = (problem.project(point - nudge * model.gradient.sign()) - point).abs()

@@ -1,4 +1,4 @@
-"""How many sources, from the fits of growing order of a scene: the path of a selection, and the rules that read it.
+"""The number of sources from the fits of growing order of a scene: the path of a selection, and the rules that read it.
 
 Axes: batch B, order K_MAX + 1, src K_MAX.
 """
@@ -20,11 +20,20 @@ __all__ = ["BIC", "Count", "EarlyRule", "OrderRule", "Rule", "SelectionPath", "b
 
 @dataclass(frozen=True)
 class SelectionPath:
-    """The fits of growing order of each scene, from no source to as many as were asked for.
+    """The fits of growing order of each scene, from no source to as many as requested.
 
-    polar : (u, v, w) of the fit of `order` sources, in its first slots.  cost : its conditional cost.
-    value : its stochastic negative log-likelihood and `power` the powers, where BIC or a rule was to look at them.
-    reached : the highest order fitted; beyond it everything is that order's, and cost and value are infinite.
+    Parameters
+    ----------
+    polar : [batch, order, src, 3]
+        (u, v, w) of the fit of `order` sources, in its first slots.
+    cost : [batch, order]
+        Its conditional cost; infinite beyond `reached`.
+    value : [batch, order]
+        Its stochastic negative log-likelihood, if BIC or a rule needs it; infinite beyond `reached`.
+    power : [batch, order, src]
+        Its powers, if BIC or a rule needs them.
+    reached : [batch]
+        The highest order fitted.
     """
 
     polar: Float[Tensor, "batch order src 3"]
@@ -34,17 +43,52 @@ class SelectionPath:
     reached: Int[Tensor, " batch"]
 
     def at(self, order: Int[Tensor, " batch"]) -> tuple[Float[Tensor, "batch src 3"], Bool[Tensor, "batch src"]]:
-        """The fit of that order, or of the highest reached, and which of its slots hold a source."""
+        """Return the fit of an order, or of the highest order reached.
+
+        Parameters
+        ----------
+        order : [batch]
+            The order of each scene.
+
+        Returns
+        -------
+        [batch, src, 3]
+            (u, v, w).
+        [batch, src]
+            Which slots hold a source.
+        """
         order = torch.minimum(order, self.reached)
         slots = torch.arange(self.polar.shape[2], device=order.device)
         return self.polar[torch.arange(len(order), device=order.device), order], slots < order[:, None]
 
     def scenes(self, rows: Tensor) -> "SelectionPath":
-        """The paths of the scenes of these rows."""
+        """Return the paths of some scenes.
+
+        Parameters
+        ----------
+        rows
+            The numbers of the scenes.
+
+        Returns
+        -------
+        SelectionPath
+            Their paths.
+        """
         return SelectionPath(*(getattr(self, field.name)[rows] for field in dataclasses.fields(self)))
 
     def valued(self, sensing: Sensing) -> "SelectionPath":
-        """The same fits with the values and powers of all orders for the noise variance of `sensing`."""
+        """Compute the values and powers of all orders for the noise variance of `sensing`.
+
+        Parameters
+        ----------
+        sensing
+            The scenes.
+
+        Returns
+        -------
+        SelectionPath
+            The same fits with values and powers.
+        """
         value, power = torch.full_like(self.value, torch.inf), torch.zeros_like(self.power)
         noise_var = sensing.noise_var.double()
         value[:, 0] = sensing.y[0].numel() * noise_var.log() + self.cost[:, 0].double() / noise_var
@@ -57,32 +101,63 @@ class SelectionPath:
 
 
 OrderRule = Callable[[Sensing, SelectionPath], Int[Tensor, " batch"]]
-"""Finds K from the fits of all orders 0..K_MAX."""
+"""Estimates K from the fits of all orders 0..K_MAX."""
 
 
 @dataclass(frozen=True)
 class EarlyRule:
-    """A rule that needs the fits only up to the order at which BIC stops falling, which spares all further fits."""
+    """A rule that needs only the fits up to the order at which BIC stops falling, which avoids all further fits.
+
+    Parameters
+    ----------
+    rule
+        The rule.
+    """
 
     rule: OrderRule
 
     def __call__(self, sensing: Sensing, path: SelectionPath) -> Int[Tensor, " batch"]:
-        """What the rule says."""
+        """Apply the rule."""
         return self.rule(sensing, path)
 
 
 def bic_order(sensing: Sensing, path: SelectionPath) -> Int[Tensor, " batch"]:
-    """The order at which BIC of the stochastic likelihood stops falling, sigma^2 known."""
+    """Find the order at which BIC of the stochastic likelihood stops falling, with sigma^2 known.
+
+    Parameters
+    ----------
+    sensing
+        The scenes.
+    path
+        The fits of growing order.
+
+    Returns
+    -------
+    [batch]
+        The order.
+    """
     each, samples = sum(sensing.domain.free) + 1, sensing.y[0].numel()  # a source's free coordinates and its power
     value = bic(path.value, each * torch.arange(path.value.shape[1], device=path.value.device), samples)
     return (value[:, 1:] < value[:, :-1]).cumprod(1).sum(1)
 
 
 def bic_noise_order(sensing: Sensing, path: SelectionPath) -> Int[Tensor, " batch"]:
-    """The order of least BIC where sigma^2 is unknown too: n ln(cost), n = L M, the conditional likelihood at its best.
+    """Find the order of least BIC with sigma^2 unknown: n ln(cost), n = L M, the conditional likelihood at its maximum.
 
     A source has its free coordinates and, in each snapshot, an unknown complex symbol. What the model does not explain
-    raises the noise level instead of calling for sources: the classical answer to a model that is wrong.
+    raises the noise level instead of the number of sources: the classical answer to a wrong model.
+
+    Parameters
+    ----------
+    sensing
+        The scenes.
+    path
+        The fits of growing order.
+
+    Returns
+    -------
+    [batch]
+        The order.
     """
     snap, samples = sensing.y.shape[1], sensing.y[0].numel()
     each = sum(sensing.domain.free) + 2 * snap
@@ -95,4 +170,4 @@ BIC = EarlyRule(bic_order)
 
 Count = Int[Tensor, " batch"]
 Rule = Count | OrderRule
-"""How K is known: given, or by a rule that reads the fits of growing order."""
+"""K, or a rule that estimates it from the fits of growing order."""

@@ -1,12 +1,12 @@
-"""One refinement for the peaks of every spectrum that increases with an energy |T^H a|^2.
+"""The refinement of the peaks of every spectrum that increases with an energy |T^H a|^2.
 
-Beamforming (T = F with R = F F^H), MVDR (T = `spectrum.mvdr_factor`) and MUSIC (T = U) differ in T alone. With s the
-largest eigenvalue of T^H T, what the energy lacks of its ceiling N s is a squared length,
+Beamforming (T = F with R = F F^H), MVDR (T = `mvdr.mvdr_factor`) and MUSIC (T = U) differ in T alone. With s the
+largest eigenvalue of T^H T, the distance of the energy from its upper bound N s is a squared length,
 
     1 - |T^H a|^2 / (N s) = |P a|^2 / N,   P = (I - T T^H / s)^(1/2) = I - B B^H,
 
-so that damped Newton steps on the residual P a refine them all, and nothing cancels near 0, where a peak of MUSIC lies.
-MUSIC's P is the projector on the noise subspace: U is its own B.
+so that damped Newton steps on the residual P a refine all of them, without cancellation near 0, where a peak of MUSIC lies.
+The P of MUSIC is the projector on the noise subspace, and its B is U.
 
 Axes: batch B, elem N, rank r, peak.
 """
@@ -33,8 +33,16 @@ TOLERANCE = 1e-7  # of N, on the residual: far below a thousandth of a beam
 class RefinedPeaks:
     """Refined peaks of an energy |T^H a|^2, strongest (smallest residual) first.
 
-    polar : (u, v, w).  residual : 1 - |T^H a|^2 / (N s) in 0..1, for MUSIC |a - U U^H a|^2 / N.  valid : a peak, no
-    filler.  converged : the refinement did.
+    Parameters
+    ----------
+    polar : [batch, peak, 3]
+        (u, v, w).
+    residual : [batch, peak]
+        1 - |T^H a|^2 / (N s) in 0..1; for MUSIC |a - U U^H a|^2 / N.
+    valid : [batch, peak]
+        Which entries are peaks; the others are fillers.
+    converged : [batch, peak]
+        Whether the refinement converged.
     """
 
     polar: Float[Tensor, "batch peak 3"]
@@ -43,7 +51,18 @@ class RefinedPeaks:
     converged: Bool[Tensor, "batch peak"]
 
     def ordered(self, order: Int[Tensor, "batch peak"]) -> "RefinedPeaks":
-        """The peaks of each scene in another order."""
+        """Reorder the peaks of each scene.
+
+        Parameters
+        ----------
+        order : [batch, peak]
+            Their new order.
+
+        Returns
+        -------
+        RefinedPeaks
+            The peaks in that order.
+        """
         return RefinedPeaks(
             polar=self.polar.gather(1, order[..., None].expand(-1, -1, 3)),
             residual=self.residual.gather(1, order),
@@ -55,38 +74,100 @@ class RefinedPeaks:
 def energy_peaks(
     T: Complex[Tensor, "batch elem rank"], array: Array, domain: Domain, grid: PolarGrid, count: int, separation: float
 ) -> RefinedPeaks:
-    """Refined peaks of |T^H a|^2, at most `count`, at least `separation` apart in (u, v) on the grid and refined."""
+    """Find refined peaks of |T^H a|^2.
+
+    Parameters
+    ----------
+    T : [batch, elem, rank]
+        The factor T.
+    array
+        The surface.
+    domain
+        The region where sources may be.
+    grid
+        The grid.
+    count
+        The largest number of peaks.
+    separation
+        The least distance of two peaks in (u, v), on the grid and after refinement.
+
+    Returns
+    -------
+    RefinedPeaks
+        The peaks.
+    """
     return apart(refine_energy(T, array, domain, peaks(grid_energy(grid, T), grid, count, separation)), separation)
 
 
-def apart(found: RefinedPeaks, separation: float) -> RefinedPeaks:
-    """Of peaks closer than `separation` in (u, v) the strongest alone stays valid; valid ones come first.
+def apart(refined: RefinedPeaks, separation: float) -> RefinedPeaks:
+    """Keep only the strongest of peaks that are closer than `separation`; the valid peaks come first.
 
-    A source is a ridge in (u, 1/r): coarse peaks apart from each other climb to the same summit, which is one answer.
+    A source is a ridge in (u, 1/r): different coarse peaks climb to the same summit, which is one answer.
+
+    Parameters
+    ----------
+    refined
+        The peaks.
+    separation
+        The least distance of two peaks in (u, v).
+
+    Returns
+    -------
+    RefinedPeaks
+        The peaks, of which the others are not valid.
     """
-    close = torch.cdist(found.polar[..., :2], found.polar[..., :2]) < separation
-    kept = found.valid.clone()
-    for peak in range(1, kept.shape[1]):
-        kept[:, peak] &= ~(close[:, peak, :peak] & kept[:, :peak]).any(1)
-    left = RefinedPeaks(found.polar, found.residual.masked_fill(~kept, torch.inf), kept, found.converged & kept)
-    return left.ordered((~kept).to(torch.uint8).argsort(dim=1, stable=True))
+    close = torch.cdist(refined.polar[..., :2], refined.polar[..., :2]) < separation
+    valid = refined.valid.clone()
+    for peak in range(1, valid.shape[1]):
+        valid[:, peak] &= ~(close[:, peak, :peak] & valid[:, :peak]).any(1)
+    residual = refined.residual.masked_fill(~valid, torch.inf)
+    separate = RefinedPeaks(refined.polar, residual, valid, refined.converged & valid)
+    return separate.ordered((~valid).to(torch.uint8).argsort(dim=1, stable=True))
 
 
 def refine_energy(
     T: Complex[Tensor, "batch elem rank"], array: Array, domain: Domain, coarse: Peaks, iterations: int = 30
 ) -> RefinedPeaks:
-    """Newton ascent of |T^H a|^2 from the coarse peaks, each on its own, inside the domain, monotone.
+    """Refine the peaks of |T^H a|^2 by Newton steps, each on its own, inside the domain, monotonically.
 
-    The result does not depend on the scale of T, nor on a unitary matrix behind it.
+    The result depends neither on the scale of T nor on a unitary matrix on its right.
+
+    Parameters
+    ----------
+    T : [batch, elem, rank]
+        The factor T.
+    array
+        The surface.
+    domain
+        The region where sources may be.
+    coarse
+        The peaks on the grid.
+    iterations
+        The largest number of steps.
+
+    Returns
+    -------
+    RefinedPeaks
+        The peaks.
     """
     return refine_root(root_factor(T), array, domain, coarse, iterations)
 
 
 def root_factor(T: Complex[Tensor, "batch elem rank"]) -> Complex[Tensor, "batch elem rank"]:
-    """B such that (I - B B^H)^2 = I - T T^H / s, s the largest eigenvalue of T^H T; zero where T is.
+    """Compute B such that (I - B B^H)^2 = I - T T^H / s, with s the largest eigenvalue of T^H T; zero if T is zero.
 
     With T^H T = V diag(lam) V^H, B = T V diag(g)^(1/2) and g = (1 - (1 - lam/s)^(1/2)) / lam, written without the
-    difference. In double precision inside, because the root magnifies the error of an eigenvalue close to s.
+    difference. It is computed in double precision, because the root magnifies the error of an eigenvalue close to s.
+
+    Parameters
+    ----------
+    T : [batch, elem, rank]
+        The factor T.
+
+    Returns
+    -------
+    [batch, elem, rank]
+        The factor B.
     """
     D = T.to(torch.complex128)
     lam, V = torch.linalg.eigh(D.mH @ D)
@@ -98,7 +179,26 @@ def root_factor(T: Complex[Tensor, "batch elem rank"]) -> Complex[Tensor, "batch
 def refine_root(
     B: Complex[Tensor, "batch elem rank"], array: Array, domain: Domain, coarse: Peaks, iterations: int = 30
 ) -> RefinedPeaks:
-    """`refine_energy` for a B that is known: minimises |a - B B^H a|^2 / N. For MUSIC B is U, orthonormal."""
+    """Refine as `refine_energy` does for a known B: minimises |a - B B^H a|^2 / N. For MUSIC B is U, orthonormal.
+
+    Parameters
+    ----------
+    B : [batch, elem, rank]
+        The factor B of `root_factor`.
+    array
+        The surface.
+    domain
+        The region where sources may be.
+    coarse
+        The peaks on the grid.
+    iterations
+        The largest number of steps.
+
+    Returns
+    -------
+    RefinedPeaks
+        The peaks.
+    """
     batch, count = coarse.valid.shape
     scene = torch.arange(batch, device=B.device).repeat_interleave(count)
     problem = _Residual(array.to(B), domain, B, scene)
@@ -107,21 +207,21 @@ def refine_root(
     end = minimise(problem, start, tolerance, iterations)
     residual = torch.where(coarse.valid, end.value.view(batch, count), torch.inf)
     converged = end.converged.view(batch, count) & coarse.valid
-    found = RefinedPeaks(from_box(end.point).view(batch, count, 3), residual, coarse.valid, converged)
-    return found.ordered(residual.argsort(dim=1))
+    refined = RefinedPeaks(from_box(end.point).view(batch, count, 3), residual, coarse.valid, converged)
+    return refined.ordered(residual.argsort(dim=1))
 
 
 class _Residual(Problem):
     """|P a|^2 / N with P = I - B B^H, for peaks that each belong to a scene.
 
     Curvature: the Gauss-Newton term Re(J^H J), J = P da, plus Re(a^H P^2 d2a) with the second derivative of the phase
-    itself left out, d2a_ij ~ da_i da_j / a; negative eigenvalues are turned over. P^2 a = a - B (2 - B^H B) B^H a.
+    itself left out, d2a_ij ~ da_i da_j / a; negative eigenvalues change their sign. P^2 a = a - B (2 - B^H B) B^H a.
     """
 
     def __init__(self, array: Array, domain: Domain, B: Tensor, scene: Tensor) -> None:
         self.array, self.domain, self.B, self.scene = array, domain, B, scene
         twice = 2 * torch.eye(B.shape[-1], dtype=B.dtype, device=B.device) - B.mH @ B
-        self.own, self.twice = B[scene], twice[scene]
+        self.own_B, self.twice = B[scene], twice[scene]
 
     def __getitem__(self, rows: Tensor) -> "_Residual":
         return _Residual(self.array, self.domain, self.B, self.scene[rows])
@@ -133,8 +233,8 @@ class _Residual(Problem):
         polar = from_box(point)[:, None]
         A, dA = steering_derivatives(self.array, polar)
         dA = box_derivatives(dA, polar)[:, :, 0]
-        seen = self.own.mH @ torch.cat([A, dA], dim=-1)
-        shadow = self.own @ torch.cat([seen, self.twice @ seen[..., :1]], dim=-1)
+        projection = self.own_B.mH @ torch.cat([A, dA], dim=-1)
+        shadow = self.own_B @ torch.cat([projection, self.twice @ projection[..., :1]], dim=-1)
         r, J, PPa = A - shadow[..., :1], dA - shadow[..., 1:4], A - shadow[..., 4:]
         n = A.shape[-2]
         bend = (dA * (PPa * A).conj()).mT @ dA

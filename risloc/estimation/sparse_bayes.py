@@ -23,18 +23,34 @@ from risloc.physics.grid import PolarGrid
 
 __all__ = ["sparse_covariance", "sparse_powers"]
 
-CHUNK = 1  # scenes together; Z takes 8 L M G bytes each in single precision, and one scene's stays in the cache
+CHUNK = (
+    1  # scenes together; Z takes 8 L M G bytes per scene in single precision, and that of one scene stays in the cache
+)
 FLOOR = 64.0  # the least noise, in machine precisions of the mean power of a snapshot: C_l stays positive definite
-POINTS = 40  # of the grid in the learnt covariance; 100 place sources no better, at 0 dB nor at 20 dB
+POINTS = 40  # points of the grid in the learnt covariance; 100 are no better, neither at 0 dB nor at 20 dB
 
 
 @torch.no_grad()
 def sparse_powers(sensing: Sensing, grid: PolarGrid, iterations: int) -> Float[Tensor, "batch grid"]:
-    """The powers p of the grid's points after so many updates, from equal ones; 0 in cells outside the domain.
+    """Compute the powers p of the points of the grid, from equal ones.
 
-    Their local maxima, `spectrum.peaks(p, grid, ...)`, are candidates for sources, as coarse as the grid; a source
-    between points shares its power among them (see `sparse_covariance`). Scaling y and sigma scales p. Noise below 64
-    machine precisions of the snapshots' mean power counts as that much. Time grows as L M^2 G a scene and update.
+    Their local maxima, `spectrum.peaks(p, grid, ...)`, are candidates for sources, as coarse as the grid; a source between
+    points shares its power among them (see `sparse_covariance`). Scaling y and sigma scales p. Noise below 64 machine
+    precisions of the mean power of the snapshots counts as that much. Time grows as L M^2 G per scene and update.
+
+    Parameters
+    ----------
+    sensing
+        The scenes.
+    grid
+        The grid.
+    iterations
+        The number of updates.
+
+    Returns
+    -------
+    [batch, grid]
+        The powers; 0 in cells outside the domain.
     """
     inside = grid.inside.expand(grid.shape).reshape(-1)
     A = grid.steering[:, inside].to(sensing.y.dtype)
@@ -46,10 +62,22 @@ def sparse_powers(sensing: Sensing, grid: PolarGrid, iterations: int) -> Float[T
 
 
 def sparse_covariance(p: Float[Tensor, "batch grid"], grid: PolarGrid) -> FactoredCovariance:
-    """A diag(p) A^H of the strongest points, trace N: what was learnt, as a covariance for any spectrum.
+    """Compute A diag(p) A^H of the strongest points, with trace N: the learnt powers as a covariance for any spectrum.
 
-    A source between points is spread over its neighbours, and the peak of a spectrum of their sum lies between them:
-    this is how a sparse solution is refined off its grid. Without any power it is zero.
+    A source between points is spread over its neighbours, and the peak of a spectrum of their sum lies between them: this is
+    how a sparse solution is refined off its grid. Without any power it is zero.
+
+    Parameters
+    ----------
+    p : [batch, grid]
+        The powers.
+    grid
+        The grid.
+
+    Returns
+    -------
+    FactoredCovariance
+        The covariance.
     """
     power, index = p.topk(min(POINTS, p.shape[1]), dim=1)
     A = grid.steering.T[index].mT.to(p.dtype.to_complex())
@@ -73,7 +101,7 @@ def _learn(sensing: Sensing, A: Tensor, iterations: int) -> Tensor:
 
 
 def _whitened(Z: Tensor, p: Tensor, y: Tensor, noise: Tensor) -> Tensor:
-    """The rows C_l^-1/2 and (C_l^-1 y_l)^H in real form: times Z they give all that the update needs.
+    """Return the rows C_l^-1/2 and (C_l^-1 y_l)^H in real form: times Z they give all that the update needs.
 
     With C = K K^H, |K^-1 z|^2 = z^H C^-1 z.
     """
@@ -88,6 +116,6 @@ def _whitened(Z: Tensor, p: Tensor, y: Tensor, noise: Tensor) -> Tensor:
 
 
 def _real(X: Tensor) -> Tensor:
-    """The real matrix that maps (Re z, Im z) to (Re X z, Im X z): twice as fast as complex arithmetic here."""
+    """Return the real matrix that maps (Re z, Im z) to (Re X z, Im X z), twice as fast as complex arithmetic."""
     upper, lower = torch.cat([X.real, -X.imag], dim=-1), torch.cat([X.imag, X.real], dim=-1)
     return torch.cat([upper, lower], dim=-2)

@@ -1,9 +1,9 @@
-"""Spectra as pure functions of steering vectors and factors, and the one grid and peak search that serves them all.
+"""Spectra as pure functions of steering vectors and factors, and the grid and peak search that all of them share.
 
 Three spectra are increasing functions of an energy |F^H a|^2, since |a|^2 = N: beamforming F F^H itself, MUSIC
-N / (N - |U^H a|^2), and MVDR through a transformed factor. On the grid we keep that energy, one matrix product for the
-whole batch, because the order of the points is all that a search needs. Near a peak of MUSIC the difference N - |U^H a|^2
-cancels, so there the residual |a - U U^H a|^2 is formed instead. `refine` polishes the peaks of any of them.
+N / (N - |U^H a|^2), and MVDR through a transformed factor. On the grid this energy is computed, by one matrix product for the
+whole batch, because a search needs only the order of the points. Near a peak of MUSIC the difference N - |U^H a|^2
+cancels, so that the residual |a - U U^H a|^2 is computed instead. `refine` refines the peaks of all of them.
 
 Axes: elem N, rank r, src K, grid G = P V U.
 """
@@ -16,7 +16,6 @@ import torch
 from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
-from risloc.covariance.factored import FactoredCovariance
 from risloc.physics.grid import PolarGrid
 
 __all__ = [
@@ -25,21 +24,24 @@ __all__ = [
     "grid_products",
     "music_residual",
     "music_spectrum",
-    "mvdr_factor",
     "peaks",
-    "shrinkage_loading",
 ]
 
-PRODUCTS_AT_ONCE = 2**19  # of a batch's columns with points of the grid: they stay in the processor's cache
-LEAST_LOADING = 1e-20  # where R is zero, and its spectrum then is
-MOST_SHRINKAGE = 0.999  # of intensity: a loading of 999 mean eigenvalues, at which MVDR is beamforming
+PRODUCTS_AT_ONCE = 2**19  # products of columns with points of the grid, which stay in the cache of the processor
 
 
 @dataclass(frozen=True)
 class Peaks:
-    """Local maxima, strongest first; where `valid` is False there was no further one and the entry is a filler.
+    """Local maxima, strongest first.
 
-    polar : (u, v, w).  value : what was searched.
+    Parameters
+    ----------
+    polar : [batch, peak, 3]
+        (u, v, w).
+    value : [batch, peak]
+        The values at the peaks.
+    valid : [batch, peak]
+        Which entries are peaks; the others are fillers.
     """
 
     polar: Float[Tensor, "batch peak 3"]
@@ -48,12 +50,34 @@ class Peaks:
 
     @classmethod
     def of(cls, polar: Float[Tensor, "batch peak 3"]) -> "Peaks":
-        """Locations that come from elsewhere, all valid; their value is 0."""
+        """Make peaks of given locations, all valid and with value 0.
+
+        Parameters
+        ----------
+        polar : [batch, peak, 3]
+            (u, v, w).
+
+        Returns
+        -------
+        Peaks
+            The peaks.
+        """
         value = torch.zeros_like(polar[..., 0])
         return cls(polar=polar, value=value, valid=torch.ones_like(value, dtype=torch.bool))
 
     def joined(self, other: "Peaks") -> "Peaks":
-        """These, and the others behind them."""
+        """Append other peaks.
+
+        Parameters
+        ----------
+        other
+            The other peaks.
+
+        Returns
+        -------
+        Peaks
+            These peaks, then the others.
+        """
         names = [field.name for field in dataclasses.fields(self)]
         return Peaks(**{name: torch.cat([getattr(self, name), getattr(other, name)], dim=1) for name in names})
 
@@ -61,70 +85,88 @@ class Peaks:
 def music_residual(
     a: Complex[Tensor, "*batch elem src"], U: Complex[Tensor, "*batch elem rank"]
 ) -> Float[Tensor, "*batch src"]:
-    """|a - U U^H a|^2: the part of a outside the signal subspace, with no cancellation. U is orthonormal."""
+    """Compute |a - U U^H a|^2, the part of a outside the signal subspace, without cancellation.
+
+    Parameters
+    ----------
+    a : [*batch, elem, src]
+        Steering vectors, as columns.
+    U : [*batch, elem, rank]
+        An orthonormal basis of the signal subspace.
+
+    Returns
+    -------
+    [*batch, src]
+        The residual.
+    """
     return _energy(a - U @ (U.mH @ a), -2)
 
 
 def music_spectrum(
     a: Complex[Tensor, "*batch elem src"], U: Complex[Tensor, "*batch elem rank"]
 ) -> Float[Tensor, "*batch src"]:
-    """N / |a - U U^H a|^2 >= 1 (Schmidt 1986, with the noise subspace as the complement of U)."""
+    """Compute N / |a - U U^H a|^2 >= 1, with the noise subspace as the complement of U.
+
+    Parameters
+    ----------
+    a : [*batch, elem, src]
+        Steering vectors, as columns.
+    U : [*batch, elem, rank]
+        An orthonormal basis of the signal subspace.
+
+    Returns
+    -------
+    [*batch, src]
+        The spectrum.
+
+    References
+    ----------
+    Schmidt 1986, "Multiple emitter location and signal parameter estimation".
+    """
     residual = music_residual(a, U)
     return a.shape[-2] / residual.clamp_min(torch.finfo(residual.dtype).tiny)
 
 
-def mvdr_factor(
-    F: Complex[Tensor, "*batch elem rank"], loading: float | Float[Tensor, "*batch"]
-) -> Complex[Tensor, "*batch elem rank"]:
-    """T such that a^H (F F^H + e I)^-1 a = (N - |T^H a|^2) / e, e = loading tr(R) / N: MVDR as an energy.
-
-    By Woodbury, T = F C^-H with C C^H = e I + F^H F. The Capon spectrum 1 / (a^H R^-1 a) increases with |T^H a|^2.
-
-    loading : in units of the mean eigenvalue of R, above 0; one number, or one a scene (see `shrinkage_loading`).
-    """
-    n, rank = F.shape[-2:]
-    e = (loading * _energy(F, (-2, -1)) / n).clamp_min(LEAST_LOADING)
-    eye = torch.eye(rank, dtype=F.dtype, device=F.device)
-    C = torch.linalg.cholesky(e[..., None, None] * eye + F.mH @ F)
-    return torch.linalg.solve_triangular(C, F.mH, upper=False).mH
-
-
-def shrinkage_loading(R: FactoredCovariance, snapshots: int) -> Float[Tensor, "*batch"]:
-    """alpha / (1 - alpha), alpha the oracle-approximating shrinkage of R from that many snapshots: data-driven loading.
-
-    Shrinking, (1 - alpha) R + alpha tr(R)/N I, is up to scale the loading R + e I with e = alpha / (1 - alpha) tr(R)/N.
-    Neither changes an eigenvector, so MUSIC is the same with and without; of the spectra here it matters to MVDR alone.
-    Chen, Wiesel, Eldar and Hero (2010, OAS) let the oracle of Gaussian snapshots and its estimate chase each other to a
-    fixed point; for circular complex ones their steps, with E tr(R^2) = tr(S^2) + tr(S)^2 / L, end in
-
-        alpha = min(1, (tr(R)^2 - tr(R^2)/N) / ((L - 1/N) (tr(R^2) - tr(R)^2/N)))
-
-    (for real ones, as printed: tr(R)^2 + (1 - 2/N) tr(R^2) above and L + 1 - 2/N below). The scale of R cancels. Least-
-    squares snapshots through different codes are not of one distribution, as OAS has it: there alpha is a rule without
-    a knob, not an optimum. It is held at 0.999, so that the loading of a white R stays finite, its MVDR beamforming.
-    """
-    n = R.factor.shape[-2]
-    square, inner = R.trace.square(), R.inner(R)
-    spread = (snapshots - 1 / n) * (inner - square / n)
-    alpha = (square - inner / n) / spread.clamp_min(torch.finfo(spread.dtype).tiny)
-    alpha = alpha.clamp(max=MOST_SHRINKAGE)
-    return alpha / (1 - alpha)
-
-
 def grid_energy(grid: PolarGrid, F: Complex[Tensor, "batch elem rank"]) -> Float[Tensor, "batch grid"]:
-    """|F^H a|^2 at every point of the grid; beside the result and a copy of F, memory does not grow with its sizes."""
+    """Compute |F^H a|^2 at every point of the grid; apart from the result and a copy of F, memory does not grow.
+
+    Parameters
+    ----------
+    grid
+        The grid.
+    F : [batch, elem, rank]
+        The factor F.
+
+    Returns
+    -------
+    [batch, grid]
+        The energies.
+    """
     return torch.cat([real.square_().addcmul_(imag, imag).sum(1) for real, imag in _products(grid, F)], dim=1)
 
 
 def grid_products(
     grid: PolarGrid, F: Complex[Tensor, "batch elem rank"]
 ) -> Iterator[Complex[Tensor, "batch rank part"]]:
-    """f^H a for every column f of F, for one part of the grid's points after another."""
+    """Compute f^H a for every column f of F, for one part of the points of the grid after another.
+
+    Parameters
+    ----------
+    grid
+        The grid.
+    F : [batch, elem, rank]
+        The factor F.
+
+    Returns
+    -------
+    [batch, rank, part]
+        An iterator of the products.
+    """
     return (torch.complex(real, imag.neg_()) for real, imag in _products(grid, F))
 
 
 def _products(grid: PolarGrid, F: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """The real and imaginary part of a^H f."""
+    """Yield the real and imaginary parts of a^H f."""
     batch, _, rank = F.shape
     columns = torch.cat([F.real, F.imag], dim=1).mT.reshape(batch * rank, -1)  # [batch rank, 2 elem]
     projection = grid.projection.to(columns.dtype).view(2, -1, columns.shape[1])  # real, imaginary
@@ -136,10 +178,26 @@ def _products(grid: PolarGrid, F: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def peaks(values: Float[Tensor, "batch grid"], grid: PolarGrid, count: int, separation: float) -> Peaks:
-    """The `count` highest local maxima (over the 26 neighbours) inside the domain, `separation` apart in (u, v).
+    """Find the highest local maxima (over the 26 neighbours) inside the domain.
 
-    Of several maxima closer than `separation` in (u, v), whatever their distance, the highest stays. A value of 0 or
-    less is no peak. Greedy, in lockstep over the batch.
+    Of several maxima closer than `separation` in (u, v), whatever their distance, the highest stays. A value of 0 or less is
+    no peak. The choice is greedy, in lockstep over the batch.
+
+    Parameters
+    ----------
+    values : [batch, grid]
+        The values.
+    grid
+        The grid.
+    count
+        The largest number of peaks.
+    separation
+        The least distance of two peaks in (u, v).
+
+    Returns
+    -------
+    Peaks
+        The peaks.
     """
     batch = values.shape[0]
     volume = values.view(batch, *grid.shape)

@@ -4,8 +4,8 @@ With independent Gaussian symbols y_l ~ CN(0, C_l), C_l = B_l diag(p) B_l^H + si
 
     f = sum_l ln det C_l + y_l^H C_l^-1 y_l
 
-without M L ln pi. sigma^2 is known. From the responses on, everything here is in double precision:
-B^H C^-1 B cancels at high SNR.
+without M L ln pi. sigma^2 is known. From the responses on, everything is in double precision, because B^H C^-1 B cancels at
+high SNR.
 
 Axes: batch B, snap L, ant M, src K, col 4 K.
 """
@@ -24,7 +24,7 @@ from risloc.physics.steering import steering_derivatives, steering_matrix
 
 __all__ = ["fit_powers", "fit_stochastic", "information"]
 
-RIDGE = 1e-9  # share of its diagonal that keeps the information about powers invertible: equal sources share theirs
+RIDGE = 1e-9  # share of its diagonal that keeps the information about powers invertible, also for identical sources
 FLOOR = 1e-6  # the least power, as a share of the mean power of a snapshot over that of a response
 
 
@@ -37,7 +37,7 @@ class _Moments:
     value: Float[Tensor, " batch"]
 
     def put(self, rows: Tensor, other: "_Moments") -> "_Moments":
-        """These moments with `other` in place of the rows where the mask is True."""
+        """Return these moments with `other` in place of the rows where the mask is True."""
         return _Moments(
             torch.where(rows[:, None, None, None], other.X, self.X),
             torch.where(rows[:, None, None], other.xi, self.xi),
@@ -46,15 +46,15 @@ class _Moments:
 
 
 def _gram(Z: Tensor, y: Tensor) -> Tensor:
-    """(Z, y)^H (Z, y) of each snapshot in double precision: all that f needs of the antennas, whatever the powers."""
+    """Return (Z, y)^H (Z, y) of each snapshot in double precision: all that f needs of the antennas, whatever the powers."""
     columns = torch.cat([Z, y[:, :, None]], dim=2).to(torch.complex128)
     return columns.conj() @ columns.mT
 
 
 def _moments(gram: Tensor, antennas: int, power: Tensor, noise_var: Tensor) -> _Moments:
-    """By Woodbury with the K x K matrix V = I + sqrt(p) B^H B sqrt(p) / sigma^2; power 0 drops a source.
+    """Compute the moments by Woodbury with the K x K matrix V = I + sqrt(p) B^H B sqrt(p) / sigma^2; power 0 drops a source.
 
-    The value is infinite where V cannot be factorised: powers or responses that are not finite.
+    The value is infinite if V cannot be factorised, because powers or responses are not finite.
     """
     K = power.shape[-1]
     noise = noise_var[:, None, None, None]
@@ -76,9 +76,27 @@ def fit_powers(
     *,
     iterations: int = 8,
 ) -> tuple[Float[Tensor, "batch src"], Float[Tensor, " batch"]]:
-    """The powers that maximise the likelihood at fixed locations, and f there; absent sources get power 0.
+    """Find the powers that maximise the likelihood at fixed locations.
 
     Fisher scoring in p, (|X_bb|^2) dp = |xi|^2 - X_bb, kept above a small floor; a step that raises f is shortened.
+
+    Parameters
+    ----------
+    sensing
+        The scenes.
+    polar : [batch, src, 3]
+        (u, v, w).
+    present : [batch, src]
+        Which slots hold a source.
+    iterations
+        The number of steps.
+
+    Returns
+    -------
+    [batch, src]
+        The powers; 0 in empty slots.
+    [batch]
+        f at these powers.
     """
     gram = _gram(sensing.responses(steering_matrix(sensing.array, polar)), sensing.y)
     antennas, noise_var = sensing.y.shape[-1], sensing.noise_var.double()
@@ -91,10 +109,10 @@ def fit_powers(
     for _ in range(iterations):
         step = _scoring_step(m, present)
         trial = torch.where(present, torch.maximum(power + share * step, floor), 0.0)
-        there = _moments(gram, antennas, trial, noise_var)
-        better = there.value < m.value
+        trial_moments = _moments(gram, antennas, trial, noise_var)
+        better = trial_moments.value < m.value
         power = torch.where(better[:, None], trial, power)
-        m = m.put(better, there)
+        m = m.put(better, trial_moments)
         share = torch.where(better[:, None], 2 * share, share / 4).clamp(max=1)
     return power, m.value
 
@@ -109,7 +127,22 @@ def _scoring_step(m: _Moments, present: Tensor) -> Tensor:
 def information(
     sensing: Sensing, location: Float[Tensor, "batch src 3"], power: Float[Tensor, "batch src"]
 ) -> Float[Tensor, "batch par par"]:
-    """The Fisher information about (azimuth, elevation, 1/r) of each source, then the powers; sigma^2 is known."""
+    """Compute the Fisher information about (azimuth, elevation, 1/r) of each source, then the powers; sigma^2 is known.
+
+    Parameters
+    ----------
+    sensing
+        The scenes.
+    location : [batch, src, 3]
+        Azimuth and elevation in radians, distance in metres.
+    power : [batch, src]
+        The powers.
+
+    Returns
+    -------
+    [batch, par, par]
+        The information.
+    """
     A, dA = location_derivatives(sensing.array.to(location.double()), location.double())
     Z = sensing.responses(torch.cat([A, dA.flatten(-2)], dim=-1).to(sensing.G.dtype))
     m = _moments(_gram(Z, sensing.y), sensing.y.shape[-1], power.double(), sensing.noise_var.double())
@@ -124,10 +157,27 @@ def fit_stochastic(
     tolerance: float,
     iterations: int,
 ) -> tuple[Fit, Float[Tensor, "batch src"]]:
-    """Locations and powers jointly, by damped Fisher scoring in ln p from `start`; f never rises.
+    """Fit locations and powers jointly, by damped Fisher scoring in ln p; f never rises.
 
-    Sources of power 0 are absent and stay so. The `value` of the fit is f; `tolerance` is the promised decrease of f at
-    which to stop.
+    Parameters
+    ----------
+    sensing
+        The scenes.
+    start : [batch, src, 3]
+        (u, v, w) at the start.
+    power : [batch, src]
+        The powers at the start; sources of power 0 are absent and stay absent.
+    tolerance
+        The predicted decrease of f at which to stop.
+    iterations
+        The largest number of steps.
+
+    Returns
+    -------
+    Fit
+        The locations; its value is f.
+    [batch, src]
+        The powers.
     """
     power = power.double()
     point = torch.cat([to_box(start.double()).flatten(1), power.clamp_min(1e-30).log()], dim=1)
@@ -159,9 +209,9 @@ class _Stochastic(Problem):
         A, dA = steering_derivatives(s.array.to(polar), polar)
         Z = s.responses(torch.cat([A, box_derivatives(dA, polar).flatten(-2)], dim=-1))
         m = _moments(_gram(Z, s.y), s.y.shape[-1], power, s.noise_var.double())
-        own = torch.arange(K, device=point.device).repeat_interleave(3)
-        bd = m.X[:, :, own, K + torch.arange(3 * K, device=point.device)]
-        d_coordinate = 2 * (bd - m.xi[..., own] * m.xi[..., K:].conj()).real.sum(1) * power[:, own]
+        source = torch.arange(K, device=point.device).repeat_interleave(3)
+        bd = m.X[:, :, source, K + torch.arange(3 * K, device=point.device)]
+        d_coordinate = 2 * (bd - m.xi[..., source] * m.xi[..., K:].conj()).real.sum(1) * power[:, source]
         d_power = (m.X.diagonal(dim1=-2, dim2=-1).real[..., :K] - m.xi[..., :K].abs().square()).sum(1)
         unit = torch.cat([torch.ones_like(d_coordinate), power], dim=1)  # d/d ln p = p d/dp
         gradient = torch.cat([d_coordinate, d_power], dim=1) * unit

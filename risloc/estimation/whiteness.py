@@ -1,14 +1,13 @@
-"""Is what a fit leaves unexplained white noise? Three tests for where sigma^2 is estimated and a misfit says nothing.
+"""Three tests whether the residual of a fit is white noise, for scenes whose sigma^2 is estimated and whose misfit says nothing.
 
 1. The largest share of the residual that one more wave explains, over all directions of the hemisphere and 1/r from
-   -1/r_min to 1/r_min: a negative curvature is what a wave of the opposite sign of phase looks like, a(-u, -v, -w) =
+   -1/r_min to 1/r_min: a wave of the opposite sign of the phase has a negative curvature, a(-u, -v, -w) =
    conj a(u, v, w). At a fixed place the share of white noise is Beta(L, L (M - K - 1)) distributed; the limit is that of
    the union over the grid.
-2. The largest eigenvalue of S = sum_l r_l r_l^H over its trace, which something that reaches the antennas by another way
-   than the surface raises. S is brought to equal noise in all directions first; the limit is by Monte Carlo.
-
-3. The variance of |r_l|^2 over the snapshots, relative to its mean squared: waves that the model does not have rise and fall with
-   their symbols, noise does not. Noise has |r_l|^2 ~ Gamma(M - K); the limit is by Monte Carlo.
+2. The largest eigenvalue of S = sum_l r_l r_l^H over its trace, which is raised by signals that reach the antennas by another
+   way than the surface. S is first scaled to equal noise in all directions; the limit is by Monte Carlo.
+3. The variance of |r_l|^2 over the snapshots, relative to its mean squared: waves outside the model rise and fall
+   with their symbols, whereas noise does not. Noise has |r_l|^2 ~ Gamma(M - K); the limit is by Monte Carlo.
 
 Each has a third of `ALARM`, the share of scenes of a true model that are called not white.
 
@@ -34,16 +33,32 @@ from risloc.physics.steering import steering_matrix
 __all__ = ["Whiteness", "eigenvalue_limit", "extended_grid", "peak_limit", "variation_limit", "whiteness"]
 
 STEP, PLANES = 0.5, 15  # of the extended grid: in beams, and over both signs of 1/r
-PEAKS = 8  # of each plane, whose share is computed
-DRAWS, WORK = 1000, 1e8  # of a limit by Monte Carlo: at most, and what their eigenvalues may cost
+PEAKS = 8  # candidates of each plane whose share is computed
+DRAWS, WORK = 1000, 1e8  # of a limit by Monte Carlo: the most draws, and what their eigenvalues may cost
 SEED = 20261130
 SHARE = ALARM / 3
-SOLID = 0.5  # least share of the noise in a direction of the antennas that S is judged by
+SOLID = 0.5  # least share of the noise in the directions of the antennas that S is tested in
 
 
 @dataclass(frozen=True)
 class Whiteness:
-    """The three statistics of each scene with their limits; NaN where there are too few samples to tell."""
+    """The three statistics of each scene with their limits; NaN if there are too few samples.
+
+    Parameters
+    ----------
+    peak : [batch]
+        The largest share of the residual that one more wave explains.
+    peak_limit : [batch]
+        Its limit.
+    eigenvalue : [batch]
+        The largest eigenvalue of S over its trace.
+    eigenvalue_limit : [batch]
+        Its limit.
+    variation : [batch]
+        The variance of |r_l|^2 over the squared mean.
+    variation_limit : [batch]
+        Its limit.
+    """
 
     peak: Float[Tensor, " batch"]
     peak_limit: Float[Tensor, " batch"]
@@ -54,20 +69,37 @@ class Whiteness:
 
     @property
     def white(self) -> Bool[Tensor, " batch"]:
-        """Whether none is above its limit."""
+        """Whether no statistic is above its limit."""
         above = (self.peak > self.peak_limit) | (self.eigenvalue > self.eigenvalue_limit)
         return ~(above | (self.variation > self.variation_limit))
 
 
 def whiteness(sensing: Sensing, polar: Float[Tensor, "batch src 3"], present: Bool[Tensor, "batch src"]) -> Whiteness:
-    """Test what the sources that are present leave unexplained."""
+    """Test the residual of the sources that are present.
+
+    Parameters
+    ----------
+    sensing
+        The scenes.
+    polar : [batch, src, 3]
+        (u, v, w).
+    present : [batch, src]
+        Which slots hold a source.
+
+    Returns
+    -------
+    Whiteness
+        The statistics and their limits.
+    """
     fit = project(sensing.responses(steering_matrix(sensing.array, polar)), sensing.y, present)
     directions, planes = extended_grid(sensing.array, sensing.domain.inverse_distance[1])
     _, snap, ant = sensing.y.shape
     count = present.sum(1).tolist()
     peak_limits = [peak_limit(snap, ant, K, len(directions) * len(planes)) for K in count]
-    eigenvalue, kept = _eigenvalue(fit)
-    eigenvalue_limits = [eigenvalue_limit(p, snap, max(K - (ant - p), 0)) for p, K in zip(kept, count, strict=True)]
+    eigenvalue, directions_kept = _eigenvalue(fit)
+    eigenvalue_limits = [
+        eigenvalue_limit(p, snap, max(K - (ant - p), 0)) for p, K in zip(directions_kept, count, strict=True)
+    ]
     return Whiteness(
         peak=_peak(sensing, fit, directions, planes),
         peak_limit=torch.tensor(peak_limits, dtype=torch.float64),
@@ -79,9 +111,21 @@ def whiteness(sensing: Sensing, polar: Float[Tensor, "batch src 3"], present: Bo
 
 
 def extended_grid(array: Array, nearest: float) -> tuple[Float[Tensor, "cand 2"], Float[Tensor, " plane"]]:
-    """Directions (u, v) of the hemisphere and planes w of both signs; nearest : the largest w.
+    """Return directions (u, v) of the hemisphere and planes w of both signs.
 
-    A coordinate in which the array has no extent stays 0.
+    Parameters
+    ----------
+    array
+        The surface; a coordinate in which it has no extent stays 0.
+    nearest
+        The largest w.
+
+    Returns
+    -------
+    [cand, 2]
+        The directions.
+    [plane]
+        The planes.
     """
     u, v = (
         torch.linspace(-1, 1, math.ceil(2 / (STEP * beam)) + 1, dtype=torch.float64)
@@ -94,17 +138,49 @@ def extended_grid(array: Array, nearest: float) -> tuple[Float[Tensor, "cand 2"]
 
 
 def peak_limit(snapshots: int, antennas: int, sources: int, places: int) -> float:
-    """The share of white noise that the best of so many places exceeds in at most SHARE of the scenes; NaN: untold."""
+    """Compute the share of white noise that the best of some places exceeds in at most SHARE of the scenes.
+
+    Parameters
+    ----------
+    snapshots
+        The number of snapshots L.
+    antennas
+        The number of antennas M.
+    sources
+        The number of sources K.
+    places
+        The number of places.
+
+    Returns
+    -------
+    float
+        The limit; NaN if there are too few samples.
+    """
     rest = snapshots * (antennas - sources - 1)
     return float(betainccinv(snapshots, rest, SHARE / places)) if rest > 0 else math.nan
 
 
 @functools.lru_cache(maxsize=1024)
 def eigenvalue_limit(antennas: int, snapshots: int, sources: int) -> float:
-    """What the largest eigenvalue over the trace exceeds in SHARE of the scenes of white noise; NaN: untold.
+    """Compute what the largest eigenvalue over the trace exceeds in SHARE of the scenes of white noise.
 
-    Where K sources of directions that vary from snapshot to snapshot are projected out, r_l is isotropic with
-    |r_l|^2 ~ Gamma(M - K). Mean, spread and skewness are by Monte Carlo with a fixed seed, the tail is Cornish and Fisher's.
+    If K sources of directions that vary from snapshot to snapshot are projected out, r_l is isotropic with |r_l|^2 ~ Gamma(M
+    - K). Mean, spread and skewness come from a Monte Carlo run with a fixed seed, the tail from the expansion of Cornish and
+    Fisher.
+
+    Parameters
+    ----------
+    antennas
+        The number of antennas M.
+    snapshots
+        The number of snapshots L.
+    sources
+        The number of sources K.
+
+    Returns
+    -------
+    float
+        The limit; NaN if there are too few samples.
     """
     least, free = min(antennas, snapshots), antennas - sources
     if least < 2 or free < 1:
@@ -119,7 +195,22 @@ def eigenvalue_limit(antennas: int, snapshots: int, sources: int) -> float:
 
 @functools.lru_cache(maxsize=1024)
 def variation_limit(antennas: int, snapshots: int, sources: int) -> float:
-    """What the variance of |r_l|^2 over its mean squared exceeds in SHARE of the scenes of white noise; NaN: untold."""
+    """Compute what the variance of |r_l|^2 over its squared mean exceeds in SHARE of the scenes of white noise.
+
+    Parameters
+    ----------
+    antennas
+        The number of antennas M.
+    snapshots
+        The number of snapshots L.
+    sources
+        The number of sources K.
+
+    Returns
+    -------
+    float
+        The limit; NaN if there are too few samples.
+    """
     free = antennas - sources
     if snapshots < 2 or free < 1:
         return math.nan
@@ -136,7 +227,7 @@ def _variation(energy: Float[Tensor, "scene snap"]) -> Float[Tensor, " scene"]:
 
 
 def _upper(ratio: Tensor) -> float:
-    """The value that SHARE of the draws exceed, by Cornish and Fisher's expansion."""
+    """Return the value that SHARE of the draws exceed, by the expansion of Cornish and Fisher."""
     spread = ratio.std()
     skewness = float(((ratio - ratio.mean()) / spread).pow(3).mean())
     z = float(norm.isf(SHARE))
@@ -156,7 +247,7 @@ def _parts(draws: int, size: int) -> list[int]:
 
 
 def _peak(sensing: Sensing, fit: Projection, directions: Tensor, planes: Tensor) -> Tensor:
-    """The share of the candidates that explain most, of those that a map without their norms shows."""
+    """Return the share of the candidate that explains most, among those that a map without norms shows."""
     batch, snap, ant = sensing.y.shape
     x = (fit.residual.conj()[:, :, None] @ sensing.G.view(batch, snap, ant, -1))[:, :, 0].flatten(0, 1)  # conj(G^H r)
     places = []
@@ -171,16 +262,16 @@ def _peak(sensing: Sensing, fit: Projection, directions: Tensor, planes: Tensor)
 
 
 def _eigenvalue(fit: Projection) -> tuple[Tensor, list[int]]:
-    """The largest eigenvalue of the whitened S over its trace, and the directions that are kept."""
+    """Return the largest eigenvalue of the whitened S over its trace, and the number of directions that are kept."""
     r, Qh = fit.residual.to(torch.complex128), fit.Qh.to(torch.complex128)
     mean = torch.eye(r.shape[-1], dtype=r.dtype) - (Qh.mT @ Qh.conj()).mean(1)
     level, basis = torch.linalg.eigh(mean.nan_to_num())
-    kept = level > SOLID
-    W = basis * torch.where(kept, level.clamp_min(1e-30).rsqrt(), 0.0)[:, None, :]
+    solid = level > SOLID
+    W = basis * torch.where(solid, level.clamp_min(1e-30).rsqrt(), 0.0)[:, None, :]
     x = (r @ W).nan_to_num()
-    return _share(x.mH @ x), kept.sum(1).tolist()
+    return _share(x.mH @ x), solid.sum(1).tolist()
 
 
 def _share(S: Tensor) -> Tensor:
-    """The largest eigenvalue over the trace."""
+    """Return the largest eigenvalue over the trace."""
     return torch.linalg.eigvalsh(S)[..., -1] / S.diagonal(dim1=-2, dim2=-1).real.sum(-1).clamp_min(1e-300)

@@ -6,10 +6,10 @@ Axes: batch B, src (true slots), est (estimated slots).
 from collections.abc import Mapping
 
 import torch
-from risloc.estimation.estimates import Estimates
 from scipy.stats import norm
 from torch import Tensor
 
+from risloc.estimation.estimates import Estimates
 from risloc.performance.intervals import median_interval, proportion_interval
 from risloc.performance.metrics import Match
 from stages.evaluation.tables import Columns, Row, Table, cells, interval, sources

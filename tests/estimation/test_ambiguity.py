@@ -5,7 +5,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from risloc.estimation.projection import project
 from worlds import world
 
 from risloc import default_search
@@ -13,6 +12,7 @@ from risloc.estimation.ambiguity import _Cells, _own_evidence, doubt
 from risloc.estimation.conditional import Sensing
 from risloc.estimation.likelihood_gain import GainMap
 from risloc.estimation.localiser import Localiser
+from risloc.estimation.projection import project
 from risloc.performance.metrics import match
 from risloc.physics.geometry import location_of, polar_of
 from risloc.physics.grid import GridConfig, polar_grid

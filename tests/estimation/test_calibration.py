@@ -15,10 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
-from risloc.estimation.estimates import assess
 
 from risloc.estimation.candidates import PeakCandidates
 from risloc.estimation.conditional import Sensing
+from risloc.estimation.estimates import assess
 from risloc.estimation.selection import select_and_fit
 from risloc.estimation.spectrum import Peaks
 from risloc.estimation.stochastic import fit_stochastic

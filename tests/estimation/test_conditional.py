@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 from likelihoods import conditional_cost
-from risloc.estimation.projection import project
 from worlds import world
 
 from risloc.estimation.conditional import Sensing, fit_conditional
+from risloc.estimation.projection import project
 from risloc.physics.box_coordinates import box_clamp, from_box, to_box
 from risloc.physics.geometry import location_of, position_of
 from risloc.physics.steering import steering_matrix

@@ -6,10 +6,10 @@ import math
 import numpy as np
 import pytest
 import torch
-from risloc.estimation.estimates import fit_and_assess
 
 from risloc import default_search, load_model
 from risloc.estimation.conditional import fit_conditional
+from risloc.estimation.estimates import fit_and_assess
 from risloc.estimation.likelihood_gain import GainMap
 from risloc.estimation.localiser import Localiser
 from risloc.estimation.order_rules import BIC

@@ -5,10 +5,10 @@ import dataclasses
 import pytest
 import torch
 from likelihoods import conditional_cost, log_likelihood
-from risloc.estimation.estimates import fit_and_assess, refit_stochastic
 from worlds import world
 
 from risloc.estimation.conditional import Sensing, fit_conditional
+from risloc.estimation.estimates import fit_and_assess, refit_stochastic
 from risloc.estimation.stochastic import fit_powers, fit_stochastic
 
 FITS = ("conditional", "stochastic")

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from risloc.estimation.projection import project
 from worlds import world
 
 from risloc.estimation.conditional import Sensing
 from risloc.estimation.likelihood_gain import GainMap
+from risloc.estimation.projection import project
 from risloc.physics.grid import GridConfig, polar_grid
 from risloc.physics.steering import steering_matrix
 

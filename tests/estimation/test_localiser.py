@@ -150,5 +150,5 @@ def test_fewer_candidates_than_sources_are_refused(small_scenario):
 def test_snapshots_that_are_not_finite_are_named(small_scenario):
     observation = draw(small_scenario, seed=1, split="test", start=0, stop=4).observation
     observation.y[2, 0, 1] = math.nan
-    with pytest.raises(ValueError, match=r"y: expected finite snapshots, got others in the scenes \[2\]"):
+    with pytest.raises(ValueError, match=r"y: expected finite snapshots, got non-finite ones in the scenes \[2\]"):
         Localiser(small_scenario, SEARCH).sensing(observation)

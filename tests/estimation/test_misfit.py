@@ -4,11 +4,11 @@ import math
 import numpy as np
 import pytest
 import torch
-from risloc.estimation.estimates import fit_and_assess
 from scipy.stats import binom
 from worlds import world
 
 from risloc.estimation.conditional import Sensing
+from risloc.estimation.estimates import fit_and_assess
 from risloc.estimation.misfit import ALARM, TOLERANCE, degrees_of_freedom, fits, misfit, misfit_limits, widening
 
 FREE = (True, True, True)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from risloc.estimation.estimates import fit_and_assess
 from unhooked import unhooked
 
 from risloc.cli.main import run
+from risloc.estimation.estimates import fit_and_assess
 from risloc.estimation.localiser import Localiser
 from risloc.estimation.music_positions import displaced, music_places
 from risloc.io.measurements import Measurements, measurements_of

@@ -98,7 +98,7 @@ def test_longer_blocks_have_the_same_law() -> None:
 
 def test_too_few_samples_are_refused() -> None:
     with pytest.raises(
-        NoiseLevelError, match="4 antennas with 16 snapshots are too few to estimate it beside 5 sources"
+        NoiseLevelError, match="4 antennas with 16 snapshots are too few to estimate it with up to 5 sources"
     ):
         _ratio(1, 10.0, antennas=4)
 

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 from oracle import elements, steering
-from risloc.estimation.mvdr import mvdr_factor
 from worlds import world
 
 from risloc.config import build
 from risloc.covariance.factored import FactoredCovariance, true_covariance
 from risloc.estimation.music import refine_peaks
+from risloc.estimation.mvdr import mvdr_factor
 from risloc.estimation.refine import _Residual, energy_peaks, refine_energy, root_factor
 from risloc.estimation.spectrum import Peaks
 from risloc.physics.box_coordinates import from_box, to_box

@@ -4,7 +4,6 @@ import math
 import pytest
 import torch
 from likelihoods import conditional_cost
-from risloc.estimation.projection import likelihood_gain, project
 from worlds import roomy, world
 
 from risloc.covariance.factored import true_covariance
@@ -13,6 +12,7 @@ from risloc.estimation.candidates import MatchingPursuit, PeakCandidates
 from risloc.estimation.conditional import Sensing
 from risloc.estimation.likelihood_gain import GainMap
 from risloc.estimation.order_rules import BIC, SelectionPath, bic_noise_order, bic_order
+from risloc.estimation.projection import likelihood_gain, project
 from risloc.estimation.selection import select_and_fit
 from risloc.estimation.spectrum import Peaks, grid_energy, peaks
 from risloc.physics.geometry import location_of, position_of

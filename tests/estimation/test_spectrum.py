@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 import torch
-from risloc.estimation.mvdr import mvdr_factor, shrinkage_loading
 
 from risloc.covariance.factored import FactoredCovariance
+from risloc.estimation.mvdr import mvdr_factor, shrinkage_loading
 from risloc.estimation.spectrum import grid_energy, music_residual, music_spectrum, peaks
 from risloc.physics.grid import GridConfig, polar_grid
 from risloc.physics.steering import steering_matrix

@@ -5,11 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from risloc.estimation.estimates import fit_and_assess
 from scipy.stats import binom
 from worlds import world
 
 from risloc.estimation.conditional import Sensing
+from risloc.estimation.estimates import fit_and_assess
 from risloc.estimation.misfit import ALARM
 from risloc.estimation.whiteness import eigenvalue_limit, extended_grid, peak_limit, variation_limit, whiteness
 from risloc.physics.geometry import planar_array

@@ -137,9 +137,7 @@ def test_a_localiser_of_a_setup_finds_what_that_of_its_scenario_finds(
     torch.testing.assert_close(
         position_of(location_of(a.polar[a.present])), position_of(location_of(b.polar[b.present])), rtol=0, atol=1e-3
     )
-    with pytest.raises(
-        ValueError, match=r"snapshots: expected how many there are, got None; give it: Localiser\(setup"
-    ):
+    with pytest.raises(ValueError, match=r"snapshots: mvdr needs the number of snapshots; pass it: Localiser\(setup"):
         ours.mvdr(R, count)
     c, d = Localiser(measured.setup, snapshots=16).mvdr(R, count), theirs.mvdr(R, count)
     assert torch.equal(c.polar, d.polar)

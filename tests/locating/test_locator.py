@@ -212,7 +212,7 @@ def test_what_does_not_go_together_is_refused(measured: Measurements) -> None:
     )
     few = Locator(setup, 8, 8, None)
     part = dataclasses.replace(_cut(measured, 1, 8, 8), noise_var=None)
-    with pytest.raises(LocateError, match="too few to estimate it beside 5 sources"):
+    with pytest.raises(LocateError, match="too few to estimate it with up to 5 sources"):
         few.locate(part)
 
 

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 import torch
-from risloc.estimation.estimates import Estimates
 from torch import Tensor
 
+from risloc.estimation.estimates import Estimates
 from risloc.estimation.spectral_methods import Located
 from risloc.physics.geometry import polar_of
 from risloc.scenes.batch import Scenes
