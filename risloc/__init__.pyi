@@ -18,9 +18,9 @@ from risloc.learning.network import HybridNetwork as HybridNetwork
 from risloc.locating.bound import bound as bound
 from risloc.locating.covariances import covariances as covariances
 from risloc.locating.found import Found as Found
+from risloc.locating.locate import locate as locate
 from risloc.locating.locate_arguments import LocateError as LocateError
 from risloc.locating.locator import Locator as Locator
-from risloc.locating.locator import locate as locate
 from risloc.locating.networks import load_model as load_model
 from risloc.performance import crb as crb
 from risloc.performance.metrics import gospa as gospa

@@ -212,7 +212,7 @@ def _networks() -> list[Finding]:
 def _trial() -> Finding:
     """Simulate one source at 20 dB and check that it is located within 0.5 m."""
     from risloc.io.measurements import measurements_of
-    from risloc.locating.locator import locate
+    from risloc.locating.locate import locate
     from risloc.physics.geometry import position_of
     from risloc.scenes.named_scenario import scenario
     from risloc.scenes.simulation import simulate

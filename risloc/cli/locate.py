@@ -13,7 +13,8 @@ from risloc.cli.located_scenes import Located, Skipped, check, in_words, located
 from risloc.cli.output_files import FileName, is_standard, targets_of
 from risloc.cli.picture import DRAWN, Picture
 from risloc.cli.sandbox import measurement_steps, read_in_child
-from risloc.cli.search_options import SearchOptions, search_options
+from risloc.cli.search_options import search_options
+from risloc.cli.search_request import SearchRequest
 from risloc.io.measurement_reader import MeasurementReader
 from risloc.locating.result_rows import rows_of, with_errors
 from risloc.locating.truth_errors import truth_errors
@@ -71,14 +72,14 @@ def locate(
       risloc locate room.h5 --skip-bad                  skip scenes with NaN
     """
     paths = {"--csv": csv_path, "--json": json_path, "--png": png_path}
-    _locate(file, paths, targets_of({"FILE": file}, paths), SearchOptions(**search), show, skip_bad)
+    _locate(file, paths, targets_of({"FILE": file}, paths), SearchRequest(**search), show, skip_bad)
 
 
 def _locate(
     file: Path,
     paths: Mapping[str, Path | None],
     targets: Mapping[str, Path],
-    options: SearchOptions,
+    options: SearchRequest,
     show: int,
     skip_bad: bool,
 ) -> None:

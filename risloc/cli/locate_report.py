@@ -11,7 +11,9 @@ from risloc.cli.errors import counted
 from risloc.cli.output_files import text_file
 from risloc.cli.tally import Tally
 from risloc.locating.found import Found
-from risloc.locating.result_rows import CsvFile, JsonFile, Row, empty_line, scenes_of, table_head, table_line
+from risloc.locating.result_files import CsvFile, JsonFile
+from risloc.locating.result_rows import Row, scenes_of
+from risloc.locating.result_table import empty_line, table_head, table_line
 from risloc.locating.truth_errors import TruthErrors
 
 __all__ = ["LocateReport", "RowFiles", "row_files"]

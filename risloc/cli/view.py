@@ -14,7 +14,8 @@ from risloc.cli.errors import NOT_DONE, CommandError
 from risloc.cli.located_scenes import in_words
 from risloc.cli.output_files import FileName, targets_of
 from risloc.cli.sandbox import measurement_steps, read_in_child
-from risloc.cli.search_options import SearchOptions, search_options
+from risloc.cli.search_options import search_options
+from risloc.cli.search_request import SearchRequest
 from risloc.cli.view_page import Record, check_plotly, page, record_of
 from risloc.cli.view_server import ViewServer
 from risloc.io.measurement_reader import MeasurementReader
@@ -57,7 +58,7 @@ def view(
     targets = targets_of({"FILE": file}, {"--html": html_path})
     if html_path is not None and port is not None:
         raise click.UsageError("--port, --html: expected one of them, got both; a file needs no server")
-    options = SearchOptions(**search)
+    options = SearchRequest(**search)
     check_plotly()
     bad = read_in_child(file, measurement_steps)
     with MeasurementReader(file) as reader:

@@ -7,7 +7,6 @@ Axes: batch B, snap L, ant M, elem N, src K.
 """
 
 import dataclasses
-import os
 from typing import SupportsIndex
 
 import torch
@@ -41,58 +40,17 @@ from risloc.locating.locate_arguments import (
     largest_order,
 )
 from risloc.locating.measured_scenario import measured_scenario, with_visible_angles
-from risloc.locating.measurement_match import check_match, not_measurements
-from risloc.locating.networks import chosen_network, network_fault
+from risloc.locating.measurement_match import check_match
+from risloc.locating.networks import network_fault
 from risloc.locating.single_precision import factorised, of_unit_size
 from risloc.scenes.batch import Observation
 from risloc.scenes.preset_files import preset
 from risloc.scenes.scenario import Scenario
 
-__all__ = ["Locator", "locate"]
+__all__ = ["Locator"]
 
 _BATCH_BYTES = 2**25  # of a batch's G
 _BATCH = 64
-
-
-def locate(
-    measurements: Measurements,
-    model: "HybridNetwork | str | os.PathLike[str] | None" = "auto",
-    sources: "SupportsIndex | str" = BY_BIC,
-    most: "SupportsIndex | None" = None,
-    noise: str = "auto",
-    fit: str = "conditional",
-) -> Found:
-    """Locate the sources of all scenes at once; `Locator` takes them part by part.
-
-    Parameters
-    ----------
-    measurements
-        The scenes.
-    model
-        A network, the name of one of the package or its folder; None: NOMP; "music": classical MUSIC; "auto": the network
-        "default" if it fits the setup, otherwise NOMP (`Found.method` says which).
-    sources, most, noise, fit
-        As in `Locator`.
-
-    Returns
-    -------
-    Found
-        The sources.
-
-    Raises
-    ------
-    LocateError
-        As in `Locator`.
-    TypeError
-        The argument is not `Measurements`; the message says how to make them of simulated scenes or of a file.
-    """
-    if not isinstance(measurements, Measurements):
-        raise TypeError(not_measurements(measurements))
-    method = "music" if isinstance(model, str) and model == "music" else None
-    network = chosen_network(model, measurements.setup, sources) if method is None else None
-    _, snapshots, antennas = measurements.y.shape
-    locator = Locator(measurements.setup, snapshots, antennas, network, sources, most, noise, fit, method=method)
-    return locator.locate(measurements)
 
 
 class Locator:

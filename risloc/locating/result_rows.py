@@ -1,12 +1,8 @@
-"""Located sources as rows of the table on the terminal, of CSV and of JSON, written batch by batch."""
+"""Located sources as rows, from which the table on the terminal, CSV and JSON are written."""
 
-import csv
 import dataclasses
-import json
 import math
-from collections.abc import Mapping
-from io import TextIOBase
-from typing import Any, TextIO
+from typing import Any
 
 import torch
 
@@ -15,15 +11,12 @@ from risloc.locating.truth_errors import TruthErrors
 
 __all__ = [
     "COLUMNS",
-    "CsvFile",
-    "JsonFile",
+    "SKIPPED",
+    "TRUTH_COLUMNS",
     "Row",
-    "empty_line",
     "records_of",
     "rows_of",
     "scenes_of",
-    "table_head",
-    "table_line",
     "with_errors",
 ]
 
@@ -43,24 +36,6 @@ SKIPPED = "skipped"
 
 TRUTH_COLUMNS = ("error_m", "bound_m")
 """Further columns if the truth is known: the distance to the assigned true source, and the root-CRB of that source."""
-
-_TABLE = (
-    *(("scene", 6, "d"), ("source", 6, "d"), ("x_m", 9, ".3f"), ("x_std_m", 7, ".3f"), ("y_m", 9, ".3f")),
-    *(("y_std_m", 7, ".3f"), ("z_m", 9, ".3f"), ("z_std_m", 7, ".3f"), ("power", 10, ".3g")),
-)
-_TABLE_TRUTH = (("error_m", 9, ".3f"), ("bound_m", 9, ".3f"))
-_FIT = {
-    "misfit": ("misfit", 7, ".2f"),
-    "explained": ("explained", 9, ".3f"),
-}  # misfit if sigma^2 is given, otherwise explained
-_NAMES = {"error_m": "error [m]", "bound_m": "bound [m]"} | {
-    "x_m": "x [m]",
-    "y_m": "y [m]",
-    "z_m": "z [m]",
-    "x_std_m": "+-",
-    "y_std_m": "+-",
-    "z_std_m": "+-",
-}
 
 
 def rows_of(found: Found, start: int) -> list[list[Row]]:
@@ -94,7 +69,7 @@ def rows_of(found: Found, start: int) -> list[list[Row]]:
     return scenes
 
 
-def records_of(found: Found, start: int) -> list[Row]:
+def records_of(found: Found, start: int, scenes: list[list[Row]] | None = None) -> list[Row]:
     """Make the records of the scenes.
 
     Parameters
@@ -103,17 +78,15 @@ def records_of(found: Found, start: int) -> list[Row]:
         The sources.
     start
         The number of the first scene.
+    scenes
+        The rows of each scene, for example with `TRUTH_COLUMNS`; None: those of `rows_of`.
 
     Returns
     -------
     list of Row
         The record of each scene; a number that is not finite is None.
     """
-    return _records(found, rows_of(found, start), start)
-
-
-def _records(found: Found, scenes: list[list[Row]], start: int) -> list[Row]:
-    records = []
+    records, scenes = [], rows_of(found, start) if scenes is None else scenes
     for i, (scene, rows) in enumerate(zip(scenes_of(found, start), scenes, strict=True)):
         covariances = found.position_covariance[i].tolist()
         sources = [
@@ -188,163 +161,6 @@ def _whiteness_of(found: Found) -> list[Row | None]:
     names = [field.name for field in dataclasses.fields(found.whiteness)]
     columns = [getattr(found.whiteness, name).tolist() for name in names]
     return [dict(zip(names, numbers, strict=True)) for numbers in zip(*columns, strict=True)]
-
-
-def table_head(fit: str, *, truth: bool = False) -> str:
-    """Return the head of the table.
-
-    Parameters
-    ----------
-    fit
-        The column that says how well a scene is explained, "misfit" or "explained".
-    truth
-        Whether there are columns for the error and the bound.
-
-    Returns
-    -------
-    str
-        A line.
-    """
-    return " ".join(f"{_NAMES.get(name, name):>{width}}" for name, width, _ in _columns(fit, truth))
-
-
-def table_line(row: Row, fit: str) -> str:
-    """Return the line of a source, which ends with the reason if the source is not resolved.
-
-    Parameters
-    ----------
-    row
-        The row of the source.
-    fit
-        "misfit" or "explained".
-
-    Returns
-    -------
-    str
-        A line.
-    """
-    columns = _columns(fit, "error_m" in row)
-    cells = " ".join(f"{row[name]:>{width}{format_}}" for name, width, format_ in columns).replace("nan", "  -")
-    return cells if row["resolved"] else f"{cells}  not resolved: {row['reason']}"
-
-
-def empty_line(scene: Row, fit: str) -> str:
-    """Return the line of a scene without sources.
-
-    Parameters
-    ----------
-    scene
-        What is known of the scene.
-    fit
-        "misfit" or "explained".
-
-    Returns
-    -------
-    str
-        A line.
-    """
-    name, width, format_ = _FIT[fit]
-    head = f"{scene['scene']:>6d} {'no source':>{len(table_head(fit)) - width - 8}} {scene[name]:>{width}{format_}}"
-    if scene["verdict"] in ("fits", "white", "untold"):
-        return head
-    return f"{head}  {'misfit' if fit == 'misfit' else 'residual'} {scene['verdict']}"
-
-
-def _columns(fit: str, truth: bool) -> tuple[tuple[str, int, str], ...]:
-    return (*_TABLE, _FIT[fit], *(_TABLE_TRUTH if truth else ()))
-
-
-class CsvFile:
-    """A CSV file with one row per source.
-
-    Parameters
-    ----------
-    file
-        The file to write to.
-    truth
-        Whether there are columns that need the truth.
-    """
-
-    def __init__(self, file: TextIO | TextIOBase, *, truth: bool = False) -> None:
-        columns = (*COLUMNS, *TRUTH_COLUMNS, SKIPPED) if truth else (*COLUMNS, SKIPPED)
-        self._writer = csv.DictWriter(file, columns, lineterminator="\n")
-        self._writer.writeheader()
-
-    def add(self, scenes: list[list[Row]]) -> None:
-        """Write the rows of scenes.
-
-        Parameters
-        ----------
-        scenes
-            The rows of each scene.
-        """
-        for rows in scenes:
-            self._writer.writerows(rows)
-
-    def skip(self, scene: int, why: str) -> None:
-        """Write a row that says why a scene was skipped.
-
-        Parameters
-        ----------
-        scene
-            The number of the scene.
-        why
-            The reason.
-        """
-        self._writer.writerow({"scene": scene, SKIPPED: why})
-
-
-class JsonFile:
-    """A JSON file with one record per scene; a number that is not finite is null.
-
-    Its layout is {..., "scenes": [{"scene": 0, "noise_var": ..., "sources": [...]}, ...]}.
-
-    Parameters
-    ----------
-    file
-        The file to write to.
-    head
-        The entries before the scenes.
-    """
-
-    def __init__(self, file: TextIO | TextIOBase, head: Mapping[str, Any]) -> None:
-        self._file, self._between = file, "\n"
-        file.write(json.dumps(dict(head), allow_nan=False)[:-1] + ', "scenes": [')
-
-    def add(self, found: Found, scenes: list[list[Row]], start: int) -> None:
-        """Write the records of scenes.
-
-        Parameters
-        ----------
-        found
-            The sources.
-        scenes
-            The rows of each scene.
-        start
-            The number of the first scene.
-        """
-        for record in _records(found, scenes, start):
-            self._write(record)
-
-    def skip(self, scene: int, why: str) -> None:
-        """Write a record without sources that says why a scene was skipped.
-
-        Parameters
-        ----------
-        scene
-            The number of the scene.
-        why
-            The reason.
-        """
-        self._write({"scene": scene, "noise_var": None, "sources": [], SKIPPED: why})
-
-    def end(self) -> None:
-        """Write the closing brackets."""
-        self._file.write("\n]}\n")
-
-    def _write(self, record: Mapping[str, Any]) -> None:
-        self._file.write(self._between + json.dumps(record, allow_nan=False))
-        self._between = ",\n"
 
 
 def _finite(value: Any) -> Any:

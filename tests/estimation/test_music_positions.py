@@ -15,8 +15,9 @@ from risloc.estimation.localiser import Localiser
 from risloc.estimation.music_positions import displaced, music_places
 from risloc.io.measurements import Measurements, measurements_of
 from risloc.locating.covariances import covariances
+from risloc.locating.locate import locate
 from risloc.locating.locate_arguments import LocateError
-from risloc.locating.locator import Locator, locate
+from risloc.locating.locator import Locator
 from risloc.locating.networks import load_model
 from risloc.locating.truth_errors import truth_errors
 from risloc.physics.geometry import location_of, position_of

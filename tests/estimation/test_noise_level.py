@@ -11,7 +11,7 @@ from risloc.estimation.noise_level import NoiseLevelError, noise_level
 from risloc.estimation.search_config import default_search
 from risloc.io.measurements import Measurements, measurements_of, setup_of
 from risloc.locating.found import Found
-from risloc.locating.locator import locate
+from risloc.locating.locate import locate
 from risloc.physics.geometry import position_of
 from risloc.scenes.batch import Truth
 from risloc.scenes.named_scenario import scenario

@@ -22,8 +22,8 @@ from risloc.io.shard_writer import write_shard
 from risloc.learning.checkpoint import load_checkpoint, save_checkpoint
 from risloc.locating.bound import bound
 from risloc.locating.covariances import covariances
+from risloc.locating.locate import locate
 from risloc.locating.locate_arguments import LocateError
-from risloc.locating.locator import locate
 from risloc.locating.networks import load_model
 from risloc.performance.crb import stochastic_bound
 from risloc.physics.geometry import location_of, position_of

@@ -13,8 +13,9 @@ from worlds import World, world
 
 from risloc.io.measurements import Measurements, setup_of
 from risloc.locating.found import Found
+from risloc.locating.locate import locate
 from risloc.locating.locate_arguments import LocateError
-from risloc.locating.locator import Locator, locate
+from risloc.locating.locator import Locator
 from risloc.scenes.scenario import Scenario
 
 SCENES = 8

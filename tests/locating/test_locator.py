@@ -19,8 +19,9 @@ from risloc.estimation.whiteness import Whiteness
 from risloc.io.measurement_checks import NOISE_SPAN, root_mean_square
 from risloc.io.measurements import Measurements, Setup, measurements_of
 from risloc.locating.found import Found
+from risloc.locating.locate import locate
 from risloc.locating.locate_arguments import LocateError
-from risloc.locating.locator import Locator, locate
+from risloc.locating.locator import Locator
 from risloc.locating.networks import load_model
 from risloc.physics.geometry import position_of
 from risloc.physics.steering import steering_matrix

@@ -8,7 +8,7 @@ import torch
 from risloc.io.measurements import Measurements, measurements_of
 from risloc.locating.bound import bound
 from risloc.locating.found import Found
-from risloc.locating.locator import locate
+from risloc.locating.locate import locate
 from risloc.locating.truth_errors import MATCHED_WITHIN, truth_errors
 from risloc.physics.geometry import position_of
 from risloc.scenes.scenario import Scenario

@@ -85,7 +85,7 @@ def test_the_examples_of_the_concepts_run(repository: Path, tmp_path: Path, monk
 def test_the_command_line_s_page_names_all_that_is_written(repository: Path, tmp_path: Path) -> None:
     page = (repository / "docs" / "command_line.md").read_text(encoding="utf-8")
     section = page.split("## What it writes", 1)[1].split("\n## ", 1)[0]
-    source = (repository / "risloc" / "cli" / "search_options.py").read_text(encoding="utf-8")
+    source = (repository / "risloc" / "cli" / "search_request.py").read_text(encoding="utf-8")
     head = re.findall(r'^ +"(\w+)": ', source.split("def head(", 1)[1].split("\n        }", 1)[0], re.MULTILINE)
     assert len(head) == 7
     for name in (*COLUMNS, *head, "scenes"):

@@ -1,0 +1,238 @@
+"""What the options of a command that locates sources ask for, and the locator that they describe."""
+
+import dataclasses
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from risloc.cli.errors import CommandError, counted
+from risloc.config import ParamError, as_mapping, build
+from risloc.io.measurement_reader import MeasurementReader
+from risloc.io.measurements import Setup
+from risloc.learning.checkpoint import SHIPPED
+from risloc.learning.k_rules import RULES, needs_network
+from risloc.learning.network import HybridNetwork
+from risloc.locating.locator import Locator
+from risloc.locating.networks import load_model, network_fault
+
+__all__ = ["SearchRequest"]
+
+Span = tuple[float, float] | None
+DEFAULT = "default"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchRequest:
+    """The values of the options.
+
+    Parameters
+    ----------
+    checkpoint
+        ``--checkpoint``, or None.
+    method
+        ``--method``, or None.
+    sources
+        ``--sources``, or None.
+    k_rule
+        ``--k-rule``, or None.
+    most
+        ``--most``, or None.
+    noise
+        ``--noise``.
+    fit
+        ``--fit``.
+    azimuth, elevation
+        The search region in degrees, or None.
+    distance
+        The search region in metres, or None.
+
+    Raises
+    ------
+    UsageError
+        Options contradict each other, or an option has no effect.
+    """
+
+    checkpoint: str | None
+    method: str | None
+    sources: int | None
+    k_rule: str | None
+    most: int | None
+    noise: str
+    fit: str
+    azimuth: Span
+    elevation: Span
+    distance: Span
+
+    def __post_init__(self) -> None:
+        if self.k_rule is not None and self.sources is not None:
+            raise click.UsageError(
+                "--k-rule, --sources: expected one of them, got both; a known number of sources needs no rule"
+            )
+        without_network = self.method in ("nomp", "music")
+        if without_network and self.checkpoint is not None:
+            raise click.UsageError(f"--checkpoint: {str(self.method).upper()} uses no network; use --method hybrid")
+        if without_network and needs_network(self.rule):
+            raise click.UsageError(f"--k-rule {self.k_rule}: this rule is part of a network; use --method hybrid")
+        if not without_network and self.most is not None:
+            raise click.UsageError("--most: a network has its own limit; use --method nomp or music")
+        if self.most is not None and self.sources is not None and self.sources > self.most:
+            raise click.UsageError(f"--sources: expected at most --most = {self.most}, got {self.sources}")
+
+    @property
+    def rule(self) -> "int | str":
+        """The number of sources, or the rule that estimates it."""
+        return self.sources if self.sources is not None else (self.k_rule or RULES[0]).replace("-", "_")
+
+    @property
+    def how(self) -> str:
+        """The method in words."""
+        return self.method if self.method in ("nomp", "music") else f"hybrid, network {self.checkpoint or DEFAULT}"
+
+    def with_method(self, reader: MeasurementReader) -> "tuple[SearchRequest, str | None]":
+        """Choose NOMP if no method was given and the network `default` does not fit the file.
+
+        Parameters
+        ----------
+        reader
+            The open file.
+
+        Returns
+        -------
+        SearchRequest
+            The options with the method.
+        str or None
+            A note that explains the choice of NOMP.
+        """
+        if self.method is not None or self.checkpoint is not None or needs_network(self.rule):
+            return self, None
+        fault = network_fault(load_model(DEFAULT), self._setup(reader))
+        if fault is None:
+            return self, None
+        return dataclasses.replace(self, method="nomp"), f"using NOMP, because the network {DEFAULT} {fault}"
+
+    def noise_words(self, reader: MeasurementReader) -> str:
+        """Return whether sigma^2 is "given" or "estimated".
+
+        Parameters
+        ----------
+        reader
+            The open file.
+
+        Returns
+        -------
+        str
+            One of the two words.
+        """
+        return "given" if reader.has_noise and self.noise != "estimated" else "estimated"
+
+    def describe(self, reader: MeasurementReader) -> str:
+        """Describe the setup of the file and how its sources are located.
+
+        Parameters
+        ----------
+        reader
+            The open file.
+
+        Returns
+        -------
+        str
+            One line.
+        """
+        setup, known = reader.setup, isinstance(self.rule, int)
+        return (
+            f"{counted(len(reader), 'scene')}, {setup.n_h} x {setup.n_v} elements, {setup.carrier_hz / 1e9:.4g} GHz, "
+            f"M = {reader.antennas}, L = {reader.snapshots}; {self.how}, K {'=' if known else 'by'} {self.rule}, "
+            f"noise {self.noise_words(reader)}"
+        )
+
+    def locator(self, reader: MeasurementReader) -> Locator:
+        """Make the locator for the scenes of the file.
+
+        Parameters
+        ----------
+        reader
+            The open file.
+
+        Returns
+        -------
+        Locator
+            The locator.
+
+        Raises
+        ------
+        CommandError
+            The network does not exist, or ``--noise given`` was given and the file has no noise_var.
+        risloc.learning.checkpoint.CheckpointError
+            The checkpoint is invalid.
+        risloc.locating.locate_arguments.LocateError
+            The network does not fit the file, or there are too many sources for its measurements.
+        risloc.config.ParamError
+            A span is invalid.
+        """
+        network = None if self.method in ("nomp", "music") else _network(self.checkpoint or DEFAULT)
+        setup = self._setup(reader)
+        if self.noise == "given" and not reader.has_noise:
+            raise CommandError("--noise given: the file has no noise_var; use --noise auto, which estimates it")
+        return Locator(
+            setup,
+            reader.snapshots,
+            reader.antennas,
+            network,
+            self.rule,
+            self.most,
+            self.noise,
+            self.fit,
+            method=self.method,
+        )
+
+    def head(self, file: Path, reader: MeasurementReader, notes: Sequence[str]) -> dict[str, Any]:
+        """Return the head of the JSON output.
+
+        Parameters
+        ----------
+        file
+            The name of the file.
+        reader
+            The open file.
+        notes
+            What the locator decided about the setup.
+
+        Returns
+        -------
+        dict
+            The entries.
+        """
+        return {
+            "file": str(file),
+            "method": self.how,
+            "sources": self.rule,
+            "noise": self.noise_words(reader),
+            "fit": self.fit,
+            "reference": reader.setup.reference,
+            "notes": list(notes),
+        }
+
+    def _setup(self, reader: MeasurementReader) -> Setup:
+        """Return the setup of the file with the spans of the options."""
+        spans = {
+            "azimuth_span_deg": self.azimuth,
+            "elevation_span_deg": self.elevation,
+            "distance_span_m": self.distance,
+        }
+        given = {name: span for name, span in spans.items() if span is not None}
+        try:
+            return build(Setup, as_mapping(reader.setup) | given, "option")
+        except ParamError as error:
+            raise ParamError(re.sub(r"^option[.: ]+([a-z]+)_span_(deg|m)\b", r"--\1", str(error))) from None
+
+
+def _network(name: str) -> HybridNetwork:
+    files = [Path(name) / part for part in ("config.json", "model.safetensors")]
+    if name not in SHIPPED and not all(file.is_file() for file in files):
+        known = f"{', '.join(SHIPPED)}, or a folder with config.json and model.safetensors"
+        raise CommandError(f"--checkpoint {name}: no such network; expected {known}")
+    return load_model(name)
