@@ -1,14 +1,15 @@
-"""What else is nearly as likely: the posterior probability that a source lies elsewhere, and how far from its estimate.
+"""The posterior probability that a source lies elsewhere, and how far from its estimate.
 
-The Fisher information describes the summit on which an estimate stands. Below threshold there are others. With a uniform prior
-over the domain and all other sources as they are fitted, the posterior of source k is
+The Fisher information describes the peak of the likelihood at an estimate. Below threshold there are other peaks. With a
+uniform prior over the domain and all other sources as fitted, the posterior of source k is
 
-    p(q | y) ~ exp(e(q)),    e(q) the log-likelihood ratio of a source of its power at q against none,
+    p(q | y) ~ exp(e(q)),    e(q) the log-likelihood ratio of a source of the same power at q against no source,
 
 which is integrated by Laplace's method about the estimate, exp(e(p)) (2 pi)^(d/2) (det V)^(1/2), and by sums over the grid
 everywhere else. By the law of total variance, the second moment about the estimate adds to V.
 
-Where a source's evidence is strong and the snapshots see much of the surface, nothing else comes near, and nothing is computed.
+If the evidence of a source is strong and the snapshots see much of the surface, no other place is nearly as likely, and nothing
+is computed.
 
 Axes: batch B, snap L, src K, grid G.
 """
@@ -31,15 +32,20 @@ from risloc.physics.steering import steering_matrix
 __all__ = ["Doubt", "doubt"]
 
 _SURE = 100.0  # nats of evidence
-_WITHIN = 16.0  # squared standard deviations: what Laplace's method has counted
+_WITHIN = 16.0  # squared standard deviations within which Laplace's method has counted
 
 
 @dataclass(frozen=True)
 class Doubt:
-    """Of each source the probability that it lies elsewhere, and its second moment about the estimate, weighted by it.
+    """For each source the probability that it lies elsewhere, and its second moment about the estimate, weighted with it.
 
-    moment : of (azimuth [rad], elevation [rad], -(r - r0) / r0^2 [1/m]); the last is the deviation of 1/r that has that
-    deviation of r.  Zero for absent sources.
+    Parameters
+    ----------
+    elsewhere : [batch, src]
+        The probability; 0 for absent sources.
+    moment : [batch, src, 3, 3]
+        The second moment of (azimuth [rad], elevation [rad], -(r - r0) / r0^2 [1/m]); the last is the deviation of 1/r that
+        corresponds to that of r. 0 for absent sources.
     """
 
     elsewhere: Float[Tensor, "batch src"]
@@ -47,7 +53,18 @@ class Doubt:
 
     @classmethod
     def none(cls, like: Float[Tensor, "batch src 3"]) -> "Doubt":
-        """No doubt at all."""
+        """Return no doubt.
+
+        Parameters
+        ----------
+        like : [batch, src, 3]
+            Has the shape of the locations.
+
+        Returns
+        -------
+        Doubt
+            Zeros.
+        """
         batch, src, _ = like.shape
         return cls(
             like.new_zeros(batch, src, dtype=torch.float64), like.new_zeros(batch, src, 3, 3, dtype=torch.float64)
@@ -62,7 +79,28 @@ def doubt(
     present: Bool[Tensor, "batch src"],
     covariance: Float[Tensor, "batch src 3 3"],
 ) -> Doubt:
-    """The doubt about the sources of a fit; covariance : of (azimuth, elevation, 1/r) by the Fisher information."""
+    """Compute the doubt about the sources of a fit.
+
+    Parameters
+    ----------
+    sensing
+        The scenes.
+    gains
+        The map of gains.
+    polar : [batch, src, 3]
+        (u, v, w) of the fit.
+    power : [batch, src]
+        Its powers.
+    present : [batch, src]
+        Which slots hold a source.
+    covariance : [batch, src, 3, 3]
+        The covariance of (azimuth, elevation, 1/r) from the Fisher information.
+
+    Returns
+    -------
+    Doubt
+        The doubt.
+    """
     result = Doubt.none(polar)
     B = sensing.responses(steering_matrix(sensing.array, polar))
     fit = project(B, sensing.y, present)
@@ -72,21 +110,23 @@ def doubt(
     rows = (weak & fit.cost.isfinite()).nonzero()[:, 0]
     if len(rows) == 0:
         return result
-    some = fit.rows(rows)
+    weak_fit = fit.rows(rows)
     evidence = gains.evidence_elsewhere(
-        rows, some, inverse[rows], power[rows].to(sensing.noise_var), sensing.noise_var[rows]
+        rows, weak_fit, inverse[rows], power[rows].to(sensing.noise_var), sensing.noise_var[rows]
     )
     grid = _Cells.of(gains.grid, sensing)
     for row, scene in enumerate(rows.tolist()):
         for k in present[scene].nonzero()[:, 0].tolist():
             relative = evidence[row, k].double() - own[scene, k]
-            found = grid.doubt(relative, location_of(polar[scene, k].double()), covariance[scene, k])
-            result.elsewhere[scene, k], result.moment[scene, k] = found
+            share, moment = grid.doubt(relative, location_of(polar[scene, k].double()), covariance[scene, k])
+            result.elsewhere[scene, k], result.moment[scene, k] = share, moment
     return result
 
 
 def _own_evidence(sensing: Sensing, s: Tensor, inverse: Tensor, power: Tensor) -> Tensor:
-    """The evidence of each source at its place [batch, src]: |P_perp b_k|^2 = 1 / W_kk and |b_k^H r|^2 = |s_k|^2 / W_kk^2."""
+    """Return the evidence of each source at its place [batch, src]: |P_perp b_k|^2 = 1 / W_kk and |b_k^H r|^2 = |s_k|^2 /
+    W_kk^2.
+    """
     W = inverse.abs().square().sum(-2).double()
     q, noise = (power / sensing.noise_var[:, None]).double()[:, None], sensing.noise_var.double()[:, None, None]
     match = s.abs().square().double() / W.square()
@@ -95,7 +135,9 @@ def _own_evidence(sensing: Sensing, s: Tensor, inverse: Tensor, power: Tensor) -
 
 @dataclass(frozen=True)
 class _Cells:
-    """The grid's points inside the domain as cells of (azimuth, elevation, 1/r): where, and the log of their volume."""
+    """The points of the grid inside the domain as cells of (azimuth, elevation, 1/r): their places, and the log of their
+    volume.
+    """
 
     inside: Tensor
     location: Tensor
@@ -118,7 +160,9 @@ class _Cells:
         )
 
     def doubt(self, evidence: Tensor, at: Tensor, covariance: Tensor) -> tuple[Tensor, Tensor]:
-        """The probability that the source lies elsewhere, and the second moment; evidence [grid], less that at the place."""
+        """Return the probability that the source lies elsewhere, and the second moment; evidence [grid] minus that at the
+        estimate.
+        """
         V = covariance[self.free][:, self.free]
         chol, info = torch.linalg.cholesky_ex(V)
         if int(info) != 0 or not V.isfinite().all():
@@ -131,8 +175,8 @@ class _Cells:
         if not other.any():
             return torch.zeros((), dtype=torch.float64), torch.zeros(3, 3, dtype=torch.float64)
         weight = (evidence + self.volume)[other]
-        here = len(V) / 2 * math.log(2 * math.pi) + chol.diagonal().log().sum()
-        share = torch.sigmoid(weight.logsumexp(0) - here)
+        peak = len(V) / 2 * math.log(2 * math.pi) + chol.diagonal().log().sum()
+        share = torch.sigmoid(weight.logsumexp(0) - peak)
         away[:, 2] = -(self.location[:, 2] - at[2]) / at[2].square()
-        moved = away[other] * (share * weight.softmax(0)).sqrt()[:, None]
-        return share, moved.T @ moved
+        weighted = away[other] * (share * weight.softmax(0)).sqrt()[:, None]
+        return share, weighted.T @ weighted

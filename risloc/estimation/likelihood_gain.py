@@ -1,11 +1,11 @@
-"""The exact likelihood gain of one more source, or of one source put elsewhere, at every point of a grid.
+"""The exact likelihood gain of one more source, or of one source at another place, at every point of a grid.
 
-With the sources so far projected out, a further source with responses z_l = G_l a lowers the conditional cost by
+With the sources so far projected out, one more source with responses z_l = G_l a lowers the conditional cost by
 
     gain(a) = sum_l |z_l^H r_l|^2 / |P_perp(B_l) z_l|^2,    r_l = P_perp(B_l) y_l.
 
-The energy of the back-projected residual leaves the denominator out. That is harmless where H has full rank, because |z_l|^2 is
-then nearly the same everywhere; where H has a low rank it is not, and the highest energy often is no source.
+The energy of the back-projected residual omits the denominator. This is harmless if H has full rank, because |z_l|^2 is then
+nearly constant; with H of low rank it is not, and the highest energy is often not at a source.
 
 Without source k, P_perp(B_l) gains the direction p_k of b_k outside the span of the others. With B_l = Q_l C_l^H,
 
@@ -33,7 +33,14 @@ __all__ = ["GainMap"]
 class GainMap:
     """The gains in the scenes of `sensing`, at the points of `grid`.
 
-    The response energies |z_l|^2, [snap, grid] a scene, are computed when a scene is first asked for, and kept.
+    The response energies |z_l|^2, [snap, grid] per scene, are computed when a scene is first requested, and cached.
+
+    Parameters
+    ----------
+    sensing
+        The scenes.
+    grid
+        The grid.
     """
 
     def __init__(self, sensing: Sensing, grid: PolarGrid) -> None:
@@ -41,16 +48,44 @@ class GainMap:
         self.grid = grid
         self._G = sensing.G.view(*sensing.y.shape, -1)
         self._energy = sensing.y.real.new_zeros(batch, snap, grid.steering.shape[1])
-        self._known = torch.zeros(batch, dtype=torch.bool)
+        self._measured = torch.zeros(batch, dtype=torch.bool)
 
     def further(self, rows: Tensor, fit: Projection) -> Float[Tensor, "row grid"]:
-        """The gain of one more source beside those of `fit`, which is of the scenes `rows`; 0 where there is no fit."""
+        """Compute the gain of one more source beside those of a fit.
+
+        Parameters
+        ----------
+        rows
+            The numbers of the scenes of the fit.
+        fit
+            The fit.
+
+        Returns
+        -------
+        [row, grid]
+            The gains; 0 if there is no fit.
+        """
         return self._gains(rows, fit, [_further] * len(rows))[:, 0]
 
     def elsewhere(
         self, rows: Tensor, fit: Projection, inverse: Complex[Tensor, "row snap src src"]
     ) -> Float[Tensor, "row src grid"]:
-        """The gain of a source in place of each source of `fit`, the others as they are; `inverse`: `fit.inverse_factor`."""
+        """Compute the gain of a source in place of each source of a fit, with the others unchanged.
+
+        Parameters
+        ----------
+        rows
+            The numbers of the scenes of the fit.
+        fit
+            The fit.
+        inverse : [row, snap, src, src]
+            `fit.inverse_factor`.
+
+        Returns
+        -------
+        [row, src, grid]
+            The gains.
+        """
         T, f = _without_each(fit, inverse)
         return self._gains(rows, fit, [_Elsewhere(*each) for each in zip(T, f, strict=True)])
 
@@ -62,10 +97,28 @@ class GainMap:
         power: Float[Tensor, "row src"],
         noise_var: Float[Tensor, " row"],
     ) -> Float[Tensor, "row src grid"]:
-        """The log-likelihood ratio of a source of the same power there, against none, its symbols Gaussian.
+        """Compute the log-likelihood ratio of a source of the same power, with Gaussian symbols, against no source.
 
-        The others' symbols are free, so that with p_perp = |P_perp z|^2 it is, summed over the snapshots,
-        p |z^H r|^2 / (sigma^2 (sigma^2 + p p_perp)) - ln(1 + p p_perp / sigma^2).
+        The symbols of the other sources are free, so that with p_perp = |P_perp z|^2 it is, summed over the snapshots, p
+        |z^H r|^2 / (sigma^2 (sigma^2 + p p_perp)) - ln(1 + p p_perp / sigma^2).
+
+        Parameters
+        ----------
+        rows
+            The numbers of the scenes of the fit.
+        fit
+            The fit.
+        inverse : [row, snap, src, src]
+            `fit.inverse_factor`.
+        power : [row, src]
+            The powers p.
+        noise_var : [row]
+            The noise variance sigma^2.
+
+        Returns
+        -------
+        [row, src, grid]
+            The ratios.
         """
         T, f = _without_each(fit, inverse)
         levels = zip(T, f, power / noise_var[:, None], noise_var, strict=True)
@@ -79,11 +132,13 @@ class GainMap:
         return torch.stack([self._gain_of(scene, each, formula) for scene, each, formula in scenes])
 
     def _gain_of(self, scene: int, columns: Tensor, formula: "_Formula") -> Tensor:
-        """Of one scene, part by part of the grid; columns [snap, src + 1, ant]: the sources' basis and the residual."""
+        """Compute the gains of one scene, part by part of the grid; columns [snap, src + 1, ant]: the basis of the sources and
+        the residual.
+        """
         snap, width, _ = columns.shape
-        seen = (columns @ self._G[scene]).flatten(0, 1)
+        projected = (columns @ self._G[scene]).flatten(0, 1)
         gains, low = [], 0
-        for product in grid_products(self.grid, seen.mH[None]):
+        for product in grid_products(self.grid, projected.mH[None]):
             points = product.shape[-1]
             energy = self._energy[scene, :, low : low + points]
             gains.append(formula(product[0].view(snap, width, points), energy).sum(0))
@@ -91,21 +146,21 @@ class GainMap:
         return torch.cat(gains, dim=-1)
 
     def _measure(self, rows: Tensor) -> None:
-        """The response energies of those of the scenes whose energies are not known yet."""
-        for scene in rows[~self._known[rows.cpu()]].tolist():
+        """Compute the response energies of the scenes that are not cached yet."""
+        for scene in rows[~self._measured[rows.cpu()]].tolist():
             G = self._G[scene]
             products = grid_products(self.grid, G.flatten(0, 1).mH[None])
             parts = [_squared(each[0]).view(*G.shape[:2], -1).sum(1) for each in products]
             self._energy[scene] = torch.cat(parts, dim=-1)
-        self._known[rows.cpu()] = True
+        self._measured[rows.cpu()] = True
 
 
 _Formula = Callable[[Tensor, Tensor], Tensor]
-"""From (Q^H z, r^H z) [snap, src + 1, part] and |z|^2 [snap, part] to what is summed over snapshots, [snap, any, part]."""
+"""Maps (Q^H z, r^H z) [snap, src + 1, part] and |z|^2 [snap, part] to the summands over snapshots, [snap, any, part]."""
 
 
 def _without_each(fit: Projection, inverse: Tensor) -> tuple[Tensor, Tensor]:
-    """The rows t_k^H [row, snap, src, src], and p_k^H y / |p_k| [row, snap, src]; zero for sources that are absent."""
+    """Return the rows t_k^H [row, snap, src, src], and p_k^H y / |p_k| [row, snap, src]; zero for absent sources."""
     T = inverse.mH
     norm = T.abs().square().sum(-1).sqrt().clamp_min(1e-30)
     return (T / norm[..., None]).nan_to_num(), (fit.s / norm).nan_to_num()
@@ -123,11 +178,11 @@ class _Elsewhere:
         self.T, self.f = T, f
 
     def match(self, product: Tensor, energy: Tensor) -> tuple[Tensor, Tensor]:
-        """|z^H r|^2 and |P_perp z|^2 without each source."""
+        """Return |z^H r|^2 and |P_perp z|^2 without each source."""
         Qz, rz = product[:, :-1], product[:, -1:]
-        own = self.T @ Qz
-        outside = (energy - _squared(Qz).sum(1))[:, None] + _squared(own)
-        return _squared(rz + self.f.conj()[..., None] * own), _outside(outside, energy)
+        projection = self.T @ Qz
+        outside = (energy - _squared(Qz).sum(1))[:, None] + _squared(projection)
+        return _squared(rz + self.f.conj()[..., None] * projection), _outside(outside, energy)
 
     def __call__(self, product: Tensor, energy: Tensor) -> Tensor:
         match, outside = self.match(product, energy)

@@ -140,7 +140,13 @@ class SpectralMethods:
 
     @property
     def scenario(self) -> Scenario:
-        """The scenario; ValueError if the localiser was made for a setup."""
+        """The scenario of the localiser.
+
+        Raises
+        ------
+        ValueError
+            The localiser was made for a setup of measurements, which has no scenario.
+        """
         if self._scenario is None:
             raise ValueError("scenario: this localiser was made for a setup of measurements, which has none")
         return self._scenario
