@@ -1,7 +1,5 @@
 """Checks of the arguments of a locator, and the error for those that do not allow locating."""
 
-from typing import SupportsIndex
-
 import torch
 
 from risloc.config import integer, shown
@@ -181,9 +179,7 @@ def check_usable(network: object) -> None:
         )
 
 
-def largest_order(
-    K_MAX: int, antennas: int, snapshots: int, *, known: int | None, most: "SupportsIndex | None", fixed: bool
-) -> int:
+def largest_order(K_MAX: int, antennas: int, snapshots: int, *, known: int | None, most: object, fixed: bool) -> int:
     """Return the largest number of sources to search for.
 
     It is K_MAX of the network; without a network K if it is known, otherwise `most` or K_MAX. At most
