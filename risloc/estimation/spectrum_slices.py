@@ -51,14 +51,21 @@ def spectrum_slices(
     Parameters
     ----------
     spectrum
-        Maps points (u, v, 1/r) to positive values, such as
-        ``lambda polar: music_spectrum(steering_matrix(array, polar), U)``.
+        Maps points (u, v, 1/r) to positive values, such as ``lambda polar: music_spectrum(steering_matrix(array, polar),
+        U)``.
     domain
         The region that the slices cover.
     through
         The point (u, v, 1/r).
     pixels
-        Number of rows and of columns.
+        The number of rows and of columns.
+
+    Returns
+    -------
+    Slice
+        The slice over (u, v).
+    Slice
+        The slice over (u, 1/r).
     """
     over_v, over_w = (_slice(spectrum, domain, through.cpu(), row, pixels) for row in (1, 2))
     return over_v, over_w

@@ -113,7 +113,9 @@ def test_covariances_estimate_a_noise_level_that_is_not_given(measured: Measurem
 
 
 def test_covariances_refuse_what_is_neither(measured: Measurements) -> None:
-    with pytest.raises(TypeError, match="expected an Observation or Measurements, got Scenes: convert simulated scenes"):
+    with pytest.raises(
+        TypeError, match="expected an Observation or Measurements, got Scenes: convert simulated scenes"
+    ):
         unhooked(covariances, simulate(risloc.scenario(), seed=1, split="test", start=0, stop=1))
     with pytest.raises(LocateError, match="network was made for 12 x 12 elements"):
         covariances(
