@@ -7,9 +7,11 @@ from pathlib import Path
 from risloc.config import build
 from risloc.covariance.factored import CovarianceConfig, FactoredCovariance
 from risloc.covariance.snapshots import sample_covariance_of
-from risloc.estimation.localiser import Localiser, Located, SearchConfig
+from risloc.estimation.estimates import Estimates
+from risloc.estimation.localiser import Localiser
 from risloc.estimation.order_rules import Rule
-from risloc.estimation.selection import Estimates
+from risloc.estimation.search_config import SearchConfig
+from risloc.estimation.spectral_methods import Located
 from risloc.learning.checkpoint import load_checkpoint
 from risloc.learning.hybrid import hybrid
 from risloc.learning.k_rules import order_rules

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping
 from typing import TypedDict
 
 import torch
-from risloc.estimation.estimates import Estimates
 
 from risloc.covariance.snapshots import sample_covariance_of
+from risloc.estimation.estimates import Estimates
 from risloc.estimation.localiser import Localiser
 from risloc.estimation.order_rules import BIC, Rule, bic_noise_order
 from risloc.learning.hybrid import NetworkView
