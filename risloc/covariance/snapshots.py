@@ -245,6 +245,17 @@ def _require_finite(p_tot: Tensor) -> None:
 
 
 def sample_covariance_of(observation: Observation) -> FactoredCovariance:
-    """Compute R_samp of the least-squares snapshots of each scene; see `sample_covariance`."""
+    """Compute R_samp of the least-squares snapshots of each scene; see `sample_covariance`.
+
+    Parameters
+    ----------
+    observation
+        The scenes.
+
+    Returns
+    -------
+    FactoredCovariance
+        R_samp of each scene.
+    """
     o = observation
     return sample_covariance(least_squares_snapshots(o.y, o.codebook, o.H, o.noise_var))
