@@ -18,7 +18,7 @@ from risloc.scenes.scenario import Scenario
 from risloc.utils.atomic_files import replacing
 from stages.simulate import AGAIN, block_paths, load_block, manifest
 from stages.support.mapping import SERIAL, Runner
-from stages.support.one_thread import one_thread
+from stages.support.pieces import each, finished
 from stages.support.reporter import Reporter
 from stages.support.resumable import kept, publish, work_key
 from stages.support.writers import write_json
@@ -47,6 +47,29 @@ class Piece:
     number: int
     start: int
     stop: int
+
+    @property
+    def scenes(self) -> int:
+        """How many there are."""
+        return self.stop - self.start
+
+    @property
+    def files(self) -> tuple[Path, Path]:
+        """The shard, and what is known of it."""
+        folder, name = self.job.folder, f"{self.split}/{self.number:05d}"
+        return folder / "shards" / f"{name}.h5", folder / "known" / f"{name}.npy"
+
+    def kept(self) -> "Packed | None":
+        """What is known of the shard, if it is there."""
+        shard, known = self.files
+        if not (shard.is_file() and known.is_file()):
+            return None
+        with h5py.File(shard) as file:
+            return Packed(str(file.attrs["checksum"]), np.load(known, allow_pickle=False))
+
+    def work(self) -> "Packed":
+        """Write the shard; what is known of it."""
+        return _write(self)
 
 
 @dataclass(frozen=True)
@@ -98,24 +121,22 @@ def run(
 
 def pack(piece: Piece) -> Packed:
     """Write one shard, if it is not there yet; what is known of it."""
-    job, name = piece.job, f"{piece.split}/{piece.number:05d}"
-    shard, known = job.folder / "shards" / f"{name}.h5", job.folder / "known" / f"{name}.npy"
-    if shard.is_file() and known.is_file():
-        with h5py.File(shard) as file:
-            return Packed(str(file.attrs["checksum"]), np.load(known, allow_pickle=False))
-    with one_thread():
-        arrays = _scenes(piece)
-        for path in (shard, known):
-            path.parent.mkdir(parents=True, exist_ok=True)
-        checksum = write_shard(
-            shard,
-            job.scenario,
-            arrays,
-            seed=job.seed,
-            split=piece.split,
-            start=piece.start,
-            chunk=job.shards.chunk,
-        )
+    return finished(piece)
+
+
+def _write(piece: Piece) -> Packed:
+    job, (shard, known), arrays = piece.job, piece.files, _scenes(piece)
+    for path in (shard, known):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    checksum = write_shard(
+        shard,
+        job.scenario,
+        arrays,
+        seed=job.seed,
+        split=piece.split,
+        start=piece.start,
+        chunk=job.shards.chunk,
+    )
     hashes = b"".join(hashlib.blake2b(y.tobytes(), digest_size=8).digest() for y in arrays["y"])
     packed = Packed(checksum, np.frombuffer(hashes, np.uint64))
     with replacing(known) as temporary, temporary.open("wb") as file:
@@ -131,17 +152,15 @@ def _identity(raw: Path, splits: Mapping[str, int]) -> list[tuple[str, int, int]
 
 def _pack_all(job: Job, sizes: Mapping[str, int], report: Reporter, runner: Runner) -> dict[str, list[Packed]]:
     """Every shard of every split."""
-    each = job.shards.scenes_per_shard
+    together = job.shards.scenes_per_shard
     pieces = [
-        Piece(job, split, number, start, min(start + each, size))
+        Piece(job, split, number, start, min(start + together, size))
         for split, size in sizes.items()
-        for number, start in enumerate(range(0, size, each))
+        for number, start in enumerate(range(0, size, together))
     ]
     packed: dict[str, list[Packed]] = {split: [] for split in sizes}
-    with report.progress(sum(sizes.values()), "scenes") as advance:
-        for piece, own in zip(pieces, runner.map(pack, pieces), strict=True):
-            packed[piece.split].append(own)
-            advance(piece.stop - piece.start)
+    for piece, own in each(pack, pieces, report, runner):
+        packed[piece.split].append(own)
     return packed
 
 

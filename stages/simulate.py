@@ -18,7 +18,7 @@ from risloc.scenes.batch import Scenes
 from risloc.scenes.scenario import Scenario
 from risloc.scenes.simulation import simulate
 from stages.support.mapping import SERIAL, Runner
-from stages.support.one_thread import one_thread
+from stages.support.pieces import each, finished
 from stages.support.reporter import Reporter
 from stages.support.resumable import kept, publish, work_key
 from stages.support.writers import write_arrays, write_json
@@ -87,6 +87,53 @@ class Stretch:
     split: str
     numbers: range
 
+    @property
+    def blocks(self) -> list["Block"]:
+        """The blocks, in order."""
+        return [Block(self.job, self.split, number) for number in self.numbers]
+
+    @property
+    def scenes(self) -> int:
+        """How many there are in all its blocks."""
+        return sum(block.stop - block.start for block in self.blocks)
+
+
+@dataclass(frozen=True)
+class Block:
+    """One raw block of a split."""
+
+    job: Job
+    split: str
+    number: int
+
+    @property
+    def start(self) -> int:
+        """Its first scene."""
+        return self.number * self.job.data.block
+
+    @property
+    def stop(self) -> int:
+        """The scene behind its last."""
+        return min(self.start + self.job.data.block, self.job.sizes[self.split])
+
+    @property
+    def files(self) -> tuple[Path, Path]:
+        """The block, and what is known of it."""
+        name = f"{self.split}/{self.number:05d}.npz"
+        return self.job.folder / "raw" / name, self.job.folder / "known" / name
+
+    def kept(self) -> "Drawn | None":
+        """What is known of the block, if it is there."""
+        block, known = self.files
+        if not (block.is_file() and known.is_file()):
+            return None
+        with np.load(known, allow_pickle=False) as file:
+            return Drawn(file["digests"], int(file["sources"]), file["ranks"])
+
+    def work(self) -> "Drawn":
+        """Draw the block; what is known of it."""
+        return _draw_block(self)
+
 
 @dataclass(frozen=True)
 class Drawn:
@@ -132,8 +179,7 @@ def run(
 
 def draw_stretch(stretch: Stretch) -> list[Drawn]:
     """Draw those blocks that are not there yet; what is known of all of them."""
-    with one_thread():
-        return [_draw_block(stretch.job, stretch.split, number) for number in stretch.numbers]
+    return [finished(block) for block in stretch.blocks]
 
 
 def manifest(raw: Path, scenario: Scenario, seed: int) -> tuple[dict[str, int], int]:
@@ -179,10 +225,8 @@ def _draw_all(job: Job, report: Reporter, runner: Runner) -> dict[str, object]:
     """Every block of every split; the metrics."""
     pieces = [piece for split in job.sizes for piece in stretches(job, split)]
     drawn: dict[str, list[Drawn]] = {split: [] for split in job.sizes}
-    with report.progress(sum(job.sizes.values()), "scenes") as advance:
-        for piece, blocks in zip(pieces, runner.map(draw_stretch, pieces), strict=True):
-            drawn[piece.split] += blocks
-            advance(sum(len(block.digests) for block in blocks))
+    for piece, blocks in each(draw_stretch, pieces, report, runner):
+        drawn[piece.split] += blocks
     results: dict[str, object] = {}
     for split, size in job.sizes.items():
         blocks = drawn[split]
@@ -207,22 +251,17 @@ def stretches(job: Job, split: str) -> Iterator[Stretch]:
         yield Stretch(job, split, range(first, min(first + together, blocks)))
 
 
-def _draw_block(job: Job, split: str, number: int) -> Drawn:
-    name = f"{split}/{number:05d}.npz"
-    block, known = job.folder / "raw" / name, job.folder / "known" / name
-    if block.is_file() and known.is_file():
-        with np.load(known, allow_pickle=False) as file:
-            return Drawn(file["digests"], int(file["sources"]), file["ranks"])
-    start = number * job.data.block
-    scenes = _draw(job, split, start, min(start + job.data.block, job.sizes[split]))
+def _draw_block(block: Block) -> Drawn:
+    job, (raw, known) = block.job, block.files
+    scenes = _draw(job, block.split, block.start, block.stop)
     arrays = arrays_of(scenes, job.scenario.code_bits)
     digests = [digest({name: array[row] for name, array in arrays.items()}).digest() for row in range(len(scenes))]
     drawn = Drawn(
         digests=np.frombuffer(b"".join(digests), np.uint8).reshape(len(scenes), -1),
         sources=int(scenes.truth.count.sum()),
-        ranks=effective_rank(scenes.observation.H[: max(0, _RANK_SCENES - start)].to(torch.complex128)).numpy(),
+        ranks=effective_rank(scenes.observation.H[: max(0, _RANK_SCENES - block.start)].to(torch.complex128)).numpy(),
     )
-    write_arrays(block, arrays)
+    write_arrays(raw, arrays)
     write_arrays(known, {"digests": drawn.digests, "sources": np.array(drawn.sources), "ranks": drawn.ranks})
     return drawn
 

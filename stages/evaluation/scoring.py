@@ -20,7 +20,7 @@ from stages.evaluation.methods import Seen, model_orders, run_methods
 from stages.evaluation.scores import Collection, score_bound
 from stages.support.fitting import build_network
 from stages.support.mapping import Runner
-from stages.support.one_thread import one_thread
+from stages.support.pieces import each, finished
 from stages.support.reporter import Reporter
 from stages.support.writers import write_arrays
 
@@ -56,9 +56,25 @@ class Batch:
     stop: int
 
     @property
+    def scenes(self) -> int:
+        """How many there are."""
+        return self.stop - self.start
+
+    @property
     def file(self) -> Path:
         """Where its scores are when it is finished."""
         return self.scoring.folder / f"{self.number:05d}.npz"
+
+    def kept(self) -> Path | None:
+        """The file, if it is there."""
+        return self.file if self.file.is_file() else None
+
+    def work(self) -> Path:
+        """Score the scenes and write the file."""
+        with torch.inference_mode():
+            collected = _Bench.of(self.scoring).score(self)
+        write_arrays(self.file, collected.arrays())
+        return self.file
 
 
 def score_all(scoring: Scoring, scenes: int, size: int, report: Reporter, runner: Runner) -> Collection:
@@ -66,23 +82,17 @@ def score_all(scoring: Scoring, scenes: int, size: int, report: Reporter, runner
     batches = [
         Batch(scoring, number, start, min(start + size, scenes)) for number, start in enumerate(range(0, scenes, size))
     ]
-    with report.progress(scenes, "scenes") as advance:
-        for done in runner.map(score_batch, batches):
-            advance(done)
+    files = [file for _, file in each(score_batch, batches, report, runner)]
     collected = Collection(scoring.scenario, scoring.cutoffs)
-    for batch in batches:
-        with np.load(batch.file, allow_pickle=False) as file:
+    for path in files:
+        with np.load(path, allow_pickle=False) as file:
             collected.extend(file)
     return collected
 
 
-def score_batch(batch: Batch) -> int:
-    """Score a batch, if that is not done yet; the number of its scenes."""
-    if not batch.file.is_file():
-        with one_thread(), torch.inference_mode():
-            collected = _Bench.of(batch.scoring).score(batch)
-        write_arrays(batch.file, collected.arrays())
-    return batch.stop - batch.start
+def score_batch(batch: Batch) -> Path:
+    """Score a batch, if that is not done yet; the file of its scores."""
+    return finished(batch)
 
 
 class _Bench:
