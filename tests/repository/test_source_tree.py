@@ -331,3 +331,18 @@ def test_pinned_packages_accept_every_python_that_the_project_does(repository: P
 def test_constraints_pin_what_anyone_can_install(repository: Path) -> None:
     for line in (repository / "constraints.txt").read_text(encoding="utf-8").splitlines():
         assert re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][A-Za-z0-9.!]*", line), f"{line}: expected name==public version"
+
+
+def test_modules_and_functions_can_be_read_at_one_sitting(repository: Path) -> None:
+    """At most 300 lines a module, and 50 a function besides its docstring."""
+    code = house.modules(repository, *house.LAYERS, "studies", "benchmarks", "docs/build")
+    for path in code:
+        text = (repository / path).read_text(encoding="utf-8")
+        assert text.count("\n") <= 300, path
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef):
+                first = node.body[0]
+                docstring = first if ast.get_docstring(node) else None
+                described = docstring.end_lineno - docstring.lineno + 1 if docstring and docstring.end_lineno else 0
+                lines = (node.end_lineno or 0) - node.lineno + 1 - described
+                assert lines <= 50, f"{path}: {node.name} has {lines} lines"
