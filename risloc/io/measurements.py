@@ -66,8 +66,8 @@ Numbers = Tensor | np.ndarray | SupportsFloat  # can be converted to a tensor
 class Setup:
     """What all scenes of a file share: the surface, the carrier, and where sources may lie (None if unspecified)."""
 
-    n_h: int = param("elements along x", ge=1, le=MOST_ELEMENTS)
-    n_v: int = param("elements along y", ge=1, le=MOST_ELEMENTS)
+    n_h: int = param("number of elements along x", ge=1, le=MOST_ELEMENTS)
+    n_v: int = param("number of elements along y", ge=1, le=MOST_ELEMENTS)
     spacing_m: float = param("distance of neighbouring elements", unit="m", gt=0.0)
     carrier_hz: float = param("carrier frequency", unit="Hz", ge=1e6, le=1e12)
     reference: str = param("phase reference: the array's centre or its first element", choices=("centre", "first"))

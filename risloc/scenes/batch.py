@@ -1,4 +1,4 @@
-"""Batches of scenes: what an estimator may see of them, and the truth behind them.
+"""Batches of scenes: the data that an estimator is given, and the ground truth.
 
 Axes: batch B, src K_MAX, elem N, ant M, snap L.
 """
@@ -17,7 +17,7 @@ from risloc.physics.steering import steering_matrix
 
 __all__ = ["Observation", "Scenes", "Truth"]
 
-_ROUNDING = 1e-9  # of a product of two energies
+_ROUNDING = 1e-9  # relative tolerance of a product of two energies
 
 
 BatchT = TypeVar("BatchT", bound="Observation | Truth")
@@ -34,9 +34,18 @@ def _cat(parts: Sequence[BatchT]) -> BatchT:
 
 @dataclass(frozen=True, kw_only=True)
 class Observation:
-    """What an estimator may see of B scenes: y_l = H diag(c_l) A s_l + n_l.
+    """The data of B scenes that an estimator is given: y_l = H diag(c_l) A s_l + n_l.
 
-    y : snapshots.  codebook : unit-modulus codes c_l.  H : the known channel.  noise_var : sigma^2.
+    Parameters
+    ----------
+    y : [batch, snap, ant]
+        The snapshots y_l.
+    codebook : [batch, snap, elem]
+        The codes c_l, of modulus 1.
+    H : [batch, ant, elem]
+        The channel from the surface to the base station, as the estimator knows it.
+    noise_var : [batch]
+        The noise variance sigma^2.
     """
 
     y: Complex[Tensor, "batch snap ant"]
@@ -51,16 +60,37 @@ class Observation:
         return _map(self, lambda x: x[index])
 
     def to(self, device: "torch.device | str") -> "Observation":
-        """The same batch on `device`."""
+        """Copy the batch to a device.
+
+        Parameters
+        ----------
+        device
+            The device, such as 'cpu' or 'cuda:0'.
+
+        Returns
+        -------
+        Observation
+            The batch on `device`.
+        """
         return _map(self, lambda x: x.to(device, non_blocking=True))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Truth:
-    """What lies behind B scenes. Sources stand in the first `count` slots; the others are zero.
+    """The ground truth of B scenes. The sources occupy the first `count` slots; the other slots are zero.
 
-    location : azimuth [rad], elevation [rad], distance [m].  power : linear, 0 where absent.  symbols : s_l, of
-    power p_k.  count : K.  snr_db : the exact SNR.
+    Parameters
+    ----------
+    location : [batch, src, 3]
+        Azimuth and elevation in radians, distance in metres.
+    power : [batch, src]
+        The linear powers p_k.
+    symbols : [batch, src, snap]
+        The symbols s_l; those of source k have power p_k.
+    count : [batch]
+        The number of sources K.
+    snr_db : [batch]
+        The exact SNR in dB.
     """
 
     location: Float[Tensor, "batch src 3"]
@@ -76,34 +106,57 @@ class Truth:
         return _map(self, lambda x: x[index])
 
     def to(self, device: "torch.device | str") -> "Truth":
-        """The same batch on `device`."""
+        """Copy the batch to a device.
+
+        Parameters
+        ----------
+        device
+            The device, such as 'cpu' or 'cuda:0'.
+
+        Returns
+        -------
+        Truth
+            The batch on `device`.
+        """
         return _map(self, lambda x: x.to(device, non_blocking=True))
 
     @property
     def present(self) -> Tensor:
-        """bool [batch, src]: which slots hold a source."""
+        """Which slots contain a source, as booleans [batch, src]."""
         return torch.arange(self.power.shape[1], device=self.count.device) < self.count[:, None]
 
     @property
     def placed(self) -> Float[Tensor, "batch src 3"]:
-        """`location` with a harmless one, 1 rad, 1 rad and 1 m, in the slots that hold no source."""
+        """`location`, with the valid placeholder (1 rad, 1 rad, 1 m) in the slots that contain no source."""
         return self.location.masked_fill(~self.present[..., None], 1.0)
 
     @property
     def polar(self) -> Float[Tensor, "batch src 3"]:
-        """(u, v, w) of `placed`."""
+        """The coordinates (u, v, w) of `placed`."""
         return polar_of(self.placed)
 
     def steering(self, array: Array) -> Complex[Tensor, "batch elem src"]:
-        """Compute the steering matrix of the sources; the columns of slots that hold none are zero."""
+        """Compute the steering matrix of the sources; the columns of slots without a source are zero.
+
+        Parameters
+        ----------
+        array
+            The array.
+
+        Returns
+        -------
+        [batch, elem, src]
+            The steering matrix A.
+        """
         return steering_matrix(array, self.polar) * self.present[:, None, :]
 
     @property
     def coherent(self) -> Tensor:
-        """bool [batch]: whether two or more sources share one waveform: |s_k^H s_1|^2 = |s_k|^2 |s_1|^2 for all k.
+        """Which scenes have two or more sources that share one waveform, as booleans [batch].
 
-        Read from the symbols themselves. Single precision leaves 1e-13 between the sides; independent Gaussian symbols
-        come within the 1e-9 allowed here with probability 1e-9^(L - 1). One snapshot tells nothing: False.
+        The sources share a waveform if |s_k^H s_1|^2 = |s_k|^2 |s_1|^2 for all k, which is tested on the symbols with a
+        relative tolerance of 1e-9. In single precision the two sides differ by about 1e-13; independent Gaussian symbols
+        pass the test with probability 1e-9^(L - 1). One snapshot cannot decide, and the result is False.
         """
         s = self.symbols.to(torch.complex128)
         energy = s.abs().square().sum(-1)
@@ -113,7 +166,15 @@ class Truth:
 
 @dataclass(frozen=True)
 class Scenes:
-    """A batch of scenes: the observation and the truth behind it."""
+    """A batch of scenes: the observation and its ground truth.
+
+    Parameters
+    ----------
+    observation
+        The data that an estimator is given.
+    truth
+        The ground truth.
+    """
 
     observation: Observation
     truth: Truth
@@ -126,9 +187,31 @@ class Scenes:
 
     @staticmethod
     def cat(parts: "Sequence[Scenes]") -> "Scenes":
-        """Batches, one after the other."""
+        """Concatenate batches.
+
+        Parameters
+        ----------
+        parts
+            The batches, at least one.
+
+        Returns
+        -------
+        Scenes
+            The scenes of all batches, in order.
+        """
         return Scenes(_cat([part.observation for part in parts]), _cat([part.truth for part in parts]))
 
     def to(self, device: "torch.device | str") -> "Scenes":
-        """The same batch on `device`."""
+        """Copy the batch to a device.
+
+        Parameters
+        ----------
+        device
+            The device, such as 'cpu' or 'cuda:0'.
+
+        Returns
+        -------
+        Scenes
+            The batch on `device`.
+        """
         return Scenes(self.observation.to(device), self.truth.to(device))

@@ -42,10 +42,12 @@ def check_traceable(room: Room, scenario: Scenario) -> None:
         The numbers of antennas of the base station and of the scenario differ, or the scenario has a mismatch or no surface.
     """
     if scenario.observation != "ris":
-        raise ParamError(f"observation: a traced room has a surface, expected 'ris', got {scenario.observation!r}")
+        raise ParamError(
+            f"observation: expected 'ris', because a traced room has a surface, got {scenario.observation!r}"
+        )
     if scenario.mismatch.on:
         raise ParamError(
-            "mismatch: the room has paths of its own, expected a scenario without mismatch; choose another preset"
+            "mismatch: expected a scenario without mismatch, because the room has its own paths; choose another preset"
         )
     if room.antennas != scenario.antennas:
         raise ParamError(

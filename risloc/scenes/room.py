@@ -70,10 +70,13 @@ class Room:
                 )
         if self.antennas > _MOST_ANTENNAS:
             raise ParamError(
-                f"bs_columns, bs_rows: expected at most {_MOST_ANTENNAS} antennas, got {self.bs_columns} x {self.bs_rows}; reduce them"
+                f"bs_columns, bs_rows: expected at most {_MOST_ANTENNAS} antennas, got {self.bs_columns} x {self.bs_rows}; "
+                "reduce the number of rows or columns"
             )
         if not self.contains(torch.tensor(self.bs_position_m)).all():
-            raise ParamError(f"bs_position_m: expected a position in the room, got {list(self.bs_position_m)}")
+            raise ParamError(
+                f"bs_position_m: expected a position in the room, got {list(self.bs_position_m)}; correct it"
+            )
 
     @property
     def antennas(self) -> int:

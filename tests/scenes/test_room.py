@@ -58,7 +58,10 @@ BAD = {
     "x_span_m": ((1.0, 5.0), "expected [low, high] with low < 0 < high"),
     "faces": ({"roof": "wood"}, "expected some of left, right, floor, ceiling, behind, front, got 'roof'"),
     "bs_position_m": ((0.0, 0.0, 9.0), "expected a position in the room"),
-    "bs_rows": (512, "bs_columns, bs_rows: expected at most 1024 antennas, got 4 x 512; reduce them"),
+    "bs_rows": (
+        512,
+        "bs_columns, bs_rows: expected at most 1024 antennas, got 4 x 512; reduce the number of rows or columns",
+    ),
 }
 
 
@@ -118,7 +121,11 @@ def test_every_value_of_a_room_file_has_bounds(hall, tmp_path, name):
     [
         ({"bs_columns": 10**9, "bs_rows": 10**9}, [], "bs_columns: expected a value >= 1 and <= 1024, got 1000000000"),
         ({"bs_rows": 3}, [], "bs_columns, bs_rows: expected the scenario's 16 antennas, got 12; change the room"),
-        ({}, ["--preset", "robust"], "mismatch: the room has paths of its own, expected a scenario without mismatch"),
+        (
+            {},
+            ["--preset", "robust"],
+            "mismatch: expected a scenario without mismatch, because the room has its own paths",
+        ),
         (
             {"faces": {"left": 'a"/><include filename="/etc/passwd"/>'}},
             [],

@@ -111,14 +111,17 @@ def test_flatten_gives_dotted_keys():
     [
         ({"K_span": [0, 6]}, "K_span: expected at most K_MAX = 5"),
         ({"K_span": [-1, 3]}, r"K_span: expected a value >= 0, got -1"),
-        ({"K_span": [3, 1]}, r"K_span: expected \[lowest, highest\], got \[3, 1\]; swap them"),
+        ({"K_span": [3, 1]}, r"K_span: expected \[lowest, highest\], got \[3, 1\]; swap the two values"),
         ({"distance_span_m": [0.0, 1.0]}, "distance_span_m: expected a value >= 0.001"),
         ({"azimuth_span_deg": [-90.0, 60.0]}, "azimuth_span_deg: expected a value > -90.0 and < 90.0"),
         (
             {"observation": "direct"},
-            "antennas: direct observation has one antenna for each element, expected 144, got 16",
+            "antennas: expected 144, one for each element with direct observation, got 16",
         ),
-        ({"observation": "direct", "antennas": 144}, "codebook: direct observation has no codes"),
+        (
+            {"observation": "direct", "antennas": 144},
+            "codebook: expected 'ones', because direct observation has no codes",
+        ),
         ({"antennas": 145}, r"antennas: expected at most one for each element \(144\), got 145"),
         ({"code_bits": 9}, "code_bits: expected a value >= 1 and <= 8, got 9"),
         ({"waveform": "chirp"}, "waveform: expected a value one of"),
