@@ -41,7 +41,7 @@ def locate(
 
     Raises
     ------
-    LocateError
+    risloc.locating.locate_arguments.LocateError
         As in `Locator`.
     TypeError
         The argument is not `Measurements`; the message says how to make them of simulated scenes or of a file.

@@ -53,7 +53,7 @@ def checked_count(name: str, value: object, least: int) -> int:
 
     Raises
     ------
-    LocateError
+    risloc.locating.locate_arguments.LocateError
         The value is not an integer, or is too small.
     """
     try:
@@ -81,7 +81,7 @@ def checked_choice(name: str, value: object, choices: tuple[str, ...]) -> str:
 
     Raises
     ------
-    LocateError
+    risloc.locating.locate_arguments.LocateError
         It is not.
     """
     if value not in choices:
@@ -106,7 +106,7 @@ def checked_sources(sources: object, network: object) -> int | None:
 
     Raises
     ------
-    LocateError
+    risloc.locating.locate_arguments.LocateError
         It is neither of the two, or the rule needs a network and there is none.
     """
     if isinstance(sources, str) and sources in RULES:
@@ -138,7 +138,7 @@ def checked_method(method: object, network: object) -> str:
 
     Raises
     ------
-    LocateError
+    risloc.locating.locate_arguments.LocateError
         There is no such method, or the method and the network contradict each other.
     """
     if method is None:
@@ -164,7 +164,7 @@ def check_usable(network: object) -> None:
     ------
     TypeError
         It is not a `HybridNetwork`.
-    LocateError
+    risloc.locating.locate_arguments.LocateError
         It is on another device or in another precision.
     """
     if not isinstance(network, HybridNetwork):
@@ -207,7 +207,7 @@ def largest_order(K_MAX: int, antennas: int, snapshots: int, *, known: int | Non
 
     Raises
     ------
-    LocateError
+    risloc.locating.locate_arguments.LocateError
         More sources were asked for than the network or the samples allow.
     """
     limit = None if most is None else checked_count("most", most, 1)

@@ -92,7 +92,7 @@ class Locator:
 
     Raises
     ------
-    LocateError
+    risloc.locating.locate_arguments.LocateError
         The network was made for another array, carrier or region, a rule lacks its network, or K_MAX is exceeded.
     TypeError
         The setup is not a `Setup`.
@@ -152,7 +152,7 @@ class Locator:
 
         Raises
         ------
-        LocateError
+        risloc.locating.locate_arguments.LocateError
             The setup, L or M is another one. `risloc.io.measurement_checks.array_faults` finds a fault: non-finite values, no
             signal, codes whose modulus is not 1, a noise variance outside `risloc.io.measurement_checks.NOISE_SPAN`. The noise
             variance is missing and there are too few antennas to estimate it. A matrix is singular in single precision.
@@ -199,7 +199,7 @@ class Locator:
 
         Raises
         ------
-        LocateError
+        risloc.locating.locate_arguments.LocateError
             As in `locate`.
         TypeError
             The argument is not `Measurements`.

@@ -54,7 +54,7 @@ def measured_scenario(base: Scenario, setup: Setup, snapshots: int, antennas: in
 
     Raises
     ------
-    LocateError
+    risloc.locating.locate_arguments.LocateError
         A parameter is outside its domain.
     """
     given = {name: value for name, value in as_mapping(setup).items() if value is not None}
@@ -91,7 +91,7 @@ def with_visible_angles(setup: Setup, base: Scenario) -> tuple[Setup, tuple[str,
 
     Raises
     ------
-    LocateError
+    risloc.locating.locate_arguments.LocateError
         There is one element, which sees no direction.
     """
     if setup.size == 1:

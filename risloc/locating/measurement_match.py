@@ -50,7 +50,7 @@ def check_match(measurements: object, setup: Setup, snapshots: int, antennas: in
     ------
     TypeError
         The argument is not `Measurements`.
-    LocateError
+    risloc.locating.locate_arguments.LocateError
         The setup, L or M is another one.
     """
     if not isinstance(measurements, Measurements):

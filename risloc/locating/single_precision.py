@@ -29,7 +29,7 @@ def factorised() -> Iterator[None]:
 
     Raises
     ------
-    LocateError
+    risloc.locating.locate_arguments.LocateError
         A matrix is singular in single precision.
     """
     try:
