@@ -239,7 +239,7 @@ def _require_finite(p_tot: Tensor) -> None:
     if not (good := torch.isfinite(p_tot)).all():
         bad = torch.nonzero(~good).flatten().tolist()
         raise ValueError(
-            f"y, H, noise_var: expected finite values and a nonzero H, got others in {len(bad)} of {len(good)} scenes, the "
+            f"y, H, noise_var: expected finite values and a nonzero H, got other values in {len(bad)} of {len(good)} scenes, the "
             f"first at {bad[0]} of the batch; remove these scenes"
         )
 

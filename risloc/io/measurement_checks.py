@@ -79,7 +79,7 @@ class Fault:
             The line.
         """
         bad, numbers = torch.nonzero(self.bad).flatten().tolist(), range(len(self.bad)) if numbers is None else numbers
-        several = f" ({len(bad)} of scenes {numbers[0]}..{numbers[-1]})" if self.got == "others" else ""
+        several = f" ({len(bad)} of scenes {numbers[0]}..{numbers[-1]})" if self.got == "other values" else ""
         return f"{self.name}: scene {numbers[bad[0]]}: expected {self.expected}, got {self.got}{several}; {self.remedy}"
 
 
@@ -111,11 +111,11 @@ def array_faults(
     for name, array in (("y", y), ("H", H)):
         checks.append((name, array.isfinite(), "finite numbers", "leave the scene out"))
         signal = (array != 0).flatten(1).any(1)
-        checks.append((name, signal, "a signal, not zeros alone", "leave the scene out"))
+        checks.append((name, signal, "a nonzero signal", "leave the scene out"))
     checks.append(("codebook", codebook.isfinite(), "finite numbers", "leave the scene out"))
     if noise_var is not None:
         good = noise_var.isfinite() & (noise_var > 0)
-        checks.append(("noise_var", good, "positive numbers", "remove noise_var, and it is estimated"))
+        checks.append(("noise_var", good, "positive numbers", "remove noise_var, which is then estimated"))
     found = _faults(checks)
     if not found and (fault := modulus_fault(codebook)):
         found.append(fault)
@@ -142,11 +142,9 @@ def modulus_fault(codebook: Complex[Tensor, "batch snap elem"]) -> Fault | None:
     if not bad.any():
         return None
     low, high = (float(each) for each in modulus[bad][0].aminmax())
-    remedy = (
-        "codes that lose power differently cannot be used yet, and divided by their moduli they give wrong positions"
-    )
+    remedy = "codes with different losses are not supported, and dividing them by their moduli gives wrong positions"
     if high > 0 and high - low <= MODULUS * high:
-        remedy = "divide all codes by it: only the powers change"
+        remedy = "divide all codes by this modulus, which changes only the powers"
     return Fault("codebook", bad, "phasors of modulus 1", f"moduli of {low:.3g} to {high:.3g}", remedy)
 
 
@@ -173,7 +171,7 @@ def noise_fault(y: Complex[Tensor, "batch snap ant"], noise_var: Float[Tensor, "
         return None
     return Fault(
         "noise_var", bad, f"{low:g}..{high:g} times the scene's mean |y|^2", f"{float(ratio[bad][0]):.2g} times",
-        "mend its unit, or remove it, and it is estimated",
+        "correct its unit, or remove noise_var, which is then estimated",
     )  # fmt: skip
 
 
@@ -205,7 +203,7 @@ def truth_faults(
         ("truth.count", (count >= 0) & (count <= slots), f"0..{slots}", remedy),
         (
             "truth.location", ~there | ((angles <= _QUARTER) & (distance > 0)),
-            "azimuth and elevation within +-pi/2 radians and a distance above 0 metres", f"convert them, or {remedy}",
+            "azimuth and elevation within +-pi/2 radians and a distance above 0 metres", f"convert the units, or {remedy}",
         ),
     ])  # fmt: skip
 
@@ -233,5 +231,5 @@ def _faults(checks: list[tuple[str, Tensor, str, str]]) -> list[Fault]:
     for name, good, expected, remedy in checks:
         bad = ~good.flatten(1).all(1) if good.dim() > 1 else ~good
         if bad.any():
-            found.append(Fault(name, bad, expected, "others", remedy))
+            found.append(Fault(name, bad, expected, "other values", remedy))
     return found

@@ -36,8 +36,8 @@ _KINDS = {"complex": "c", "integer": "iu", "real": "f", "integer or complex": "i
 _WHOLE = ("n_h", "n_v", "version", "code_bits")
 _ATTRIBUTES = ("format", "version", "code_bits", *(field.name for field in dataclasses.fields(Setup)))
 _DATASETS, _TRUTH = ("y", "H", "codes", "noise_var", "truth"), ("location", "power", "count")
-_LAYOUT = "the layout is in docs/command_line.md and in the help of risloc.io.measurements"
-_TURNED = "axes in reverse, as MATLAB, Julia and Fortran write them, must be permuted before writing"
+_LAYOUT = "docs/command_line.md and the help of risloc.io.measurements describe the layout"
+_TURNED = "MATLAB, Julia and Fortran write the axes in reverse order; permute them before writing"
 
 
 class MeasurementReader:
@@ -77,8 +77,8 @@ class MeasurementReader:
     def __init__(self, path: "str | os.PathLike[str]") -> None:
         path = Path(path)
         if not path.is_file():
-            found = "a folder" if path.is_dir() else "nothing of that name"
-            raise MeasurementError(f"{path}: expected a file of measurements, got {found}; mend the path")
+            found = "a directory" if path.is_dir() else "no such file"
+            raise MeasurementError(f"{path}: expected a measurement file, got {found}; correct the path")
         self.path = path
         with self._told():
             self._file = h5py.File(path, "r", rdcc_nbytes=MOST_IN_A_CHUNK)
@@ -175,14 +175,19 @@ class MeasurementReader:
         self._add("codes", "integer or complex", *allowed["codebook"])
         self.code_bits = self._attribute("code_bits") if "code_bits" in self._file.attrs else None
         if self._data["codes"].dtype.kind != "c" and not (isinstance(self.code_bits, int) and 1 <= self.code_bits <= 8):
-            raise self._error("code_bits", f"expected an attribute of 1..8 for integer codes, got {self.code_bits!r}")
+            raise self._error(
+                "code_bits",
+                f"expected an integer attribute in 1..8 for integer codes, got {self.code_bits!r}; correct it",
+            )
         self.has_noise = self._there(self._file, "noise_var")
         if self.has_noise:
             self._add("noise_var", "real", *allowed["noise_var"])
         self.sources = self._add("truth/location", "real", (B, None, 3))[1] if self._has_truth() else 0
         if self.sources:
             if self.sources > MOST_SOURCES:
-                raise self._error("truth/location", f"expected at most {MOST_SOURCES} sources, got {self.sources}")
+                raise self._error(
+                    "truth/location", f"expected at most {MOST_SOURCES} sources, got {self.sources}; remove the truth"
+                )
             self._add("truth/power", "real", (B, self.sources))
             self._add("truth/count", "integer", (B,))
 
@@ -230,7 +235,7 @@ class MeasurementReader:
         if not self._there(self._file, "truth"):
             return False
         if not isinstance(self._file["truth"], h5py.Group):
-            raise self._error("truth", "expected a group, got something else; remove it")
+            raise self._error("truth", "expected a group, got an object of another kind; remove it")
         return True
 
     def _add(self, name: str, kind: str, *shapes: tuple[int | None, ...]) -> tuple[int, ...]:
@@ -259,7 +264,7 @@ class MeasurementReader:
         numbers = range(len(self))[scenes] if isinstance(scenes, slice) else [operator.index(each) for each in scenes]
         rising = all(low < high for low, high in itertools.pairwise(numbers))
         if not numbers or not rising or numbers[0] < 0 or numbers[-1] >= len(self):
-            raise IndexError(f"scenes: expected some of 0..{len(self) - 1}, rising, got {shown(scenes)}")
+            raise IndexError(f"scenes: expected increasing numbers in 0..{len(self) - 1}, got {shown(scenes)}")
         together = numbers[-1] - numbers[0] + 1 == len(numbers)
         index = slice(numbers[0], numbers[-1] + 1) if together else list(numbers)
         with self._told():
@@ -289,12 +294,12 @@ class MeasurementReader:
         return MeasurementError(f"{self.path}: {name}: {words}")
 
     def _told(self) -> AbstractContextManager[None]:
-        return broken_as(MeasurementError, self.path, "copy or write it again")
+        return broken_as(MeasurementError, self.path, "copy the file or write it again")
 
 
 def _compound(kind: str, data: h5py.Dataset) -> str:
     """Describe what was found instead of numbers of this kind, and the remedy."""
     if "complex" not in kind or data.dtype.names is None:
-        return f", got {data.dtype}; convert them"
+        return f", got {data.dtype}; convert the numbers"
     came = ", ".join(f"{name} ({data.dtype[name]})" for name in data.dtype.names[:4])
-    return f" (complex ones as h5py writes them: a compound of two floats, r and i), got a compound of {came}; convert them"
+    return f" (complex numbers as h5py writes them, a compound of two floats named r and i), got a compound of {came}; convert the numbers"

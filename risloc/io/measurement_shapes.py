@@ -21,9 +21,9 @@ _KINDS: dict[str, Callable[[torch.dtype], bool]] = {
     "integer": lambda dtype: not dtype.is_complex and not dtype.is_floating_point and dtype != torch.bool,
 }
 _REMEDIES = {
-    "y": "give the complex samples, not their real part or modulus",
-    "H": "give the complex channel, not its real part or modulus",
-    "codebook": "risloc.physics.codebook.codebook(codes, bits) makes phasors of integer codes, exp(1j * phase) of phases",
+    "y": "pass the complex samples, not their real part or modulus",
+    "H": "pass the complex channel, not its real part or modulus",
+    "codebook": "use risloc.physics.codebook.codebook(codes, bits) for integer codes, or exp(1j * phase) for phases",
 }
 
 
@@ -77,7 +77,7 @@ def size_fault(B: int, L: int, M: int, N: int) -> str | None:
         return None
     return (
         f"y: expected [scene, snap, ant] with 1..{N} antennas, at least one scene and one snapshot, and snapshots x antennas x "
-        f"elements up to {MOST_IN_A_SCENE}, got {B} x {L} x {M} with {N} elements; split the scenes, or mend n_h and n_v"
+        f"elements at most {MOST_IN_A_SCENE}, got {B} x {L} x {M} with {N} elements; split the scenes, or correct n_h and n_v"
     )
 
 
@@ -133,7 +133,7 @@ def converted(name: str, given: Any, kind: str, shape: str) -> Tensor:
         given = np.asarray(given)
     if isinstance(given, np.ma.MaskedArray) and given.mask.any():
         raise MeasurementError(
-            f"{name}: expected numbers, got {int(given.mask.sum())} masked ones; leave their scenes out"
+            f"{name}: expected numbers, got {int(given.mask.sum())} masked numbers; leave their scenes out"
         )
     if isinstance(given, np.ndarray) and given.dtype.kind in "iufc":
         given = torch.from_numpy(np.array(given, _native(given.dtype), order="C"))
@@ -141,7 +141,7 @@ def converted(name: str, given: Any, kind: str, shape: str) -> Tensor:
         came = f"an array of {given.dtype}" if isinstance(given, np.ndarray) else type(given).__name__
         raise MeasurementError(f"{name}: expected a torch tensor or numpy array of {kind} numbers, {shape}, got {came}")
     if not _KINDS[kind](given.dtype):
-        came, remedy = str(given.dtype).removeprefix("torch."), _REMEDIES.get(name, "convert them")
+        came, remedy = str(given.dtype).removeprefix("torch."), _REMEDIES.get(name, "convert the numbers")
         raise MeasurementError(f"{name}: expected {kind} numbers, {shape}, got {came}; {remedy}")
     return given.detach().cpu()
 

@@ -67,14 +67,18 @@ def write_measurements(
                 for name, array in arrays.items():
                     file.create_dataset(name, (total, *array.shape[1:]), array.dtype, track_times=False)
             if part.setup != first.setup or done + len(part) > total:
-                raise ValueError(f"parts: expected {total} scenes of one setup, got more, or another setup; mend them")
+                raise ValueError(
+                    f"parts: expected {total} scenes of one setup, got more scenes or another setup; correct `scenes` or the parts"
+                )
             if rows != shapes:
-                raise ValueError(f"parts: expected those of the first one, {shapes} a scene, got {rows}; mend them")
+                raise ValueError(
+                    f"parts: expected the shapes of the first part, {shapes} for each scene, got {rows}; correct the parts"
+                )
             for name, array in arrays.items():
                 file[name][done : done + len(part)] = array
             done += len(part)
         if done != total:
-            raise ValueError(f"parts: expected {total} scenes, got {done}; mend `scenes` or the parts")
+            raise ValueError(f"parts: expected {total} scenes, got {done}; correct `scenes` or the parts")
 
 
 def _write_attributes(file: h5py.File, setup: Setup, code_bits: int | None) -> None:
@@ -90,7 +94,9 @@ def _write_attributes(file: h5py.File, setup: Setup, code_bits: int | None) -> N
 def _arrays(part: Measurements, code_bits: int | None, first: int) -> dict[str, np.ndarray]:
     """Return the arrays to write of a part whose first scene has the number `first`."""
     if not isinstance(part, Measurements):
-        raise MeasurementError(f"parts: expected Measurements, got {type(part).__name__}")
+        raise MeasurementError(
+            f"parts: expected Measurements, got {type(part).__name__}; measurements_of(scenario, scenes) makes them"
+        )
     faults, truth = array_faults(part.y, part.codebook, part.H, part.noise_var), part.truth
     if truth is not None:
         faults += truth_faults(truth.location, truth.power, truth.count)
@@ -109,6 +115,6 @@ def _codes(part: Measurements, bits: int) -> Tensor:
     codes = codes_of(part.codebook, bits)
     if (codebook(codes, bits) - part.codebook).abs().max() > MODULUS:
         raise MeasurementError(
-            f"code_bits: expected codes of {bits} bits, exp(2j pi q / {2**bits}), got others; give more bits, or None"
+            f"code_bits: expected codes of {bits} bits, exp(2j pi q / {2**bits}), got other phases; use more bits, or None"
         )
     return codes

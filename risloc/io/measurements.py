@@ -68,26 +68,28 @@ class Setup:
 
     n_h: int = param("number of elements along x", ge=1, le=MOST_ELEMENTS)
     n_v: int = param("number of elements along y", ge=1, le=MOST_ELEMENTS)
-    spacing_m: float = param("distance of neighbouring elements", unit="m", gt=0.0)
+    spacing_m: float = param("distance between neighbouring elements", unit="m", gt=0.0)
     carrier_hz: float = param("carrier frequency", unit="Hz", ge=1e6, le=1e12)
-    reference: str = param("phase reference: the array's centre or its first element", choices=("centre", "first"))
-    azimuth_span_deg: Span = param("azimuth", unit="deg", gt=-90.0, lt=90.0)
-    elevation_span_deg: Span = param("elevation", unit="deg", gt=-90.0, lt=90.0)
-    distance_span_m: Span = param("distance", unit="m", ge=1e-3, le=1e6)
+    reference: str = param("phase reference: the centre of the array or its first element", choices=("centre", "first"))
+    azimuth_span_deg: Span = param("range of the azimuth of the sources", unit="deg", gt=-90.0, lt=90.0)
+    elevation_span_deg: Span = param("range of the elevation of the sources", unit="deg", gt=-90.0, lt=90.0)
+    distance_span_m: Span = param("range of the distance of the sources", unit="m", ge=1e-3, le=1e6)
 
     def __post_init__(self) -> None:
         _set(self, checked(self, "setup"))
         if self.size > MOST_ELEMENTS:
-            raise ParamError(f"n_h, n_v: expected at most {MOST_ELEMENTS} elements, got {self.n_h} x {self.n_v}")
+            raise ParamError(
+                f"n_h, n_v: expected at most {MOST_ELEMENTS} elements, got {self.n_h} x {self.n_v}; reduce n_h or n_v"
+            )
         if self.spacing_m > MOST_SPACING * self.wavelength:
             raise ParamError(
                 f"spacing_m: expected at most {MOST_SPACING} wavelengths ({MOST_SPACING * self.wavelength:.4g} m at "
-                f"{self.carrier_hz:.4g} Hz), got {self.spacing_m:.4g}: directions would be ambiguous"
+                f"{self.carrier_hz:.4g} Hz), got {self.spacing_m:.4g}; with a larger spacing, directions are ambiguous"
             )
         for name in ("azimuth_span_deg", "elevation_span_deg", "distance_span_m"):
             span = getattr(self, name)
             if span is not None and span[0] > span[1]:
-                raise ParamError(f"{name}: expected [lowest, highest], got {list(span)}; swap them")
+                raise ParamError(f"{name}: expected [lowest, highest], got {list(span)}; swap the two values")
 
     @property
     def size(self) -> int:
@@ -208,7 +210,7 @@ class Measurements:
     ) -> None:
         if not isinstance(setup, Setup):
             came = type(setup).__name__
-            raise MeasurementError(f"setup: expected a Setup, got {came}; setup_of(scenario) makes that of a scenario")
+            raise MeasurementError(f"setup: expected a Setup, got {came}; setup_of(scenario) makes one from a scenario")
         arrays = {
             "y": converted("y", y, "complex", "[scene, snap, ant]"),
             "codebook": converted("codebook", codebook, "complex", "[scene, snap, elem]"),

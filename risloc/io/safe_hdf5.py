@@ -41,11 +41,11 @@ class StoredError(ValueError):
 
 _TROUBLE = (
     (
-        "already open for write", "a process has it open for writing, or was ended before it closed it",
-        "close it there or, where no process has it open, run `h5clear -s {path}` (of HDF5's tools)",
+        "already open for write", "a process has it open for writing, or ended without closing it",
+        "close it there or, if no process has it open, run `h5clear -s {path}` (one of the HDF5 tools)",
     ),
-    ("file signature not found", "no HDF5 file", "{again}"),
-    ("truncated file", "cut off", "{again}"),
+    ("file signature not found", "not an HDF5 file", "{again}"),
+    ("truncated file", "the file is truncated", "{again}"),
 )  # fmt: skip
 """The messages of HDF5 for a file that it cannot open, their meanings and the remedies."""
 
@@ -88,11 +88,11 @@ def _meaning(error: Exception, words: str) -> tuple[str, str]:
     if isinstance(error, BlockingIOError):
         return "another process has it open for writing", "close it there"
     if isinstance(error, PermissionError):
-        return "it may not be read", "change its permissions"
+        return "no permission to read it", "change its permissions"
     if "unable to lock file" in words:
-        return "its file system has no locks", "copy it to a local disk, or set HDF5_USE_FILE_LOCKING=FALSE"
+        return "its file system does not support locks", "copy it to a local disk, or set HDF5_USE_FILE_LOCKING=FALSE"
     if isinstance(error, MemoryError):
-        return "it needs more memory than there is, or is damaged", "read it on a larger machine, or {again}"
+        return "it needs more memory than is available, or is damaged", "read it on a larger machine, or {again}"
     for mark, what, remedy in _TROUBLE:
         if mark in words:
             return what, remedy
@@ -122,7 +122,7 @@ def attribute(owner: h5py.HLObject, name: str) -> Any:
     """
     identity = owner.attrs.get_id(name)
     if identity.shape not in ((), (1,), (2,)):
-        raise StoredError(f"expected one value or two, got the shape {identity.shape}")
+        raise StoredError(f"expected one or two values, got the shape {identity.shape}")
     if identity.dtype.kind not in "iufSU" and h5py.check_string_dtype(identity.dtype) is None:
         raise StoredError(f"expected text or numbers, got {identity.dtype}")
     value = owner.attrs[name]
@@ -181,7 +181,7 @@ def dataset(group: h5py.Group, name: str) -> h5py.Dataset:
         The dataset does not exist or is empty, or the name is a link or an object of another kind.
     """
     if not present(group, name):
-        raise StoredError("expected a dataset of that name, got none")
+        raise StoredError("expected a dataset of this name, got none")
     data = group[name]
     if not isinstance(data, h5py.Dataset):
         raise StoredError(f"expected a dataset, got a {type(data).__name__}")
@@ -204,15 +204,15 @@ def check_storage(data: h5py.Dataset) -> None:
         The storage is virtual or external, a filter is not one of HDF5's own, a chunk exceeds 64 MiB, or data are missing.
     """
     if data.is_virtual or data.external:
-        raise StoredError("expected data in this file, got a reference to another; copy the data into the file")
+        raise StoredError("expected data in this file, got a reference to another file; copy the data into the file")
     how = data.id.get_create_plist()
     if any(how.get_filter(i)[0] not in _FILTERS for i in range(how.get_nfilters())):
         allowed = ", ".join(_FILTERS.values())
-        raise StoredError(f"expected no filter but {allowed}, got another one; write it again without")
+        raise StoredError(f"expected only the filters {allowed}, got another filter; write the data again without it")
     stored = data.id.get_storage_size()
     if not _whole(data, stored) or stored > data.file.id.get_filesize():
         raise StoredError(
-            f"declared {data.nbytes} bytes, {stored} are stored: cut off, or never written whole; write it again"
+            f"expected {data.nbytes} bytes as declared, got {stored}: the data are truncated or incomplete; write the file again"
         )
 
 
@@ -220,6 +220,6 @@ def _whole(data: h5py.Dataset, stored: int) -> bool:
     if data.chunks is None:
         return stored >= data.nbytes
     if math.prod(data.chunks) * data.dtype.itemsize > MOST_IN_A_CHUNK:
-        raise StoredError(f"expected chunks of at most 64 MiB, got {data.chunks}; write it in smaller ones")
+        raise StoredError(f"expected chunks of at most 64 MiB, got {data.chunks}; write the data in smaller chunks")
     grid = math.prod(-(-size // chunk) for size, chunk in zip(data.shape, data.chunks, strict=True))
     return data.id.get_num_chunks() == grid

@@ -48,17 +48,19 @@ def validate(arrays: Arrays, scenario: Scenario, where: str, start: int) -> None
     """
     expected = layout(scenario)
     if set(arrays) != set(expected):
-        raise SceneError(f"{where}: expected the arrays {', '.join(expected)}, got {', '.join(sorted(arrays))}")
+        raise SceneError(
+            f"{where}: expected the arrays {', '.join(expected)}, got {', '.join(sorted(arrays))}; {_AGAIN}"
+        )
     batch = len(arrays["y"])
     for name, (dtype, shape) in expected.items():
         array = arrays[name]
         if array.dtype != dtype or array.shape != (batch, *shape):
             raise SceneError(
                 f"{where}: {name}: expected {dtype} {(batch, *shape)}, got {array.dtype} {array.shape}; "
-                f"it was made for another scenario, {_AGAIN}"
+                f"the block belongs to another scenario; {_AGAIN}"
             )
         finite = np.isfinite(array).reshape(batch, -1).all(1)
-        _require(torch.from_numpy(finite), where, start, f"{name} is not finite")
+        _require(torch.from_numpy(finite), where, start, f"{name} has values that are not finite")
     codes = torch.from_numpy(arrays["codes"]).flatten(1)
     _require((codes < 2**scenario.code_bits).all(1), where, start, f"a code exceeds {scenario.code_bits} bits")
     count = torch.from_numpy(arrays["count"])
@@ -103,5 +105,5 @@ def _require(good: Tensor, where: str, start: int, what: str) -> None:
         bad = torch.nonzero(~good).flatten()
         raise SceneError(
             f"{where}: scene {start + int(bad[0])}: {what} ({len(bad)} of {len(good)} scenes of this block); "
-            f"nothing was written, {_AGAIN}"
+            f"nothing was written; {_AGAIN}"
         )

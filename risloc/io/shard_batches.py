@@ -59,7 +59,7 @@ def batches(
     """
     size = len(reader) if limit is None else min(limit, len(reader))
     if batch_size < 1 or size < 1:
-        raise ValueError(f"batch_size, limit: expected at least 1, got {batch_size} and {limit}")
+        raise ValueError(f"batch_size, limit: expected numbers of at least 1, got {batch_size} and {limit}")
     source = _read_batches(reader, batch_size, size, seed, epoch, worker)
     yield from ahead(batch for batch in source if len(batch) == batch_size or not drop_last)
 

@@ -23,11 +23,9 @@ __all__ = [
 
 SCHEMA = 2
 """Schema version; version 2 does not store the factor of R_true, which follows from locations and powers."""
-AGAIN = "copy it again or, in the repository, delete it and run `dvc repro shard`"
-_NEWER = "a later risloc wrote it: install that version"
-_OLDER = (
-    "an earlier risloc wrote it: in the repository, run `dvc repro shard`; elsewhere, ask its author to write it again"
-)
+AGAIN = "copy the file again or, in the repository, delete it and run `dvc repro shard`"
+_NEWER = "a later version of risloc wrote it; install that version"
+_OLDER = "an earlier version of risloc wrote it; in the repository, run `dvc repro shard`; otherwise ask its author to write it again"
 _TYPES = {"scenario": str, "split": str, "checksum": str}
 _HEADER = ("schema", "scenario", "seed", "split", "start", "stop", "chunk")
 
@@ -143,22 +141,26 @@ def shard_header(path: "str | os.PathLike[str]") -> ShardHeader:
     path = Path(path)
     with open_shard(path) as file, shard_errors(path):
         if missing := {*_HEADER, "checksum"} - set(file.attrs):
-            raise ShardError(f"{path}: HDF5, but no shard of ours (no {', '.join(sorted(missing))}); {AGAIN}")
+            raise ShardError(
+                f"{path}: expected a shard, got an HDF5 file without the attributes {', '.join(sorted(missing))}; {AGAIN}"
+            )
         values = {name: attribute(file, name) for name in (*_HEADER, "checksum")}
         _check_schema(path, values.pop("schema"))
         for name, value in values.items():
             if not isinstance(value, _TYPES.get(name, int)):
                 raise ShardError(
-                    f"{path}: {name}: expected {_TYPES.get(name, int).__name__}, got another type; {AGAIN}"
+                    f"{path}: {name}: expected {_TYPES.get(name, int).__name__}, got {type(value).__name__}; {AGAIN}"
                 )
         if not 0 <= values["start"] < values["stop"] or values["chunk"] < 1:
-            raise ShardError(f"{path}: expected start < stop and a chunk of at least 1, got others; {AGAIN}")
+            raise ShardError(
+                f"{path}: expected start < stop and a chunk of at least 1, got start {values['start']}, stop {values['stop']} and chunk {values['chunk']}; {AGAIN}"
+            )
         arrays = {}
         for name in file:
             data = dataset(file, name)
             check_storage(data)
             if data.chunks is None:
-                raise ShardError(f"{path}: {name}: expected chunks, got none; {AGAIN}")
+                raise ShardError(f"{path}: {name}: expected chunked storage, got contiguous storage; {AGAIN}")
             arrays[name] = (data.dtype, data.shape)
         return ShardHeader(path=path, arrays=arrays, **values)
 
@@ -174,7 +176,9 @@ def verify_shard(header: ShardHeader, file: h5py.File) -> None:
     with shard_errors(header.path):
         found = shard_checksum(file)
     if found != header.checksum:
-        raise ShardError(f"{header.path}: its content does not match its checksum: it was changed or damaged; {AGAIN}")
+        raise ShardError(
+            f"{header.path}: the content does not match the checksum, so the file was changed or damaged; {AGAIN}"
+        )
 
 
 def shard_errors(path: Path) -> AbstractContextManager[None]:

@@ -35,8 +35,8 @@ _FILES = 16  # files kept open
 class ShardConfig:
     """Layout of the shards."""
 
-    scenes_per_shard: int = param("scenes in a shard", ge=1)
-    chunk: int = param("scenes in an HDF5 chunk: read together", ge=1)
+    scenes_per_shard: int = param("number of scenes in a shard", ge=1)
+    chunk: int = param("number of scenes in an HDF5 chunk, which are read together", ge=1)
 
 
 class ShardReader:
@@ -63,7 +63,7 @@ class ShardReader:
         paths = sorted(folder.glob("*.h5"))
         if not paths:
             raise ShardError(
-                f"{folder}: expected shards (*.h5), found none; mend the path or, in the repository, run `dvc repro shard`"
+                f"{folder}: expected shards (*.h5), got none; correct the path or, in the repository, run `dvc repro shard`"
             )
         headers = [shard_header(path) for path in paths]
         first = headers[0]
@@ -71,14 +71,14 @@ class ShardReader:
             same = (header.scenario, header.seed, header.split) == (first.scenario, first.seed, first.split)
             if not same or header.start != stop:
                 raise ShardError(
-                    f"{header.path}: expected scenes from {stop} on of the same scenario, seed and split as "
-                    f"{first.path.name}, got {header.split} from {header.start} on; {AGAIN}"
+                    f"{header.path}: expected scenes from {stop} with the scenario, seed and split of "
+                    f"{first.path.name}, got scenes of {header.split} from {header.start}; {AGAIN}"
                 )
         try:
             self.scenario = build(Scenario, json.loads(first.scenario), "scenario")
         except (ValueError, RecursionError) as error:
             fault = error.fault if isinstance(error, ParamError) else error
-            raise ShardError(f"{first.path}: the scenario in it is not readable ({fault}); {AGAIN}") from None
+            raise ShardError(f"{first.path}: its scenario is not readable ({fault}); {AGAIN}") from None
         for header in headers:
             _check_arrays(header, self.scenario)
         if expected is not None and expected != self.scenario:
@@ -86,7 +86,7 @@ class ShardReader:
             names = [name for name in ours if ours[name] != theirs[name]]
             raise ShardError(
                 f"{folder}: the shards were made for another scenario ({', '.join(names)} differ: "
-                f"{theirs[names[0]]!r} there, {ours[names[0]]!r} asked for); ask for theirs or, in the repository, run `dvc repro shard`"
+                f"{theirs[names[0]]!r} there, {ours[names[0]]!r} requested); request that scenario or, in the repository, run `dvc repro shard`"
             )
         self.folder, self.seed, self.split, self.chunk = folder, first.seed, first.split, first.chunk
         self._headers = headers
@@ -143,7 +143,9 @@ class ShardReader:
         else:
             wanted = np.asarray(index, dtype=np.int64)
         if not len(wanted) or wanted[0] < 0 or wanted[-1] >= len(self) or (np.diff(wanted) <= 0).any():
-            raise IndexError(f"index: expected increasing scenes in 0..{len(self) - 1}, at least one, got {index}")
+            raise IndexError(
+                f"index: expected increasing numbers of scenes in 0..{len(self) - 1}, at least one, got {index}"
+            )
         stops = np.array([header.stop for header in self._headers])
         shards = np.searchsorted(stops, wanted, side="right")
         breaks = np.flatnonzero((np.diff(wanted) > 1) | (np.diff(shards) > 0)) + 1
@@ -173,7 +175,7 @@ def _check_arrays(header: ShardHeader, scenario: Scenario) -> None:
     for name in sorted({*wanted, *header.arrays}):
         ours, theirs = wanted.get(name), header.arrays.get(name)
         if ours != theirs:
-            words = ["none" if each is None else f"{each[0]} {each[1]}" for each in (ours, theirs)]
+            words = ["no array" if each is None else f"{each[0]} {each[1]}" for each in (ours, theirs)]
             raise ShardError(f"{header.path}: {name}: expected {words[0]}, got {words[1]}; {AGAIN}")
 
 

@@ -369,7 +369,7 @@ def test_ctrl_c_while_packages_are_imported_is_130(tmp_path: Path, repository: P
 
 
 BAD: dict[str, tuple[list[str], int, str]] = {
-    "no file": (["locate", "nothing.h5"], 1, "nothing.h5: expected a file of measurements, got nothing of that name"),
+    "no file": (["locate", "nothing.h5"], 1, "nothing.h5: expected a measurement file, got no such file"),
     "no checkpoint": (
         ["locate", "{room}", "--checkpoint", "nowhere"],
         1,

@@ -197,7 +197,7 @@ def test_figures_show_what_they_were_given(views: list) -> None:
 
 
 BAD: dict[str, tuple[list[str], int, str]] = {
-    "no file": (["nothing.h5"], 1, "nothing.h5: expected a file of measurements, got nothing of that name"),
+    "no file": (["nothing.h5"], 1, "nothing.h5: expected a measurement file, got no such file"),
     "no scene": (["{room}", "--scene", "3"], 1, "--scene: expected 0..2, got 3"),
     "no checkpoint": (
         ["{room}", "--checkpoint", "nowhere"],

@@ -92,29 +92,29 @@ def _compound(x: np.ndarray, real: str, imag: str, kind: str) -> np.ndarray:
 FOREIGN: dict[str, tuple[Callable[[h5py.File], None], str]] = {
     "real and imag": (
         lambda f: _put(f, "y", _compound(f["y"][()], "real", "imag", "f8")),
-        r"y: expected complex numbers .* \(complex ones as h5py writes them: a compound of two floats, r and i\), got a "
-        r"compound of real \(float64\), imag \(float64\); convert them$",
+        r"y: expected complex numbers .* \(complex numbers as h5py writes them, a compound of two floats named r and i\), got a "
+        r"compound of real \(float64\), imag \(float64\); convert the numbers$",
     ),
     "integers": (
         lambda f: _put(f, "H", _compound(f["H"][()], "r", "i", "i2")),
-        r"H: .*got a compound of r \(int16\), i \(int16\); convert them$",
+        r"H: .*got a compound of r \(int16\), i \(int16\); convert the numbers$",
     ),
     "column-major": (
         lambda f: [_put(f, name, f[name][()].transpose()) for name in ("y", "H", "codes")] and None,
-        r"H: expected the shape .*; axes in reverse, as MATLAB, Julia and Fortran write them, must be permuted before writing$",
+        r"H: expected the shape .*; MATLAB, Julia and Fortran write the axes in reverse order; permute them before writing$",
     ),
     "lossy": (
         lambda f: _put(f, "codes", f["codes"][()] * np.linspace(0.6, 1, 16)),
-        r"codes: scene 0: expected phasors of modulus 1, got moduli of 0\.6 to 1; codes that lose power differently cannot be "
-        r"used yet, and divided by their moduli they give wrong positions$",
+        r"codes: scene 0: expected phasors of modulus 1, got moduli of 0\.6 to 1; codes with different losses are not "
+        r"supported, and dividing them by their moduli gives wrong positions$",
     ),
     "lossy alike": (
         lambda f: _put(f, "codes", f["codes"][()] * 0.8),
-        r"codes: scene 0: .* got moduli of 0\.8 to 0\.8; divide all codes by it: only the powers change$",
+        r"codes: scene 0: .* got moduli of 0\.8 to 0\.8; divide all codes by this modulus, which changes only the powers$",
     ),
     "codes that are no numbers": (
         lambda f: f["codes"].__setitem__((2, 0, 0), np.nan),
-        "codes: scene 2: expected finite numbers, got others .*; leave the scene out$",
+        "codes: scene 2: expected finite numbers, got other values .*; leave the scene out$",
     ),
 }
 
@@ -175,8 +175,8 @@ def held(request: pytest.FixtureRequest) -> Iterator[Callable[[str, Path], "subp
     ("how", "said"),
     [
         ("w", r"m\.h5: another process has it open for writing \(.*\); close it there$"),
-        ("swmr", r"latest\.h5: a process has it open for writing, or was ended before it closed it \(.*\); close it there or, "
-                 r"where no process has it open, run `h5clear -s .*latest\.h5` \(of HDF5's tools\)$"),
+        ("swmr", r"latest\.h5: a process has it open for writing, or ended without closing it \(.*\); close it there or, "
+                 r"if no process has it open, run `h5clear -s .*latest\.h5` \(one of the HDF5 tools\)$"),
     ],
 )  # fmt: skip
 def test_a_file_that_another_process_writes_is_not_called_damaged(
@@ -195,7 +195,7 @@ def test_a_file_that_a_killed_process_wrote_is_told_h5clear(
     latest: Path, held: Callable[[str, Path], "subprocess.Popen[str]"]
 ) -> None:
     held("killed", latest).wait()
-    with pytest.raises(MeasurementError, match="a process has it open for writing, or was ended before it closed it"):
+    with pytest.raises(MeasurementError, match="a process has it open for writing, or ended without closing it"):
         MeasurementReader(latest)
     if shutil.which("h5clear"):
         subprocess.run(["h5clear", "-s", str(latest)], check=True)
@@ -212,20 +212,20 @@ def test_bad_scenes_are_named_and_the_others_read(path: Path, written: Measureme
     with MeasurementReader(path) as reader:
         bad = reader.bad()
         assert list(bad) == [1, 2, 3]
-        assert bad[1] == "y: expected finite numbers, got others"
+        assert bad[1] == "y: expected finite numbers, got other values"
         assert bad[2].startswith("noise_var: expected 1e-14..10000 times the scene's mean |y|^2, got")
         assert bad[2] != bad[3]
         assert reader.bad(slice(2, 3)) == {2: bad[2]}
         assert reader.bad(slice(0, 1)) == {}
         with pytest.raises(
-            MeasurementError, match=r"y: scene 1: expected finite numbers, got others \(1 of scenes 0\.\.4\)"
+            MeasurementError, match=r"y: scene 1: expected finite numbers, got other values \(1 of scenes 0\.\.4\)"
         ):
             reader.read(slice(0, SCENES))
         good = reader.read([0, 4])
         with pytest.raises(MeasurementError, match="noise_var: scene 3: "):
             reader.read([0, 3, 4])
         for wrong in ([], [4, 0], [0, 0], [5], [-1], slice(9, 12), slice(4, 0, -1)):
-            with pytest.raises(IndexError, match=r"expected some of 0\.\.4, rising, got"):
+            with pytest.raises(IndexError, match=r"expected increasing numbers in 0\.\.4, got"):
                 reader.read(wrong)
     assert torch.equal(good.y, written.y[[0, 4]])
     assert torch.equal(good.H, written.H[[0, 4]])
@@ -279,5 +279,5 @@ def test_remedies_are_true_for_users_of_the_wheel(tmp_path: Path) -> None:
         CheckpointError, match=r"Copy it again, or train it again \(in the repository: `dvc repro train`\)$"
     ):
         load_checkpoint(tmp_path)
-    with pytest.raises(ShardError, match=r"mend the path or, in the repository, run `dvc repro shard`$"):
+    with pytest.raises(ShardError, match=r"correct the path or, in the repository, run `dvc repro shard`$"):
         ShardReader(tmp_path)

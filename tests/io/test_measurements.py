@@ -147,14 +147,14 @@ def test_numpy_is_welcome_and_what_is_for_all_scenes_is_said_once(written: Measu
 
 
 WRONG_ARRAYS: dict[str, tuple[dict[str, object], str]] = {
-    "codes": ({"codebook": torch.zeros(SCENES, 6, 16, dtype=torch.uint8)}, r"codebook: expected complex numbers, .scene, snap, elem., got uint8; risloc.physics.codebook.codebook\(codes, bits\) makes phasors"),
-    "phases": ({"codebook": np.zeros((SCENES, 6, 16))}, "codebook: expected complex numbers, .*, got float64; .* of phases"),
-    "y real": ({"y": torch.zeros(SCENES, 6, 4)}, "y: expected complex numbers, .scene, snap, ant., got float32; give the complex"),
-    "H bool": ({"H": torch.ones(4, 16, dtype=torch.bool)}, "H: expected complex numbers, .*, got bool; give the complex channel"),
+    "codes": ({"codebook": torch.zeros(SCENES, 6, 16, dtype=torch.uint8)}, r"codebook: expected complex numbers, .scene, snap, elem., got uint8; use risloc.physics.codebook.codebook\(codes, bits\) for integer"),
+    "phases": ({"codebook": np.zeros((SCENES, 6, 16))}, "codebook: expected complex numbers, .*, got float64; .* for phases"),
+    "y real": ({"y": torch.zeros(SCENES, 6, 4)}, "y: expected complex numbers, .scene, snap, ant., got float32; pass the complex"),
+    "H bool": ({"H": torch.ones(4, 16, dtype=torch.bool)}, "H: expected complex numbers, .*, got bool; pass the complex channel"),
     "y a list": ({"y": [[[1j]]]}, "y: expected a torch tensor or numpy array of complex numbers, .*, got list"),
     "y of objects": ({"y": np.full((SCENES, 6, 4), None)}, "y: expected a torch tensor .*, got an array of object"),
     "y sparse": ({"y": torch.zeros(SCENES, 6, 4, dtype=torch.complex64).to_sparse()}, "y: expected a torch tensor or"),
-    "y masked": ({"y": np.ma.masked_equal(np.zeros((SCENES, 6, 4), complex), 0)}, "y: expected numbers, got 120 masked ones"),
+    "y masked": ({"y": np.ma.masked_equal(np.zeros((SCENES, 6, 4), complex), 0)}, "y: expected numbers, got 120 masked numbers"),
     "y short": ({"y": np.ones((SCENES, 3, 4), complex)}, r"codebook: expected the shape \(5, 3, 16\) or \(3, 16\), got \(5, 6, 16\)"),
     "y flat": ({"y": np.ones((6, 4), complex)}, r"y: expected the shape \(any, any, any\), got \(6, 4\)"),
     "no scenes": ({"y": np.ones((0, 6, 4), complex)}, "y: expected .* at least one scene and one snapshot, .*, got 0 x 6 x 4"),
@@ -164,7 +164,7 @@ WRONG_ARRAYS: dict[str, tuple[dict[str, object], str]] = {
     "noise of four": ({"noise_var": np.ones(4)}, r"noise_var: expected the shape \(5,\) or \(\) or .*, got \(4,\)"),
     "noise complex": ({"noise_var": 1j}, "noise_var: expected a torch tensor or numpy array of real numbers, .*, got complex"),
     "noise True": ({"noise_var": True}, "noise_var: expected a torch tensor or numpy array of real numbers, .*, got bool"),
-    "setup": ({"setup": {"n_h": 4}}, r"setup: expected a Setup, got dict; setup_of\(scenario\) makes that of a scenario"),
+    "setup": ({"setup": {"n_h": 4}}, r"setup: expected a Setup, got dict; setup_of\(scenario\) makes one from a scenario"),
     "truth": ({"truth": (1, 2)}, "truth: expected Sources or None, got tuple"),
 }  # fmt: skip
 
@@ -265,22 +265,22 @@ def _external(file: h5py.File) -> None:
 
 
 WRONG: dict[str, tuple[Change, str]] = {
-    "no y": (lambda f: f.__delitem__("y"), "y: expected a dataset of that name, got none"),
+    "no y": (lambda f: f.__delitem__("y"), "y: expected a dataset of this name, got none"),
     "no format": (lambda f: f.attrs.__delitem__("format"), "expected format 'risloc measurements', version 1"),
     "version": (_set("version", 2), "version 1, got"),
     "no n_h": (lambda f: f.attrs.__delitem__("n_h"), r"expected n_h \(number of elements along x\), got none"),
     "n_h": (_set("n_h", 5), r"H: expected the shape \(5, 4, 20\) or \(4, 20\), got \(5, 4, 16\)"),
     "n_h is text": (_set("n_h", "four"), "attribute.n_h: expected int, got 'four'"),
     "format is a book": (_set("format", "x" * 60000), "format: expected text of at most 4096 characters, got 60000"),
-    "n_h is an array": (_set("n_h", np.arange(9)), "n_h: expected one value or two"),
+    "n_h is an array": (_set("n_h", np.arange(9)), "n_h: expected one or two values"),
     "carrier": (_set("carrier_hz", np.nan), "carrier_hz: expected a finite number"),
     "carrier 0": (_set("carrier_hz", 0.0), "carrier_hz: expected a value >= 1000000"),
     "reference": (_set("reference", "corner"), "reference: expected a value one of"),
     "span": (_set("distance_span_m", [3.0, 1.0]), "distance_span_m: expected .lowest, highest."),
     "span of one": (_set("distance_span_m", 3.0), "distance_span_m: expected a list"),
-    "code_bits": (_set("code_bits", 40), "code_bits: expected an attribute of 1..8"),
+    "code_bits": (_set("code_bits", 40), "code_bits: expected an integer attribute in 1..8"),
     "code too large": (_set("code_bits", 1), r"codes: scene 0: expected integers in 0..1 \(code_bits = 1\)"),
-    "phasors": (_put("codes", lambda x: 0.5 * np.exp(1j * x)), r"expected phasors of modulus 1, got moduli of 0\.5 to 0\.5; divide all codes by it: only the powers change"),
+    "phasors": (_put("codes", lambda x: 0.5 * np.exp(1j * x)), r"expected phasors of modulus 1, got moduli of 0\.5 to 0\.5; divide all codes by this modulus, which changes only the powers"),
     "real codes": (_put("codes", lambda x: x * 1.0), "codes: expected integer or complex numbers"),
     "y real": (_put("y", lambda x: x.real), "y: expected complex numbers of at most double precision, got float32"),
     "y quadruple": (_put("y", lambda x: x.astype(np.clongdouble)), "y: expected complex numbers"),
@@ -289,14 +289,14 @@ WRONG: dict[str, tuple[Change, str]] = {
     "too many antennas": (_put("y", lambda x: np.tile(x, (1, 1, 5))), "y: expected .scene, snap, ant. with 1..16"),
     "y NaN": (_spoilt("y", 3, np.nan), "y: scene 3: expected finite numbers"),
     "H infinite": (_spoilt("H", 4, np.inf), "H: scene 4: expected finite numbers"),
-    "dead receiver": (_spoilt("y", 2, 0), "y: scene 2: expected a signal, not zeros alone"),
+    "dead receiver": (_spoilt("y", 2, 0), "y: scene 2: expected a nonzero signal"),
     "H shorter": (_put("H", lambda x: x[:3]), r"H: expected the shape \(5, 4, 16\) or"),
     "noise negative": (_spoilt("noise_var", 1, -1.0), "noise_var: scene 1: expected positive numbers"),
-    "noise of another unit": (_spoilt("noise_var", 1, 1e-30), r"noise_var: scene 1: expected 1e-14..10000 times the scene's mean .y.\^2, got [\d.]+e-3\d times; mend its unit, or remove it, and it is estimated"),
+    "noise of another unit": (_spoilt("noise_var", 1, 1e-30), r"noise_var: scene 1: expected 1e-14..10000 times the scene's mean .y.\^2, got [\d.]+e-3\d times; correct its unit, or remove noise_var, which is then estimated"),
     "noise beyond all": (_spoilt("noise_var", 4, 1e12), r"noise_var: scene 4: expected 1e-14..10000 times .* got [\d.]+e\+\d+ times"),
     "noise text": (_linked("noise_var", "much"), "noise_var: expected real numbers"),
     "truth": (_spoilt("truth/count", 0, 9), r"truth/count: scene 0: expected 0..3"),
-    "degrees": (_spoilt("truth/location", 1, 60.0), "truth/location: scene 1: expected azimuth and elevation within .-pi/2 radians and a distance above 0 metres, got others .*; convert them"),
+    "degrees": (_spoilt("truth/location", 1, 60.0), "truth/location: scene 1: expected azimuth and elevation within .-pi/2 radians and a distance above 0 metres, got other values .*; convert the units"),
     "behind": (_spoilt("truth/location", 2, 0.0), "truth/location: scene 2: .*a distance above 0 metres"),
     "truth a dataset": (_linked("truth", 1.0), "truth: expected a group"),
     "y a group": (lambda f: (f.__delitem__("y"), f.create_group("y")), "y: expected a dataset, got a Group"),
@@ -305,12 +305,12 @@ WRONG: dict[str, tuple[Change, str]] = {
     "external": (_external, "y: expected data in this file, got a reference to another"),
     "virtual": (_virtual, "y: expected data in this file"),
     "vlen": (_vlen, "codes: expected integer or complex numbers"),
-    "huge": (_declared("y", (10**12, 6, 4), chunks=(1, 6, 4)), r"H: expected the shape|declared \d+ bytes, 0 are stored"),
-    "never written": (_declared("y", (SCENES, 6, 4), chunks=(1, 6, 4)), "declared 960 bytes, 0 are stored"),
-    "not allocated": (_declared("y", (SCENES, 6, 4)), "declared 960 bytes, 0 are stored"),
+    "huge": (_declared("y", (10**12, 6, 4), chunks=(1, 6, 4)), r"H: expected the shape|expected \d+ bytes as declared, got 0"),
+    "never written": (_declared("y", (SCENES, 6, 4), chunks=(1, 6, 4)), "expected 960 bytes as declared, got 0"),
+    "not allocated": (_declared("y", (SCENES, 6, 4)), "expected 960 bytes as declared, got 0"),
     "huge chunk": (_declared("y", (SCENES, 6, 4), chunks=(10**6, 6, 4), maxshape=(None, 6, 4)), "chunks of at most 64"),
     "filter": (_put("y", lambda x: x.real.astype("c8"), scaleoffset=None, chunks=True, fletcher32=True), ""),
-    "nbit": (_put("noise_var", lambda x: x, chunks=True, scaleoffset=2), "noise_var: expected no filter but gzip"),
+    "nbit": (_put("noise_var", lambda x: x, chunks=True, scaleoffset=2), "noise_var: expected only the filters gzip"),
 }  # fmt: skip
 
 
@@ -348,12 +348,12 @@ def test_a_name_that_nobody_knows_is_said_with_the_nearest_that_is_missing(whole
 
 
 def test_a_file_that_is_no_file(tmp_path: Path) -> None:
-    with pytest.raises(MeasurementError, match="got nothing of that name; mend the path"):
+    with pytest.raises(MeasurementError, match="got no such file; correct the path"):
         MeasurementReader(tmp_path / "nothing.h5")
-    with pytest.raises(MeasurementError, match="got a folder"):
+    with pytest.raises(MeasurementError, match="got a directory"):
         MeasurementReader(tmp_path)
     (tmp_path / "text.h5").write_text("y = 3")
-    with pytest.raises(MeasurementError, match=r"no HDF5 file .*; copy or write it again"):
+    with pytest.raises(MeasurementError, match=r"not an HDF5 file .*; copy the file or write it again"):
         MeasurementReader(tmp_path / "text.h5")
 
 
@@ -363,7 +363,7 @@ def test_a_truncated_file_is_refused(whole: Path, share: float) -> None:
     content = whole.read_bytes()
     cut = whole.with_name("cut.h5")
     cut.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(MeasurementError, match=r"cut off|no HDF5 file|it is damaged"):
+    with pytest.raises(MeasurementError, match=r"the file is truncated|not an HDF5 file|it is damaged"):
         _read_all(cut)
 
 

@@ -100,8 +100,12 @@ def test_units_change_powers_alone(measured: Measurements, found: Found, unit_y:
 def test_a_noise_level_of_another_unit_is_said(measured: Measurements, model: str | None, factor: float) -> None:
     noise = measured.noise_var[:3].double()
     noise[1] *= factor
-    span = r"1e-14\.\.10000 times the scene's mean \|y\|\^2, got [\d.e+-]+ times; mend its unit"
-    said = span if 0 < factor < torch.inf else "positive numbers, got others .*; remove noise_var, and it is estimated"
+    span = r"1e-14\.\.10000 times the scene's mean \|y\|\^2, got [\d.e+-]+ times; correct its unit"
+    said = (
+        span
+        if 0 < factor < torch.inf
+        else "positive numbers, got other values .*; remove noise_var, which is then estimated"
+    )
     with pytest.raises(LocateError, match=f"noise_var: scene 1: expected {said}"):
         locate(dataclasses.replace(_first(measured, 3), noise_var=noise), model=model)
 
@@ -340,9 +344,9 @@ def test_arrays_of_numpy_and_of_double_precision_are_located_as_tensors_are(meas
 
 
 WRONG_VALUES = {
-    "y NaN": (lambda m: {"y": _put(m.y, torch.nan)}, "y: scene 1: expected finite numbers, got others .1 of scenes 0..2.; leave"),
+    "y NaN": (lambda m: {"y": _put(m.y, torch.nan)}, "y: scene 1: expected finite numbers, got other values .1 of scenes 0..2.; leave"),
     "H infinite": (lambda m: {"H": _put(m.H, torch.inf)}, "H: scene 1: expected finite numbers"),
-    "y of zeros": (lambda m: {"y": 0 * m.y}, "y: scene 0: expected a signal, not zeros alone, got others .3 of scenes 0..2."),
+    "y of zeros": (lambda m: {"y": 0 * m.y}, "y: scene 0: expected a nonzero signal, got other values .3 of scenes 0..2."),
     "lossy codes": (lambda m: {"codebook": _put(m.codebook, 0.5)}, "codebook: scene 1: expected phasors of modulus 1"),
     "codes NaN": (lambda m: {"codebook": _put(m.codebook, torch.nan)}, "codebook: scene 1: expected finite numbers"),
     "snapshots": (lambda m: {"y": m.y[:, :8], "codebook": m.codebook[:, :8]}, "y: this locator was made for 16 snapshots, got 8"),

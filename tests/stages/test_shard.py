@@ -107,9 +107,9 @@ def put(name, index, value):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (put("y", (2, 0, 1), np.nan), "scene 18: y is not finite"),
-        (put("y", (2, 0, 1), np.inf * 1j), "scene 18: y is not finite"),
-        (put("H", (3, 1, 1), np.nan), "scene 19: H is not finite"),
+        (put("y", (2, 0, 1), np.nan), "scene 18: y has values that are not finite"),
+        (put("y", (2, 0, 1), np.inf * 1j), "scene 18: y has values that are not finite"),
+        (put("H", (3, 1, 1), np.nan), "scene 19: H has values that are not finite"),
         (put("codes", (0, 1, 1), 8), "scene 16: a code exceeds 3 bits"),
         (put("count", 1, 4), "scene 17: K exceeds K_MAX = 3"),
         (put("count", 1, 255), "scene 17: K exceeds K_MAX = 3"),
