@@ -224,7 +224,7 @@ def test_inspect_names_what_it_sees(room: Path, tmp_path: Path, small_scenario: 
     with h5py.File(tmp_path / "0.h5", "a") as file:
         file["power"][0] = 7.0
     assert run(["inspect", str(tmp_path / "0.h5")]) == 1
-    assert "does not match its checksum" in capsys.readouterr().err
+    assert "does not match the checksum" in capsys.readouterr().err
 
 
 def test_a_noise_level_and_names_that_are_odd_are_said(room: Path, tmp_path: Path, capsys: Capture) -> None:

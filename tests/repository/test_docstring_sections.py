@@ -79,7 +79,10 @@ def complaints(name: str, node: Node) -> list[str]:
     bodies = (
         [node] if isinstance(node, ast.FunctionDef) else [f for f in node.body if getattr(f, "name", "") == "__init__"]
     )
-    if unsaid := set().union(*map(raised_by, bodies)) - set(sections.get("Raises", [])):
+    named = {
+        entry.rpartition(".")[2] for entry in sections.get("Raises", [])
+    }  # a full name becomes a link in the pages
+    if unsaid := set().union(*map(raised_by, bodies)) - named:
         found.append(f"{name}: Raises does not name {sorted(unsaid)}")
     if re.search(r"Source:|\b(19|20)\d\d\b", " ".join(sections[""])):
         found.append(f"{name}: a source is cited outside the section References")
