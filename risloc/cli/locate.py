@@ -56,8 +56,10 @@ def locate(
     """Locate the sources in FILE, a measurement file in HDF5.
 
     Positions are in metres from the reference (the centre of the surface, or its first element): x and y along the surface, z
-    in front of it. Standard deviations come from the Fisher information. The misfit compares the residual with the noise
-    variance; it is about 1 where the model holds. If the file has no noise_var, it is estimated for each scene.
+    in front of it. Standard deviations come from the Fisher information, and are wider where the model does not hold or
+    another position is nearly as likely. The misfit compares the residual with the noise variance; it is about 1 where the
+    model holds. If the file has no noise_var, the noise variance is estimated for each scene, and the table says whether
+    the residual is white instead.
     docs/command_line.md in the repository describes the layout of the file and of the outputs.
 
     \b
@@ -68,8 +70,8 @@ def locate(
       risloc locate room.h5 --sources 2                 the number of sources is known
       risloc locate room.h5 --method nomp --most 8      without a network
       risloc locate room.h5 --checkpoint robust --k-rule learnt
-      risloc locate room.h5 --distance 1 4              no source is farther than 4 m
-      risloc locate room.h5 --skip-bad                  skip scenes with NaN
+      risloc locate room.h5 --distance 1 4              all sources are 1 to 4 m away
+      risloc locate room.h5 --skip-bad                  skip scenes that cannot be located
     """
     paths = {"--csv": csv_path, "--json": json_path, "--png": png_path}
     _locate(file, paths, targets_of({"FILE": file}, paths), SearchRequest(**search), show, skip_bad)

@@ -26,14 +26,15 @@ _OPTIONS = (
     click.option(
         "--checkpoint",
         metavar="NAME|FOLDER",
-        help="The network: 'default' or 'robust', which are part of the package, or the folder of a checkpoint. [default]",
+        help="The network: 'default' or 'robust', which are part of the package, or the folder of a checkpoint. [the network "
+        "'default']",
     ),
     click.option(
         "--method",
         type=click.Choice(METHODS),
         help="hybrid uses a network; nomp is Newtonised orthogonal matching pursuit and needs no network; music takes the "
-        "peaks of classical MUSIC on the sample covariance as positions. [hybrid if the network 'default' fits the "
-        "setup, otherwise nomp]",
+        "peaks of classical MUSIC on the sample covariance as positions. [hybrid if --checkpoint is given or the network "
+        "'default' fits the setup, otherwise nomp]",
     ),
     click.option("--sources", type=click.IntRange(0, 64), metavar="K", help="The number of sources, if it is known."),
     click.option(

@@ -1,15 +1,16 @@
 """Exchange: removes each source, searches for it again by the exact gain and refits, as long as this helps.
 
-Greedy growth never revises a pick, and a joint fit only descends from where it is (Ziskind and Wax 1988 alternate over the
-sources for the same reason). That matters where the snapshots see little of the surface (H of low rank, few codes): there the
-first pick often lies between two sources. It also matters where sources share a beam. A scene is tried if
+Forward selection moves its picks by the joint fit, which only descends from where it is, but never drops one and searches for
+it elsewhere (Ziskind and Wax 1988 alternate over the sources for the same reason). This matters where the snapshots observe few
+dimensions of the field at the surface (H of low rank, few codes): there the first pick often lies between two sources. It also
+matters where two sources are within a beam. Exchanges are attempted in a scene if
 
     (tr S)^2 / tr(S^2) < N / 3   and   cost > sigma^2 (n + 3 n^(1/2)),   or
     two of its sources are within a beam   and   cost > sigma^2 n,
 
-S = sum_l G_l^H G_l and n = L (M - K) - 3 K / 2, which is the mean, and the variance, of cost / sigma^2 under a true model. On the left
-is the effective number of directions on the surface that the snapshots see. In other scenes exchanges changed nothing,
-whether the model was true or wrong.
+with S = sum_l G_l^H G_l. The fraction (tr S)^2 / tr(S^2) is the effective number of dimensions that the snapshots observe, and
+n = L (M - K) - F K / 2, for F free coordinates, is the mean and the variance of cost / sigma^2 under a true model. In trials
+exchanges changed nothing in other scenes, whether the model was true or wrong.
 
 Axes: batch B, snap L, ant M, src K, grid G.
 """
@@ -28,10 +29,10 @@ from risloc.physics.steering import steering_matrix
 
 __all__ = ["Exchange", "sees_little", "surprising"]
 
-_DEVIATIONS = 3.0  # of the cost above its mean that make a scene worth trying
-_FEW = 1 / 3  # of the surface's N directions
-_PROMISING = 0.8  # share of the best gain near the source that another place needs to be tried
-_WORTH = 0.02  # share of the cost by which it must decrease for another round
+_DEVIATIONS = 3.0  # by how many standard deviations the cost must exceed its mean
+_FEW = 1 / 3  # of the N dimensions of the field at the surface
+_PROMISING = 0.8  # a place is tried if its gain exceeds this fraction of the best gain near the source
+_WORTH = 0.02  # an exchange is accepted if it lowers the cost by this fraction
 _BEAM = 2  # in steps of the grid in u and v: nearer places are the source itself
 
 
@@ -62,7 +63,9 @@ def surprising(
 
 
 def sees_little(sensing: Sensing) -> Bool[Tensor, " batch"]:
-    """Find the scenes whose snapshots see less than a third of the directions on the surface, where several places look alike.
+    """Find the scenes whose snapshots observe less than a third of the N dimensions of the field at the surface.
+
+    In these, several positions explain the snapshots almost equally well.
 
     Parameters
     ----------
@@ -111,7 +114,7 @@ class Exchange:
         rows
             The numbers of the scenes of the fit.
         fit
-            The fit, all of whose slots hold a source.
+            The fit, in which every slot holds a source.
 
         Returns
         -------

@@ -35,21 +35,21 @@ def forward_selection(
     steps_between: int,
     exchange: Exchange | None = None,
 ) -> SelectionPath:
-    """Grow greedily: the candidate of the largest likelihood gain joins, then all sources so far are fitted jointly.
+    """Add sources one at a time: the candidate with the largest likelihood gain, then a joint fit of all sources so far.
 
-    Every scene grows to `least` sources and, with `seek`, as long as BIC falls; at most to `slots`, and while there are
-    candidates.
+    In each scene this goes on up to `least` sources and, with `seek`, beyond them while BIC falls. It ends at `slots` sources,
+    or if no candidate is left.
 
     Parameters
     ----------
     sensing
         The scenes.
     source
-        Offers candidates.
+        What supplies the candidates of each pick.
     slots
         The largest number of sources.
     least : [batch]
-        The number of sources that each scene reaches in any case.
+        The number of sources up to which BIC does not stop the selection.
     seek
         Whether to continue while BIC falls.
     steps_between
@@ -110,14 +110,15 @@ def select_and_fit(
 ) -> list[Estimates]:
     """Run forward selection, then the tight joint fit, and compute powers and standard deviations.
 
-    All answers come from one selection, which goes to K_MAX unless every rule is an `EarlyRule`.
+    All results come from one selection. If there are only known numbers and `EarlyRule`s, it stops in each scene at the largest
+    known number, or when BIC no longer falls; otherwise it goes to K_MAX.
 
     Parameters
     ----------
     sensing
         The scenes.
     source
-        Offers candidates.
+        What supplies the candidates of each pick.
     counts
         The number of sources of each scene, or a rule that estimates it.
     slots

@@ -26,9 +26,10 @@ Datasets:
 Conventions:
 
     sign       time runs as exp(+j w t), phase falls with distance: a_n = exp(-j k (|p - x_n| - |p - ref|)), and an entry of H
-               over the distance d has the phase -k d; recorded with exp(-j w t): conjugate y, H and codes
+               over the distance d has the phase -k d; if your data use exp(-j w t), conjugate y, H and the codes
     complex    a compound of two floats of equal size named r and i, as h5py writes it, or the complex type of HDF5 2.0
-    axes       in the order of h5py and C, the last one fastest; MATLAB, Julia and Fortran write the reverse: permute first
+    axes       in the order of h5py and C, the last one fastest; MATLAB, Julia and Fortran write axes in reverse order, so permute
+               them first
     names      other names are ignored
 
 Axes: batch B (scene), snap L, ant M, elem N, src K.
@@ -56,7 +57,7 @@ __all__ = ["FORMAT", "MOST_ELEMENTS", "VERSION", "Measurements", "Setup", "Sourc
 
 FORMAT, VERSION = "risloc measurements", 1
 MOST_ELEMENTS = 1024
-MOST_SPACING = 0.6  # wavelengths: beyond, directions are ambiguous
+MOST_SPACING = 0.6  # wavelengths: with a larger spacing, many directions are ambiguous
 
 Span = tuple[float, float] | None
 Numbers = Tensor | np.ndarray | SupportsFloat  # can be converted to a tensor

@@ -1,4 +1,4 @@
-"""The hybrid: a network predicts R_pred, candidates come from it and from R_blend, the likelihood selects and fits.
+"""The hybrid: candidates from a network and from MUSIC on R_blend, selected and fitted by maximum likelihood.
 
 Axes: batch B, src K_MAX.
 """
@@ -74,7 +74,7 @@ class NetworkView:
 def hybrid(
     network: HybridNetwork, localiser: Localiser, observation: Observation, rules: Sequence[Rule | str]
 ) -> list[Estimates]:
-    """Locate the sources of a batch of scenes by the hybrid, K by each of the rules.
+    """Locate the sources of a batch of scenes by the hybrid, once for each rule.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def hybrid(
     observation
         The scenes.
     rules
-        How K is known: the number of sources of each scene [batch], the name of a K rule (`risloc.learning.k_rules.RULES`),
+        For each result: the number of sources of each scene [batch], the name of a K rule (`risloc.learning.k_rules.RULES`),
         or a rule itself. All answers come from one selection.
 
     Returns

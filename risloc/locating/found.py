@@ -23,16 +23,17 @@ __all__ = ["Found", "found_of"]
 class Found:
     """The sources of B scenes.
 
-    A source is resolved if the fit converged, its estimate is not at a border of the domain, each free coordinate is known
-    better than its span alone tells, and the residual is as expected.
+    A source is resolved if none of `risloc.estimation.reliability.REASONS` applies: the fit converged, the estimate is not at a
+    border of the domain, each free coordinate is determined clearly better than by its span alone, no other position is more
+    likely, and the residual is as expected.
 
     Parameters
     ----------
     position : [batch, src, 3]
         x, y, z in metres.
     position_covariance : [batch, src, 3, 3]
-        The covariance of the position in m^2: the inverse Fisher information at the estimate times max(1, misfit); infinite
-        or NaN if it is singular, NaN in empty slots.
+        The covariance of the position in m^2: the inverse Fisher information at the estimate times max(1, misfit), wider
+        if another position is nearly as likely; infinite or NaN if the information is singular, NaN in empty slots.
     position_std : [batch, src, 3]
         The standard deviations of the position in metres.
     location : [batch, src, 3]
@@ -44,23 +45,23 @@ class Found:
     present : [batch, src]
         Which slots hold a source.
     reason : [batch, src]
-        Why a source is not resolved, a number of `risloc.estimation.reliability.REASONS`; `why` has the words.
+        Why a source is not resolved, as an index into `risloc.estimation.reliability.REASONS`; `why` gives the text.
     misfit : [batch]
         The energy of the residual over that expected for the given sigma^2, 1 in a true model; see `risloc.estimation.misfit`.
         NaN if no sigma^2 was given, because the ratio would be 1 by construction.
     misfit_limits : [batch, 2]
-        The limits between which the misfit is not significant.
+        The limits between which the misfit does not differ significantly from 1.
     explained : [batch]
         The share of the energy of the scene that the sources explain.
     whiteness
         Tests of the residual if no sigma^2 was given, otherwise None.
     verdict
-        What the residual of each scene says: "fits", "too high" or "too low" for the misfit to a given sigma^2, "white" or
-        "not white" if sigma^2 is estimated, and "untold" if there are too few samples.
+        What the residual of each scene says: "fits", "too high" or "too low" for the misfit under a given sigma^2, "white"
+        or "not white" if sigma^2 is estimated, and "undetermined" if there are too few samples.
     noise_var : [batch]
         The noise variance that the deviations are based on.
     estimated : [batch]
-        Whether it comes from the data, because none was given or the data contradict it.
+        Whether `noise_var` was estimated from the data, because none was given or the data contradict the given one.
     method
         "hybrid", "nomp" or "music".
     """
@@ -124,7 +125,7 @@ def found_of(
     whiteness
         Tests of the residual if the noise variance is estimated, otherwise None.
     checked
-        Whether a given noise variance is replaced if the misfit to it is too high.
+        Whether a given noise variance is replaced if the misfit under it is too high.
     method
         The method.
 
@@ -171,12 +172,12 @@ def _reason(estimates: Estimates, whiteness: Whiteness | None) -> Tensor:
 
 def _verdict(misfit: Tensor, low: Tensor, high: Tensor, whiteness: Whiteness | None) -> tuple[str, ...]:
     if whiteness is not None:
-        untold = (whiteness.peak_limit.isnan() & whiteness.eigenvalue_limit.isnan()).tolist()
+        undetermined = (whiteness.peak_limit.isnan() & whiteness.eigenvalue_limit.isnan()).tolist()
         words = ("white" if white else "not white" for white in whiteness.white.tolist())
-        return tuple("untold" if blind else word for blind, word in zip(untold, words, strict=True))
+        return tuple("undetermined" if blind else word for blind, word in zip(undetermined, words, strict=True))
     above, below, undefined = (x.tolist() for x in (misfit > high, misfit < low, misfit.isnan()))
     return tuple(
-        "untold" if none else "too high" if up else "too low" if down else "fits"
+        "undetermined" if none else "too high" if up else "too low" if down else "fits"
         for none, up, down in zip(undefined, above, below, strict=True)
     )
 

@@ -56,8 +56,8 @@ _BATCH = 64
 class Locator:
     """Locates the scenes of one setup with L snapshots and M antennas.
 
-    At most K = floor(2 M L / (2 L + 4)) sources can be separated: of the 2 M L real samples each takes those of its symbols,
-    its position and its power.
+    At most K = floor(2 M L / (2 L + 4)) sources can be separated: each has 2 L + 4 real unknowns (L complex
+    symbols, three coordinates and a power), and there are 2 M L real samples.
 
     If the setup has no span, that of the network holds, or with NOMP that of the preset `default`. A line of elements sees one
     angle and the distance: the other angle is fixed at 0, or in the middle of its span if 0 is outside. `notes` says what was
@@ -72,15 +72,15 @@ class Locator:
     antennas
         The number of antennas M.
     network
-        The network of the hybrid; None: NOMP (Newtonised orthogonal matching pursuit), which needs no training.
+        The network of the hybrid; None for NOMP (Newtonised orthogonal matching pursuit) and MUSIC, which need none.
     sources
         The number of sources K if it is known, otherwise one of `risloc.learning.k_rules.RULES`, which estimates it.
     most
-        The largest number of sources to search for, if there is no network, which has its own K_MAX; None: K if it is known,
-        otherwise 5.
+        The largest number of sources to search for without a network (a network has a limit of its own, K_MAX); None: K if it
+        is known, otherwise 5.
     noise
-        "auto": the noise variance of the measurements; if the data contradict it (the misfit to it is too high), sigma^2 and,
-        under BIC, K come from the data; if there is none, it is estimated. "given": that of the measurements in any case.
+        "auto": the noise variance of the measurements; it is estimated from the data if it is missing, or if the misfit under
+        it is too high, and in the second case BIC treats it as unknown. "given": that of the measurements in any case.
         "estimated": always from the data.
     fit
         "conditional"; or "stochastic", which fits once more with Gaussian symbols that are independent between sources: better
@@ -88,7 +88,8 @@ class Locator:
     method
         One of `risloc.locating.locate_arguments.METHODS`; None: the hybrid with a network, NOMP without. "music" returns the
         strongest peaks of MUSIC on R_samp; a K that is not known comes from the fit that starts at its peaks, and so do powers,
-        misfit and reasons. Deviations are those of the fit plus the distance that it moved.
+        misfit and reasons. Standard deviations are those of the fit, increased by the distance
+        between the peak and the fitted position.
 
     Raises
     ------
@@ -153,7 +154,7 @@ class Locator:
         Raises
         ------
         risloc.locating.locate_arguments.LocateError
-            The setup, L or M is another one. `risloc.io.measurement_checks.array_faults` finds a fault: non-finite values, no
+            The setup, L or M differs from that of the locator. `risloc.io.measurement_checks.array_faults` finds a fault: non-finite values, no
             signal, codes whose modulus is not 1, a noise variance outside `risloc.io.measurement_checks.NOISE_SPAN`. The noise
             variance is missing and there are too few antennas to estimate it. A matrix is singular in single precision.
         TypeError
@@ -266,7 +267,7 @@ class Locator:
         return view.locate(self.localiser, [rule], sensing)[0], None
 
     def _rule(self, batch: int) -> Rule | str:
-        """Return K of each scene, or the rule: by its name or, if a given sigma^2 is to be checked, itself."""
+        """Return the known K of each scene; `checked_order`, if BIC must also check the noise variance; or the name of the rule."""
         if isinstance(self.sources, int):
             return torch.full((batch,), self.sources)
         return EarlyRule(checked_order) if (self.sources, self.noise) == (BY_BIC, "auto") else self.sources

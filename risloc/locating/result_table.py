@@ -78,7 +78,7 @@ def empty_line(scene: Row, fit: str) -> str:
     """
     name, width, format_ = _FIT[fit]
     head = f"{scene['scene']:>6d} {'no source':>{len(table_head(fit)) - width - 8}} {scene[name]:>{width}{format_}}"
-    if scene["verdict"] in ("fits", "white", "untold"):
+    if scene["verdict"] in ("fits", "white", "undetermined"):
         return head
     return f"{head}  {'misfit' if fit == 'misfit' else 'residual'} {scene['verdict']}"
 

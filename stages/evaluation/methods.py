@@ -1,4 +1,7 @@
-"""Every method on one batch of scenes: the same domain, K rules, sigma^2 and fit for all, timed from the snapshots on."""
+"""Run every method on one batch of scenes, with the same search domain, noise variance and fit, and time each of them.
+
+A time begins with the snapshots. That of a plain spectrum leaves out the search that found its K.
+"""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,16 +33,16 @@ __all__ = ["METHODS", "NO_SELECTION", "Result", "Seen", "model_orders", "run_met
 REFITTED = (HYBRID, NOMP, Method("R_true"))  # also fitted once more by the stochastic likelihood, under these K rules:
 REFITTED_BY = (KNOWN, BY_BIC)
 NO_SELECTION = Method("ablation_no_selection")
-"""The one method that answers only where K is known."""
+"""The one method that gives a result only if K is known."""
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Result:
-    """One method's answer to a batch.
+    """One method's result for a batch.
 
-    seconds : for the whole batch, from the snapshots on; a selection that serves several K rules is counted in each
-    divided by their number.  estimates : the fit behind `located`, None where there was none.
+    seconds : for the whole batch, from the snapshots on; the time of a selection that serves several K rules is divided
+    equally among them.  estimates : the fit behind `located`, None if the method has no fit.
     """
 
     method: Method
@@ -50,7 +53,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Seen(NetworkView):
-    """What a network makes of a batch, and the seconds that it took."""
+    """The outputs of a network for a batch, and the seconds that they took."""
 
     seconds: float
 
@@ -69,15 +72,17 @@ def run_methods(
     k_rules: Sequence[str],
     names: Sequence[str] = (),
 ) -> Iterator[Result]:
-    """The answers to a batch of those of `METHODS` that are named (none: of all), one after another, under each K rule.
+    """Run the methods of `METHODS` that `names` lists (all if it is empty) on a batch; yield a result for each and each K rule.
 
-    MUSIC on R_blend, R_pred, R_samp, R_true (the oracle), on R_blend of the untrained network and on the covariance of
-    sparse Bayesian learning, each refined, and plain with it; back-projection peaks, refined, and with them beamforming
-    and MVDR on R_samp, plain; orthogonal matching pursuit, plain and Newtonised; the network's slots alone; and the hybrid
-    with one step left out at a time. Where symbols are Gaussian, some of the refined ones once more after the stochastic
-    fit. A network's slots and the peaks of what the snapshots say against it stand among its candidates, of which every
-    method has as many. Where K is not given, a plain spectrum takes the K that the refinement of the same covariance found.
-    The learnt K rule is the trained network's: the methods that rest on it follow it, and NOMP beside them.
+    Each of the covariances R_blend, R_pred, R_samp, R_true (the oracle), R_blend of the untrained network, and that of
+    sparse Bayesian learning gives two results: refined (selection among candidates and joint fit) and plain (the peaks of
+    MUSIC as they are). The peaks of the back-projection are refined, too, and come with the plain spectra of beamforming
+    and MVDR on R_samp. Further methods are orthogonal matching pursuit, plain and Newtonised, the network's slots alone, and
+    the hybrid with one step left out at a time. With Gaussian symbols, those in `REFITTED` are fitted once more by the
+    stochastic likelihood. The candidates of a network include its slots and the peaks of the score spectrum; every method
+    has the same number of candidates. If K is not given, a plain spectrum uses the K that the refinement of the same
+    covariance found. The learnt K rule of the trained network is applied to R_blend, R_pred, the hybrid with fewer kinds of
+    candidates, and NOMP.
     """
     batch = _Batch(scenes, localiser, trained, untrained, k_rules)
     for method, answers in _FAMILIES.items():
@@ -86,7 +91,7 @@ def run_methods(
 
 
 def model_orders(localiser: Localiser, seen: Seen) -> dict[str, Int[Tensor, " batch"]]:
-    """K as MDL and AIC on the eigenvalues of R_samp see it, and the number of slots more likely present than not."""
+    """Return K by MDL and by AIC on the eigenvalues of R_samp, and the number of slots that are more likely present than not."""
     R_samp = seen.R_samp
     widest = min(localiser.slots, min(R_samp.factor.shape[-2:]) - 1)
     return {
@@ -97,7 +102,7 @@ def model_orders(localiser: Localiser, seen: Seen) -> dict[str, Int[Tensor, " ba
 
 
 class _Batch:
-    """What the methods share: the scenes, what the likelihood and the networks know of them, and the K rules."""
+    """What the methods share: scenes, sensing model, networks and K rules."""
 
     def __init__(
         self,
@@ -115,7 +120,7 @@ class _Batch:
         self.gaussian = localiser.scenario.waveform == "independent"
 
     def rule(self, name: str) -> Rule:
-        """The true K, or the rule of that name, a network's own being the trained one's."""
+        """Return the true K for the rule `known`, otherwise the rule of that name; a learnt one is that of the trained network."""
         if name == KNOWN:
             return self.truth.count
         return order_rule(name, self.trained.network, self.trained.prediction)
@@ -126,13 +131,16 @@ class _Batch:
         return _timed(partial(sample_covariance_of, self.observation))
 
     def covariance(self, method: Method, R: FactoredCovariance, before: float) -> Iterator[Result]:
-        """MUSIC on R, refined and plain; `before`: the seconds that R took."""
+        """Run MUSIC on R, refined and plain. before : the seconds that R took."""
         search = partial(self.localiser.refined, self.sensing, R, *self.rules.values())
         plain = {method.source: partial(self.localiser.music, R)}
         yield from self.fitted(method, search, before, self.rules, plain)
 
     def hybrid(self, method: Method, seen: Seen, R: FactoredCovariance, **left_out: bool) -> Iterator[Result]:
-        """The same with a network's candidates beside those of its covariance R; `left_out`: kinds of them set to False."""
+        """Run MUSIC on a network's covariance R, refined with the other candidates of the network; without `left_out` plain, too.
+
+        left_out : kinds of candidates that are switched off, such as ``slots=False``.
+        """
         rules = self.every_rule if seen is self.trained else self.rules
 
         def search() -> list[Estimates]:
@@ -151,7 +159,7 @@ class _Batch:
         rules: Mapping[str, Rule],
         plain: Mapping[str, Callable[[Tensor], Located]] = MappingProxyType({}),
     ) -> Iterator[Result]:
-        """A search that answers all these K rules at once, and plain spectra, by source, that take over each answer's K."""
+        """Run a search that serves all these K rules at once, and after each result the plain spectra with the K that it found."""
         answers, seconds = _timed(search)
         for found, rule in zip(answers, rules, strict=True):
             own = before + seconds / len(answers)
@@ -186,12 +194,12 @@ def _slots(batch: _Batch, method: Method) -> Iterator[Result]:
 
 
 def _without_candidates(batch: _Batch, method: Method, **left_out: bool) -> Iterator[Result]:
-    """The hybrid without one kind of its candidates."""
+    """Run the hybrid without one kind of its candidates."""
     yield from batch.hybrid(method, batch.trained, batch.trained.R_blend, **left_out)
 
 
 def _without_fit(batch: _Batch, method: Method, **left_out: bool) -> Iterator[Result]:
-    """The hybrid with less of a fit."""
+    """Run the hybrid without the joint fit (`joint=False`), or without any fit (`fit=False`)."""
     seen = batch.trained
 
     def search() -> list[Estimates]:
@@ -242,7 +250,7 @@ def _omp(batch: _Batch, method: Method) -> Iterator[Result]:
 
 
 def _nomp(batch: _Batch, method: Method) -> Iterator[Result]:
-    """With the learnt K rule too, which tells what the rule does from what the candidates do."""
+    """NOMP runs with the learnt K rule, too, to separate the effect of the rule from that of the candidates."""
     rules = batch.every_rule
     search = partial(batch.localiser.pursuit, batch.sensing, *rules.values())
     yield from batch.fitted(method, search, 0.0, rules)
@@ -277,4 +285,4 @@ _FAMILIES: Mapping[Method, Callable[[_Batch, Method], Iterator[Result]]] = {
 }
 
 METHODS = tuple(method.name for method in _FAMILIES)
-"""What may be run alone: what is plain or fitted once more comes with the one that it rests on."""
+"""The names that `run_methods` accepts. Plain spectra and stochastic refits come with the method whose K or fit they use."""
