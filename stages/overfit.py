@@ -32,7 +32,7 @@ class OverfitConfig:
 
     scenes: int = param("scenes of the fixed set", ge=8)
     epochs: int = param("passes over the fixed set", ge=2)
-    batch_size: int = param("scenes a step", ge=1)
+    batch_size: int = param("scenes per step", ge=1)
     excellent: float = param("largest NMSE of R_blend on the fixed set that passes", gt=0.0)
     improvement: float = param("largest value of an active term at the end, as a share of its highest", gt=0.0, lt=1.0)
     gate: bool = param("whether a fault stops the pipeline; without, an ablation that does not learn is trained too")

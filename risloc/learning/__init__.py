@@ -1,1 +1,1 @@
-"""The network, its loss and its training."""
+"""Train networks and use them: the hybrid, its losses, its K rules, and the checkpoints."""

@@ -1,4 +1,7 @@
-"""A checkpoint is a folder: model.safetensors and the config.json that rebuilds the network. Data only, loaded strictly."""
+"""Checkpoints: a folder with `model.safetensors` and the `config.json` from which the network is rebuilt.
+
+Both files hold data only, no code, and are checked strictly when they are loaded.
+"""
 
 import json
 import math
@@ -34,26 +37,33 @@ _MOST_STEERING = 2**24  # grid points times elements: 128 MiB
 _SECTIONS = {"scenario": Scenario, "grid": GridConfig, "covariance": CovarianceConfig, "network": NetworkConfig}
 _GEOMETRY = ("observation", "n_h", "n_v", "carrier_hz", "reference", "K_MAX")
 
-
 SHIPPED = ("default", "robust")
+"""The networks that come with the package, each with its model card; see `shipped_checkpoint`."""
+
 _SHIPPED_IN = Path(__file__).parent / "shipped"
 _AGAIN = "Copy it again, or train it again (in the repository: `dvc repro train`)"
-"""Networks that come with the package, each with its model card; see `shipped_checkpoint`."""
 
 
 class CheckpointError(ValueError):
-    """A checkpoint is missing, damaged, of another version, or made for another geometry."""
+    """A checkpoint is missing, damaged, of another schema version, or made for another geometry."""
 
 
 def save_checkpoint(folder: "str | os.PathLike[str]", network: HybridNetwork, extra: Mapping[str, Any]) -> None:
-    """Write the weights and their config; each file is whole or as it was.
+    """Write the weights and their config; each file is written completely or left unchanged.
 
-    extra : what else travels with the weights (loss weights, data checksum, scores); must be JSON.
+    Parameters
+    ----------
+    folder
+        The folder to write to.
+    network
+        The network.
+    extra
+        What else to store with the weights (loss weights, checksum of the data, scores); must be JSON.
 
     Raises
     ------
     risloc.utils.atomic_files.DiskFullError
-        No room for one of them.
+        There is no room for one of the files.
     """
     folder = Path(folder)
     config = {
@@ -70,12 +80,22 @@ def save_checkpoint(folder: "str | os.PathLike[str]", network: HybridNetwork, ex
 
 
 def load_checkpoint(folder: "str | os.PathLike[str]") -> tuple[HybridNetwork, dict[str, Any]]:
-    """The network in evaluation mode, and what was saved as `extra`.
+    """Load a network.
+
+    Parameters
+    ----------
+    folder
+        The folder that `save_checkpoint` wrote.
+
+    Returns
+    -------
+    tuple
+        The network in evaluation mode, and what was saved as `extra`.
 
     Raises
     ------
     CheckpointError
-        A file is missing or damaged, the schema version is another, or weights and config do not fit together.
+        A file is missing or damaged, the schema version is another one, or weights and config do not fit together.
     """
     folder = Path(folder)
     remedy = _AGAIN if folder.parent != _SHIPPED_IN else "Install risloc again"
@@ -83,10 +103,7 @@ def load_checkpoint(folder: "str | os.PathLike[str]") -> tuple[HybridNetwork, di
         if not (folder / name).is_file():
             raise CheckpointError(f"{folder / name}: no such file. {remedy}")
     try:
-        if (folder / "config.json").stat().st_size > _MOST_CONFIG:
-            raise ValueError(f"config.json: expected at most {_MOST_CONFIG} bytes")
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        weights = load_file(folder / "model.safetensors")
+        config, weights = _read(folder)
     except (SafetensorError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{folder}: not a readable checkpoint ({error}). {remedy}") from error
     version = config.get("schema_version") if isinstance(config, dict) else None
@@ -103,15 +120,23 @@ def load_checkpoint(folder: "str | os.PathLike[str]") -> tuple[HybridNetwork, di
         network.load_state_dict(weights, strict=True)
     except (ArithmeticError, RuntimeError, ValueError) as error:
         fault = error.fault if isinstance(error, ParamError) else error
-        raise CheckpointError(f"{folder}: weights and config do not make a network ({fault}). {remedy}") from error
+        raise CheckpointError(f"{folder}: weights and config do not form a network ({fault}). {remedy}") from error
     extra = config.get("extra")
     if not isinstance(extra, dict):
         raise CheckpointError(f"{folder}/config.json: extra: expected a mapping, got {shown(extra)}. {remedy}")
     return network.eval(), extra
 
 
+def _read(folder: Path) -> tuple[Any, dict[str, Tensor]]:
+    """Read both files of a checkpoint; the content of the config is not checked."""
+    if (folder / "config.json").stat().st_size > _MOST_CONFIG:
+        raise ValueError(f"config.json: expected at most {_MOST_CONFIG} bytes")
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return config, load_file(folder / "model.safetensors")
+
+
 def _check_sizes(scenario: Scenario, grid: GridConfig, network: NetworkConfig, weights: Mapping[str, Tensor]) -> None:
-    """Before a network is made: that its grid is bearable and its weights are there to be loaded."""
+    """Check, before a network is built, that its grid fits into memory and that the file holds enough weights."""
     points = math.prod(grid_shape(scenario.array(), scenario.domain(), grid))
     if points * scenario.size > _MOST_STEERING:
         raise ValueError(f"grid: expected at most {_MOST_STEERING} points x elements, got {points} x {scenario.size}")
@@ -121,12 +146,24 @@ def _check_sizes(scenario: Scenario, grid: GridConfig, network: NetworkConfig, w
 
 
 def shipped_checkpoint(name: str) -> Path:
-    """The folder of a network that comes with the package; its card.md says what it was trained on and what it can do.
+    """Return the folder of a network that comes with the package.
+
+    Its card.md says what the network was trained on and how well it performs.
+
+    Parameters
+    ----------
+    name
+        One of `SHIPPED`.
+
+    Returns
+    -------
+    Path
+        The folder.
 
     Raises
     ------
     CheckpointError
-        There is none of that name.
+        No shipped network has that name.
     """
     folder = _SHIPPED_IN / name
     if name not in SHIPPED or not folder.is_dir():
@@ -135,12 +172,19 @@ def shipped_checkpoint(name: str) -> Path:
 
 
 def check_geometry(network: HybridNetwork, scenario: Scenario) -> None:
-    """Refuse to use a network on an array, a wavelength or a K_MAX that it was not made for.
+    """Refuse to use a network with an array, a wavelength or a K_MAX that it was not made for.
+
+    Parameters
+    ----------
+    network
+        The network.
+    scenario
+        The scenario that it is to be used in.
 
     Raises
     ------
     CheckpointError
-        Names the first parameter that differs, with both values.
+        A parameter differs; the message names the first one, with both values.
     """
     for name in _GEOMETRY:
         made, asked = getattr(network.scenario, name), getattr(scenario, name)

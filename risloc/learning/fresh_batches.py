@@ -1,4 +1,4 @@
-"""Fresh scenes: drawn while they are trained on, so that none is seen twice and none lies on disk."""
+"""Fresh scenes: drawn during training, so that no scene is seen twice and none is stored on disk."""
 
 from collections.abc import Iterator
 
@@ -24,16 +24,37 @@ def fresh_batches(
     order: int | None = None,
     part: tuple[int, int] = (0, 1),
 ) -> Iterator[Scenes]:
-    """Scenes start..stop-1 of a split, as `risloc.scenes.simulation.simulate` has them, in batches; the next one is drawn ahead.
+    """Draw scenes start..stop-1 of a split in batches, as `risloc.scenes.simulation.simulate` does.
 
-    order : None draws in order. Otherwise the batches, the scenes in each as they were, come in an order drawn from
-    (order, start).
-    part : (i, n) draws of each batch the i-th of n shares alone, which is empty where the batch has too few scenes.
+    The next batch is drawn in the background.
+
+    Parameters
+    ----------
+    scenario
+        The scenario.
+    batch_size
+        Scenes per batch; the last batch may be smaller.
+    seed
+        The seed of the scenes.
+    split
+        The name of the split.
+    start, stop
+        The first scene, and the one after the last.
+    order
+        None: the batches come in order. Otherwise they come in an order drawn from (order, start); the scenes in each batch
+        stay the same.
+    part
+        (i, n): draw only the i-th of n shares of each batch, which is empty if the batch has too few scenes.
+
+    Returns
+    -------
+    Iterator of Scenes
+        The batches.
 
     Raises
     ------
     ValueError
-        A batch_size below 1, or what `simulate` refuses.
+        `batch_size` is below 1, there is no scene, or `simulate` refuses an argument.
     """
     if batch_size < 1 or stop <= start:
         raise ValueError(f"batch_size, stop: expected at least 1 and {start + 1}, got {batch_size} and {stop}")

@@ -43,7 +43,20 @@ class NetworkView:
 
     @classmethod
     def of(cls, network: HybridNetwork, observation: Observation) -> "NetworkView":
-        """Run the network on the scenes."""
+        """Run a network on a batch of scenes.
+
+        Parameters
+        ----------
+        network
+            The network.
+        observation
+            The scenes.
+
+        Returns
+        -------
+        NetworkView
+            Its output.
+        """
         return cls(network, observation, *network.blend(observation))
 
     def candidates(self, localiser: Localiser, R: FactoredCovariance | None = None, **left_out: bool) -> Peaks:
@@ -55,8 +68,13 @@ class NetworkView:
             The localiser of the surface.
         R
             The covariance whose MUSIC spectrum gives candidates; None: R_blend.
-        left_out
+        **left_out
             The kinds of candidates to leave out, each set to False; see `Localiser.hybrid_candidates`.
+
+        Returns
+        -------
+        Peaks
+            The candidates.
         """
         prediction = self.prediction
         R = self.R_blend if R is None else R
@@ -65,7 +83,22 @@ class NetworkView:
     def locate(
         self, localiser: Localiser, rules: Sequence[Rule | str], sensing: Sensing | None = None
     ) -> list[Estimates]:
-        """Select among the candidates and fit, as `hybrid` does; `sensing` is that of the scenes, if already computed."""
+        """Select among the candidates and fit, as `hybrid` does.
+
+        Parameters
+        ----------
+        localiser
+            The localiser of the surface.
+        rules
+            How K is known; see `hybrid`.
+        sensing
+            The sensing of the scenes; None: it is computed.
+
+        Returns
+        -------
+        list of Estimates
+            The estimates under each rule, in the order of the rules.
+        """
         sensing = localiser.sensing(self.observation) if sensing is None else sensing
         k_rules = order_rules(rules, self.network, self.prediction)
         return localiser.select(sensing, self.candidates(localiser), k_rules)
@@ -91,7 +124,7 @@ def hybrid(
     Returns
     -------
     list of Estimates
-        The estimates under each rule, in their order.
+        The estimates under each rule, in the order of the rules.
 
     Raises
     ------

@@ -1,6 +1,6 @@
-"""The K rules by name: how each way to know the number of sources is called, worded and made.
+"""The K rules by name: what each way to know the number of sources is called, how it is described, and how it is made.
 
-A new rule is a line of `K_RULES`; the command line, `params.yaml`, tables, figures and pages read it from there.
+To add a rule, add an entry to `K_RULES`; the command line, `params.yaml`, tables, figures and pages read it from there.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -37,15 +37,15 @@ class KRule:
     Parameters
     ----------
     name
-        What `params.yaml`, the names of methods and the command line call it.
+        The name in `params.yaml`, in the names of methods and on the command line.
     words
-        What tables and figures show.
+        The label in tables and figures.
     phrase
-        What completes the sentence "K is found by ..."; of a K that is given, "given".
+        What completes the sentence "K is found by ..."; "given" if K is given.
     make
-        Makes the rule for the scenes of a network's prediction; None where K is given.
+        Makes the rule for the scenes of a network's prediction; None if K is given.
     needs_network
-        Whether `make` takes a network and its prediction.
+        Whether `make` needs a network and its prediction.
     """
 
     name: str
@@ -57,7 +57,9 @@ class KRule:
 
 def _learnt(network: HybridNetwork | None, prediction: Prediction | None) -> OrderRule:
     if network is None or prediction is None:
-        raise ValueError(f"K by {LEARNT!r}: expected a network and its prediction, whose rule this is, got none")
+        raise ValueError(
+            f"K by {LEARNT!r}: expected a network and its prediction, because the rule is the network's own, got none"
+        )
     return learnt_order(network, prediction)
 
 
@@ -82,12 +84,23 @@ RULES = tuple(rule.name for rule in K_RULES.values() if rule.make is not None)
 
 
 def needs_network(name: object) -> bool:
-    """Return whether this is the name of a rule that is a network's own."""
+    """Test whether a name is that of a rule that belongs to a network.
+
+    Parameters
+    ----------
+    name
+        Anything; what is not a string is not a name.
+
+    Returns
+    -------
+    bool
+        True if `order_rule` needs a network for this rule.
+    """
     return isinstance(name, str) and name in K_RULES and K_RULES[name].needs_network
 
 
 def order_rule(name: str, network: HybridNetwork | None = None, prediction: Prediction | None = None) -> OrderRule:
-    """Make the rule of that name.
+    """Make the rule of a name.
 
     Parameters
     ----------
@@ -115,11 +128,40 @@ def order_rule(name: str, network: HybridNetwork | None = None, prediction: Pred
 def order_rules(
     rules: Iterable[Rule | str], network: HybridNetwork | None = None, prediction: Prediction | None = None
 ) -> list[Rule]:
-    """Make the rules that are named; counts and rules that are made already stay as they are."""
+    """Make the rules that are given by name.
+
+    Parameters
+    ----------
+    rules
+        Names; numbers of sources and rules that are already made are returned as they are.
+    network, prediction
+        The network and its prediction of the scenes, for rules that need them.
+
+    Returns
+    -------
+    list of Rule
+        The rules, in their order.
+
+    Raises
+    ------
+    ValueError
+        As in `order_rule`.
+    """
     return [order_rule(rule, network, prediction) if isinstance(rule, str) else rule for rule in rules]
 
 
 def alternatives(names: Sequence[str]) -> str:
-    """Join the phrases of these rules: "BIC, BIC with the noise level unknown, or the network's own rule"."""
+    """Join the phrases of rules: "BIC, BIC with the noise level unknown, or the network's own rule".
+
+    Parameters
+    ----------
+    names
+        At least one name of `K_RULES`.
+
+    Returns
+    -------
+    str
+        The phrases with commas, and "or" before the last.
+    """
     *others, last = (K_RULES[name].phrase for name in names)
     return f"{', '.join(others)}, or {last}" if others else last

@@ -1,11 +1,11 @@
-"""The loss: R_blend against R_true first of all, and the geometry of the slots. A pure function of frozen weights.
+"""The loss: above all R_blend against R_true, and the geometry of the slots. It is a pure function with frozen weights.
 
     total = lam_cov NMSE(R_blend) + lam_cov_pred NMSE(R_pred) + lam_cov (lam_cross cross + lam_gap gap)
           + lam_ang angle + lam_rng range + lam_K presence + lam_nll nll
 
-Every term is a mean over the scenes it applies to, of order one at the start, and has its own name. All but presence say
-nothing of a scene without sources and leave it out. Where the network looks more than once, NMSE(R_pred), angle, range and
-presence are means over its passes, for each is to find the sources.
+Every term has a name, is of order one at the start, and is a mean over the scenes to which it applies: all scenes for
+presence, the scenes with sources for the other terms. If the network makes several passes, NMSE(R_pred), angle, range and
+presence are means over the passes, because each pass should find the sources.
 
 Axes: batch B, src K_MAX, elem N, ant M, snap L, rank r.
 """
@@ -40,24 +40,55 @@ __all__ = [
 
 @dataclass(frozen=True)
 class LossTerms:
-    """The raw terms by name, each a scalar; one that is not there has no weight."""
+    """The raw terms of the loss.
+
+    Parameters
+    ----------
+    values
+        Each term, a scalar, by its name; a term that has no weight may be missing.
+    """
 
     values: dict[str, Tensor]
 
     def total(self, weights: LossWeights) -> Tensor:
-        """The sum of the weighted terms; a term of weight 0 adds nothing, whatever its value."""
+        """Sum the weighted terms; a term of weight 0 adds nothing, whatever its value.
+
+        Parameters
+        ----------
+        weights
+            The weights.
+
+        Returns
+        -------
+        Tensor
+            The total, a scalar.
+        """
         used = [weight * self.values[name] for name, weight in weights.effective().items() if weight > 0]
         return torch.stack(used).sum() if used else torch.stack(list(self.values.values())).sum() * 0
 
 
 class TermError(ValueError):
-    """A term of the loss that is to be trained on teaches nothing."""
+    """A term of the loss that has a weight cannot train the network."""
 
 
 def gradient_norms(terms: LossTerms, weights: LossWeights, prediction: Prediction) -> dict[str, float]:
-    """1-norm of each weighted term's gradient at the network's output; a term that carries no gradient is left out.
+    """Compute the 1-norm of each weighted term's gradient at the output of the network.
 
-    The output is the last pass's; of a term on every pass, the least norm over the passes counts.
+    The output is that of the last pass; for a term of `EVERY_PASS`, the smallest norm over the passes counts.
+
+    Parameters
+    ----------
+    terms
+        The terms.
+    weights
+        Their weights.
+    prediction
+        The prediction from which the terms were computed.
+
+    Returns
+    -------
+    dict
+        The norms by the names of the terms; a term that carries no gradient is left out.
     """
     norms = {}
     for name, weight in weights.effective().items():
@@ -69,7 +100,7 @@ def gradient_norms(terms: LossTerms, weights: LossWeights, prediction: Predictio
 
 def _gradient(term: Tensor, output: MapOutput) -> Tensor:
     leaves = [output.heat, output.polar, output.log_power, output.spread, output.features]
-    leaves = [leaf for leaf in leaves if leaf.requires_grad]  # none, if the pass was cut off
+    leaves = [leaf for leaf in leaves if leaf.requires_grad]  # empty if the pass carries no gradient
     gradients = torch.autograd.grad(term, leaves, retain_graph=True, allow_unused=True) if leaves else ()
     return torch.stack([term.new_zeros(()), *(g.abs().sum().to(term) for g in gradients if g is not None)]).sum()
 
@@ -77,33 +108,52 @@ def _gradient(term: Tensor, output: MapOutput) -> Tensor:
 def check_gradients(
     values: Mapping[str, float], norms: Mapping[str, float], weights: LossWeights, *, sources: bool = True
 ) -> None:
-    """The guard of every run's first step: each weighted term must reach the network's output.
+    """Check in the first step of every run that each weighted term reaches the output of the network.
 
-    values : of the terms.  norms : what `gradient_norms` says of them, summed over the parts of the step.
-    sources : whether any scene of the step has a source; without one only presence has something to teach.
+    A hinge that is already at 0 is exempt, because its gradient is rightly zero.
+
+    Parameters
+    ----------
+    values
+        The values of the terms.
+    norms
+        The norms by `gradient_norms`, summed over the parts of the step.
+    weights
+        The weights.
+    sources
+        Whether any scene of the step has a source; if not, only presence is checked.
 
     Raises
     ------
     TermError
-        Names the first term of non-zero weight whose gradient is zero, missing, or not finite. A hinge already at 0
-        has nothing left to teach and is exempt.
+        The gradient of a weighted term is zero, missing or not finite; the message names the first such term.
     """
     for name, weight in weights.effective().items():
         hinge_is_met = name == "loss_gap" and values[name] == 0
         if weight == 0 or hinge_is_met or (not sources and name != "loss_K"):
             continue
         if name not in norms:
-            raise TermError(f"{name}: weight {weight:.4g} but it carries no gradient; nothing would be learnt from it")
+            raise TermError(
+                f"{name}: its weight is {weight:.4g}, but it carries no gradient, so that nothing would be learnt from it"
+            )
         if not math.isfinite(norms[name]) or norms[name] == 0:
             raise TermError(
-                f"{name}: weight {weight:.4g} but its gradient at the network's output is {norms[name]:.4g}; expected a "
-                f"finite, non-zero one. Mend the term, or set its weight to 0 to train without it"
+                f"{name}: its weight is {weight:.4g}, but its gradient at the network's output is {norms[name]:.4g}; expected a "
+                f"finite, non-zero one. Fix the term, or set its weight to 0 to train without it"
             )
 
 
 @dataclass(frozen=True)
 class Whole:
-    """The step that a batch is a part of: how many scenes it has in all, and how many of them with sources."""
+    """The step that a batch is part of.
+
+    Parameters
+    ----------
+    scenes
+        The number of scenes in the step.
+    sourced
+        How many of them have sources.
+    """
 
     scenes: int
     sourced: int
@@ -120,11 +170,34 @@ def loss_terms(
     *,
     every: bool = True,
 ) -> LossTerms:
-    """Every term for a batch of scenes; pure, the weights do not enter.
+    """Compute the terms of the loss for a batch of scenes; the function is pure, and the weights do not enter.
 
-    R_blend and the likelihood have the last pass's R_pred; the terms of `EVERY_PASS` are means over all passes.
-    whole : None, or what the batch is a part of: the terms of the parts then add up to those of the whole.
-    every : False leaves out what has no weight and takes long: the likelihood.
+    R_blend and the likelihood use R_pred of the last pass; the terms of `EVERY_PASS` are means over all passes.
+
+    Parameters
+    ----------
+    prediction
+        The prediction of the network.
+    R_blend
+        The covariance that it leads to.
+    scenes
+        The scenes with their truth.
+    array
+        The surface.
+    grid
+        The grid of the network.
+    config
+        The margin of the gap; the weight of the likelihood says whether that is needed.
+    whole
+        The step that the batch is part of, so that the terms of the parts add up to those of the whole; None: the batch is
+        the step.
+    every
+        False: leave out the likelihood if it has no weight, because it takes long.
+
+    Returns
+    -------
+    LossTerms
+        The terms.
     """
     truth = scenes.truth
     polar, A = truth.polar, truth.steering(array)
@@ -158,12 +231,32 @@ def loss_terms(
 
 
 def nmse(R: FactoredCovariance, R_true: FactoredCovariance, white: float = 0.0) -> Float[Tensor, " batch"]:
-    """|R + white I - R_true|^2 / |R_true|^2, squared Frobenius norms; I never stands as a matrix."""
+    """Compute |R + white I - R_true|^2 / |R_true|^2 (squared Frobenius norms) without storing I as a matrix.
+
+    Parameters
+    ----------
+    R, R_true
+        The covariances, factors [batch, elem, rank] of the same scenes and elements.
+    white
+        The power of a white part that is added to R.
+
+    Returns
+    -------
+    [batch]
+        The normalised squared errors.
+
+    Raises
+    ------
+    TypeError
+        A covariance is not a `FactoredCovariance`.
+    ValueError
+        The factors differ in scenes or elements.
+    """
     for name, each in (("R", R), ("R_true", R_true)):
         if not isinstance(each, FactoredCovariance):
             came = type(each).__name__
             raise TypeError(
-                f"{name}: expected a FactoredCovariance, got {came}: FactoredCovariance(F) of R = F F^H makes one"
+                f"{name}: expected a FactoredCovariance, got {came}: use FactoredCovariance(F) with R = F F^H"
             )
     if R.factor.shape[:-1] != R_true.factor.shape[:-1]:
         shapes = f"{tuple(R.factor.shape)} and {tuple(R_true.factor.shape)}"
@@ -175,7 +268,7 @@ def nmse(R: FactoredCovariance, R_true: FactoredCovariance, white: float = 0.0) 
 
 
 def negative_log_likelihood(R_pred: FactoredCovariance, observation: Observation) -> Float[Tensor, " batch"]:
-    """(1 / (L M)) sum_l log det(C_l / sigma^2) + y_l^H C_l^-1 y_l, with C_l = p_tot G_l R_pred G_l^H + sigma^2 I."""
+    """Compute (1 / (L M)) sum_l log det(C_l / sigma^2) + y_l^H C_l^-1 y_l, with C_l = p_tot G_l R_pred G_l^H + sigma^2 I."""
     H, sigma2 = observation.H, observation.noise_var
     p_tot = element_power(observation.y, H, sigma2)
     F = R_pred.factor * (p_tot / sigma2).sqrt()[:, None, None]
@@ -192,12 +285,14 @@ def negative_log_likelihood(R_pred: FactoredCovariance, observation: Observation
 def _excess(
     R_pred: FactoredCovariance, R_true: FactoredCovariance, observation: Observation
 ) -> Float[Tensor, " batch"]:
-    """The negative log-likelihood of R_pred less that of R_true: about 0 is all that can be reached."""
+    """Return the negative log-likelihood of R_pred minus that of R_true; the best that can be reached is about 0."""
     return negative_log_likelihood(R_pred, observation) - negative_log_likelihood(R_true, observation)
 
 
 def _subspace_energies(R_blend: FactoredCovariance, Q: Complex[Tensor, "batch elem src"]) -> tuple[Tensor, Tensor]:
-    """cross = 2 (|T F^H|^2 - |T T^H|^2) / N^2 and E = |T|^2 / N with T = Q^H F: no eigenvectors to differentiate."""
+    """Return cross = 2 (|T F^H|^2 - |T T^H|^2) / N^2 and E = |T|^2 / N with T = Q^H F, which needs no derivatives of
+    eigenvectors.
+    """
     F = R_blend.factor
     n, T = F.shape[-2], Q.mH @ F
     TT, TF = FactoredCovariance(T), T @ F.mH
@@ -208,7 +303,9 @@ def _subspace_energies(R_blend: FactoredCovariance, Q: Complex[Tensor, "batch el
 def _geometry(
     output: MapOutput, grid: PolarGrid, polar: Float[Tensor, "batch src 3"], present: Bool[Tensor, "batch src"]
 ) -> tuple[Float[Tensor, " batch"], Float[Tensor, " batch"]]:
-    """Huber errors of (u, v) and of 1/r, in grid steps, over the cells near a source, each against its nearest one."""
+    """Return the Huber errors of (u, v) and of 1/r in grid steps: means over the cells near a source, each cell against the
+    nearest source.
+    """
     step = _steps(grid, polar.device)
     centre = torch.stack(torch.meshgrid(grid.v, grid.u, indexing="ij")[::-1], dim=-1)
     offset = (polar[:, None, None, :, :2] - centre[:, :, None, :]) / step[:2]
@@ -225,7 +322,7 @@ def _geometry(
 def _presence(
     output: MapOutput, grid: PolarGrid, polar: Float[Tensor, "batch src 3"], present: Bool[Tensor, "batch src"]
 ) -> Float[Tensor, " batch"]:
-    """Cross entropy of the heat map with the cells that hold a source, a source, against log(cells)."""
+    """Return the cross entropy, per source, between the heat map and the cells that hold a source, in units of log(cells)."""
     _, rows, columns = grid.shape
     step = _steps(grid, polar.device)
     low = torch.stack([grid.u[0], grid.v[0]])
@@ -238,10 +335,10 @@ def _presence(
 
 
 def _steps(grid: PolarGrid, device: torch.device) -> Float[Tensor, " 3"]:
-    """Grid steps, 1 along a fixed coordinate."""
+    """Return the grid steps; 1 along a fixed coordinate."""
     return torch.tensor([step or 1.0 for step in grid.step], dtype=torch.float32, device=device)
 
 
 def _over_passes(values: Iterable[Tensor]) -> Tensor:
-    """The mean over a network's passes: each must find the sources, and the covariance of its slots."""
+    """Return the mean over the passes of a network, each of which must find the sources and the covariance of its slots."""
     return torch.stack(list(values)).mean()

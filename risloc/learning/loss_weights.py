@@ -1,4 +1,4 @@
-"""The weights of the loss: one for each term, at their full value and as the curriculum brings them in."""
+"""The weights of the loss: one for each term, at their full value and as the curriculum raises them."""
 
 import dataclasses
 import math
@@ -13,19 +13,17 @@ from risloc.config import ParamError, param
 __all__ = ["EVERY_PASS", "TERMS", "WEIGHTS", "LossConfig", "LossWeights"]
 
 T = TypeVar("T", float, Tensor)
-START_OF_CURRICULUM = 0.3
-
-
-LENGTH_OF_CURRICULUM = 1 / 3
+START_OF_CURRICULUM = 0.3  # factor of lam_cov in the first epoch
+LENGTH_OF_CURRICULUM = 1 / 3  # fraction of the epochs in which lam_cov rises
 
 
 @dataclass(frozen=True, kw_only=True)
 class LossWeights:
-    """The weights that one step is trained with. There are no defaults: a weight that is not given is an error."""
+    """The weights of one training step. They have no defaults: a missing weight is an error."""
 
     lam_cov: float = param("NMSE of R_blend, the main loss", ge=0.0)
     lam_cov_pred: float = param(
-        "NMSE of R_pred, so that the network cannot hide behind the samples; as the terms of lam_ang, lam_rng and lam_K a mean over the network's passes",
+        "NMSE of R_pred, so that the network cannot rely on R_samp alone; a mean over its passes, like the terms of lam_ang, lam_rng and lam_K",
         ge=0.0,
     )
     lam_cross: float = param("energy of R_blend between signal and noise subspace, per unit of lam_cov", ge=0.0)
@@ -44,7 +42,13 @@ class LossWeights:
                 raise ParamError(f"{name}: expected a finite weight >= 0, got {value!r}")
 
     def effective(self) -> dict[str, float]:
-        """What each term is multiplied with in the total, by the term's name."""
+        """Return the factor of each term in the total.
+
+        Returns
+        -------
+        dict
+            The factors by the names of the terms.
+        """
         return {
             "loss_nmse": self.lam_cov,
             "loss_nmse_pred": self.lam_cov_pred,
@@ -57,36 +61,64 @@ class LossWeights:
         }
 
     def weighted(self, terms: Mapping[str, T]) -> dict[str, T]:
-        """Return those of `terms` that have a weight, each times its effective weight."""
+        """Multiply terms by their effective weights.
+
+        Parameters
+        ----------
+        terms
+            Values by the names of the terms; other names are ignored.
+
+        Returns
+        -------
+        dict
+            The weighted values of the terms that are given.
+        """
         effective = self.effective()
         return {name: effective[name] * terms[name] for name in effective if name in terms}
 
     def text(self) -> str:
-        """The weights as every epoch line shows them."""
+        """Format the weights for the line of an epoch.
+
+        Returns
+        -------
+        str
+            "lam_cov=1, lam_cov_pred=0.05, ..."
+        """
         return ", ".join(f"{name}={getattr(self, name):.4g}" for name in WEIGHTS)
 
 
 WEIGHTS = tuple(field.name for field in dataclasses.fields(LossWeights))
-
+"""The names of the weights."""
 
 TERMS = tuple(LossWeights(**dict.fromkeys(WEIGHTS, 1.0)).effective())
-
+"""The names of the terms."""
 
 EVERY_PASS = ("loss_nmse_pred", "loss_ang", "loss_rng", "loss_K")
-
-
-"""The terms that are means over all passes of the network; the others are of the last one."""
+"""The terms that are means over all passes of the network; the others are those of the last pass."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LossConfig(LossWeights):
-    """The `loss` section of params.yaml: the weights at their full value, and how they come in."""
+    """The `loss` section of params.yaml: the weights at their full value, and whether a curriculum raises them."""
 
     gap_margin: float = param("what 2 E - 1 must exceed, E the share of energy in the signal subspace", ge=-1.0, le=1.0)
     curriculum: bool = param("geometry first: lam_cov rises linearly from 0.3 of its value over the first third")
 
     def weights_at(self, epoch: int, epochs: int) -> LossWeights:
-        """The weights of `epoch` (from 0) out of `epochs`, with a curriculum and without."""
+        """Return the weights of an epoch, with or without the curriculum.
+
+        Parameters
+        ----------
+        epoch
+            The epoch, from 0.
+        epochs
+            The number of epochs.
+
+        Returns
+        -------
+        LossWeights
+            The weights.
+        """
         ramp = 1.0
         if self.curriculum:
             progress = epoch / max(1.0, LENGTH_OF_CURRICULUM * epochs)
@@ -95,7 +127,23 @@ class LossConfig(LossWeights):
         return LossWeights(**{**values, "lam_cov": ramp * self.lam_cov})
 
     def scaled(self, factors: Mapping[str, float]) -> "LossConfig":
-        """Each weight times its tuned factor; every weight must have one, and nothing else may."""
+        """Multiply the weights by tuned factors.
+
+        Parameters
+        ----------
+        factors
+            One factor for each weight, by its name, and nothing else.
+
+        Returns
+        -------
+        LossConfig
+            The scaled weights; the margin and the curriculum stay as they are.
+
+        Raises
+        ------
+        ParamError
+            A factor is missing, unknown, not finite or not positive.
+        """
         if sorted(factors) != sorted(WEIGHTS):
             raise ParamError(f"loss factors: expected one for each of {', '.join(WEIGHTS)}, got {sorted(factors)}")
         for name, factor in factors.items():
@@ -105,5 +153,5 @@ class LossConfig(LossWeights):
 
     @property
     def unsupervised(self) -> tuple[str, ...]:
-        """Which of lam_cov and lam_cov_pred are exactly 0: an ablation, to be said aloud."""
+        """Which of lam_cov and lam_cov_pred are exactly 0; such an ablation is logged as a warning."""
         return tuple(name for name in ("lam_cov", "lam_cov_pred") if getattr(self, name) == 0)

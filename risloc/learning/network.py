@@ -1,16 +1,16 @@
 """The network: snapshots to the low-rank factors of R_pred, through a map of where the energy comes from.
 
-The input is physics: the least-squares snapshots back-projected onto the (u, v, 1/r) grid, the planes in 1/r as
-channels, and of the energies |a^H x_l|^2 of all snapshots their mean, geometric mean and root mean square: a source shines
-in every snapshot, the interference of others in some. Residual convolutions over (v, u) turn it into a heat map of sources with, in each cell, an offset in (u, v),
-an inverse distance with its spread, and a power. The strongest local maxima of the heat map are the K_MAX slots. The
-output is physics again: each slot is a point of the array manifold (head `manifold`), or, to show why that matters,
-unconstrained factors (head `free`).
+The input is physics: the least-squares snapshots are back-projected onto the (u, v, 1/r) grid, with the planes in 1/r as
+channels. The channels are the mean, the geometric mean and the root mean square of the energies |a^H x_l|^2 over the
+snapshots, because a source shows in every snapshot, but the interference of others in only some. Residual convolutions over
+(v, u) turn these maps into a heat map of sources and, for each cell, an offset in (u, v), an inverse distance with its
+spread, and a power. The strongest local maxima of the heat map are the K_MAX slots. The output is physics again: each slot is
+a point of the array manifold (head `manifold`) or, to show why that matters, a pair of unconstrained factors (head `free`).
 
 With more than one pass, the factors found so far give the posterior mean xhat_l = R G_l^H (G_l R G_l^H + sigma^2 I)^-1 y_l
-of the field on the surface, R = p_tot R_pred, and the next map shows xhat_l plus what the snapshots say against it,
-(N / M) G_l^H (G_l G_l^H + rho I)^-1 (y_l - G_l xhat_l): the same back-projection, with the sources' interference on one
-another reduced to what is still unexplained (the pseudo-data of approximate message passing).
+of the field on the surface, R = p_tot R_pred. The next map shows xhat_l plus the back-projected residual of the snapshots,
+(N / M) G_l^H (G_l G_l^H + rho I)^-1 (y_l - G_l xhat_l). This is the same back-projection, but the interference between
+sources is reduced to what is still unexplained (the pseudo-data of approximate message passing).
 
 Axes: batch B, src K_MAX, elem N, grid P V U.
 """
@@ -47,24 +47,37 @@ class NetworkConfig:
     head: str = param("factors on the array manifold, or unconstrained", choices=("manifold", "free"))
     channels: int = param("feature channels of the residual convolutions", ge=8, le=1024)
     blocks: int = param("residual blocks of two 3 x 3 convolutions in each pass", ge=1, le=64)
-    passes: int = param("looks at the snapshots; each one but the first knows what the last one found", ge=1, le=16)
+    passes: int = param(
+        "passes over the snapshots; each one after the first starts from the sources that the one before found",
+        ge=1,
+        le=16,
+    )
     amp: bool = param(
-        "mixed precision in convolutions and real matrix products, where the device has it; in use as in training"
+        "mixed precision in convolutions and real matrix products if the device supports it, in training and in use"
     )
 
     @property
     def residual_weights(self) -> int:
-        """Numbers in the 3 x 3 convolutions of all residual blocks, nearly all of a network's."""
+        """The number of weights in the 3 x 3 convolutions of all residual blocks, which are nearly all weights of a network."""
         return self.passes * self.blocks * 2 * 9 * self.channels**2
 
 
 @dataclass(frozen=True, kw_only=True)
 class MapOutput:
-    """What the last layer says of each cell; the losses' gradients are checked here.
+    """The output of the last layer for each cell, at which the gradients of the losses are checked.
 
-    heat : logit that a source lies in the cell.  polar : (u, v, w) of a source seen from the cell, not yet clamped.
-    log_power : of that source, relative.  spread : logit of the spread of its inverse distance.
-    features : the last hidden layer.
+    Parameters
+    ----------
+    heat : [batch, V, U]
+        The logit that a source lies in the cell.
+    polar : [batch, V, U, 3]
+        (u, v, w) of a source in or near the cell, not yet clamped to the domain.
+    log_power : [batch, V, U]
+        The log of the relative power of that source.
+    spread : [batch, V, U]
+        The logit of the spread of its inverse distance.
+    features : [batch, V, U, channel]
+        The last hidden layer.
     """
 
     heat: Float[Tensor, "batch V U"]
@@ -76,11 +89,22 @@ class MapOutput:
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """Low-rank factors of R_pred and the slots that they were made from.
+    """Low-rank factors of R_pred, and the slots from which they were made.
 
-    cov_fact_angle, cov_fact_range : the factors A_ang and A_rng.  polar : (u, v, w) of each slot.
-    power : linear, relative.  presence : probability that the slot holds a source.  output : the dense maps.
-    earlier : the predictions of the passes before.
+    Parameters
+    ----------
+    cov_fact_angle, cov_fact_range : [batch, elem, src]
+        The factors A_ang and A_rng.
+    polar : [batch, src, 3]
+        (u, v, w) of each slot.
+    power : [batch, src]
+        The relative power, linear.
+    presence : [batch, src]
+        The probability that the slot holds a source.
+    output
+        The dense maps.
+    earlier
+        The predictions of the earlier passes.
     """
 
     cov_fact_angle: Complex[Tensor, "batch elem src"]
@@ -93,12 +117,26 @@ class Prediction:
 
     @property
     def R_pred(self) -> FactoredCovariance:
-        """R_pred = A_ang A_ang^H + A_rng A_rng^H with trace N; rank at most 2 K_MAX."""
+        """R_pred = A_ang A_ang^H + A_rng A_rng^H with trace N and rank at most 2 K_MAX."""
         return FactoredCovariance(torch.cat([self.cov_fact_angle, self.cov_fact_range], dim=-1)).normalised()
 
 
 class HybridNetwork(nn.Module):
-    """Observation to `Prediction`, and to R_blend; carries the array, domain and grid that it was built for."""
+    """The network, which maps an observation to a `Prediction` and to R_blend.
+
+    It knows the array, the domain and the grid for which it was built.
+
+    Parameters
+    ----------
+    scenario
+        The array, the domain and K_MAX.
+    grid
+        The grid of the maps.
+    covariance
+        The weight beta of R_samp in R_blend.
+    config
+        The size and the head.
+    """
 
     projection: Tensor
 
@@ -109,7 +147,8 @@ class HybridNetwork(nn.Module):
         self.scenario, self.grid_config, self.covariance_config, self.config = scenario, grid, covariance, config
         self.array, self.domain = scenario.array(), scenario.domain()
         self._grid = polar_grid(self.array, self.domain, grid)
-        # (Re x, Im x) to Re, then Im, of a^H x / sqrt N at every grid point: at most sqrt N, which no half precision overflows.
+        # Maps (Re x, Im x) to the real and then the imaginary part of a^H x / sqrt N at every grid point. These are at most sqrt N,
+        # so that half precision does not overflow.
         projection = self._grid.projection / self.array.size**0.5
         self.register_buffer("projection", projection, persistent=False)
         planes, rows, columns = self._grid.shape
@@ -123,7 +162,7 @@ class HybridNetwork(nn.Module):
             look.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
             look.start_with(rarity=scenario.K_MAX / (rows * columns))
         self.order = OrderHead(scenario.K_MAX)
-        self.float()  # whatever torch's default is
+        self.float()  # independent of torch's default
 
     @property
     def beta(self) -> float:
@@ -139,11 +178,33 @@ class HybridNetwork(nn.Module):
         return self._grid
 
     def forward(self, observation: Observation) -> Prediction:
-        """Snapshots, codes, H and sigma^2 to the factors; see `Prediction`."""
+        """Predict the factors from snapshots, codes, H and sigma^2.
+
+        Parameters
+        ----------
+        observation
+            The scenes.
+
+        Returns
+        -------
+        Prediction
+            The prediction of the last pass.
+        """
         return self._look(observation, self.snapshots(observation))
 
     def blend(self, observation: Observation) -> tuple[Prediction, FactoredCovariance, FactoredCovariance]:
-        """The prediction, R_samp and R_blend of the observation, the snapshots solved for once."""
+        """Predict, and blend the prediction with the sample covariance; the least-squares snapshots are computed only once.
+
+        Parameters
+        ----------
+        observation
+            The scenes.
+
+        Returns
+        -------
+        tuple
+            The prediction, R_samp and R_blend.
+        """
         x = self.snapshots(observation)
         prediction, R_samp = self._look(observation, x), sample_covariance(x)
         training = self.training and torch.is_grad_enabled()
@@ -152,7 +213,20 @@ class HybridNetwork(nn.Module):
     def presence_at(
         self, prediction: Prediction, polar: Float[Tensor, "batch place 3"]
     ) -> Float[Tensor, "batch place"]:
-        """The probability that a source lies in the 3 x 3 cells around each place, between cells by interpolation."""
+        """Compute the probability that a source lies in the 3 x 3 cells around each location, interpolated between cells.
+
+        Parameters
+        ----------
+        prediction
+            The prediction.
+        polar : [batch, place, 3]
+            (u, v, w) of the locations; w does not enter.
+
+        Returns
+        -------
+        [batch, place]
+            The probabilities.
+        """
         near = _near(prediction.output.heat.sigmoid())
         u, v = self.grid.u, self.grid.v
         low, span = torch.stack([u[0], v[0]]), torch.stack([u[-1] - u[0], v[-1] - v[0]]).clamp_min(1e-6)
@@ -160,7 +234,7 @@ class HybridNetwork(nn.Module):
         return functional.grid_sample(near, where, padding_mode="border", align_corners=True)[:, 0, 0].clamp(0, 1)
 
     def _look(self, observation: Observation, x: Complex[Tensor, "batch elem snap"]) -> Prediction:
-        """Pass after pass; no gradient goes from one to the next through the solver."""
+        """Run one pass after the other; no gradient flows from one to the next through the solver."""
         hidden: tuple[Tensor, ...] = ()
         earlier: tuple[Prediction, ...] = ()
         with mixed_precision(x.device, self.config.amp):
@@ -176,23 +250,44 @@ class HybridNetwork(nn.Module):
     @staticmethod
     @torch.no_grad()
     def snapshots(observation: Observation) -> Complex[Tensor, "batch elem snap"]:
-        """The least-squares snapshots x_l; no gradient goes through the solver."""
+        """Compute the least-squares snapshots x_l; no gradient flows through the solver.
+
+        Parameters
+        ----------
+        observation
+            The scenes.
+
+        Returns
+        -------
+        [batch, elem, snap]
+            The snapshots.
+        """
         return least_squares_snapshots(**_given(observation))
 
     @torch.no_grad()
     def input_map(
         self, observation: Observation, x: Complex[Tensor, "batch elem snap"]
     ) -> Float[Tensor, "batch feature V U"]:
-        """The energies e_l = |a^H x_l|^2 / N of trace-normalised x at each grid point, over the snapshots, and the SNR.
+        """Compute the input of a pass from the energies e_l = |a^H x_l|^2 / N of trace-normalised x at each grid point.
 
-        Features: P planes each of the mean of e_l, and of the logarithms of their mean, their geometric mean and their root
-        mean square; log10 of mean |y|^2 / sigma^2 in every cell.
+        Parameters
+        ----------
+        observation
+            The scenes, for their signal-to-noise ratio.
+        x : [batch, elem, snap]
+            The snapshots of the field on the surface.
+
+        Returns
+        -------
+        [batch, feature, V, U]
+            P planes of each of these: the mean of e_l over the snapshots, the log of that mean, and the logs of the geometric
+            mean and of the root mean square. The last feature is log10 of mean |y|^2 / sigma^2, the same in every cell.
         """
         planes, rows, columns = self.grid.shape
         batch, elem, snap = x.shape
         x = sample_covariance(x).factor.permute(1, 2, 0).reshape(elem, snap * batch) * snap**0.5
         real, imaginary = (self.projection @ torch.cat([x.real, x.imag])).view(2, -1, snap, batch)
-        energy = torch.addcmul(real * real, imaginary, imaginary)  # in half precision where the product was
+        energy = torch.addcmul(real * real, imaginary, imaginary)  # in half precision if the product is
         mean = energy.mean(1).float()
         geometric = (energy + 1e-3).log_().mean(1).float()
         square = (energy * energy).mean(1).float()
@@ -204,7 +299,7 @@ class HybridNetwork(nn.Module):
         return torch.cat([maps, level], dim=1)
 
     def _decode(self, output: MapOutput, earlier: tuple[Prediction, ...]) -> Prediction:
-        """The dense maps to the slots, and those to the factors."""
+        """Turn the dense maps into slots, and the slots into factors."""
         batch, rows, columns = output.heat.shape
         presence, cell = self._slots(output.heat)
         polar = self.domain.clamp(_gather(output.polar.reshape(batch, rows * columns, 3), cell))
@@ -246,7 +341,7 @@ class HybridNetwork(nn.Module):
         )
 
     def _slots(self, heat: Tensor) -> tuple[Float[Tensor, "batch src"], Int[Tensor, "batch src"]]:
-        """The strongest local maxima of the heat map; presence is the probability summed over a peak's 3 x 3 cells."""
+        """Find the strongest local maxima of the heat map; their presence is the probability summed over 3 x 3 cells."""
         probability = heat.sigmoid()
         near = _near(probability)[:, 0]
         with torch.no_grad():
@@ -260,7 +355,7 @@ class HybridNetwork(nn.Module):
         return presence.clamp(LEAST_PROBABILITY, 1.0), cell
 
     def _manifold_factors(self, polar: Tensor, spread: Tensor) -> tuple[Tensor, Tensor]:
-        """a(location), and sigma P_perp(a) da/d(1/r) with sigma bounded so that its energy is at most N / 4."""
+        """Return a(location), and sigma P_perp(a) da/d(1/r) with sigma bounded so that the energy is at most N / 4."""
         A, D = steering_derivatives(self.array, polar)
         n = A.shape[-2]
         slope = D[..., 2]
@@ -280,7 +375,7 @@ def _given(observation: Observation) -> dict[str, Tensor]:
 
 
 def _near(probability: Float[Tensor, "batch V U"]) -> Float[Tensor, "batch 1 V U"]:
-    """The sum over each cell's 3 x 3 neighbourhood."""
+    """Sum over the 3 x 3 neighbourhood of each cell."""
     return functional.avg_pool2d(probability[:, None], 3, 1, 1, divisor_override=1)
 
 

@@ -17,9 +17,14 @@ HIDDEN = 32  # units of the order head's two hidden layers
 
 
 class OrderHead(nn.Module):
-    """Features of a selection path to logits of the orders 0..K_MAX; see `risloc.learning.order_rule`, which fits it.
+    """The head that maps the features of a selection path to logits of the orders 0..K_MAX.
 
-    It is fitted after the network, once that has settled; no gradient of the network's losses reaches it.
+    `risloc.learning.order_rule` fits it after the network has been trained; the losses of the network do not reach it.
+
+    Parameters
+    ----------
+    K_MAX
+        The largest number of sources.
     """
 
     fitted: Tensor
@@ -36,7 +41,13 @@ class OrderHead(nn.Module):
         self.linear = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(sizes))
 
     def start_with(self, features: Float[Tensor, "scene feature"]) -> None:
-        """New weights, and the scale of these features."""
+        """Draw new weights, and scale the inputs as these features are scaled.
+
+        Parameters
+        ----------
+        features : [scene, feature]
+            The features to be fitted.
+        """
         for layer in self.linear:
             assert isinstance(layer, nn.Linear)
             layer.reset_parameters()
@@ -45,7 +56,20 @@ class OrderHead(nn.Module):
         self.fitted.fill_(True)
 
     def forward(self, features: Float[Tensor, "batch feature"], jitter: float = 0.0) -> Float[Tensor, "batch order"]:
-        """Logits of the orders; `jitter`: noise on the scaled features, against overfitting."""
+        """Compute the logits of the orders.
+
+        Parameters
+        ----------
+        features : [batch, feature]
+            The features of `risloc.learning.order_rule.order_features`.
+        jitter
+            Standard deviation of noise on the scaled features, against overfitting.
+
+        Returns
+        -------
+        [batch, order]
+            The logits.
+        """
         x = ((features - self.mean) / self.deviation).clamp(-5, 5)
         x = x + jitter * torch.randn_like(x) if jitter else x
         for layer in self.linear[:-1]:
@@ -65,23 +89,23 @@ class Look(nn.Module):
 
     @torch.no_grad()
     def start_with(self, rarity: float) -> None:
-        """Small outputs at first, and sources as rare as `rarity` a cell."""
+        """Make the outputs small at first, and expect `rarity` sources per cell."""
         assert self.last.bias is not None
         self.last.weight.mul_(0.1)
         self.last.bias.zero_()
         self.last.bias[0] = math.log(rarity)
 
     def hidden(self, features: Tensor) -> Tensor:
-        """[batch, feature, V, U] to [batch, channel, V, U]."""
+        """Map [batch, feature, V, U] to [batch, channel, V, U]."""
         return self.body(self.stem(features.contiguous(memory_format=torch.channels_last)))
 
     def head(self, hidden: Tensor) -> Tensor:
-        """[batch, channel, V, U] to [batch, output, V, U]."""
+        """Map [batch, channel, V, U] to [batch, output, V, U]."""
         return self.last(functional.gelu(hidden))
 
 
 class ResidualBlock(nn.Module):
-    """x + conv(gelu(conv(gelu(x)))), 3 x 3; the last convolution starts at zero, which spares the normalisation."""
+    """x + conv(gelu(conv(gelu(x)))) with 3 x 3 kernels; the last convolution starts at zero, so no normalisation is needed."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -90,5 +114,5 @@ class ResidualBlock(nn.Module):
         nn.init.zeros_(self.second.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[batch, channel, V, U] to the same."""
+        """Map [batch, channel, V, U] to the same shape."""
         return x + self.second(functional.gelu(self.first(functional.gelu(x))))

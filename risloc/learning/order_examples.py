@@ -1,4 +1,4 @@
-"""What the learnt K rule is fitted on: the features of the hybrid's selection paths, and what each order's answer costs.
+"""The data that the learnt K rule is fitted on: features of the hybrid's selection paths, and the cost of each order's answer.
 
 Axes: scene, order K_MAX + 1.
 """
@@ -25,9 +25,18 @@ __all__ = ["OrderExamples", "order_examples"]
 
 @dataclass(frozen=True)
 class OrderExamples:
-    """What the head is fitted on: the features of scenes, and what each order's answer costs there.
+    """The data for the order head: the features of scenes, and the cost of each order's answer.
 
-    cost : GOSPA over its cut-off.  known, bic : the true order and that of BIC, to compare with.
+    Parameters
+    ----------
+    features : [scene, feature]
+        The features of `risloc.learning.order_rule.order_features`.
+    cost : [scene, order]
+        GOSPA divided by its cut-off.
+    known : [scene]
+        The true order, for comparison.
+    bic : [scene]
+        The order that BIC selects, for comparison.
     """
 
     features: Float[Tensor, "scene feature"]
@@ -43,18 +52,57 @@ class OrderExamples:
 
     @staticmethod
     def cat(parts: "Sequence[OrderExamples]") -> "OrderExamples":
-        """Examples, one after the other."""
+        """Concatenate examples.
+
+        Parameters
+        ----------
+        parts
+            The examples, in order.
+
+        Returns
+        -------
+        OrderExamples
+            All of them.
+        """
         names = [field.name for field in dataclasses.fields(OrderExamples)]
         return OrderExamples(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
 
     def mean_cost(self, order: Int[Tensor, " scene"]) -> float:
-        """The mean cost of answering with these orders."""
+        """Compute the mean cost of answering with given orders.
+
+        Parameters
+        ----------
+        order : [scene]
+            The order of each scene's answer.
+
+        Returns
+        -------
+        float
+            The mean of GOSPA over its cut-off.
+        """
         return float(self.cost.gather(1, order[:, None]).mean())
 
 
 @torch.no_grad()
 def order_examples(network: HybridNetwork, localiser: Localiser, scenes: Scenes, cutoff: float) -> OrderExamples:
-    """The hybrid's selection path in these scenes, to its end: its features, and GOSPA of each order's fit."""
+    """Run the hybrid's selection in scenes up to the largest order, and compute the features and GOSPA of each order's fit.
+
+    Parameters
+    ----------
+    network
+        The network.
+    localiser
+        The localiser of its surface.
+    scenes
+        The scenes with their truth.
+    cutoff
+        The cut-off of GOSPA in metres.
+
+    Returns
+    -------
+    OrderExamples
+        The examples.
+    """
     truth = scenes.truth
     view = NetworkView.of(network, scenes.observation)
     sensing = localiser.sensing(scenes.observation)

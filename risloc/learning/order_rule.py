@@ -1,9 +1,9 @@
-"""How many sources, learnt: which order of a selection path has the least expected GOSPA, whatever the model gets wrong.
+"""The learnt K rule: choose the order of a selection path that has the least expected GOSPA, even if the model is wrong.
 
-BIC asks whether one more source explains the snapshots better than chance would, under a model held to be true. Where the
-world departs from it (element errors, a wrong channel, extra paths), what the model leaves unexplained calls for sources
-that are not there. This rule has seen such worlds: it looks at the fits of all orders, and at what the network says of
-their places, and chooses among orders 0..K_MAX by a small network of its own.
+BIC asks whether one more source explains the snapshots better than chance would, under a model that is taken to be true. If
+the world departs from the model (element errors, a wrong channel, extra paths), what the model leaves unexplained looks like
+sources that are not there. This rule was trained on such worlds: it looks at the fits of all orders, and at the network's
+presence at their locations, and a small network of its own chooses among the orders 0..K_MAX.
 
 Axes: batch B, order K_MAX + 1, src K_MAX.
 """
@@ -25,12 +25,24 @@ from risloc.learning.network_layers import OrderHead
 __all__ = ["fit_order_head", "learnt_order", "order_features"]
 
 _EPOCHS, _BATCH, _RATE, _DECAY, _JITTER = 30, 128, 5e-3, 0.1, 0.05
-_SHARP = 0.1  # differences of cost that count
-_NATS = 4.0  # how far from BIC's threshold its verdict fades
+_SHARP = 0.1  # differences of cost that matter
+_NATS = 4.0  # width of the soft threshold around that of BIC
 
 
 def learnt_order(network: HybridNetwork, prediction: Prediction) -> OrderRule:
-    """The rule for the scenes that `prediction` is of.
+    """Make the learnt rule for the scenes of a prediction.
+
+    Parameters
+    ----------
+    network
+        A network whose order head has been fitted.
+    prediction
+        Its prediction of the scenes.
+
+    Returns
+    -------
+    OrderRule
+        The rule.
 
     Raises
     ------
@@ -52,12 +64,26 @@ def learnt_order(network: HybridNetwork, prediction: Prediction) -> OrderRule:
 def order_features(
     network: HybridNetwork, prediction: Prediction, sensing: Sensing, path: SelectionPath
 ) -> Float[Tensor, "batch feature"]:
-    """What the rule looks at, the same for y and c y, H and c H.
+    """Compute the features of the rule, which are the same for y and c y, and for H and c H.
 
-    Of each order: log of the residual over its expectation under noise; log of the decrease of the negative
-    log-likelihood; by how much that exceeds what BIC asks for, squashed; the network's least presence at the places found
-    (logit); the weakest source over the strongest, and over the noise (log powers times the mean row energy of G). And the
-    presences of the network's slots.
+    Parameters
+    ----------
+    network
+        The network.
+    prediction
+        Its prediction of the scenes.
+    sensing
+        The scenes.
+    path
+        Their selection path.
+
+    Returns
+    -------
+    [batch, feature]
+        For each order: the log of the residual divided by its expectation under noise; the log of the decrease of the negative
+        log-likelihood; by how much that decrease exceeds the threshold of BIC, through tanh; the network's least presence at
+        the estimated locations (logit); the weakest source relative to the strongest, and relative to the noise (log powers
+        times the mean row energy of G). Then the presences of the network's slots (logits).
     """
     batch, orders = path.cost.shape
     samples, src = sensing.y[0].numel(), path.polar.shape[2]
@@ -90,16 +116,27 @@ def order_features(
 def fit_order_head(
     head: OrderHead, features: Float[Tensor, "scene feature"], cost: Float[Tensor, "scene order"], seed: int
 ) -> None:
-    """Fit the head to the orders of low cost: its probabilities to softmax(-cost / 0.1), by cross entropy.
+    """Fit the probabilities of the head to softmax(-cost / 0.1) by cross entropy.
 
-    Orders of nearly the same cost share the probability, so that nothing is learnt from a tie. (The mean cost itself,
-    sum_k p_k cost_k, has a gradient that dies with p_k: an order that is rare at first would never be chosen.)
-    cost : of answering with each order's fit; here GOSPA over its cut-off.
+    Orders of nearly the same cost share the probability, so that nothing is learnt from a tie. The mean cost itself,
+    sum_k p_k cost_k, is no alternative: its gradient vanishes with p_k, so that an order that is rare at first would never be
+    chosen.
+
+    Parameters
+    ----------
+    head
+        The head.
+    features : [scene, feature]
+        The features of the scenes.
+    cost : [scene, order]
+        The cost of answering with each order's fit, here GOSPA divided by its cut-off.
+    seed
+        The seed of the weights, the noise and the order of the scenes.
 
     Raises
     ------
     ValueError
-        No scene, or a feature or a cost that is not finite.
+        There is no scene, or a feature or a cost is not finite.
     """
     if len(features) == 0 or not (features.isfinite().all() and cost.isfinite().all()):
         raise ValueError(f"order head: expected finite features and costs of at least one scene, got {len(features)}")

@@ -1,4 +1,4 @@
-"""Schedules over the steps of a training: of the learning rate, and of the running average of the weights."""
+"""Schedules over the steps of a training run: of the learning rate, and of the running average of the weights."""
 
 import math
 from collections.abc import Callable
@@ -9,7 +9,18 @@ __all__ = ["warm_average", "warm_cosine"]
 
 
 def warm_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
-    """Return the update of a running average whose decay rises with the steps, up to `decay`."""
+    """Make the update of a running average whose decay rises with the steps, up to `decay`.
+
+    Parameters
+    ----------
+    decay
+        The largest decay.
+
+    Returns
+    -------
+    Callable
+        The function of (average, value, count) that `torch.optim.swa_utils.AveragedModel` takes.
+    """
 
     def update(average: Tensor, value: Tensor, count: Tensor | int) -> Tensor:
         n = int(count)
@@ -19,7 +30,20 @@ def warm_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tenso
 
 
 def warm_cosine(steps: int, warmup: float) -> Callable[[int], float]:
-    """Return the factor of the learning rate by step: a linear rise, then half a cosine down to 0."""
+    """Make the factor of the learning rate as a function of the step: a linear rise, then half a cosine down to 0.
+
+    Parameters
+    ----------
+    steps
+        The number of steps.
+    warmup
+        The fraction of the steps in which the factor rises.
+
+    Returns
+    -------
+    Callable
+        The factor of a step, from 0.
+    """
     rise = max(1, round(warmup * steps))
 
     def factor(step: int) -> float:

@@ -1,11 +1,11 @@
-"""The training loop that every stage shares: one step, in a fixed order, and what is known after an epoch.
+"""The training loop that all stages share: one step in a fixed order, and the means over an epoch.
 
     forward -> backward -> unscale -> clip -> finite check -> optimizer.step -> scaler.update -> scheduler.step
 
-A step may be computed in parts, one after the other (`fit.accumulate`) and side by side (a `Group` of processes). The
-terms of the parts add up to those of the step, so that the same step is taken, to rounding.
+A step may be computed in parts, one after the other (`fit.accumulate`) and in parallel (a `Group` of processes). The terms of
+the parts add up to those of the step, so that the step is the same except for rounding.
 
-The network runs in mixed precision where its configuration and the device allow; the losses run in full precision.
+The network runs in mixed precision if its configuration and the device allow it; the losses run in full precision.
 """
 
 import json
@@ -35,26 +35,38 @@ from risloc.utils.device import half_precision
 __all__ = ["FirstStep", "FitConfig", "Trainer"]
 
 _PARTS = ("network", "average", "optimizer")
-_MOST_SKIPPED = 32  # steps on end: the scale is halved each time, from 2^16
+_MOST_SKIPPED = 32  # consecutive steps: each one halves the scale, which starts at 2^16
 
 
 @dataclass(frozen=True, kw_only=True)
 class FitConfig:
-    """The `fit` section of params.yaml: how every network is fitted, whatever the stage."""
+    """The `fit` section of params.yaml: how every stage fits a network."""
 
-    batch_size: int = param("scenes a step", ge=1)
-    accumulate: int = param("parts that a step is computed in, one after the other: less memory, the same step", ge=1)
+    batch_size: int = param("scenes per step", ge=1)
+    accumulate: int = param("sequential parts that each step is split into: less memory, the same step", ge=1)
     learning_rate: float = param("peak learning rate of AdamW", gt=0.0)
     weight_decay: float = param("decoupled weight decay", ge=0.0)
     warmup: float = param("fraction of all steps in which the learning rate rises", ge=0.0, lt=1.0)
     clip_norm: float = param("largest gradient norm", gt=0.0)
-    ema_decay: float = param("decay of the averaged weights, which are the ones evaluated and shipped", ge=0.0, lt=1.0)
+    ema_decay: float = param(
+        "decay of the running average of the weights, which is evaluated and shipped", ge=0.0, lt=1.0
+    )
     replicate: int = param("repetition: another initial network and another order of the same scenes", ge=0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class FirstStep:
-    """What the first step of every run says, so that an unsupervised covariance cannot go unnoticed."""
+    """What the first step of every run reports, so that an unsupervised covariance cannot go unnoticed.
+
+    Parameters
+    ----------
+    weights
+        The weights of the step.
+    loss_nmse, loss_nmse_pred
+        The terms NMSE(R_blend) and NMSE(R_pred).
+    R_blend_requires_grad
+        Whether R_blend carries a gradient.
+    """
 
     weights: LossWeights
     loss_nmse: float
@@ -63,11 +75,23 @@ class FirstStep:
 
 
 class Trainer:
-    """A network, its averaged copy, and the optimizer between them.
+    """A network, its averaged copy, and the optimizer.
 
-    network : moved to `device`.  steps_per_epoch : fixes the schedules of learning rate and loss weights.
-    group : the processes that train this network together; each has a trainer of the same network, and what it knows
-    after a step (weights, averages, schedule, means, skipped steps) is the same in all.
+    Parameters
+    ----------
+    network
+        The network, which is moved to `device`.
+    loss
+        The weights of the loss.
+    fit
+        How to fit.
+    epochs, steps_per_epoch
+        The length of the run, which fixes the schedules of the learning rate and of the loss weights.
+    device
+        Where to train.
+    group
+        The processes that train this network together. Each has a trainer of the same network, whose state after a step
+        (weights, averages, schedule, means, skipped steps) is the same in all.
     """
 
     def __init__(
@@ -91,7 +115,7 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(device.type, enabled=half)
         self.epoch, self.skipped, self._skipped_on_end, self.group = 0, 0, 0, group
         if group.size > 1:
-            network.order.requires_grad_(False)  # fitted later: no gradient of it is to be waited for
+            network.order.requires_grad_(False)  # it is fitted later: the ranks must not wait for its gradients
         self.part = group.replicated(_Part(self.network, loss))
 
     @property
@@ -102,12 +126,17 @@ class Trainer:
         return module.eval()
 
     def weights(self) -> LossWeights:
-        """The weights of the current epoch.
+        """Return the weights of the current epoch.
+
+        Returns
+        -------
+        LossWeights
+            The weights.
 
         Raises
         ------
-        risloc.learning.loss.TermError
-            The schedule gives 0 to a weight that is above 0 in the configuration.
+        TermError
+            The schedule gives 0 for a weight that is above 0 in the configuration.
         """
         weights = self.loss.weights_at(self.epoch, self.epochs)
         for name in WEIGHTS:
@@ -121,17 +150,31 @@ class Trainer:
     def train_epoch(
         self, batches: Iterable[Scenes], *, on_first: Callable[[FirstStep], None], on_step: Callable[[int], None]
     ) -> dict[str, float]:
-        """One pass; returns the mean of every raw term, and advances the epoch. `on_step` gets each step's scenes.
+        """Train for one epoch.
 
-        batches : of each step this process's share, which may be empty; every rank has as many.
+        Parameters
+        ----------
+        batches
+            This process's share of the scenes of each step, which may be empty; every rank has the same number of batches.
+        on_first
+            Called with the report of the first step.
+        on_step
+            Called after each step with its number of scenes.
+
+        Returns
+        -------
+        dict
+            The mean of each raw term over the epoch, by its name.
 
         Raises
         ------
         FloatingPointError
-            The loss is not finite: names the terms. Or a gradient is not, and no scaler of half precision, which is given
-            32 steps to find its scale, explains it.
-        risloc.learning.loss.TermError
-            In the first step of an epoch, so of every run: a weighted term teaches nothing.
+            The loss is not finite (the message names the terms); or a gradient is not, and the search for the scale of half
+            precision, which may take 32 steps, does not explain it.
+        TermError
+            A weighted term has no usable gradient in the first step of the epoch, and thus of the run.
+        ValueError
+            There is no batch.
         RuntimeError
             Another process of the group has ended.
         """
@@ -150,7 +193,7 @@ class Trainer:
     def _step(
         self, scenes: Scenes, weights: LossWeights, on_first: Callable[[FirstStep], None] | None
     ) -> tuple[dict[str, Tensor], int]:
-        """One update; this process's share of each raw term, and the scenes of the whole step."""
+        """Take one step; return this process's share of each raw term, and the number of scenes of the whole step."""
         parts = max(1, min(self.fit.accumulate, len(scenes)))
         whole = self._whole(scenes.truth) if parts > 1 or self.group.size > 1 else None
         scenes, said = scenes.to(self.device), _Said(first=on_first is not None)
@@ -171,7 +214,7 @@ class Trainer:
         return Whole(sum(scenes for scenes, _ in counts), sum(sourced for _, sourced in counts))
 
     def _backward(self, part: Scenes, whole: Whole | None, weights: LossWeights, said: "_Said") -> None:
-        """Add a part's gradients to the others'. `replicated` takes the mean over ranks, and the parts are to add up."""
+        """Add the gradients of a part; they must add up over ranks, of which `replicated` takes the mean."""
         terms, prediction, R_blend = self.part(part, whole)
         total = terms.total(weights)
         if not torch.isfinite(total):
@@ -186,7 +229,7 @@ class Trainer:
             said.terms[name] = said.terms[name] + value.detach() if name in said.terms else value.detach()
 
     def _first_step(self, said: "_Said", weights: LossWeights) -> FirstStep:
-        """What all parts of all ranks say together, after the guard has seen it."""
+        """Combine the reports of all parts on all ranks, and check the gradients."""
         values = _total(self.group.gather({name: float(value) for name, value in said.terms.items()}))
         norms = _total(self.group.gather(_total(said.norms)))
         sources, blended = (any(each) for each in zip(*self.group.gather((said.sources, said.blended)), strict=True))
@@ -195,14 +238,14 @@ class Trainer:
         return FirstStep(weights=weights, **first, R_blend_requires_grad=blended)
 
     def _update(self) -> None:
-        """Unscale, clip, finite check, step. Where a scaler had scaled, a gradient that is not finite may be its doing."""
+        """Unscale, clip, check and step; with a scaler, a gradient that is not finite may be due to the scale."""
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.fit.clip_norm)
         finite = bool(torch.isfinite(norm))
         if not finite and (not self.scaler.is_enabled() or self._skipped_on_end >= _MOST_SKIPPED):
             raise FloatingPointError(
-                f"gradient: expected a finite norm, got {float(norm)} of finite terms; lower fit.learning_rate, or mend the "
-                "term that is new"
+                f"gradient: expected a finite norm, got {float(norm)} of finite terms; lower fit.learning_rate, or fix "
+                "the newest term of the loss"
             )
         if finite:
             self.scaler.step(self.optimizer)
@@ -215,12 +258,19 @@ class Trainer:
         self.average.update_parameters(self.network)
 
     def save(self, path: "str | os.PathLike[str]", extra: Mapping[str, Any]) -> None:
-        """Everything needed to go on with the same result, and `extra` (JSON), as safetensors; whole or not at all.
+        """Write everything that is needed to resume with the same result to a safetensors file, completely or not at all.
+
+        Parameters
+        ----------
+        path
+            The file.
+        extra
+            What else to store; must be JSON.
 
         Raises
         ------
         risloc.utils.atomic_files.DiskFullError
-            No room; what was there before is as it was.
+            There is no room; the file that was there before is unchanged.
         """
         tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
         tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
@@ -237,7 +287,18 @@ class Trainer:
         write_bytes(path, save(plain, {"scalars": json.dumps(scalars)}))
 
     def load(self, path: "str | os.PathLike[str]") -> dict[str, Any]:
-        """Go on from `save`; returns its `extra`."""
+        """Resume from a file that `save` wrote.
+
+        Parameters
+        ----------
+        path
+            The file.
+
+        Returns
+        -------
+        dict
+            What was saved as `extra`.
+        """
         with safe_open(path, "pt", device=str(self.device)) as file:
             scalars = json.loads(file.metadata()["scalars"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
@@ -261,7 +322,7 @@ class Trainer:
 
 
 class _Part(nn.Module):
-    """A part of a step to its terms and what the network said: one call, as data-parallel training wants it."""
+    """Map a part of a step to its terms and the network's output in one call, as data-parallel training requires."""
 
     def __init__(self, network: HybridNetwork, loss: LossConfig) -> None:
         super().__init__()
@@ -270,7 +331,7 @@ class _Part(nn.Module):
     def forward(
         self, scenes: Scenes, whole: Whole | None
     ) -> tuple[LossTerms, Prediction | None, FactoredCovariance | None]:
-        """Without a scene, the terms are 0 and their gradients are, so that the other ranks do not wait for them."""
+        """Compute the terms; without a scene they and their gradients are 0, so that the other ranks do not wait for them."""
         network = self.network
         if len(scenes) == 0:
             zeros = [(weight * 0).sum() for weight in network.parameters() if weight.requires_grad]
@@ -284,7 +345,7 @@ class _Part(nn.Module):
 
 @dataclass
 class _Said:
-    """What the parts of a step have said so far; what the guard looks at, in an epoch's first step alone."""
+    """What the parts of a step have reported so far; the check of the gradients uses it in an epoch's first step."""
 
     first: bool
     terms: dict[str, Tensor] = field(default_factory=dict)
@@ -295,6 +356,6 @@ class _Said:
 
 
 def _total(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The sum over `parts` of each name's values."""
+    """Sum the values of each name over `parts`."""
     names = dict.fromkeys(name for part in parts for name in part)
     return {name: sum(part[name] for part in parts if name in part) for name in names}

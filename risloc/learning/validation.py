@@ -1,4 +1,4 @@
-"""What is known of a network on a set of scenes: the loss terms, and the physical score, which no weight scales.
+"""The validation of a network on a set of scenes: the loss terms, and the physical score, which no weight scales.
 
 Axes: batch B.
 """
@@ -31,17 +31,24 @@ __all__ = [
 ]
 
 GOSPA_CUTOFF = 2.0
-"""Metres: of the physical score, and of the K rule's training."""
+"""The cut-off in metres of GOSPA in the physical score and in the training of the K rule."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Validation:
-    """What is known of a network on a set of scenes. Only `terms` names a loss; nothing here is scaled by a weight.
+    """The results of a network on a set of scenes, none of which is scaled by a weight of the loss.
 
-    terms : mean of each raw loss term.  nmse_pred : the NMSE of R_pred itself, where the term `loss_nmse_pred` is the mean
-    over the network's passes.  nmse_silent : the NMSE that R_blend would have if the network said nothing (R_pred = I): what
-    hiding behind R_samp yields.  score : the physical score of each scene, smaller is better: 1 - tr(P_blend P_true) / K, the
-    subspace that MUSIC will use, plus GOSPA of the slots over its cut-off.
+    Parameters
+    ----------
+    terms
+        The mean of each raw term of the loss.
+    nmse_pred
+        The NMSE of R_pred of the last pass; the term `loss_nmse_pred` is the mean over the passes.
+    nmse_silent
+        The NMSE that R_blend would have with R_pred = I: what a network reaches that predicts nothing and leaves all to R_samp.
+    score : [scene]
+        The physical score of each scene, smaller is better: 1 - tr(P_blend P_true) / K, the error of the subspace that MUSIC
+        uses, plus GOSPA of the slots divided by its cut-off.
     """
 
     terms: dict[str, float]
@@ -54,7 +61,26 @@ class Validation:
 def validate(
     network: HybridNetwork, loss: LossConfig, batches: Iterable[Scenes], device: torch.device, group: Group = ALONE
 ) -> Validation:
-    """Run `network` in evaluation mode over `batches`, dealt out one by one where a group does it together."""
+    """Run a network in evaluation mode over batches.
+
+    Parameters
+    ----------
+    network
+        The network.
+    loss
+        The configuration of the loss.
+    batches
+        The batches of this process; those of a group are dealt out one by one.
+    device
+        Where to compute.
+    group
+        The processes that validate together.
+
+    Returns
+    -------
+    Validation
+        The results over the batches of all processes.
+    """
     network.eval()
     own = []
     for batch in batches:
@@ -82,7 +108,22 @@ def validate(
 
 
 def subspace_distance(network: HybridNetwork, R: FactoredCovariance, truth: Truth) -> Float[Tensor, " batch"]:
-    """1 - tr(P P_true) / K with P the K leading eigenvectors of R; 0 where there is no source."""
+    """Compute 1 - tr(P P_true) / K, with P the projection onto the K leading eigenvectors of R.
+
+    Parameters
+    ----------
+    network
+        The network, for its array.
+    R
+        The covariance.
+    truth
+        The true sources.
+
+    Returns
+    -------
+    [batch]
+        The distances; 0 if there is no source.
+    """
     Q = torch.linalg.qr(truth.steering(network.array)).Q * truth.present[:, None, :]
     U = R.subspace(truth.power.shape[1]) * truth.present[:, None, :]
     overlap = torch.view_as_real(Q.mH @ U).square().sum((-3, -2, -1))
@@ -90,44 +131,101 @@ def subspace_distance(network: HybridNetwork, R: FactoredCovariance, truth: Trut
 
 
 def slot_gospa(prediction: Prediction, truth: Truth) -> Float[Tensor, " batch"]:
-    """GOSPA (cut-off 2 m) of the slots more likely present than not, divided by the cut-off."""
+    """Compute GOSPA (cut-off 2 m) of the slots that are more likely present than not, divided by the cut-off.
+
+    Parameters
+    ----------
+    prediction
+        The prediction.
+    truth
+        The true sources.
+
+    Returns
+    -------
+    [batch]
+        GOSPA divided by its cut-off.
+    """
     estimate = position_of(location_of(prediction.polar))
     found = prediction.presence > PRESENT
     return gospa(estimate, found, position_of(truth.location), truth.present, cutoff=GOSPA_CUTOFF) / GOSPA_CUTOFF
 
 
 def nmse_pred(network: HybridNetwork, prediction: Prediction, truth: Truth) -> Float[Tensor, ""]:
-    """The NMSE of R_pred, the last pass's, a mean over scenes with sources."""
+    """Compute the NMSE of R_pred of the last pass.
+
+    Parameters
+    ----------
+    network
+        The network, for its array.
+    prediction
+        Its prediction.
+    truth
+        The true sources.
+
+    Returns
+    -------
+    Tensor
+        The mean over the scenes with sources; 0 if there are none.
+    """
     return _mean_of_sourced(nmse(prediction.R_pred, covariance_of(truth, network.array)), truth)
 
 
 def nmse_silent(network: HybridNetwork, R_samp: FactoredCovariance, truth: Truth) -> Float[Tensor, ""]:
-    """The NMSE of (1 - beta) I + beta R_samp, a mean over scenes with sources; I never stands as a matrix."""
+    """Compute the NMSE of (1 - beta) I + beta R_samp without storing I as a matrix.
+
+    Parameters
+    ----------
+    network
+        The network, for its array and beta.
+    R_samp
+        The sample covariance.
+    truth
+        The true sources.
+
+    Returns
+    -------
+    Tensor
+        The mean over the scenes with sources; 0 if there are none.
+    """
     beta = network.beta
     silent = nmse(FactoredCovariance(beta**0.5 * R_samp.factor), covariance_of(truth, network.array), white=1 - beta)
     return _mean_of_sourced(silent, truth)
 
 
 def _mean_of_sourced(values: Float[Tensor, " batch"], truth: Truth) -> Float[Tensor, ""]:
-    """0 where no scene has a source."""
+    """Return the mean over the scenes with sources; 0 if there are none."""
     some = truth.count > 0
     return values[some].mean() if bool(some.any()) else values.new_zeros(())
 
 
 class Means:
-    """Means over scenes of what each batch says, added up in double precision where it lies, and read once."""
+    """Means over scenes, accumulated in double precision on the device of the values and read only once."""
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
         self._count = 0
 
     def add(self, values: Mapping[str, Tensor], count: int) -> None:
-        """The means over a batch of `count` scenes, or parts of them that add up."""
+        """Add the means over a batch.
+
+        Parameters
+        ----------
+        values
+            The means over the batch, or parts of them that add up.
+        count
+            The number of scenes of the batch.
+        """
         for name, value in values.items():
             weighted = value.detach().double() * count
             self._sums[name] = self._sums[name] + weighted if name in self._sums else weighted
         self._count += count
 
     def result(self) -> dict[str, float]:
-        """The mean of each."""
+        """Compute the means over all scenes.
+
+        Returns
+        -------
+        dict
+            The means by their names.
+        """
         return {name: float(value) / max(self._count, 1) for name, value in self._sums.items()}

@@ -55,7 +55,7 @@ def test_weights_of_another_size_are_refused(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     config["network"]["channels"] = 24
     (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(CheckpointError, match="do not make a network"):
+    with pytest.raises(CheckpointError, match="do not form a network"):
         load_checkpoint(folder)
 
 
@@ -105,7 +105,7 @@ def test_a_network_larger_than_its_file_is_never_made(
     config[section] |= values
     (folder / "config.json").write_text(json.dumps(config))
     monkeypatch.setattr("risloc.learning.checkpoint.HybridNetwork", None)
-    with pytest.raises(CheckpointError, match="do not make a network"):
+    with pytest.raises(CheckpointError, match="do not form a network"):
         load_checkpoint(folder)
 
 

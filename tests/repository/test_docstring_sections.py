@@ -15,6 +15,7 @@ CONVERTED = [
     "risloc/covariance",
     "risloc/scenes",
     "risloc/estimation",
+    "risloc/learning",
     "risloc/locating",
     "risloc/cli",
 ]  # rooms and modules; the list grows until it holds every room
