@@ -1,1 +1,1 @@
-"""Figures."""
+"""Figures of scenes, codebooks, spectra and curves."""

@@ -1,8 +1,8 @@
 """A `SceneView` as interactive figures: in space, over directions, over ranges, and the codebook.
 
-Every function returns a Plotly figure and shows nothing. The colours are told apart with any colour vision (Okabe and Ito;
-viridis; twilight for phases), and no meaning rests on colour alone. Plotly is no requirement of the package and is imported
-when something is drawn. Nothing of the science imports this module.
+Every function returns a Plotly figure and displays nothing. The colours are distinguishable with any colour vision (Okabe and
+Ito; viridis; twilight for phases), and no meaning rests on colour alone. Plotly is not a dependency of the package; it is
+imported when a figure is drawn. No module outside this room and the command line needs this one.
 
 Axes: elem N, src K, snap L, point.
 """
@@ -23,9 +23,9 @@ if typing.TYPE_CHECKING:
 __all__ = ["BANDS", "codebook_figure", "direction_figure", "range_figure", "space_figure"]
 
 BANDS = (3, 6, 9, 12, 15, 20)
-"""Decibels below the spectrum's peak at which a band of `space_figure` ends; a point farther below is not drawn."""
+"""Where the bands of `space_figure` end, in dB below the peak of the spectrum; weaker points are not drawn."""
 
-MOST_CODES = 256  # snapshots in the picture of the codebook
+MOST_CODES = 256  # snapshots that the picture of the codebook shows
 _OPACITY = (0.5, 0.35, 0.22, 0.15, 0.1, 0.05)
 _GREY = "#666666"
 _Look = dict[str, typing.Any]
@@ -38,9 +38,19 @@ _WORDS = {True: "estimate, bar +- 1 std of range", False: "estimate, not resolve
 
 
 def space_figure(view: SceneView) -> "plotly.graph_objects.Figure":
-    """The surface, the spectrum's strongest points in bands, the sources and what was found of them, in metres.
+    """Draw the surface, the strongest points of the spectrum in bands, the true sources and the estimates in space, in metres.
 
-    The vertical axis of the figure is y. A trace that is a band says in `meta` where it ends, see `BANDS`.
+    The vertical axis of the figure is y. The `meta` of a trace that is a band says where the band ends; see `BANDS`.
+
+    Parameters
+    ----------
+    view
+        The scene.
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
+        The figure.
     """
     figure, peak = _plotly().Figure([*_bands(view), *_sources(view)]), float(view.level[0])
     axes = {"xaxis": "x [m]", "yaxis": "z [m], boresight", "zaxis": "y [m]"}
@@ -95,7 +105,18 @@ def _sources(view: SceneView) -> list["plotly.graph_objects.Scatter3d"]:
 
 
 def direction_figure(view: SceneView) -> "plotly.graph_objects.Figure":
-    """The spectrum over (u, v) at the range of the strongest estimate; all sources are shown, at whatever range."""
+    """Draw the spectrum over (u, v) at the range of the strongest estimate, with all sources, whatever their range.
+
+    Parameters
+    ----------
+    view
+        The scene.
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
+        The figure.
+    """
     go, slices = _plotly(), view.slices
     figure = go.Figure(
         go.Heatmap(
@@ -125,7 +146,18 @@ def direction_figure(view: SceneView) -> "plotly.graph_objects.Figure":
 
 
 def range_figure(view: SceneView) -> "plotly.graph_objects.Figure":
-    """The spectrum over 1/r in the direction of the strongest estimate, which is marked with its deviation."""
+    """Draw the spectrum over 1/r in the direction of the strongest estimate, which is marked with its standard deviation.
+
+    Parameters
+    ----------
+    view
+        The scene.
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
+        The figure.
+    """
     slices = view.slices
     figure = _plotly().Figure()
     figure.add_scatter(
@@ -141,7 +173,7 @@ def range_figure(view: SceneView) -> "plotly.graph_objects.Figure":
 def _mark_range(figure: "plotly.graph_objects.Figure", view: SceneView) -> None:
     w = float(view.slices.through[2])
     nearest = (polar_of(view.found.location[0])[:, 2] - w).abs().nan_to_num(torch.inf).argmin()
-    std = float(view.found.location_std[0, nearest, 2]) * w * w  # of 1/r
+    std = float(view.found.location_std[0, nearest, 2]) * w * w  # standard deviation of 1/r
     words = {"text": f"r = {1 / w:.2f} m", "xanchor": "left", "yanchor": "bottom", "font": {"color": VERMILION}}
     figure.add_vline(
         x=w, line={"color": VERMILION, "dash": "dash"}, annotation=words, annotation_position="bottom right"
@@ -151,7 +183,18 @@ def _mark_range(figure: "plotly.graph_objects.Figure", view: SceneView) -> None:
 
 
 def codebook_figure(view: SceneView) -> "plotly.graph_objects.Figure":
-    """The phase of each element (across, n = ix + n_h iy) in each of the first snapshots (down)."""
+    """Draw the phase of each element (across, n = ix + n_h iy) in each of the first snapshots (down).
+
+    Parameters
+    ----------
+    view
+        The scene.
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
+        The figure.
+    """
     phase = view.codebook[:MOST_CODES].angle().rad2deg()
     figure = _plotly().Figure()
     figure.add_heatmap(
@@ -173,7 +216,7 @@ def _slots(view: SceneView, resolved: bool) -> Tensor:
 
 
 def _bars(view: SceneView, slots: Tensor) -> Tensor:
-    """One deviation of range to both sides, along the ray; a gap after each."""
+    """Return the ends of bars of one standard deviation of range to both sides, along the ray, with a gap after each bar."""
     ends = view.found.location[0, slots, None].repeat(1, 3, 1)
     std = view.found.location_std[0, slots, 2]
     ends[..., 2] += torch.stack([-std, std, torch.full_like(std, torch.nan)], dim=1)
@@ -181,7 +224,7 @@ def _bars(view: SceneView, slots: Tensor) -> Tensor:
 
 
 def _drawn(position: Tensor) -> _Look:
-    """The figure's vertical axis is y."""
+    """Return the coordinates for the figure, whose vertical axis is y."""
     x, y, z = position.float().numpy().T
     return {"x": x, "y": z, "z": y}
 

@@ -1,8 +1,10 @@
-"""The colours of all figures, which any colour vision tells apart.
+"""The colours of all figures, which are distinguishable with any colour vision.
+
+Grey is for what should stay in the background.
 
 References
 ----------
-Okabe and Ito, Color Universal Design, 2008 (without their yellow, which is too light for a line); grey is for what stands back.
+Okabe and Ito, Color Universal Design, 2008 (without their yellow, which is too light for a line).
 """
 
 __all__ = ["BLACK", "BLUE", "GREEN", "GREY", "ORANGE", "PALETTE", "PURPLE", "SKY_BLUE", "VERMILION"]
@@ -17,4 +19,4 @@ SKY_BLUE = "#56B4E9"
 VERMILION = "#D55E00"
 
 PALETTE = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY_BLUE, BLACK)
-"""The colours of curves, in the order in which they are taken."""
+"""The colours of curves, in the order of their use."""

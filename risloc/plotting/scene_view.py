@@ -1,7 +1,8 @@
-"""What one measured scene looks like, as numbers: the spectrum in space and in slices, the sources beside the truth.
+"""The numbers behind a picture of one measured scene: the spectrum in space and in slices, and the sources beside the truth.
 
-The spectrum is MUSIC's N / |a - U U^H a|^2 in dB, U the K_MAX leading eigenvectors: of R_blend with a network, where the
-search takes candidates from it, of R_samp without. A weak source may be found that it does not show.
+The spectrum is that of MUSIC, N / |a - U U^H a|^2 in dB, with U the K_MAX leading eigenvectors. With a network they are those
+of R_blend, from which the search takes candidates; without one they are those of R_samp. A weak source may be found although
+the spectrum does not show it.
 
 Axes: elem N, snap L, src K (slots), true K, point, U, V and P along u, v and 1/r.
 """
@@ -28,14 +29,30 @@ from risloc.physics.steering import steering_matrix
 
 __all__ = ["SceneView", "Slices", "scene_view"]
 
-MOST_CELLS, MOST_POINTS = 100, 4000  # of the spectrum in space: the strongest
-PARTS = (4, 4, 7)  # of a cell along u, v and 1/r, each a point
-PIXELS = 101  # a side of a slice
+MOST_CELLS, MOST_POINTS = 100, 4000  # the strongest cells and points of the spectrum in space
+PARTS = (4, 4, 7)  # points per cell along u, v and 1/r
+PIXELS = 101  # along each side of a slice
 
 
 @dataclass(frozen=True, kw_only=True)
 class Slices:
-    """The spectrum [dB] through a point (u, v, w): over u and v at its w, NaN where no direction is, and over w alone."""
+    """The spectrum in dB through a point (u, v, w): over u and v at its w, and over w at its u and v.
+
+    Parameters
+    ----------
+    through : [3]
+        The point (u, v, w).
+    u : [U]
+        The values of u.
+    v : [V]
+        The values of v.
+    directions : [V, U]
+        The spectrum over u and v; NaN where u^2 + v^2 > 1.
+    w : [P]
+        The values of 1/r in 1/m.
+    ranges : [P]
+        The spectrum over w.
+    """
 
     through: Float[Tensor, " 3"]
     u: Float[Tensor, " U"]
@@ -47,15 +64,31 @@ class Slices:
 
 @dataclass(frozen=True, kw_only=True)
 class SceneView:
-    """One scene.
+    """One scene with its estimates and the spectrum.
 
-    found : a batch of one.  covariance : of which the spectrum is: "R_blend" or "R_samp".
-    truth : azimuth [rad], elevation [rad], distance [m] of the true sources; None: not known.
-    error : distance [m] of each slot of `found` to the true source assigned to it, NaN where there is none.
-    missed : how many true sources no estimate was assigned to.
-    points : positions [m] of the spectrum's strongest points, in the strongest cells of the search's grid; the strongest
-    first.  level : the spectrum there [dB].
-    slices : through the strongest estimate, or the strongest point where there is none.
+    Parameters
+    ----------
+    setup
+        The surface and the search region.
+    codebook : [snap, elem]
+        The codes.
+    found
+        The estimates, a batch of one scene.
+    covariance
+        The covariance whose spectrum is shown: "R_blend" or "R_samp".
+    truth : [true, 3]
+        Azimuth [rad], elevation [rad] and distance [m] of the true sources; None: not known.
+    error : [src]
+        The distance in metres of each slot of `found` to the true source assigned to it; NaN if there is none.
+    missed
+        The number of true sources to which no estimate is assigned.
+    points : [point, 3]
+        Positions in metres of the strongest points of the spectrum, in the strongest cells of the search grid; the strongest
+        point comes first.
+    level : [point]
+        The spectrum there in dB.
+    slices
+        The slices through the strongest estimate, or through the strongest point if there is no estimate.
     """
 
     setup: Setup
@@ -73,15 +106,27 @@ class SceneView:
 @torch.no_grad()
 @factorised()
 def scene_view(locator: Locator, scene: Measurements) -> SceneView:
-    """Locate the sources of one scene and look at it.
+    """Locate the sources of one scene, and compute what its picture shows.
+
+    Parameters
+    ----------
+    locator
+        The locator.
+    scene
+        Measurements of one scene.
+
+    Returns
+    -------
+    SceneView
+        The scene.
 
     Raises
     ------
     ValueError
-        Not one scene; or what `Locator.locate` says of it.
+        There is not exactly one scene, or `Locator.locate` refuses it.
     """
     if len(scene) != 1:
-        raise ValueError(f"scene: expected one scene, got {len(scene)}; take a slice of one")
+        raise ValueError(f"scene: expected one scene, got {len(scene)}; select one with a slice such as scene[0:1]")
     (found, view), localiser = locator.locate_and_view(scene), locator.localiser
     name, R = _covariance(locator, scene, found.noise_var, view)
     U = R.subspace(locator.slots)[0]
@@ -105,9 +150,9 @@ def scene_view(locator: Locator, scene: Measurements) -> SceneView:
 def _covariance(
     locator: Locator, scene: Measurements, noise_var: Tensor, view: NetworkView | None
 ) -> tuple[str, FactoredCovariance]:
-    """The covariance to show, by its name, at the noise level that the answer rests on.
+    """Return the name and the factors of the covariance to show, at the noise level on which the answer rests.
 
-    The network runs once more only where that level is not the one that `view` was made with: the data contradicted it.
+    The network runs again only if that level differs from the one of `view`, because the data contradicted the latter.
     """
     blank, size_y, _ = of_unit_size(scene)
     observation = dataclasses.replace(blank, noise_var=(noise_var / size_y / size_y).float())
@@ -118,7 +163,7 @@ def _covariance(
 
 
 def _strongest_points(localiser: Localiser, U: Tensor) -> tuple[Tensor, Tensor]:
-    """(u, v, w) and dB of the strongest points in the grid's strongest cells, the strongest first."""
+    """Return (u, v, w) and dB of the strongest points in the strongest cells of the grid, the strongest first."""
     grid, domain = localiser.grid, localiser.domain
     inside = grid.inside.expand(grid.shape).flatten()
     energy = torch.where(inside, grid_energy(grid, U[None])[0], -torch.inf)
@@ -154,7 +199,7 @@ def _slices(array: Array, domain: Domain, U: Tensor, through: Tensor) -> Slices:
 
 
 def _axis(span: tuple[float, float], margin: float) -> Tensor:
-    """A coordinate's axis; one that is no parameter is shown a little to both sides."""
+    """Return the axis of a coordinate; if the coordinate is fixed, the axis extends a little to both sides."""
     low, high = span if span[1] > span[0] else (span[0] - margin, span[1] + margin)
     return torch.linspace(low, high, PIXELS, dtype=torch.float32)
 

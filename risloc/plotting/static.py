@@ -1,8 +1,8 @@
 """Figures of one scene: array and sources in 3-D, the codebook, slices of a spectrum, and plain curves.
 
-Every function returns a matplotlib figure and shows nothing; `save_figure` writes it. The colours are told apart with any
-colour vision (`risloc.plotting.palette`; viridis; twilight for phases), and no meaning rests on colour alone. matplotlib is
-an optional dependency (`risloc[figures]`), which is imported when something is drawn.
+Every function returns a matplotlib figure and displays nothing; `save_figure` writes it. The colours are distinguishable with
+any colour vision (`risloc.plotting.palette`; viridis; twilight for phases), and no meaning rests on colour alone. matplotlib
+is an optional dependency (`risloc[figures]`), which is imported when a figure is drawn.
 
 Axes: elem N, src K, snap L.
 """
@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 FORMATS = (".pdf", ".png", ".svg")
-"""What `save_figure` writes, by the name's ending."""
+"""The endings of file names that `save_figure` accepts."""
 
 _METADATA: dict[str, dict[str, None]] = {
     ".pdf": {"CreationDate": None},
@@ -46,12 +46,18 @@ _METADATA: dict[str, dict[str, None]] = {
     ".svg": {"Date": None},
 }
 _GREY = "0.55"
-_MARKERS = "os^vDPX*"  # one more than colours: 56 looks before one comes again
+_MARKERS = "os^vDPX*"  # one more than colours, so that 56 styles come before one repeats
 _NAMES = ("u", "v", "1/r [1/m]")
 
 
 def looks() -> Iterator[tuple[str, str]]:
-    """A colour and a marker for each curve, any number of them: told apart by both, seven by either alone."""
+    """Iterate over the styles of curves without end; seven curves differ in colour and in marker, 56 in at least one of them.
+
+    Returns
+    -------
+    Iterator of tuple
+        A colour and a marker for each curve.
+    """
     return zip(itertools.cycle(PALETTE), itertools.cycle(_MARKERS))
 
 
@@ -62,10 +68,24 @@ def plot_scene(
     estimate: Float[Tensor, "found 3"] | None = None,
     distance_std: Float[Tensor, " found"] | None = None,
 ) -> "matplotlib.figure.Figure":
-    """The array's elements, the sources and what was found of them in space; the vertical axis of the figure is y.
+    """Draw the elements of the array, the sources and the estimates in space; the vertical axis of the figure is y.
 
-    location, estimate : azimuth [rad], elevation [rad], distance [m].  distance_std : metres, of each estimate: a bar of
-    one deviation to both sides along its ray.
+    Parameters
+    ----------
+    array
+        The surface.
+    location : [src, 3]
+        Azimuth [rad], elevation [rad] and distance [m] of the true sources.
+    estimate : [found, 3]
+        The same of the estimates; None: none are drawn.
+    distance_std : [found]
+        The standard deviation of each estimated distance in metres, drawn as a bar of one deviation to both sides along the
+        ray; None: no bars.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        The figure.
     """
     figure = _figure((6.4, 5.2))
     axis: typing.Any = figure.add_subplot(projection="3d")
@@ -89,7 +109,7 @@ def plot_scene(
     spans = [high - low for low, high in (axis.get_xlim3d(), axis.get_ylim3d(), axis.get_zlim3d())]
     axis.set_box_aspect(
         spans, zoom=0.85
-    )  # a metre is as long in all; room for the labels, which the layout does not count
+    )  # the same scale on all axes; the zoom leaves room for the labels, which the layout ignores
     axis.locator_params(nbins=5)
     axis.view_init(elev=22, azim=-62)
     axis.legend(fontsize=8, loc="upper left")
@@ -99,12 +119,26 @@ def plot_scene(
 def plot_codebook(
     codebook: Complex[Tensor, "snap elem"], n_h: int, n_v: int, *, most: int = 16
 ) -> "matplotlib.figure.Figure":
-    """The phase of each element of a surface of n_h x n_v, a panel for each of the first `most` snapshots.
+    """Draw the phase of each element of an n_h x n_v surface, with one panel for each of the first snapshots.
+
+    Parameters
+    ----------
+    codebook : [snap, elem]
+        The codes.
+    n_h, n_v
+        The numbers of columns and rows of the surface.
+    most
+        The largest number of panels.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        The figure.
 
     Raises
     ------
     ValueError
-        The codes are not of n_h x n_v elements.
+        The codes do not have n_h x n_v elements.
     """
     if codebook.shape[1] != n_h * n_v:
         raise ValueError(f"codebook: expected codes of {n_h} x {n_v} = {n_h * n_v} elements, got {codebook.shape[1]}")
@@ -135,11 +169,28 @@ def plot_spectrum(
     title: str = "",
     pixels: int = 160,
 ) -> "matplotlib.figure.Figure":
-    """Two slices of a spectrum in dB through a point: over (u, v) at its 1/r, and over (u, 1/r) at its v.
+    """Draw two slices of a spectrum in dB through a point: over (u, v) at its 1/r, and over (u, 1/r) at its v.
 
-    spectrum : of points (u, v, w), positive, such as ``lambda p: music_spectrum(steering_matrix(array, p), U)``.
-    through : (u, v, w).  location, estimate : azimuth [rad], elevation [rad], distance [m]; all are shown in both slices,
-    wherever they lie in the third coordinate.
+    Parameters
+    ----------
+    spectrum
+        A positive function of points (u, v, w), such as ``lambda p: music_spectrum(steering_matrix(array, p), U)``.
+    domain
+        The region that the slices span.
+    through : [3]
+        The point (u, v, w).
+    location, estimate : [src, 3]
+        Azimuth [rad], elevation [rad] and distance [m] of the sources and of the estimates. Both slices show all of them,
+        wherever they lie in the third coordinate.
+    title
+        Title of the figure.
+    pixels
+        Pixels along each side of a slice.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        The figure.
     """
     slices = spectrum_slices(spectrum, domain, through, pixels)
     return plot_slices(slices, location=location, estimate=estimate, title=title)
@@ -163,6 +214,11 @@ def plot_slices(
         wherever they lie in its fixed coordinate.
     title
         Title of the figure.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        The figure.
     """
     figure = _figure((5.0 * len(slices), 4.2))
     axes = list(figure.subplots(1, len(slices), squeeze=False)[0])
@@ -188,12 +244,28 @@ def plot_curves(
     ylabel: str,
     log: bool = True,
 ) -> "matplotlib.figure.Figure":
-    """Each curve over x under its name, with a look of its own; `log`: a logarithmic y axis.
+    """Draw curves over x, each with its name and a style of its own.
+
+    Parameters
+    ----------
+    x
+        The common values of x.
+    curves
+        The values of each curve, by its name.
+    xlabel, ylabel
+        Labels of the axes.
+    log
+        Whether the y axis is logarithmic.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        The figure.
 
     Raises
     ------
     ValueError
-        A curve of another length than x.
+        A curve and x differ in length.
     """
     figure = _figure((6.4, 4.2))
     axis = figure.subplots()
@@ -208,14 +280,21 @@ def plot_curves(
 
 
 def save_figure(figure: "matplotlib.figure.Figure", path: "str | os.PathLike[str]") -> None:
-    """Write the figure, whole or not at all: PNG, or SVG or PDF as vectors; the same bytes for the same figure.
+    """Write a figure, completely or not at all; the same figure always gives the same bytes.
+
+    Parameters
+    ----------
+    figure
+        The figure.
+    path
+        The file, whose ending selects the format: PNG, or SVG or PDF as vectors.
 
     Raises
     ------
     ValueError
-        The name ends otherwise.
+        The name has another ending.
     risloc.utils.atomic_files.DiskFullError
-        No room.
+        There is no room.
     """
     import matplotlib
 
@@ -238,7 +317,7 @@ def _figure(size: tuple[float, float]) -> "matplotlib.figure.Figure":
 
 
 def _drawn(position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """x, z and y: the figure's vertical axis is y."""
+    """Return x, z and y, because the vertical axis of the figure is y."""
     return position[:, 0], position[:, 2], position[:, 1]
 
 

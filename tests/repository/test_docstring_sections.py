@@ -17,6 +17,7 @@ CONVERTED = [
     "risloc/estimation",
     "risloc/learning",
     "risloc/locating",
+    "risloc/plotting",
     "risloc/cli",
 ]  # rooms and modules; the list grows until it holds every room
 ROOT = Path(__file__).parents[2]
