@@ -143,7 +143,7 @@ def _phasors(given: Mapping[str, Any]) -> Any:
         raise ValueError(f"code_bits: expected 1..8, got {bits!r}; omit it if codes are phasors")
     if codes.dtype.kind not in "iu" or not ((codes >= 0) & (codes < 2 ** int(bits))).all():
         raise ValueError(
-            f"codes: expected integers in 0..{2 ** int(bits) - 1} (code_bits = {int(bits)}), got others; correct code_bits, "
+            f"codes: expected integers in 0..{2 ** int(bits) - 1} (code_bits = {int(bits)}), got other values; correct code_bits, "
             "or omit it if codes are phasors"
         )
     return codebook(torch.from_numpy(codes.astype(np.uint8)), int(bits))

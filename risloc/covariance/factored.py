@@ -203,7 +203,7 @@ def hybrid_covariance(
     pred, samp = R_pred.factor, R_samp.factor.detach()
     if pred.shape[:-1] != samp.shape[:-1]:
         raise ValueError(
-            f"R_pred and R_samp: expected equal batch and elements, got {tuple(pred.shape)} and {tuple(samp.shape)}"
+            f"R_pred and R_samp: expected factors of equal batch size and number of elements, got {tuple(pred.shape)} and {tuple(samp.shape)}"
         )
     if not (pred.is_complex() and samp.is_complex()):
         raise ValueError(f"R_pred and R_samp: expected complex factors, got {pred.dtype} and {samp.dtype}")
@@ -217,7 +217,9 @@ def hybrid_covariance(
         worst = float(trace[(trace - n).abs().argmax()])
         raise ValueError(f"R_blend: expected trace {n}, got {worst}; normalise R_pred and R_samp first")
     if training and (beta == 1 or not R_blend.factor.requires_grad):
-        raise ValueError("R_blend carries no gradient, so nothing can be learnt: R_pred is detached or beta is 1")
+        raise ValueError(
+            "R_blend: expected a tensor with a gradient, got one without, because R_pred is detached or beta is 1"
+        )
     return R_blend
 
 

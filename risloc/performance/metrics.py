@@ -206,7 +206,7 @@ def _assignment(
 ) -> tuple[Tensor, Tensor]:
     """Return the smallest GOSPA^2 of each scene and the slot assigned to each true source (-1 if none is within the cut-off)."""
     if not cutoff > 0:
-        raise ValueError(f"cutoff: expected > 0 metres, got {cutoff}")
+        raise ValueError(f"cutoff: expected a distance above 0 metres, got {cutoff}")
     slots = max(estimated.shape[1], true.shape[1])
     p, p_on = _padded(estimated, est_present, slots)
     q, q_on = _padded(true, present, slots)
@@ -227,7 +227,7 @@ def _check_sets(estimated: Any, est_present: Any, true: Any, present: Any) -> No
     for name, mask, places in (("est_present", est_present, estimated), ("present", present, true)):
         check_tensor(name, mask, *places.shape[:2], batch=0)
         if mask.dtype != torch.bool:
-            raise ValueError(f"{name}: expected booleans, which slots hold a source, got {mask.dtype}")
+            raise ValueError(f"{name}: expected booleans that mark the slots with a source, got {mask.dtype}")
 
 
 def _least_cost(cost: Tensor) -> Tensor:

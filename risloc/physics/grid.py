@@ -22,8 +22,8 @@ __all__ = ["GridConfig", "PolarGrid", "grid_shape", "polar_grid"]
 class GridConfig:
     """How finely (u, v, 1/r) is sampled."""
 
-    step_beams: float = param("spacing in u and v, in beams of lambda / aperture", ge=0.01, le=1.0)
-    planes: int = param("planes in 1/r, from the farthest to the nearest distance", ge=1, le=256)
+    step_beams: float = param("spacing in u and v, in units of the beamwidth lambda / aperture", ge=0.01, le=1.0)
+    planes: int = param("number of planes, uniform in 1/r from the farthest to the nearest distance", ge=1, le=256)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -81,7 +81,7 @@ def simulate(
     """
     if not isinstance(scenario, Scenario):
         kind = type(scenario).__name__
-        raise TypeError(f"scenario: expected a Scenario, got {kind}: risloc.scenario('default') makes one")
+        raise TypeError(f"scenario: expected a Scenario, got {kind}; risloc.scenario('default') makes one")
     if split not in SPLITS:
         raise ValueError(f"split: expected one of {', '.join(SPLITS)}, got {split!r}")
     seed, (low, high) = whole("seed", seed, 0), _range(start, stop)

@@ -35,7 +35,7 @@ def check_tensor(
         The shape or the kind of numbers is different.
     """
     if not isinstance(value, Tensor):
-        raise TypeError(f"{name}: expected a torch tensor, got {type(value).__name__}: torch.as_tensor(...) makes one")
+        raise TypeError(f"{name}: expected a torch tensor, got {type(value).__name__}; torch.as_tensor(...) makes one")
     shape = tuple(value.shape)
     last, before = shape[max(len(shape) - len(ends), 0) :], len(shape) - len(ends)
     fits = before >= 0 and all(end in (None, size) for end, size in zip(ends, last, strict=True))

@@ -43,7 +43,7 @@ def read_yaml(path: "str | os.PathLike[str]") -> dict[str, Any]:
     with path.open("rb") as file:
         content = file.read(_MOST_YAML + 1)
     if len(content) > _MOST_YAML:
-        raise ParamError(f"{path}: expected at most {_MOST_YAML} bytes of YAML, got more; correct the path")
+        raise ParamError(f"{path}: expected at most {_MOST_YAML} bytes of YAML, got a larger file; correct the path")
     reader = YAML(typ="safe", pure=True)  # libyaml overruns the stack on deeply nested texts
     reader.Composer, reader.Constructor, reader.max_depth = _Composer, _Constructor, _DEEPEST_YAML
     try:

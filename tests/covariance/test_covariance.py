@@ -173,14 +173,20 @@ def test_gradient_flows_to_the_prediction_and_never_to_the_samples():
         ({"beta": -0.1}, r"beta: expected a value in \[0, 1\], got -0.1"),
         ({"beta": 1.1}, r"beta: expected a value in \[0, 1\], got 1.1"),
         ({"beta": float("nan")}, "beta: expected a value"),
-        ({"samp": FactoredCovariance(gaussian(2, N + 1, 3))}, "expected equal batch and elements"),
-        ({"samp": FactoredCovariance(gaussian(3, N, 3))}, "expected equal batch and elements"),
+        (
+            {"samp": FactoredCovariance(gaussian(2, N + 1, 3))},
+            "expected factors of equal batch size and number of elements",
+        ),
+        (
+            {"samp": FactoredCovariance(gaussian(3, N, 3))},
+            "expected factors of equal batch size and number of elements",
+        ),
         ({"pred": FactoredCovariance(2 * gaussian(2, N, 3))}, f"expected trace {N}, got"),
         (
             {"pred": FactoredCovariance(gaussian(2, N, 3) * float("nan"))},
             "expected finite values, got 2 scenes with other values",
         ),
-        ({"training": True}, "R_blend carries no gradient"),
+        ({"training": True}, "R_blend: expected a tensor with a gradient"),
     ],
 )
 def test_every_invariant_of_the_blend_has_its_error(change, message):

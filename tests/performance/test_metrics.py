@@ -51,7 +51,7 @@ def test_gospa_is_symmetric_and_ignores_slots(generator):
 
 
 def test_gospa_refuses_a_cutoff_of_nothing():
-    with pytest.raises(ValueError, match="cutoff: expected > 0 metres"):
+    with pytest.raises(ValueError, match="cutoff: expected a distance above 0 metres"):
         gospa(torch.zeros(1, 1, 3), torch.ones(1, 1) > 0, torch.zeros(1, 1, 3), torch.ones(1, 1) > 0, 0.0)
 
 

@@ -269,7 +269,7 @@ def test_what_is_no_count_is_refused(small_scenario: Scenario, change: dict[str,
 
 def test_what_is_no_scenario_is_told_what_makes_one() -> None:
     with pytest.raises(
-        TypeError, match=r"scenario: expected a Scenario, got str: risloc.scenario\('default'\) makes one"
+        TypeError, match=r"scenario: expected a Scenario, got str; risloc.scenario\('default'\) makes one"
     ):
         unhooked(simulate, "default", seed=3, split="test", start=1, stop=3)
 
