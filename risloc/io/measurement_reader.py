@@ -175,19 +175,14 @@ class MeasurementReader:
         self._add("codes", "integer or complex", *allowed["codebook"])
         self.code_bits = self._attribute("code_bits") if "code_bits" in self._file.attrs else None
         if self._data["codes"].dtype.kind != "c" and not (isinstance(self.code_bits, int) and 1 <= self.code_bits <= 8):
-            raise self._error(
-                "code_bits",
-                f"expected an integer attribute in 1..8 for integer codes, got {self.code_bits!r}; correct it",
-            )
+            raise self._error("code_bits", f"expected an integer attribute in 1..8, got {self.code_bits!r}")
         self.has_noise = self._there(self._file, "noise_var")
         if self.has_noise:
             self._add("noise_var", "real", *allowed["noise_var"])
         self.sources = self._add("truth/location", "real", (B, None, 3))[1] if self._has_truth() else 0
         if self.sources:
             if self.sources > MOST_SOURCES:
-                raise self._error(
-                    "truth/location", f"expected at most {MOST_SOURCES} sources, got {self.sources}; remove the truth"
-                )
+                raise self._error("truth/location", f"expected at most {MOST_SOURCES} sources, got {self.sources}")
             self._add("truth/power", "real", (B, self.sources))
             self._add("truth/count", "integer", (B,))
 
