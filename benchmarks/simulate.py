@@ -22,8 +22,10 @@ from risloc.io.shard_batches import batches
 from risloc.io.shard_reader import ShardReader
 from risloc.io.shard_writer import write_shard
 from risloc.learning.loss_weights import LossConfig
-from risloc.learning.network import HybridNetwork, NetworkConfig
-from risloc.learning.trainer import FitConfig, Trainer
+from risloc.learning.network import HybridNetwork
+from risloc.learning.network_config import NetworkConfig
+from risloc.learning.trainer import Trainer
+from risloc.learning.training_step import FitConfig
 from risloc.physics.grid import GridConfig
 from risloc.scenes.preset_files import preset
 from risloc.scenes.scenario import Scenario

@@ -23,7 +23,8 @@ from benchmarks.timing import alternately
 from benchmarks.workload import Case
 from risloc.config import build
 from risloc.learning.loss_weights import LossConfig
-from risloc.learning.trainer import FitConfig, Trainer
+from risloc.learning.trainer import Trainer
+from risloc.learning.training_step import FitConfig
 from risloc.scenes.batch import Scenes
 from risloc.scenes.scenario import Scenario
 from risloc.scenes.simulation import simulate

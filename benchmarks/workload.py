@@ -15,7 +15,8 @@ from risloc.estimation.spectral_methods import Located
 from risloc.learning.checkpoint import load_checkpoint
 from risloc.learning.hybrid import hybrid
 from risloc.learning.k_rules import order_rules
-from risloc.learning.network import HybridNetwork, NetworkConfig
+from risloc.learning.network import HybridNetwork
+from risloc.learning.network_config import NetworkConfig
 from risloc.physics.grid import GridConfig
 from risloc.scenes.batch import Scenes
 from risloc.scenes.scenario import Scenario

@@ -212,8 +212,10 @@ from risloc.config import build
 from risloc.covariance.factored import CovarianceConfig
 from risloc.learning.fresh_batches import fresh_batches
 from risloc.learning.loss_weights import LossConfig
-from risloc.learning.network import HybridNetwork, NetworkConfig
-from risloc.learning.trainer import FitConfig, Trainer
+from risloc.learning.network import HybridNetwork
+from risloc.learning.network_config import NetworkConfig
+from risloc.learning.trainer import Trainer
+from risloc.learning.training_step import FitConfig
 from risloc.learning.validation import validate
 from risloc.physics.grid import GridConfig
 from risloc.utils.yaml_reader import read_yaml

@@ -12,8 +12,8 @@ from risloc.config import ParamError
 from risloc.covariance.factored import CovarianceConfig
 from risloc.io.shard_reader import ShardReader
 from risloc.learning.loss_weights import LossConfig
-from risloc.learning.network import NetworkConfig
-from risloc.learning.trainer import FitConfig
+from risloc.learning.network_config import NetworkConfig
+from risloc.learning.training_step import FitConfig
 from risloc.physics.grid import GridConfig
 from risloc.scenes.scenario import Scenario
 from stages.support.fitting import report_weights

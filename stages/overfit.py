@@ -12,8 +12,9 @@ from risloc.config import param
 from risloc.covariance.factored import CovarianceConfig
 from risloc.io.shard_reader import ShardReader
 from risloc.learning.loss_weights import LossConfig
-from risloc.learning.network import NetworkConfig
-from risloc.learning.trainer import FitConfig, Trainer
+from risloc.learning.network_config import NetworkConfig
+from risloc.learning.trainer import Trainer
+from risloc.learning.training_step import FitConfig
 from risloc.learning.validation import Validation, validate
 from risloc.physics.grid import GridConfig
 from risloc.scenes.batch import Scenes

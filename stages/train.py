@@ -18,8 +18,9 @@ from risloc.learning.checkpoint import load_checkpoint, save_checkpoint
 from risloc.learning.distributed import Group, joined, share
 from risloc.learning.fresh_batches import fresh_batches
 from risloc.learning.loss_weights import WEIGHTS, LossConfig
-from risloc.learning.network import NetworkConfig
-from risloc.learning.trainer import FitConfig, Trainer
+from risloc.learning.network_config import NetworkConfig
+from risloc.learning.trainer import Trainer
+from risloc.learning.training_step import FitConfig
 from risloc.physics.grid import GridConfig
 from risloc.scenes.batch import Scenes
 from risloc.scenes.scenario import Scenario

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from matplotlib.figure import Figure
 
-from risloc.plotting.static import save_figure
+from risloc.plotting.figure_files import save_figure
 from risloc.utils.atomic_files import write_bytes
 
 __all__ = ["SCRIPT", "Cell", "cells", "code_of", "execute"]

@@ -10,8 +10,8 @@ from risloc.cli.errors import NOT_DONE, CommandError
 from risloc.io.measurements import Measurements, Setup
 from risloc.locating.result_rows import Row
 from risloc.physics.geometry import position_of
+from risloc.plotting.figure_files import FORMATS, save_figure
 from risloc.plotting.palette import BLUE, VERMILION
-from risloc.plotting.static import FORMATS, save_figure
 
 __all__ = ["DRAWN", "Picture"]
 
@@ -32,7 +32,7 @@ class Picture:
     Raises
     ------
     UsageError
-        The suffix of the name is not in `risloc.plotting.static.FORMATS`.
+        The suffix of the name is not in `risloc.plotting.figure_files.FORMATS`.
     CommandError
         matplotlib is not installed.
     """

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from risloc.config import ParamError, as_mapping, build, shown
 from risloc.covariance.factored import CovarianceConfig
-from risloc.learning.network import HybridNetwork, NetworkConfig
+from risloc.learning.network import HybridNetwork
+from risloc.learning.network_config import NetworkConfig
 from risloc.physics.grid import GridConfig, grid_shape
 from risloc.scenes.scenario import Scenario
 from risloc.utils.atomic_files import write_bytes

@@ -13,7 +13,8 @@ from risloc.estimation.localiser import Localiser
 from risloc.estimation.order_rules import Rule
 from risloc.estimation.spectrum import Peaks
 from risloc.learning.k_rules import order_rules
-from risloc.learning.network import HybridNetwork, Prediction
+from risloc.learning.network import HybridNetwork
+from risloc.learning.prediction import Prediction
 from risloc.scenes.batch import Observation
 
 __all__ = ["NetworkView", "hybrid"]

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from risloc.estimation.order_rules import BIC, OrderRule, Rule, bic_noise_order
-from risloc.learning.network import HybridNetwork, Prediction
+from risloc.learning.network import HybridNetwork
 from risloc.learning.order_rule import learnt_order
+from risloc.learning.prediction import Prediction
 
 __all__ = [
     "BY_BIC",

@@ -15,110 +15,26 @@ sources is reduced to what is still unexplained (the pseudo-data of approximate 
 Axes: batch B, src K_MAX, elem N, grid P V U.
 """
 
-from dataclasses import dataclass
-
 import torch
 from jaxtyping import Complex, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from risloc.config import param
 from risloc.covariance.factored import CovarianceConfig, FactoredCovariance, hybrid_covariance
 from risloc.covariance.snapshots import least_squares_snapshots, pseudo_snapshots, sample_covariance
+from risloc.learning.network_config import NetworkConfig
 from risloc.learning.network_layers import Look, OrderHead
+from risloc.learning.prediction import MapOutput, Prediction
 from risloc.physics.grid import GridConfig, PolarGrid, polar_grid
 from risloc.physics.steering import steering_derivatives
 from risloc.scenes.batch import Observation
 from risloc.scenes.scenario import Scenario
 from risloc.utils.device import mixed_precision
 
-__all__ = ["PRESENT", "HybridNetwork", "MapOutput", "NetworkConfig", "Prediction"]
+__all__ = ["HybridNetwork"]
 
-PRESENT = 0.5
-"""A slot whose presence is above this holds a source."""
 
 LEAST_PROBABILITY = 1e-4
-
-
-@dataclass(frozen=True, kw_only=True)
-class NetworkConfig:
-    """The size and the head of the network."""
-
-    head: str = param("factors on the array manifold, or unconstrained", choices=("manifold", "free"))
-    channels: int = param("feature channels of the residual convolutions", ge=8, le=1024)
-    blocks: int = param("residual blocks of two 3 x 3 convolutions in each pass", ge=1, le=64)
-    passes: int = param(
-        "passes over the snapshots; each one after the first starts from the sources that the one before found",
-        ge=1,
-        le=16,
-    )
-    amp: bool = param(
-        "mixed precision in convolutions and real matrix products if the device supports it, in training and in use"
-    )
-
-    @property
-    def residual_weights(self) -> int:
-        """The number of weights in the 3 x 3 convolutions of all residual blocks, which are nearly all weights of a network."""
-        return self.passes * self.blocks * 2 * 9 * self.channels**2
-
-
-@dataclass(frozen=True, kw_only=True)
-class MapOutput:
-    """The output of the last layer for each cell, at which the gradients of the losses are checked.
-
-    Parameters
-    ----------
-    heat : [batch, V, U]
-        The logit that a source lies in the cell.
-    polar : [batch, V, U, 3]
-        (u, v, w) of a source in or near the cell, not yet clamped to the domain.
-    log_power : [batch, V, U]
-        The log of the relative power of that source.
-    spread : [batch, V, U]
-        The logit of the spread of its inverse distance.
-    features : [batch, V, U, channel]
-        The last hidden layer.
-    """
-
-    heat: Float[Tensor, "batch V U"]
-    polar: Float[Tensor, "batch V U 3"]
-    log_power: Float[Tensor, "batch V U"]
-    spread: Float[Tensor, "batch V U"]
-    features: Float[Tensor, "batch V U channel"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Prediction:
-    """Low-rank factors of R_pred, and the slots from which they were made.
-
-    Parameters
-    ----------
-    cov_fact_angle, cov_fact_range : [batch, elem, src]
-        The factors A_ang and A_rng.
-    polar : [batch, src, 3]
-        (u, v, w) of each slot.
-    power : [batch, src]
-        The relative power, linear.
-    presence : [batch, src]
-        The probability that the slot holds a source.
-    output
-        The dense maps.
-    earlier
-        The predictions of the earlier passes.
-    """
-
-    cov_fact_angle: Complex[Tensor, "batch elem src"]
-    cov_fact_range: Complex[Tensor, "batch elem src"]
-    polar: Float[Tensor, "batch src 3"]
-    power: Float[Tensor, "batch src"]
-    presence: Float[Tensor, "batch src"]
-    output: MapOutput
-    earlier: "tuple[Prediction, ...]"
-
-    @property
-    def R_pred(self) -> FactoredCovariance:
-        """R_pred = A_ang A_ang^H + A_rng A_rng^H with trace N and rank at most 2 K_MAX."""
-        return FactoredCovariance(torch.cat([self.cov_fact_angle, self.cov_fact_range], dim=-1)).normalised()
 
 
 class HybridNetwork(nn.Module):

@@ -19,8 +19,9 @@ from torch.nn import functional
 from risloc.estimation.conditional import Sensing
 from risloc.estimation.information_criteria import bic
 from risloc.estimation.order_rules import OrderRule, SelectionPath
-from risloc.learning.network import HybridNetwork, Prediction
+from risloc.learning.network import HybridNetwork
 from risloc.learning.network_layers import OrderHead
+from risloc.learning.prediction import Prediction
 
 __all__ = ["fit_order_head", "learnt_order", "order_features"]
 

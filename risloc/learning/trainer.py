@@ -10,8 +10,7 @@ The network runs in mixed precision if its configuration and the device allow it
 
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -20,58 +19,22 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from risloc.config import param
-from risloc.covariance.factored import FactoredCovariance
 from risloc.learning.distributed import ALONE, Group, share
-from risloc.learning.loss import LossTerms, TermError, Whole, check_gradients, gradient_norms, loss_terms
-from risloc.learning.loss_weights import TERMS, WEIGHTS, LossConfig, LossWeights
-from risloc.learning.network import HybridNetwork, Prediction
+from risloc.learning.gradient_checks import check_gradients, gradient_norms
+from risloc.learning.loss import TermError, Whole
+from risloc.learning.loss_weights import WEIGHTS, LossConfig, LossWeights
+from risloc.learning.network import HybridNetwork
 from risloc.learning.schedules import warm_average, warm_cosine
+from risloc.learning.training_step import FirstStep, FitConfig, StepPart, StepReport, summed
 from risloc.learning.validation import Means
 from risloc.scenes.batch import Scenes, Truth
 from risloc.utils.atomic_files import write_bytes
 from risloc.utils.device import half_precision
 
-__all__ = ["FirstStep", "FitConfig", "Trainer"]
+__all__ = ["Trainer"]
 
 _PARTS = ("network", "average", "optimizer")
 _MOST_SKIPPED = 32  # consecutive steps: each one halves the scale, which starts at 2^16
-
-
-@dataclass(frozen=True, kw_only=True)
-class FitConfig:
-    """The `fit` section of params.yaml: how every stage fits a network."""
-
-    batch_size: int = param("scenes per step", ge=1)
-    accumulate: int = param("sequential parts that each step is split into: less memory, the same step", ge=1)
-    learning_rate: float = param("peak learning rate of AdamW", gt=0.0)
-    weight_decay: float = param("decoupled weight decay", ge=0.0)
-    warmup: float = param("fraction of all steps in which the learning rate rises", ge=0.0, lt=1.0)
-    clip_norm: float = param("largest gradient norm", gt=0.0)
-    ema_decay: float = param(
-        "decay of the running average of the weights, which is evaluated and shipped", ge=0.0, lt=1.0
-    )
-    replicate: int = param("repetition: another initial network and another order of the same scenes", ge=0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class FirstStep:
-    """What the first step of every run reports, so that an unsupervised covariance cannot go unnoticed.
-
-    Parameters
-    ----------
-    weights
-        The weights of the step.
-    loss_nmse, loss_nmse_pred
-        The terms NMSE(R_blend) and NMSE(R_pred).
-    R_blend_requires_grad
-        Whether R_blend carries a gradient.
-    """
-
-    weights: LossWeights
-    loss_nmse: float
-    loss_nmse_pred: float
-    R_blend_requires_grad: bool
 
 
 class Trainer:
@@ -116,7 +79,7 @@ class Trainer:
         self.epoch, self.skipped, self._skipped_on_end, self.group = 0, 0, 0, group
         if group.size > 1:
             network.order.requires_grad_(False)  # it is fitted later: the ranks must not wait for its gradients
-        self.part = group.replicated(_Part(self.network, loss))
+        self.part = group.replicated(StepPart(self.network, loss))
 
     @property
     def averaged(self) -> HybridNetwork:
@@ -188,7 +151,7 @@ class Trainer:
         if count == 0:
             raise ValueError("training: expected at least one batch an epoch, got none; lower batch_size or add scenes")
         self.epoch += 1
-        return _total(self.group.gather(sums.result()))
+        return summed(self.group.gather(sums.result()))
 
     def _step(
         self, scenes: Scenes, weights: LossWeights, on_first: Callable[[FirstStep], None] | None
@@ -196,7 +159,7 @@ class Trainer:
         """Take one step; return this process's share of each raw term, and the number of scenes of the whole step."""
         parts = max(1, min(self.fit.accumulate, len(scenes)))
         whole = self._whole(scenes.truth) if parts > 1 or self.group.size > 1 else None
-        scenes, said = scenes.to(self.device), _Said(first=on_first is not None)
+        scenes, said = scenes.to(self.device), StepReport(first=on_first is not None)
         self.optimizer.zero_grad(set_to_none=True)
         for index in range(parts - 1):
             with self.group.apart(self.part):
@@ -213,7 +176,7 @@ class Trainer:
         counts = self.group.gather((len(truth), int((truth.count > 0).sum())))
         return Whole(sum(scenes for scenes, _ in counts), sum(sourced for _, sourced in counts))
 
-    def _backward(self, part: Scenes, whole: Whole | None, weights: LossWeights, said: "_Said") -> None:
+    def _backward(self, part: Scenes, whole: Whole | None, weights: LossWeights, said: "StepReport") -> None:
         """Add the gradients of a part; they must add up over ranks, of which `replicated` takes the mean."""
         terms, prediction, R_blend = self.part(part, whole)
         total = terms.total(weights)
@@ -228,10 +191,10 @@ class Trainer:
         for name, value in terms.values.items():
             said.terms[name] = said.terms[name] + value.detach() if name in said.terms else value.detach()
 
-    def _first_step(self, said: "_Said", weights: LossWeights) -> FirstStep:
+    def _first_step(self, said: "StepReport", weights: LossWeights) -> FirstStep:
         """Combine the reports of all parts on all ranks, and check the gradients."""
-        values = _total(self.group.gather({name: float(value) for name, value in said.terms.items()}))
-        norms = _total(self.group.gather(_total(said.norms)))
+        values = summed(self.group.gather({name: float(value) for name, value in said.terms.items()}))
+        norms = summed(self.group.gather(summed(said.norms)))
         sources, blended = (any(each) for each in zip(*self.group.gather((said.sources, said.blended)), strict=True))
         check_gradients(values, norms, weights, sources=sources)
         first = {name: values[name] for name in ("loss_nmse", "loss_nmse_pred")}
@@ -319,43 +282,3 @@ class Trainer:
         ):
             group["lr"] = base * factor(scalars["step"])
         return scalars["extra"]
-
-
-class _Part(nn.Module):
-    """Map a part of a step to its terms and the network's output in one call, as data-parallel training requires."""
-
-    def __init__(self, network: HybridNetwork, loss: LossConfig) -> None:
-        super().__init__()
-        self.network, self.loss = network, loss
-
-    def forward(
-        self, scenes: Scenes, whole: Whole | None
-    ) -> tuple[LossTerms, Prediction | None, FactoredCovariance | None]:
-        """Compute the terms; without a scene they and their gradients are 0, so that the other ranks do not wait for them."""
-        network = self.network
-        if len(scenes) == 0:
-            zeros = [(weight * 0).sum() for weight in network.parameters() if weight.requires_grad]
-            nothing = torch.stack(zeros).sum()
-            computed = [name for name in TERMS if name != "loss_nll" or self.loss.lam_nll > 0]
-            return LossTerms(dict.fromkeys(computed, nothing)), None, None
-        prediction, _, R_blend = network.blend(scenes.observation)
-        terms = loss_terms(prediction, R_blend, scenes, network.array, network.grid, self.loss, whole, every=False)
-        return terms, prediction, R_blend
-
-
-@dataclass
-class _Said:
-    """What the parts of a step have reported so far; the check of the gradients uses it in an epoch's first step."""
-
-    first: bool
-    terms: dict[str, Tensor] = field(default_factory=dict)
-    faults: list[str] = field(default_factory=list)
-    norms: list[dict[str, float]] = field(default_factory=list)
-    sources: bool = False
-    blended: bool = False
-
-
-def _total(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Sum the values of each name over `parts`."""
-    names = dict.fromkeys(name for part in parts for name in part)
-    return {name: sum(part[name] for part in parts if name in part) for name in names}

@@ -14,7 +14,8 @@ from risloc.covariance.factored import FactoredCovariance, covariance_of
 from risloc.learning.distributed import ALONE, Group
 from risloc.learning.loss import loss_terms, nmse
 from risloc.learning.loss_weights import LossConfig
-from risloc.learning.network import PRESENT, HybridNetwork, Prediction
+from risloc.learning.network import HybridNetwork
+from risloc.learning.prediction import PRESENT, Prediction
 from risloc.performance.metrics import gospa
 from risloc.physics.geometry import location_of, position_of
 from risloc.scenes.batch import Scenes, Truth

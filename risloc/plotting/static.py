@@ -8,10 +8,8 @@ Axes: elem N, src K, snap L.
 """
 
 import itertools
-import os
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 
 import torch
 from jaxtyping import Complex, Float
@@ -20,31 +18,14 @@ from torch import Tensor
 from risloc.estimation.spectrum_slices import Slice, spectrum_slices
 from risloc.physics.geometry import Array, Domain, polar_of, position_of
 from risloc.plotting.palette import BLUE, PALETTE, VERMILION
-from risloc.utils.atomic_files import replacing
 
 if typing.TYPE_CHECKING:
     import matplotlib.axes
     import matplotlib.figure
 
-__all__ = [
-    "FORMATS",
-    "looks",
-    "plot_codebook",
-    "plot_curves",
-    "plot_scene",
-    "plot_slices",
-    "plot_spectrum",
-    "save_figure",
-]
+__all__ = ["looks", "plot_codebook", "plot_curves", "plot_scene", "plot_slices", "plot_spectrum"]
 
-FORMATS = (".pdf", ".png", ".svg")
-"""The endings of file names that `save_figure` accepts."""
 
-_METADATA: dict[str, dict[str, None]] = {
-    ".pdf": {"CreationDate": None},
-    ".png": {"Software": None},
-    ".svg": {"Date": None},
-}
 _GREY = "0.55"
 _MARKERS = "os^vDPX*"  # one more than colours, so that 56 styles come before one repeats
 _NAMES = ("u", "v", "1/r [1/m]")
@@ -277,33 +258,6 @@ def plot_curves(
     axis.grid(alpha=0.3, which="both")
     axis.legend(fontsize=8)
     return figure
-
-
-def save_figure(figure: "matplotlib.figure.Figure", path: "str | os.PathLike[str]") -> None:
-    """Write a figure, completely or not at all; the same figure always gives the same bytes.
-
-    Parameters
-    ----------
-    figure
-        The figure.
-    path
-        The file, whose ending selects the format: PNG, or SVG or PDF as vectors.
-
-    Raises
-    ------
-    ValueError
-        The name has another ending.
-    risloc.utils.atomic_files.DiskFullError
-        There is no room.
-    """
-    import matplotlib
-
-    path = Path(path)
-    ending = path.suffix.lower()
-    if ending not in FORMATS:
-        raise ValueError(f"{path.name}: expected a name that ends in one of {', '.join(FORMATS)}, got {ending!r}")
-    with replacing(path) as temporary, matplotlib.rc_context({"svg.hashsalt": "risloc"}):
-        figure.savefig(temporary, format=ending[1:], dpi=130, metadata=_METADATA[ending])
 
 
 def _figure(size: tuple[float, float]) -> "matplotlib.figure.Figure":

@@ -24,7 +24,8 @@ from risloc.estimation.order_rules import Rule
 from risloc.estimation.spectral_methods import Located, first
 from risloc.learning.hybrid import NetworkView
 from risloc.learning.k_rules import BY_BIC, KNOWN, needs_network, order_rule
-from risloc.learning.network import PRESENT, HybridNetwork
+from risloc.learning.network import HybridNetwork
+from risloc.learning.prediction import PRESENT
 from risloc.scenes.batch import Scenes
 from stages.evaluation.method import HYBRID, NOMP, PLAIN, STOCHASTIC, Method
 

@@ -17,7 +17,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-from risloc.plotting.static import save_figure
+from risloc.plotting.figure_files import save_figure
 from stages.evaluation.method import chosen
 from stages.evaluation.tables import Row, number
 from stages.reporting.looks import Look, look_of

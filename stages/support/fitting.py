@@ -10,8 +10,10 @@ import torch
 
 from risloc.covariance.factored import CovarianceConfig
 from risloc.learning.loss_weights import WEIGHTS, LossConfig
-from risloc.learning.network import HybridNetwork, NetworkConfig
-from risloc.learning.trainer import FirstStep, Trainer
+from risloc.learning.network import HybridNetwork
+from risloc.learning.network_config import NetworkConfig
+from risloc.learning.trainer import Trainer
+from risloc.learning.training_step import FirstStep
 from risloc.learning.validation import Validation, validate
 from risloc.physics.grid import GridConfig
 from risloc.scenes.batch import Scenes

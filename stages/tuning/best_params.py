@@ -15,8 +15,8 @@ from ruamel.yaml import YAML
 from risloc.config import ParamError, as_mapping, build, param
 from risloc.covariance.factored import CovarianceConfig
 from risloc.learning.loss_weights import WEIGHTS, LossConfig
-from risloc.learning.network import NetworkConfig
-from risloc.learning.trainer import FitConfig
+from risloc.learning.network_config import NetworkConfig
+from risloc.learning.training_step import FitConfig
 from risloc.utils.atomic_files import write_bytes
 from risloc.utils.yaml_reader import read_yaml
 

@@ -21,7 +21,8 @@ from risloc.io.scene_arrays import arrays_of
 from risloc.io.shard_header import shard_checksum
 from risloc.io.shard_writer import write_shard
 from risloc.learning.checkpoint import save_checkpoint
-from risloc.learning.network import HybridNetwork, NetworkConfig
+from risloc.learning.network import HybridNetwork
+from risloc.learning.network_config import NetworkConfig
 from risloc.physics.grid import GridConfig
 from risloc.scenes.preset_files import preset
 from risloc.scenes.room import read_room

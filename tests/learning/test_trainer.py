@@ -11,7 +11,8 @@ from learning_problem import FIT, LOSS, network, scenes
 from risloc.covariance.factored import FactoredCovariance
 from risloc.learning.loss import TermError
 from risloc.learning.loss_weights import LossConfig, LossWeights
-from risloc.learning.trainer import FirstStep, FitConfig, Trainer
+from risloc.learning.trainer import Trainer
+from risloc.learning.training_step import FirstStep, FitConfig
 from risloc.learning.validation import nmse_pred, nmse_silent, subspace_distance, validate
 from risloc.scenes.batch import Scenes
 from risloc.scenes.scenario import Scenario

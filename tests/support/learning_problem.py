@@ -5,10 +5,13 @@ import dataclasses
 import torch
 
 from risloc.covariance.factored import CovarianceConfig
-from risloc.learning.loss import LossTerms, check_gradients, gradient_norms
+from risloc.learning.gradient_checks import check_gradients, gradient_norms
+from risloc.learning.loss import LossTerms
 from risloc.learning.loss_weights import WEIGHTS, LossConfig, LossWeights
-from risloc.learning.network import HybridNetwork, NetworkConfig, Prediction
-from risloc.learning.trainer import FitConfig
+from risloc.learning.network import HybridNetwork
+from risloc.learning.network_config import NetworkConfig
+from risloc.learning.prediction import Prediction
+from risloc.learning.training_step import FitConfig
 from risloc.physics.grid import GridConfig
 from risloc.scenes.batch import Scenes
 from risloc.scenes.scenario import Scenario

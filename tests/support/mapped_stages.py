@@ -22,7 +22,8 @@ from pipeline.sections import override, typed_sections
 from risloc.config import build
 from risloc.covariance.factored import CovarianceConfig
 from risloc.learning.checkpoint import save_checkpoint
-from risloc.learning.network import HybridNetwork, NetworkConfig
+from risloc.learning.network import HybridNetwork
+from risloc.learning.network_config import NetworkConfig
 from risloc.physics.grid import GridConfig
 from risloc.utils.yaml_reader import read_yaml
 from stages import evaluate, shard, simulate

@@ -12,7 +12,8 @@ from risloc.covariance.factored import CovarianceConfig
 from risloc.estimation.search_config import SearchConfig
 from risloc.io.shard_reader import ShardConfig
 from risloc.learning.checkpoint import save_checkpoint
-from risloc.learning.network import HybridNetwork, NetworkConfig
+from risloc.learning.network import HybridNetwork
+from risloc.learning.network_config import NetworkConfig
 from risloc.physics.grid import GridConfig
 from risloc.utils.yaml_reader import read_yaml
 from stages import evaluate, shard, simulate
