@@ -69,15 +69,15 @@ def test_the_first_step_reports_the_supervision_of_r_blend(small_scenario: Scena
 
 def test_a_non_finite_loss_stops_and_names_the_terms(small_scenario: Scenario, monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = trainer_for(small_scenario)
-    import risloc.learning.trainer
+    import risloc.learning.training_step
 
-    real = risloc.learning.trainer.loss_terms
+    real = risloc.learning.training_step.loss_terms
 
     def broken(*args: object, **named: object) -> object:
         terms = real(*args, **named)  # type: ignore[arg-type]
         return dataclasses.replace(terms, values={**terms.values, "loss_rng": terms.values["loss_rng"] * torch.nan})
 
-    monkeypatch.setattr(risloc.learning.trainer, "loss_terms", broken)
+    monkeypatch.setattr(risloc.learning.training_step, "loss_terms", broken)
     with pytest.raises(FloatingPointError, match="loss_rng"):
         epoch(trainer, scenes(small_scenario))
 
