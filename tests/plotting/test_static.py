@@ -13,7 +13,7 @@ from matplotlib.colors import to_rgb
 from risloc.estimation.spectrum import music_spectrum
 from risloc.physics.geometry import polar_of, position_of
 from risloc.physics.steering import steering_matrix
-from risloc.plotting import static
+from risloc.plotting import figure_files, static
 from risloc.scenes.simulation import simulate
 from stages.reporting.loss_figures import plot_losses
 
@@ -102,12 +102,12 @@ def test_every_term_of_a_loss_is_drawn():
     assert len({(line.get_color(), line.get_marker(), line.get_linestyle()) for line in axis.lines}) == 18
 
 
-@pytest.mark.parametrize("ending", static.FORMATS)
+@pytest.mark.parametrize("ending", figure_files.FORMATS)
 def test_the_same_scene_is_the_same_file(scenario, tmp_path, ending):
     scene = simulate(scenario, seed=1, split="test", start=0, stop=1)
     for name in ("a", "b"):
         figure = static.plot_scene(scenario.array(), scene.truth.location[scene.truth.present])
-        static.save_figure(figure, tmp_path / f"{name}{ending}")
+        figure_files.save_figure(figure, tmp_path / f"{name}{ending}")
     first, second = ((tmp_path / f"{name}{ending}").read_bytes() for name in ("a", "b"))
     assert first == second
     assert first.startswith({".png": b"\x89PNG", ".svg": b"<?xml", ".pdf": b"%PDF"}[ending])
@@ -120,7 +120,7 @@ def test_another_format_is_refused(tmp_path):
     with pytest.raises(
         ValueError, match=r"a\.gif: expected a name that ends in one of \.pdf, \.png, \.svg, got '\.gif'"
     ):
-        static.save_figure(figure, tmp_path / "a.gif")
+        figure_files.save_figure(figure, tmp_path / "a.gif")
     assert list(tmp_path.iterdir()) == []
 
 
