@@ -54,7 +54,15 @@ class FirstStep:
 
 
 class StepPart(nn.Module):
-    """Map a part of a step to its terms and the network's output in one call, as data-parallel training requires."""
+    """Map a part of a step to its terms and the network's output in one call, as data-parallel training requires.
+
+    Parameters
+    ----------
+    network
+        The network.
+    loss
+        The weights, which say which terms are needed.
+    """
 
     def __init__(self, network: HybridNetwork, loss: LossConfig) -> None:
         super().__init__()
@@ -63,7 +71,20 @@ class StepPart(nn.Module):
     def forward(
         self, scenes: Scenes, whole: Whole | None
     ) -> tuple[LossTerms, Prediction | None, FactoredCovariance | None]:
-        """Compute the terms; without a scene they and their gradients are 0, so that the other ranks do not wait for them."""
+        """Compute the terms; without a scene they and their gradients are 0, so that the other ranks do not wait for them.
+
+        Parameters
+        ----------
+        scenes
+            The scenes of the part.
+        whole
+            What the terms need to know of the whole batch.
+
+        Returns
+        -------
+        tuple
+            The terms, the prediction and R_blend; the latter two are None without a scene.
+        """
         network = self.network
         if len(scenes) == 0:
             zeros = [(weight * 0).sum() for weight in network.parameters() if weight.requires_grad]
@@ -77,7 +98,23 @@ class StepPart(nn.Module):
 
 @dataclass
 class StepReport:
-    """What the parts of a step have reported so far; the check of the gradients uses it in an epoch's first step."""
+    """What the parts of a step have reported so far; the check of the gradients uses it in the first step of an epoch.
+
+    Parameters
+    ----------
+    first
+        Whether this is the first step of an epoch.
+    terms
+        The sum of each term over the parts.
+    faults
+        What is wrong with the gradients.
+    norms
+        The gradient norms of each part.
+    sources
+        Whether a scene had a source.
+    blended
+        Whether R_blend carries a gradient.
+    """
 
     first: bool
     terms: dict[str, Tensor] = field(default_factory=dict)
@@ -88,6 +125,17 @@ class StepReport:
 
 
 def summed(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Sum the values of each name over `parts`."""
+    """Sum the values of each name over `parts`.
+
+    Parameters
+    ----------
+    parts
+        The values by name; a name may be missing in some.
+
+    Returns
+    -------
+    dict
+        The sum for each name.
+    """
     names = dict.fromkeys(name for part in parts for name in part)
     return {name: sum(part[name] for part in parts if name in part) for name in names}

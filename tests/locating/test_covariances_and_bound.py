@@ -28,6 +28,7 @@ from risloc.locating.networks import load_model
 from risloc.performance.crb import stochastic_bound
 from risloc.physics.geometry import location_of, position_of
 from risloc.plotting import static
+from risloc.plotting.figure_files import save_figure
 from risloc.scenes.batch import Scenes
 from risloc.scenes.room import read_room
 from risloc.scenes.scenario import Scenario
@@ -196,7 +197,7 @@ def test_every_path_may_be_text_or_a_path_of_any_kind(
     hall = (Path(risloc.__file__).parent / "scenes" / "rooms" / "hall.yaml").read_text(encoding="utf-8")
     Path("hall.yaml").write_text(hall)
     assert read_room(at("hall.yaml")) == read_room("hall")
-    static.save_figure(static.plot_codebook(measured.codebook[0], 12, 12), at("a.png"))
+    save_figure(static.plot_codebook(measured.codebook[0], 12, 12), at("a.png"))
     assert Path("a.png").read_bytes().startswith(b"\x89PNG")
 
 

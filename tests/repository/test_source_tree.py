@@ -23,6 +23,7 @@ SCIENCE = {"torch", "numpy", "h5py", "scipy", "ruamel", "safetensors", "jaxtypin
 STAGE_WORK = SCIENCE | {"tqdm", "matplotlib", "jinja2", "optuna", "sqlalchemy", "psutil"}
 BESIDE = {  # no science imports them
     Path("risloc/plotting/static.py"): {"matplotlib"},
+    Path("risloc/plotting/figure_files.py"): {"matplotlib"},
     Path("risloc/utils/progress.py"): {"tqdm"},
     Path("risloc/plotting/interactive.py"): {"plotly"},
 }
