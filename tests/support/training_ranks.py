@@ -44,9 +44,9 @@ def main(folder: Path, fault: str, fresh: bool, epochs: int) -> None:
 
     Trainer.train_epoch = watched  # type: ignore[method-assign]
     if last and fault == "poison":
-        import risloc.learning.trainer
+        import risloc.learning.training_step
 
-        risloc.learning.trainer.loss_terms = poisoned  # type: ignore[assignment]
+        risloc.learning.training_step.loss_terms = poisoned  # type: ignore[assignment]
     asked = epochs + (last and fault == "stray")
     train_there(folder, ConsoleReporter(f"rank {group.rank}: "), fresh=fresh, epochs=asked)
     own = {"given": given, "skipped": trainers[-1].skipped, "checksum": _checksum(trainers[-1])}
