@@ -41,7 +41,7 @@ def test_it_shows_what_was_located_and_asks_nobody_else(
             page.select_option("#scene", str(scene["scene"]))
             there.shown()
         assert page.title() == f"Scene {scene['scene']}: room.h5"
-        assert f"{len(scene['sources'])} located" in page.text_content("#summary")
+        assert f"{len(scene['sources'])} sources" in page.text_content("#summary")
         rows = table(page)
         assert len(rows) == len(scene["sources"])
         for row, source in zip(rows, scene["sources"], strict=True):
@@ -103,9 +103,9 @@ def test_a_phone_scrolls_downwards_only(written: str, watched: Open) -> None:
 
 def test_a_name_that_was_made_to_point_here_learns_nothing(served: Served, watched: Open) -> None:
     there = watched(f"http://{REBOUND}:{served.port}/")
-    assert there.page.text_content("body") == "this server is for the browser of its own machine alone"
+    assert there.page.text_content("body") == "this server accepts requests for its own machine only"
     answer = there.page.evaluate("fetch('/scene/0').then(async a => [a.status, await a.text()])")
-    assert answer == [403, "this server is for the browser of its own machine alone"]
+    assert answer == [403, "this server accepts requests for its own machine only"]
 
 
 def test_it_listens_on_loopback_alone(served: Served) -> None:
