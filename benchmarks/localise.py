@@ -29,19 +29,20 @@ from risloc.estimation.order_rules import SelectionPath
 from risloc.estimation.selection import forward_selection
 from risloc.estimation.spectrum import grid_energy, peaks
 from risloc.learning.hybrid import NetworkView
-from risloc.learning.k_rules import BY_BIC, LEARNT
+from risloc.learning.k_rules import BY_BIC, KNOWN, LEARNT
 from risloc.performance.metrics import gospa
 from risloc.physics.geometry import location_of, position_of
 from risloc.physics.grid import PolarGrid
 from risloc.scenes.scenario import Scenario
 from risloc.scenes.simulation import simulate
+from stages.evaluation import method
+from stages.reporting.looks import phrase
 
 BATCH, ROUNDS, SLOW_ROUNDS = 64, 9, 3
 SCENES, SNRS_DB, CUTOFF = 512, (0.0, 10.0, 20.0), 2.0  # of GOSPA; cut-off in metres
 NORMAL = 1.96  # standard errors in half of a 95 % interval
-HYBRID, HYBRID_BIC = "hybrid, K known", "hybrid, K by BIC"
-HYBRID_LEARNT = "hybrid, K learnt"
-NOMP, NOMP_BIC = "NOMP, K known", "NOMP, K by BIC"
+HYBRID, HYBRID_BIC, HYBRID_LEARNT = (phrase(method.HYBRID.by(rule)) for rule in (KNOWN, BY_BIC, LEARNT))
+NOMP, NOMP_BIC = (phrase(method.NOMP.by(rule)) for rule in (KNOWN, BY_BIC))
 MUSIC, REFERENCE = "MUSIC on R_samp with Newton refinement", "plain reference: 3-D MUSIC, one scene"
 Works = Mapping[str, Callable[[], object]]
 
@@ -62,8 +63,8 @@ def main() -> None:
         slow = alternately({**_slow(case), MUSIC: case.music}, SLOW_ROUNDS)
         errors = {snr_db: _errors(case, snr_db) for snr_db in SNRS_DB}
     ratios = {
-        "hybrid / NOMP, K known": median_ratio(wholes[HYBRID], wholes[NOMP]),
-        "hybrid / NOMP, K by BIC": median_ratio(wholes[HYBRID_BIC], wholes[NOMP_BIC]),
+        f"hybrid / {NOMP}": median_ratio(wholes[HYBRID], wholes[NOMP]),
+        f"hybrid / {NOMP_BIC}": median_ratio(wholes[HYBRID_BIC], wholes[NOMP_BIC]),
         "plain reference / MUSIC": median_ratio(slow[REFERENCE], slow[MUSIC]) * BATCH,
     }
     slow[REFERENCE] = [seconds * BATCH for seconds in slow[REFERENCE]]  # it takes one scene at a time

@@ -2,6 +2,9 @@
 
 from collections.abc import Iterator
 
+from risloc.learning.k_rules import BY_BIC, LEARNT, NOISE_UNKNOWN
+from stages.evaluation.method import HYBRID, NOMP
+from stages.reporting.looks import phrase
 from studies.robustness_page import Results
 from studies.table_rows import section, shown
 
@@ -22,7 +25,7 @@ DEPARTURES = {
 }
 """What a card repeats of docs/robustness.md: its words, and the table and the row there."""
 
-BIC, NOISE, KNOWN = "NOMP, K by BIC", "NOMP, K by BIC, noise level unknown", "NOMP, K known"
+BIC, NOISE, KNOWN = phrase(NOMP.by(BY_BIC)), phrase(NOMP.by(NOISE_UNKNOWN)), phrase(NOMP)
 
 
 def limits(name: str, results: Results) -> Iterator[str]:
@@ -33,7 +36,7 @@ def limits(name: str, results: Results) -> Iterator[str]:
     KeyError
         The results have no table, row or method of `DEPARTURES`.
     """
-    own = f"hybrid `{name}`, K learnt"
+    own = phrase(HYBRID.by(LEARNT), name)
     columns = [own, BIC, NOISE, KNOWN]
     found = {
         words: {method: shown(gospa) for method, gospa in results.row(*place).items()}

@@ -11,7 +11,7 @@ from pathlib import Path
 from risloc.learning.k_rules import BY_BIC, KNOWN
 from risloc.utils.yaml_reader import read_yaml
 from stages.evaluation.method import HYBRID, NOMP, PLAIN, STOCHASTIC, Method
-from stages.reporting.looks import ORDERS
+from stages.reporting.looks import ORDERS, RULES
 from studies.table_rows import (
     FEW,
     Row,
@@ -103,7 +103,8 @@ def _errors(tables: Tables, snrs: Sequence[float]) -> Iterator[str]:
         head = ["", *(f"{snr:g} dB" for snr in snrs)]
         rows = by_snr(tables["by_snr"], main, snrs, f"gospa_{cutoff}m")
         yield from section(f"GOSPA [m], cut-off {cutoff} m, K known", head, rows)
-    head = ["", "2 m, K known", "0.5 m, K known", "5 m, K known", "2 m, K by BIC"]
+    known, bic = RULES[KNOWN], RULES[BY_BIC]
+    head = ["", *(f"{cutoff} m, {known}" for cutoff in ("2", "0.5", "5")), f"2 m, {bic}"]
     yield from section("GOSPA [m] minus that of NOMP in the same scenes, 0 dB", head, _less(tables["paired"], main))
 
 

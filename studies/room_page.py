@@ -6,8 +6,11 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from risloc.learning.k_rules import LEARNT
 from risloc.performance.intervals import bootstrap_interval, proportion_interval
-from studies.room_methods import CUTOFF, Cell
+from stages.evaluation.method import HYBRID, NOMP
+from stages.reporting.looks import phrase, rule_phrase
+from studies.room_methods import CUTOFF, LENDER, NOMP_RULES, Cell
 from studies.room_worlds import COUNTS, SNRS
 
 __all__ = ["page"]
@@ -66,17 +69,21 @@ def page(
 
 def _summary(table: Table) -> str:
     """NOMP with the most sources at the highest SNR."""
-    cell = table[COUNTS[-1], SNRS[-1]]
-    methods, scenes = cell["methods"], len(cell["methods"]["NOMP, K known"]["gospa"])
-    near = methods["NOMP, K known"]["near"] / len(cell["bounds"])
-    known = statistics.fmean(methods["NOMP, K known"]["gospa"])
-    rules = [name for name in methods if name.startswith("NOMP") and "known" not in name.split(",")[1]]
-    right = "; ".join(f"{methods[name]['right'] / scenes:.2f} {name.removeprefix('NOMP, K ')}" for name in rules)
-    return f"NOMP at K = {COUNTS[-1]}, {SNRS[-1]:g} dB: {known:.3f} m with K known, {near:.2f} of the sources within 3 root-CRB. Share with the right K: {right}"
+    cell, known, rules = table[COUNTS[-1], SNRS[-1]], phrase(NOMP), NOMP_RULES[1:]
+    outcomes, scenes = cell["methods"], len(cell["methods"][known]["gospa"])
+    near = outcomes[known]["near"] / len(cell["bounds"])
+    right = "; ".join(
+        f"{outcomes[phrase(NOMP.by(rule), LENDER)]['right'] / scenes:.2f} {rule_phrase(rule, LENDER).removeprefix('K ')}"
+        for rule in rules
+    )
+    return (
+        f"NOMP at K = {COUNTS[-1]}, {SNRS[-1]:g} dB: {statistics.fmean(outcomes[known]['gospa']):.3f} m with K known, "
+        f"{near:.2f} of the sources within 3 root-CRB. Share with the right K: {right}"
+    )
 
 
 def _placements(tables: Mapping[str, Table]) -> Iterator[str]:
-    shown = ("hybrid `default`, K known", "hybrid `robust`, K learnt", "NOMP, K known")
+    shown = (phrase(HYBRID, "default"), phrase(HYBRID.by(LEARNT), "robust"), phrase(NOMP))
     heads = ["base station", "effective rank", "root-CRB, median [m]", *(f"{name}, GOSPA [m]" for name in shown)]
     rows = []
     for name, table in tables.items():

@@ -1,13 +1,13 @@
-"""How a method is shown: its words, its colour, its marker and its line."""
+"""How a method is shown: its words and phrases, its colour, its marker and its line."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from risloc.learning.k_rules import K_RULES
+from risloc.learning.k_rules import K_RULES, needs_network
 from risloc.plotting.palette import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY_BLUE, VERMILION
-from stages.evaluation.method import PLAIN, REFINED, STOCHASTIC, Method
+from stages.evaluation.method import HYBRID, NOMP, PLAIN, REFINED, STOCHASTIC, Method
 
-__all__ = ["GROUP_WORDS", "ORDERS", "RULES", "Look", "look_of"]
+__all__ = ["GROUP_WORDS", "ORDERS", "RULES", "Look", "look_of", "phrase", "rule_phrase"]
 
 GROUP_WORDS = {
     "hybrid": "the hybrid",
@@ -64,6 +64,7 @@ _SOURCES: Mapping[str, tuple[str, str, str, str]] = {
     "R_true": ("R_true", GREEN, "*", "-"),
 }
 _MUSIC = ("R_blend", "R_pred", "untrained", "R_samp", "R_true")
+_PHRASES = {HYBRID.source: "hybrid", NOMP.source: "NOMP"}  # short words for a source in the tables of studies
 _STEPS = {PLAIN: "", REFINED: ", refined", STOCHASTIC: ", refined, stochastic fit"}
 
 ORDERS = {
@@ -82,3 +83,24 @@ def look_of(method: Method) -> Look:
     words, colour, marker, line = _SOURCES.get(method.source, (method.source, GREY, ".", ":"))
     text = f"MUSIC on {words}" if method.source in _MUSIC and method.step == PLAIN else words
     return Look(method.name, text + _STEPS[method.step], words, colour, marker, line, strong=method.group == "hybrid")
+
+
+def phrase(method: Method, network: str = "") -> str:
+    """Name a refined method in the table of a study: "hybrid `default`, K learnt" or "NOMP, K by BIC".
+
+    Parameters
+    ----------
+    method
+        The method; its step is not shown.
+    network
+        The network of the hybrid, if several are compared; or the one whose K rule another method uses.
+    """
+    words = _PHRASES.get(method.source, look_of(method).short)
+    if network and method.group == "hybrid":
+        return f"{words} `{network}`, {rule_phrase(method.rule)}"
+    return f"{words}, {rule_phrase(method.rule, network)}"
+
+
+def rule_phrase(rule: str, network: str = "") -> str:
+    """Name a K rule, "K by BIC", or the rule of a network that another method uses: "K by the rule of `robust`"."""
+    return f"K by the rule of `{network}`" if network and needs_network(rule) else RULES[rule]

@@ -9,8 +9,11 @@ import pytest
 from made_cards import METHODS, SNRS, TESTED, made_checkpoint, made_tables
 
 from risloc.learning.checkpoint import SHIPPED, load_checkpoint, shipped_checkpoint
+from risloc.learning.k_rules import LEARNT, NOISE_UNKNOWN
 from risloc.performance.intervals import Interval
 from risloc.scenes.scenario import Scenario
+from stages.evaluation.method import HYBRID, NOMP
+from stages.reporting.looks import phrase
 from studies import table_rows
 from studies.card import card
 from studies.card_limits import DEPARTURES, limits
@@ -166,7 +169,7 @@ def test_the_page_on_robustness_and_its_json_agree(repository: Path, measured: R
 @pytest.mark.parametrize("name", SHIPPED)
 def test_limits_are_what_the_study_of_robustness_found(measured: Results, name: str) -> None:
     found = {words: measured.row(*place) for words, place in DEPARTURES.items()}
-    own, noise = f"hybrid `{name}`, K learnt", "NOMP, K by BIC, noise level unknown"
+    own, noise = phrase(HYBRID.by(LEARNT), name), phrase(NOMP.by(NOISE_UNKNOWN))
     lines = list(limits(name, measured))
     _, *rows = table_of("\n".join(lines), "Where the scenes differ")
     assert {row[0]: row[1] for row in rows} == {
@@ -181,13 +184,13 @@ def test_limits_are_what_the_study_of_robustness_found(measured: Results, name: 
         assert row[noise].value < row[own].value, f"{words}: the card calls the noise level unknown better"
     for words in ("two extra paths for each source, -12 dB", "two extra paths for each source, -6 dB"):
         row = found[words]
-        least = min(row[noise].value, row["hybrid `default`, K learnt"].value)
-        assert row["hybrid `robust`, K learnt"].value < least, "the card says so"
+        least = min(row[noise].value, row[phrase(HYBRID.by(LEARNT), "default")].value)
+        assert row[phrase(HYBRID.by(LEARNT), "robust")].value < least, "the card says so"
 
 
 def test_a_card_takes_its_limits_from_the_results_it_is_given(measured: Results) -> None:
     rows = measured.worlds["world"]
-    changed = rows["2-D DFT codes"] | {"hybrid `default`, K learnt": Interval(12.345, 1.0, 99.0)}
+    changed = rows["2-D DFT codes"] | {phrase(HYBRID.by(LEARNT), "default"): Interval(12.345, 1.0, 99.0)}
     other = dataclasses.replace(measured, worlds={"world": {**rows, "2-D DFT codes": changed}})
     lines = [line for line in limits("default", other) if "2-D DFT codes" in line]
     assert len(lines) == 2

@@ -8,8 +8,11 @@ import torch
 from risloc.estimation.localiser import Localiser
 from risloc.estimation.search_config import default_search
 from risloc.learning.checkpoint import SHIPPED
+from risloc.learning.k_rules import BY_BIC, KNOWN
 from risloc.locating.networks import load_model
 from risloc.scenes.simulation import simulate
+from stages.evaluation.method import HYBRID, NOMP
+from stages.reporting.looks import phrase
 from studies.room import Waves
 from studies.room_methods import measured
 from studies.room_page import page
@@ -29,7 +32,10 @@ def cell(scenes, scenario):
 def test_where_the_model_is_true_every_method_with_the_joint_fit_is_at_the_bound(cell):
     assert len(cell["bounds"]) == 12
     assert 8 < cell["rank"] < 16
-    for name in ("hybrid `default`, K known", "hybrid `default`, K by BIC", "NOMP, K known", "NOMP, K by BIC"):
+    for name in (
+        *(phrase(HYBRID.by(rule), "default") for rule in (KNOWN, BY_BIC)),
+        *(phrase(NOMP.by(rule)) for rule in (KNOWN, BY_BIC)),
+    ):
         method = cell["methods"][name]
         assert method["right"] == 6, name
         assert method["near"] >= 11, name
@@ -39,12 +45,19 @@ def test_where_the_model_is_true_every_method_with_the_joint_fit_is_at_the_bound
 def test_the_page_shows_the_cells(cell):
     table = {(k, snr): cell for snr in SNRS for k in COUNTS}
     lines = list(page(3, 2, {"concrete": (-6.04, table)}, {"the hall": {(2, 10.0): cell}}))
-    shown = f"{statistics.fmean(cell['methods']['NOMP, K known']['gospa']):.3f} ["
+    shown = f"{statistics.fmean(cell['methods'][phrase(NOMP)]['gospa']):.3f} ["
     assert "The reflections of a source have a median power of -6.0 dB relative to its line of sight." in lines
-    rows = [line for line in lines if line.startswith("| NOMP, K known |")]
+    rows = [line for line in lines if line.startswith(f"| {phrase(NOMP)} |")]
     assert rows[0].count(shown) == len(table)
     assert rows[1].count("/ 1.00 |") == len(table)
     assert f"| the hall | {cell['rank']:.1f} | {statistics.median(cell['bounds']):.3f} |" in "\n".join(lines)
+
+
+def test_the_published_page_names_every_method_by_its_phrase(cell, repository):
+    published = (repository / "docs" / "room.md").read_text(encoding="utf-8")
+    named = [row.split(" | ")[0].removeprefix("| ") for row in published.splitlines() if ", K " in row.split(" | ")[0]]
+    assert set(named) == {*cell["methods"]}
+    assert "NOMP, K by the rule of `robust`" in cell["methods"]
 
 
 def test_waves_are_found_by_the_place_of_their_source(scenes):
