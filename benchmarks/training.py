@@ -124,7 +124,7 @@ def _step(trainer: Trainer, drawn: Sequence[Scenes], reader: ShardReader) -> dic
 def _loop(trainer: Trainer, reader: ShardReader) -> dict[str, dict[str, float]]:
     """Epochs as the stage train runs them: scenes a second, and the share of the time that the loop waits for scenes.
 
-    Beside them, epochs on batches at hand: the difference is what a loader costs, waited for or not.
+    Beside them, epochs on batches in memory: the difference is what a loader costs, waited for or not.
     """
     size, scenes, starts = trainer.fit.batch_size, len(reader), itertools.count(step=len(reader))
 
@@ -135,7 +135,7 @@ def _loop(trainer: Trainer, reader: ShardReader) -> dict[str, dict[str, float]]:
     def read(epoch: int) -> Iterator[Scenes]:
         return batches(reader, size, seed=SEED, epoch=epoch)
 
-    at_hand = list(batches(reader, size))
+    in_memory = list(batches(reader, size))
 
     def run(threads: int, train: Callable[[int], Iterator[Scenes]], paces: list[dict[str, float]]) -> None:
         report = ConsoleReporter()
@@ -148,7 +148,7 @@ def _loop(trainer: Trainer, reader: ShardReader) -> dict[str, dict[str, float]]:
 
     paces: dict[str, list[dict[str, float]]] = {}
     works: dict[str, Callable[[], object]] = {}
-    sources = {"fresh scenes": fresh, "shards": read, "batches at hand": lambda _: iter(at_hand)}
+    sources = {"fresh scenes": fresh, "shards": read, "batches in memory": lambda _: iter(in_memory)}
     for (source, train), threads in itertools.product(sources.items(), (1, 2)):
         name = f"{source}, {threads} thread{'s' if threads > 1 else ''}"
         works[name] = functools.partial(run, threads, train, paces.setdefault(name, []))

@@ -3,7 +3,7 @@
     python -m benchmarks.workers [--seconds 180] [--runner processes] [--workers 1 2] [--stages simulate evaluate]
 
 The work is that of the stages, sized so that one worker has `--seconds` of it; a worker computes with one thread. Before
-the clock runs, the pool is there and has done a few small pieces of the same work, which loads code and data: that is the
+the clock runs, the pool exists and has done a few small pieces of the same work, which loads code and data: that is the
 start-up. Finished blocks are removed as they come, so that the scenes of minutes need little room.
 """
 

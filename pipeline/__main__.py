@@ -70,7 +70,7 @@ def _run(arguments: list[str], stage: str, into: Path | None, named: str | None,
     count = torchrun.processes(stage)
     if count > 1:
         return torchrun.launch(count, arguments)
-    code, told = 0, True
+    code, informed = 0, True
     with torchrun.joined():
         if torchrun.rank() > 0:
             torchrun.follow(stage, typed, into)
@@ -78,14 +78,14 @@ def _run(arguments: list[str], stage: str, into: Path | None, named: str | None,
         from pipeline.flows import PrefectAwayError, StageError, TransientStageError, run_stage
 
         try:
-            told = run_stage(stage, params, typed, into)
+            informed = run_stage(stage, params, typed, into)
         except StageError as error:
             sys.stderr.write(f"{error}\n")
-            code, told = 1, not isinstance(error, PrefectAwayError)
+            code, informed = 1, not isinstance(error, PrefectAwayError)
             if isinstance(error, TransientStageError):
                 mark_transient()
                 code = TRANSIENT
-    if not told:  # at the exit, Prefect would try for 7 s with each event of each task to reach a server that is gone
+    if not informed:  # at the exit, Prefect would try for 7 s with each event of each task to reach the missing server
         signals.leave(code)
     return code
 

@@ -1,6 +1,6 @@
 """What a flow shows on Prefect's pages beside its log: progress that moves, tables, links.
 
-They are for the eye. Outside a flow nothing is shown, and where the server is away the work goes on without them.
+They are for people to look at. Outside a flow nothing is shown, and without a server the work continues without them.
 """
 
 import contextlib

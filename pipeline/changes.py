@@ -39,12 +39,12 @@ def parse_change(text: str) -> tuple[str, Any]:
 
 
 def written_change(path: str, value: object) -> str:
-    """The text from which `parse_change`, and so DVC, gets `path` and `value` again.
+    """Return the text from which `parse_change`, and so DVC, gets `path` and `value` again.
 
     Raises
     ------
     ParamError
-        There is none: a value that DVC's command line cannot carry.
+        DVC's command line cannot carry the value.
     """
     text = f"{path}={_written(value)}"
     with contextlib.suppress(ParamError):

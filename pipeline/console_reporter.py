@@ -38,7 +38,7 @@ class ConsoleReporter:
         self._keep("tag", (key, value))
 
     def artifact(self, path: Path) -> None:
-        """Keep the path; FileNotFoundError where nothing is there."""
+        """Keep the path; FileNotFoundError if it does not exist."""
         if not path.exists():
             raise FileNotFoundError(f"artifact {path}: no such file or folder; write it before reporting it")
         self._keep("artifact", path)

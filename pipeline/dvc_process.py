@@ -1,7 +1,7 @@
 """`python -m pipeline.dvc_process ARGUMENTS` runs `dvc ARGUMENTS`; the exit code says whether another try may help.
 
 dvc's own exit code is 255 for almost every failure, whatever that of the stage was. So a stage that fails for a transient
-reason leaves a mark for this process, and dvc's exceptions are told by their type, from the records that dvc logs.
+reason leaves a mark for this process, and dvc's exceptions are recognised by their type, in the records that dvc logs.
 """
 
 import contextlib

@@ -38,7 +38,7 @@ for _name, _value in {
 
 
 class SettingError(ParamError):
-    """An environment variable that sets how, and never what, is computed has a value that cannot be."""
+    """An environment variable that sets how, and never what, is computed has an invalid value."""
 
 
 def check_folder() -> None:

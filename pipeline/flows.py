@@ -62,10 +62,10 @@ class PrefectAwayError(TransientStageError):
 
 
 def run_stage(stage: str, params: Mapping[str, Any], typed: Mapping[str, Any], into: Path | None) -> bool:
-    """Run `stage` on `params` as a flow, results under `into` or else in place; whether Prefect's server knows.
+    """Run `stage` on `params` as a flow, results under `into` or else in place; return whether Prefect's server was informed.
 
-    typed : the sections of `params` that the stage takes, by `typed_sections`. False where the server went away while the
-    work went on to its end.
+    typed : the sections of `params` that the stage takes, by `typed_sections`. False if the server became
+    unreachable while the stage ran to its end.
 
     Raises
     ------
@@ -119,12 +119,12 @@ def _execution(stage: str) -> Iterator[dict[str, Any]]:
 
 @contextlib.contextmanager
 def _alone(stage: str, sections: Mapping[str, Any], paths: Mapping[str, Path]) -> Iterator[None]:
-    """One at a time of those that would go on with the same resumable work: same stage, parameters, inputs and place.
+    """Let one run at a time do the same resumable work: same stage, parameters, inputs and place.
 
     Raises
     ------
     TransientStageError
-        Another was at it, and the driver flow waits for this one: it calls dvc again, which finds the other's results.
+        Another run did the work, and the driver flow waits for this one: it calls dvc again, which finds the other's results.
     """
     if "state" not in paths:
         yield

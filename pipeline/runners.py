@@ -122,7 +122,7 @@ class TaskMapper:
         return self._tasks.submit(task, {"call": call, "module": module, "digest": digest})
 
     def _result(self, under_way: deque[_Submitted], submit: Callable[[_Call], _Future]) -> Any:
-        """The oldest result. Where its worker has died, all that was under way in that pool begins anew."""
+        """Return the oldest result. If its worker has died, all work that was under way in that pool is started again."""
         for _ in range(_LOSSES):
             try:
                 result = under_way[0][1].result()
@@ -219,7 +219,7 @@ def _abandon(futures: Sequence[Any]) -> None:
 
 
 def _begin_process() -> None:
-    """Ctrl-C is for the process that started this one; when that is gone, for whatever reason, so is this one."""
+    """Leave Ctrl-C to the process that started this one, and end this one when that has ended for any reason."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, name="end-with-parent", daemon=True).start()
 

@@ -52,7 +52,7 @@ def typed_sections(stage: str, params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def with_preset(params: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """A copy of `params` whose section `scenario` is that of the preset; ParamError, listing them, if there is none."""
+    """Return a copy of `params` with the scenario of the preset; ParamError, listing the presets, for an unknown one."""
     return {**params, "scenario": preset(name)}
 
 

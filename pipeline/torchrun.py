@@ -37,7 +37,7 @@ PROCESSES = "RISLOC_PROCESSES"
 _DISTRIBUTED = "train"
 _RESTARTS = 3
 _GRACE_SECONDS = 5.0
-_SHUTDOWN_SECONDS = 10  # until torchrun kills a rank that it has told to stop: longer than pipeline.signals takes
+_SHUTDOWN_SECONDS = 10  # until torchrun kills a rank that it has asked to stop: longer than pipeline.signals takes
 
 
 def processes(stage: str) -> int:
@@ -160,7 +160,7 @@ class Silent:
 
 
 def _end_with(launcher: int) -> None:
-    """End this process when its launcher is gone: nobody else would."""
+    """End this process when its launcher has died: nothing else would."""
     while os.getppid() == launcher:
         time.sleep(1.0)
     os.kill(os.getpid(), signal.SIGTERM)

@@ -38,7 +38,7 @@ CURVES = {
     "within_3_root_crb": "within_3_root_crb",
     "K_accuracy": "K_accuracy",
 }
-"""Columns of by_snr.csv that stand once more in curves/, one column a method, for line plots."""
+"""Columns of by_snr.csv that are repeated in curves/, one column a method, for line plots."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,8 +87,8 @@ def run(
     """Locate the sources of every test scene by every method and write what came of it.
 
     Into `evaluate_report`: a CSV for each table, all of them as tables.json, by_snr as curves/, one scene with its
-    spectrum as scene.npz, and the settings and facts as evaluation.json. All numbers but the times are the same whoever
-    runs it. An interrupted run goes on after its last batch. The network that was evaluated is the run's model.
+    spectrum as scene.npz, and the settings and facts as evaluation.json. All numbers but the times are the same however
+    it is run. An interrupted run is resumed after its last batch. The network that was evaluated is the run's model.
 
     Raises
     ------
@@ -101,9 +101,16 @@ def run(
     _check_rules(evaluate.k_rules, network, folder)
     report.params({f"loss_used.{name}": value for name, value in trained.get("loss", {}).items()})
     check_geometry(network, scenario)
-    key = _key(seed, search, evaluate, reader, folder)
-    scoring = _scoring(
-        seed, scenario, search, evaluate, shards=shard_dir / "test", checkpoint=folder, state=state / key
+    scoring = Scoring(
+        seed=seed,
+        scenario=scenario,
+        search=search,
+        shards=shard_dir / "test",
+        checkpoint=folder,
+        k_rules=evaluate.k_rules,
+        methods=evaluate.methods,
+        cutoffs=evaluate.gospa_cutoffs,
+        folder=state / _key(seed, search, evaluate, reader, folder),
     )
     with kept(scoring.folder, report.line):
         collected = score_all(scoring, len(reader), evaluate.batch, report, runner)
@@ -114,8 +121,10 @@ def run(
         write_scene(evaluate_report / "scene.npz", located)
         settings = as_mapping(evaluate) | {"search": as_mapping(search)}
         _write_facts(facts_of(seed, reader, network, trained, folder, settings), tables, evaluate, evaluate_report)
-        write_json(metrics, flat_metrics(tables["by_snr"]))
-    _report_metrics(tables, report)
+        headline = flat_metrics(tables["by_snr"])
+        write_json(metrics, headline)
+    report.metrics({key: value for key, value in headline.items() if value is not None})
+    report.metrics({f"ms_per_scene/{row['method']}": number(row, "ms_per_scene") for row in tables["time"]})
     report.artifact(evaluate_report)
     report.model(folder)
 
@@ -132,34 +141,6 @@ def _check_rules(rules: Sequence[str], network: HybridNetwork, folder: Path) -> 
             f"evaluate.k_rules: {learnt!r} needs a network with an order head, and {folder} has none that is fitted; train "
             f"with order.scenes > 0, or take {learnt!r} out"
         )
-
-
-def _scoring(
-    seed: int,
-    scenario: Scenario,
-    search: SearchConfig,
-    evaluate: EvaluateConfig,
-    *,
-    shards: Path,
-    checkpoint: Path,
-    state: Path,
-) -> Scoring:
-    return Scoring(
-        seed=seed,
-        scenario=scenario,
-        search=search,
-        shards=shards,
-        checkpoint=checkpoint,
-        k_rules=evaluate.k_rules,
-        methods=evaluate.methods,
-        cutoffs=evaluate.gospa_cutoffs,
-        folder=state,
-    )
-
-
-def _report_metrics(tables: Tables, report: Reporter) -> None:
-    report.metrics({key: value for key, value in flat_metrics(tables["by_snr"]).items() if value is not None})
-    report.metrics({f"ms_per_scene/{row['method']}": number(row, "ms_per_scene") for row in tables["time"]})
 
 
 def _key(seed: int, search: SearchConfig, evaluate: EvaluateConfig, reader: ShardReader, checkpoint: Path) -> str:

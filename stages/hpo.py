@@ -1,7 +1,7 @@
 """Tune learning rate, width, beta and a factor on each loss weight, by a physical score that no weight scales.
 
-The study is keyed by everything that changes the objective, so that a killed search goes on where it was and more trials
-add to those there are; any number of workers may share it (`stages.tuning.study`). The winner must beat params.yaml's own
+The study is keyed by everything that changes the objective, so that a killed search is resumed and more trials
+add to the existing ones; any number of workers may share it (`stages.tuning.study`). The winner must beat params.yaml's own
 values on held-out scenes beyond doubt, also when both are trained again from other networks and in other orders, else
 those stay (`stages.tuning.verdict`).
 """

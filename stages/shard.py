@@ -94,7 +94,7 @@ def run(
 ) -> None:
     """Write shard_dir/<split>/<number>.h5: all of them, or, after any error, none.
 
-    Memory is bounded by a shard for each worker and eight bytes a scene (the hashes that show that no scene is there
+    Memory is bounded by a shard for each worker and eight bytes a scene (the hashes that show that no scene occurs
     twice). The shards that an interrupted run has finished are not packed again while the raw blocks are the same files.
 
     Raises
@@ -183,7 +183,7 @@ def _scenes(piece: Piece) -> Arrays:
 
 
 def _require_no_scene_twice(packed: Mapping[str, Sequence[Packed]], block: int) -> None:
-    """SceneError, naming the first scene that was there before, in its own split or in one before it."""
+    """Raise SceneError, naming the first scene that repeats one of its own split or of one before it."""
     hashes = {split: np.concatenate([shard.hashes for shard in shards]) for split, shards in packed.items()}
     every = np.concatenate(list(hashes.values()))
     order = np.argsort(every, kind="stable")
@@ -194,7 +194,7 @@ def _require_no_scene_twice(packed: Mapping[str, Sequence[Packed]], block: int) 
     for split, own in hashes.items():
         if scene < len(own):
             raise SceneError(
-                f"{split}/{scene // block:05d}.npz: scene {scene} of {split} is there twice, in this split or another; "
+                f"{split}/{scene // block:05d}.npz: scene {scene} of {split} occurs twice, in this split or another; "
                 f"the splits must be disjoint, {AGAIN}"
             )
         scene -= len(own)

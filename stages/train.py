@@ -1,7 +1,7 @@
 """Train the network with what tuning chose, and keep the averaged weights of the epoch with the best physical score.
 
 Processes that have joined a group of torch.distributed train it together, with the result of one to rounding. They read
-the same inputs and the same state; rank 0 alone writes. An interrupted run is gone on with by any number of them.
+the same inputs and the same state; rank 0 alone writes. Any number of them can resume an interrupted run.
 """
 
 import math
@@ -137,7 +137,7 @@ def _data(scenes: ShardReader, held: ShardReader, fit: FitConfig, train: TrainCo
 def _scenes_of(
     epoch: int, shards: ShardReader, fit: FitConfig, seed: int, group: Group, *, fresh: bool
 ) -> Iterator[Scenes]:
-    """This rank's share of the batches of an epoch: the scenes of the shards, or fresh ones, which go on in their stream.
+    """Return this rank's share of the batches of an epoch: scenes of the shards, or fresh ones, the next of their stream.
 
     seed : of their order. Fresh scenes have none in replicate 0: they come as they are drawn.
     """

@@ -6,7 +6,7 @@
 A run is a DVC experiment in a temporary copy, so that the workspace stays as it is, `dvc exp show` lists it and MLflow has
 its curves. Its name holds a digest of its parameters and of the code of the stages: what has been run is not run again,
 and what would now give another result is. A command that is stopped, by Ctrl-C or kill -9, loses the run under way only;
-if that goes on by itself, the next command waits for it and takes its result.
+if that run survives, the next command waits for it and takes its result.
 """
 
 import argparse
@@ -68,7 +68,7 @@ SETTINGS: dict[str, dict[str, object]] = {
     "passes = 1": {"network.passes": 1},
     "fine map": {"grid.step_beams": 0.36, "grid.planes": 6},
 }
-"""The knob of each setting, and of the last ones the architecture. That of `BASE` is none."""
+"""What each setting changes; the last ones change the architecture, `BASE` changes nothing."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ def start(run: Run, held: int) -> bool:
 
 
 def experiment(name: str) -> str | None:
-    """The commit of the experiment of that name, whatever commit it is based on; None where there is none."""
+    """Return the commit of the experiment of that name, on any base commit; None if there is no such experiment."""
     pattern = f"refs/exps/??/*/{name}"
     return git("for-each-ref", "--count=1", "--format=%(objectname)", pattern, at=Path()) or None
 

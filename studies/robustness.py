@@ -6,7 +6,7 @@ Writes docs/robustness.json, and from it docs/robustness.md and its figure.
 
 Error against each departure from the model alone, at 20 dB; then the worlds that no network was trained on: channels with a
 strong line of sight, other codes; then each number of sources by SNR. A cell that has been computed with the same code,
-networks and settings is kept in ship/robustness.json, so that an interrupted run goes on.
+networks and settings is kept in ship/robustness.json, so that an interrupted run is resumed.
 """
 
 import argparse

@@ -3,7 +3,7 @@
     python -m studies.room [--places 60]        (`make room`)
 
 Traces lie in ship/room, and a cell that has been computed with the same code, networks and traces in ship/room.json, so that
-an interrupted run goes on.
+an interrupted run is resumed.
 """
 
 import argparse

@@ -4,8 +4,8 @@
 
 Trains in ship/NAME on scenes none of which is seen twice, copies the checkpoint into the package, evaluates that copy in
 ship/NAME-test, and writes the card from what came of it. A stage that has ended with the same parameters, code and
-checkpoint is not run again, and an interrupted training or test goes on. --test : train nothing, test the checkpoint that
-is shipped and write its card anew. --card : only write the card, from the evaluation that is there.
+checkpoint is not run again, and an interrupted training or test is resumed. --test : train nothing, test the shipped
+checkpoint and write its card again. --card : only write the card, from the existing evaluation.
 """
 
 import argparse
@@ -116,7 +116,7 @@ def test(name: str, shipped: Path) -> None:
 
 
 def write_card(name: str, shipped: Path) -> None:
-    """Write the card from the evaluation of this very network; SystemExit if it is of another, or there is none."""
+    """Write the card from the evaluation of this very network; SystemExit if the evaluation is missing or of another one."""
     of = tested(name) / "checkpoint"
     if not of.is_file() or of.read_text(encoding="utf-8") != digest_of(files_of(shipped)):
         sys.exit(f"ship: {tested(name)} has no evaluation of {shipped}; run `python -m studies.ship {name} --test`")

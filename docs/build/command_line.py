@@ -29,7 +29,7 @@ _BLOCK = re.compile(r"^```console\n\$ (.+)\n((?:.*\n)*?)```$", re.MULTILINE)
 
 
 def main() -> int:
-    """Write the page anew; the exit code."""
+    """Write the page again; return the exit code."""
     page = Path(sys.argv[1]) if len(sys.argv) > 1 else Path("docs/command_line.md")
     kept = None if importlib.util.find_spec("sionna") else TRACED
     with tempfile.TemporaryDirectory() as folder:

@@ -23,7 +23,7 @@ def locked(path: Path) -> AbstractContextManager[object]:
 
 
 def lines_of(path: Path) -> list[str]:
-    """The whole lines of a file, if it is there: one that a writer has not finished is none."""
+    """Return the complete lines of a file, none if it does not exist; a line that is half written is left out."""
     return path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
 
 

@@ -69,7 +69,7 @@ class MlflowReporter:
         self.outbox.send({"kind": "batch", "tags": [(key, value)]})
 
     def artifact(self, path: Path) -> None:
-        """Keep a file, or a folder under its own name; FileNotFoundError where nothing is there."""
+        """Keep a file, or a folder under its own name; FileNotFoundError if the path does not exist."""
         if not path.exists():
             raise FileNotFoundError(f"artifact {path}: no such file or folder; write it before reporting it")
         self.outbox.send({"kind": "file", "path": str(path.resolve())})
@@ -166,7 +166,7 @@ def _ended(reporter: MlflowReporter) -> Iterator[MlflowReporter]:
         try:
             yield reporter
         except BaseException:
-            with contextlib.suppress(DiskFullError):  # what ended the block is what is to be told
+            with contextlib.suppress(DiskFullError):  # report the error that ended the block
                 end("FAILED")
                 reporter.outbox.close()
             raise
@@ -191,7 +191,7 @@ def _system_metrics(reporter: MlflowReporter) -> Iterator[None]:
 
 
 def _bury_the_dead(client: MlflowClient, experiment: str) -> None:
-    """Mark as KILLED the runs of this host that stand as RUNNING but whose process is gone."""
+    """Mark as KILLED the runs of this host that are listed as RUNNING but whose process has died."""
     mine = f"attributes.status = 'RUNNING' and tags.host = '{socket.gethostname()}'"
     for run in client.search_runs([experiment], mine):
         if not lives(int(run.data.tags["pid"]), float(run.data.tags["pid_started"])):

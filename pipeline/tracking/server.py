@@ -1,4 +1,4 @@
-"""The tracking server as MLFLOW_TRACKING_URI names it: whether it is there, the experiment on it, where its pages are."""
+"""The tracking server that MLFLOW_TRACKING_URI names: whether it answers, the experiment on it, where its pages are."""
 
 import contextlib
 import os
@@ -68,12 +68,12 @@ def starting() -> Iterator[None]:
 
 
 def experiment_of(client: MlflowClient) -> str:
-    """The id of the experiment, created if need be. Hold the lock "mlflow": two processes must not create it at once.
+    """Return the id of the experiment, which is created if needed. Hold the lock "mlflow": two processes must not create it at once.
 
     Raises
     ------
     RuntimeError
-        A database without a server, and nobody said where artifacts go.
+        The tracking store is a database without a server, and no place for artifacts is set.
     """
     found = client.get_experiment_by_name(EXPERIMENT)
     if found is not None:

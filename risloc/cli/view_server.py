@@ -35,7 +35,7 @@ class ViewServer(ThreadingHTTPServer):
         The HTML text.
     record
         Returns the record of a scene; several threads call it. It raises LookupError for a scene that is not shown, and
-        ValueError for one that cannot be; the page shows the message.
+        ValueError for an invalid one; the page shows the message.
     """
 
     daemon_threads = True

@@ -24,7 +24,7 @@ class SearchConfig:
         "how many of a network's candidates are peaks of what the snapshots say against R_pred", ge=1
     )
     exchange_rounds: int = param(
-        "most rounds after each pick in which each source is taken out and searched for anew, where the residual is larger "
+        "most rounds after each pick in which each source is taken out and searched for again, where the residual is larger "
         "than noise explains; 0: none",
         ge=0,
     )

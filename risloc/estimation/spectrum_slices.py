@@ -1,4 +1,4 @@
-"""Slices of a spectrum through a point, as numbers: whoever draws them needs neither the covariance nor the array.
+"""Slices of a spectrum through a point, as numbers: drawing them needs neither the covariance nor the array.
 
 Axes: elem N, point, row and column of a slice.
 """

@@ -69,7 +69,7 @@ def simulate_in(
 ) -> Scenes:
     """Draw scenes start..stop-1 in the room, with the sources, codes and symbols of `risloc.scenes.simulation.simulate`.
 
-    The noise is drawn anew, see `received`.
+    The noise is drawn again, see `received`.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Resolution: how often the two closest sources of a scene are told apart, against how far apart they are.
+"""Resolution: how often the two closest sources of a scene are separated, against how far apart they are.
 
 Axes: batch B, src (true slots), est (estimated slots).
 """

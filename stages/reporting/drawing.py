@@ -70,7 +70,7 @@ class Subject:
 
 
 def points(rows: Iterable[Row], x: str, y: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """x, y and y's interval of these rows by increasing x, [rows] each; the interval is y itself where there is none."""
+    """Return x, y and y's interval of these rows by increasing x, [rows] each; rows without an interval have y as both ends."""
     own = sorted(rows, key=lambda row: number(row, x))
     ends = [f"{y}_low", f"{y}_high"] if own and f"{y}_low" in own[0] else [y, y]
     values = [np.array([number(row, name) for row in own]) for name in (x, y, *ends)]

@@ -127,7 +127,7 @@ def fit_epoch(trainer: Trainer, data: Data, log: Log) -> Validation:
 
 
 def report_weights(loss: LossConfig, report: Reporter) -> None:
-    """Log what each term is multiplied with at full weight; an unsupervised covariance is said aloud and tagged."""
+    """Log the full weight of each term; a zero weight on the covariance is logged as a warning and tagged."""
     report.params({f"effective.{name}": weight for name, weight in loss.effective().items()})
     report.params({f"loss_used.{name}": getattr(loss, name) for name in WEIGHTS})
     for name in loss.unsupervised:
@@ -136,7 +136,7 @@ def report_weights(loss: LossConfig, report: Reporter) -> None:
 
 
 class _Awaited:
-    """Batches as they come, and the seconds that whoever takes them has waited."""
+    """Batches as they come, and the seconds that their consumer has waited."""
 
     def __init__(self, batches: Iterator[Scenes]) -> None:
         self.batches, self.seconds = batches, 0.0

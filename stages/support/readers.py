@@ -6,7 +6,7 @@ from pathlib import Path
 
 __all__ = ["read_rows"]
 
-_KINDS: tuple[Callable[[str], object], ...] = (int, float, str)
+_KINDS: tuple[Callable[[str], object], ...] = (int, float)
 
 
 def read_rows(path: Path) -> list[dict[str, object]]:

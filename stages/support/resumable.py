@@ -1,6 +1,6 @@
-"""What an interrupted run has finished, kept so that the next one goes on from there: a folder for each piece of work.
+"""Keep what an interrupted run has finished, so that the next run resumes there: a folder for each piece of work.
 
-Its name is a hash of all that the result depends on, so nothing is ever gone on with by other code or on other data.
+The folder's name is a hash of all that the result depends on, so other code or other data never resume the work.
 """
 
 import contextlib
@@ -21,16 +21,16 @@ _ROOT = Path(__file__).resolve().parents[2]
 
 
 def work_key(module: str, *parts: object) -> str:
-    """A hash of the JSON of `parts` and of the sources of `module`, an imported module: 16 hexadecimal digits."""
+    """Return a hash of the JSON of `parts` and of the sources of `module`, an imported module: 16 hexadecimal digits."""
     return hashlib.sha256(json.dumps([*parts, source_digest(module)], sort_keys=True).encode()).hexdigest()[:16]
 
 
 @contextlib.contextmanager
 def kept(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
-    """Hold `folder`, named by `work_key`: it is there in the block, which one process at a time is in.
+    """Hold `folder`, named by `work_key`: it exists within the block, which one process at a time enters.
 
-    It is removed when the block ends well. Whatever else ends the block, or the process, leaves it to the next run.
-    say : gets a line where another process is at the same work, and this one waits.
+    It is removed when the block succeeds. If an error ends the block, or the process is killed, the next run finds it.
+    say : takes the line that is shown while this process waits for another one that does the same work.
 
     Raises
     ------
@@ -41,7 +41,7 @@ def kept(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
     lock = folder.with_name(f"{folder.name}.lock")
 
     def wait() -> None:
-        say(f"Another run is at the same work ({folder.name}); waiting until it is done")
+        say(f"Another run is doing the same work ({folder.name}); waiting until it has finished")
 
     with writing(folder), file_lock(lock, wait, remove=True):
         folder.mkdir(exist_ok=True)
@@ -66,7 +66,7 @@ def publish(made: Path, target: Path) -> None:
 
 
 def _sweep(folder: Path) -> None:
-    """Remove what a writer that was killed had half written: it takes up room, and is nobody's."""
+    """Remove the half-written files of writers that were killed."""
     for half_written in folder.rglob("*.part"):
         half_written.unlink(missing_ok=True)
 
@@ -79,5 +79,5 @@ def sources(module: str) -> dict[str, str]:
 
 
 def source_digest(module: str) -> str:
-    """A hash of `sources`: work kept from an interrupted run is only gone on with by the code that began it."""
+    """Return a hash of `sources`: only the code that began an interrupted run resumes its work."""
     return hashlib.sha256("\0".join(sources(module).values()).encode()).hexdigest()[:16]

@@ -37,7 +37,7 @@ class TakenOverError(RuntimeError):
 class Plan:
     """What the workers of a search agree on.
 
-    name : of the study; the same name goes on where that study is.  trials : places.
+    name : of the study; the same name resumes that study.  trials : places.
     space : what a trial is tried with.  seed, startup : of the proposals; the first `startup` are random.
     run : of this search, so that it counts its own workers' deaths.
     folder : of the journal.  database : URL of a PostgreSQL that takes the journal's place; None: the journal.

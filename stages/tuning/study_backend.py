@@ -39,7 +39,7 @@ R = TypeVar("R")
 
 
 class StudyError(RuntimeError):
-    """The study cannot be gone on with; the message says why and what to do."""
+    """The study cannot be resumed; the message says why and what to do."""
 
 
 class Home(Protocol):
@@ -99,7 +99,7 @@ def patient(work: Callable[P, R]) -> Callable[P, R]:
 
 
 def _out_of_reach(error: BaseException | None) -> bool:
-    """Whether a lost connection began it: Optuna goes on in the session that has lost its own, and raises what that gives."""
+    """Test whether a lost connection is the cause: Optuna keeps using its broken session, which raises other errors."""
     return error is not None and (
         isinstance(error, _UNREACHABLE) or _out_of_reach(error.__cause__ or error.__context__)
     )
@@ -221,7 +221,7 @@ class _Database:
 
     @contextlib.contextmanager
     def alive(self, trial_id: int) -> Iterator[None]:
-        """A thread that beats; while the database is out of reach it goes on trying."""
+        """Run a thread that sends heartbeats; it keeps trying while the database is out of reach."""
         over = threading.Event()
 
         def beats() -> None:

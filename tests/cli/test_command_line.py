@@ -604,7 +604,7 @@ def test_any_words_end_in_a_code(words: list[str], room: Path, tmp_path: Path, m
 
 @pytest.mark.parametrize("shell", [[], ["sh", "-c", "trap '' INT; exec \"$@\"", "sh"]], ids=["terminal", "background"])
 def test_interruption_is_130_and_leaves_nothing(tmp_path: Path, shell: list[str]) -> None:
-    """Also of a job that the shell has told to ignore SIGINT, as it does with `&`."""
+    """A job that the shell starts with SIGINT ignored, as it does with `&`, can be interrupted, too."""
     out = tmp_path / "big.h5"
     command = [*shell, sys.executable, "-m", "risloc", "simulate", str(out), "--scenes", "200000"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:

@@ -55,13 +55,13 @@ def test_the_evidence_is_that_of_the_gaussian_likelihood(case):
             other = w.A[scene, :, [1 - k]].numpy()
             here = evidence(w, scene, other, w.A[scene, :, k].numpy(), float(power[scene, k]))
             assert float(own[scene, k]) == pytest.approx(here, rel=1e-6)
-            told = 0
+            equal = 0
             for point in range(0, steering.shape[1], 13):
                 z = [float(np.linalg.norm(B_ @ other)) for B_ in w.observation.H[scene][None].numpy()]
                 assert z[0] > 0
                 value = evidence(w, scene, other, steering[:, point], float(power[scene, k]))
-                told += abs(float(found[scene, k, point]) - value) < 1e-3 * max(1.0, abs(value))
-            assert told >= 8  # of 10: beside the other source the share outside its span is bounded from below
+                equal += abs(float(found[scene, k, point]) - value) < 1e-3 * max(1.0, abs(value))
+            assert equal >= 8  # of 10: beside the other source the share outside its span is bounded from below
 
 
 def test_a_second_summit_as_likely_as_the_first_halves_the_probability(case):

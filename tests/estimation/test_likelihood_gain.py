@@ -49,10 +49,10 @@ def decrease(w, scene, A, a):
 def compare(found, w, scene, A, steering):
     """The map of one scene with the decrease, at every seventh point; how many were compared."""
     wanted = {g: decrease(w, scene, A, steering[:, g]) for g in range(0, steering.shape[1], 7)}
-    told = {point: value for point, value in wanted.items() if value is not None}
-    for point, value in told.items():
+    compared = {point: value for point, value in wanted.items() if value is not None}
+    for point, value in compared.items():
         assert float(found[point]) == pytest.approx(value, rel=1e-4)
-    return len(told)
+    return len(compared)
 
 
 @pytest.mark.parametrize("sources", [0, 1, 2])
@@ -80,5 +80,5 @@ def test_the_gain_elsewhere_is_that_of_the_other_source_alone(case):
 def test_where_there_is_no_fit_there_is_no_gain(case):
     w, s, gains, B = case
     fit = project(B[:1], s.y[:1], torch.ones(1, 2, dtype=torch.bool))
-    fit.residual[:] = torch.nan  # as Cholesky finds sources that cannot be told apart
+    fit.residual[:] = torch.nan  # as Cholesky finds sources that cannot be separated
     assert (gains.further(torch.tensor([0]), fit) == 0).all()

@@ -1,6 +1,6 @@
-"""A disk is full in the middle of simulate, of train, of a report: one clear line, nothing torn, and it goes on later.
+"""A disk is full in the middle of simulate, of train, of a report: one clear line, nothing torn, and the next run resumes.
 
-The disk is real: a tmpfs. Who may not mount one has the tests run in a user and mount namespace.
+The disk is real: a tmpfs. Without the right to mount one, the tests run in a user and mount namespace.
 """
 
 import json
@@ -109,7 +109,7 @@ def test_simulate_keeps_what_it_has_drawn_and_goes_on(repository: Path, disk: Di
 
 
 def _identities(folder: Path) -> set[tuple[int, int]]:
-    """Number and time of each training block: one that is drawn anew has others."""
+    """Number and time of each training block: one that is drawn again has others."""
     blocks = [path.stat() for path in folder.rglob("raw/train/*.npz")]
     return {(stat.st_ino, stat.st_mtime_ns) for stat in blocks}
 

@@ -1,6 +1,6 @@
 """kill -9 of Prefect's server in the middle of a stage whose work is mapped; of a training, see test_pipeline_e2e.py.
 
-The stage goes on to its end, one line says that Prefect does not know, and the next run on a new server goes well.
+The stage runs to its end, one line says that Prefect was not informed, and the next run on a new server succeeds.
 """
 
 import contextlib

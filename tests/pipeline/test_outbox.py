@@ -1,4 +1,4 @@
-"""MLflow goes away in the middle of a run: the work goes on, and every report arrives in order when it is back."""
+"""MLflow becomes unreachable in the middle of a run: the work continues, and every report arrives in order afterwards."""
 
 import json
 import time

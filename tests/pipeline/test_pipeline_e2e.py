@@ -358,11 +358,11 @@ def test_a_training_goes_on_without_its_servers_and_says_what_it_holds(clone: Cl
             while not 0.2 * epochs < len(_history(client)):
                 assert training.poll() is None, clone.log()[-4000:]
                 time.sleep(0.2)
-            told = len(_history(client))
+            received = len(_history(client))
             mlflow.kill()
             kill(prefect)
             assert training.wait(300) == 0, clone.log()[-4000:]
-            assert 0.1 * epochs < told < 0.9 * epochs
+            assert 0.1 * epochs < received < 0.9 * epochs
             assert "MLflow is still unreachable. Unsent reports in" in clone.log()
             assert "train is done; Prefect's server is unreachable and was not informed" in clone.log()
             assert "nothing answers at" in clone.run(sys.executable, "-m", "pipeline", "outbox", code=1)

@@ -163,7 +163,7 @@ def test_ranks_that_are_killed_or_stopped_lose_nothing(
 
 
 def test_an_error_of_a_rank_s_own_is_not_tried_again(repository: Path) -> None:
-    """The same error would come again: each rank says it once, and no rank is started anew."""
+    """The same error would come again: each rank says it once, and no rank is started again."""
     code = "import sys; from pipeline.torchrun import launch; sys.exit(launch(2, ['train', '--set=loss.lam_cov=-1']))"
     done = subprocess.run([sys.executable, "-c", code], cwd=repository, capture_output=True, text=True, check=False)
     assert done.returncode == 1

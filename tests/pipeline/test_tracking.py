@@ -83,8 +83,12 @@ def test_a_file_must_exist(store: MlflowClient, tmp_path: Path) -> None:
 
 
 def test_a_failure_is_recorded_and_a_dead_run_is_buried(store: MlflowClient) -> None:
-    with pytest.raises(ValueError, match="told"), stage_run("train", PARAMS, print) as report, report.child("trial-0"):
-        raise ValueError("as told")
+    with (
+        pytest.raises(ValueError, match="on purpose"),
+        stage_run("train", PARAMS, print) as report,
+        report.child("trial-0"),
+    ):
+        raise ValueError("raised on purpose")
     runs = _runs(store)
     assert (runs["train"].info.status, runs["trial-0"].info.status) == ("FAILED", "FAILED")
     experiment = store.get_experiment_by_name(EXPERIMENT).experiment_id

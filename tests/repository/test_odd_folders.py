@@ -15,7 +15,7 @@ if [ "$2" = venv ]; then mkdir -p "$3/bin"; cp "$0" "$3/bin/python"; fi
 
 
 def made(repository: Path, folder: Path, said: Path, *goals: str) -> "subprocess.CompletedProcess[str]":
-    """`make GOALS` in a new clone in `folder`, with a Python that writes down what it is told, and nothing installed."""
+    """Run `make GOALS` in a new clone in `folder`, with a Python that records its arguments and nothing installed."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("Makefile", "pyproject.toml", "constraints.txt"):
         shutil.copy(repository / name, folder)

@@ -59,7 +59,7 @@ def interrupted(stage, whole, folder, scenario, after):
 
 
 def identities(folder):
-    """A file keeps its number and its time when its folder is renamed, and has others when it is written anew."""
+    """A file keeps its number and its time when its folder is renamed, and has others when it is written again."""
     return {(path.stat().st_ino, path.stat().st_mtime_ns) for path in folder.rglob("*") if path.is_file()}
 
 
@@ -133,7 +133,7 @@ def test_the_second_of_two_waits_and_then_has_it_to_itself(repository, tmp_path)
             assert entered.is_set()
         entered.clear()
         assert list(tmp_path.iterdir()) == []
-    assert said == ["Another run is at the same work (key); waiting until it is done"] * 2
+    assert said == ["Another run is doing the same work (key); waiting until it has finished"] * 2
 
 
 def test_a_key_stands_for_the_parts_and_the_code(whole):

@@ -160,7 +160,7 @@ def test_a_scene_of_one_split_in_another_is_found(raw, world):
             arrays[name][1] = train[name][5]
 
     spoil(raw, smuggle)
-    with pytest.raises(SceneError, match=r"val/00001\.npz: scene 17 of val is there twice.*must be disjoint"):
+    with pytest.raises(SceneError, match=r"val/00001\.npz: scene 17 of val occurs twice.*must be disjoint"):
         pack(raw, world)
 
 

@@ -27,7 +27,7 @@ def plan(tmp_path: Path) -> Plan:
 
 
 def test_one_worker_s_search_is_what_the_sampler_alone_would_do(plan: Plan) -> None:
-    """The oracle asks and tells one study in memory, its sampler seeded anew for each trial."""
+    """The oracle asks and tells one study in memory, its sampler seeded again for each trial."""
     assert work(plan) == list(range(12))
     oracle = optuna.create_study()
     for place in range(12):

@@ -133,7 +133,7 @@ def test_a_search_that_finds_better_values_says_so_by_replicates_and_goes_on_whe
         done.append(name)
         return real(self, name, best, replicate)
 
-    def told(self, name, best, replicate):
+    def counted(self, name, best, replicate):
         done.append(name)
         return real(self, name, best, replicate)
 
@@ -144,7 +144,7 @@ def test_a_search_that_finds_better_values_says_so_by_replicates_and_goes_on_whe
     kept = list((plan_of(easy, shard_dir, tmp_path).folder / "replicates").iterdir())
     assert len(kept) == 3
     done.clear()
-    monkeypatch.setattr(Search, "train_again", told)
+    monkeypatch.setattr(Search, "train_again", counted)
     run_search(easy, shard_dir, tmp_path, SERIAL)
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert done == [f"{metrics['chosen']}-replicate-2", "default-replicate-3", f"{metrics['chosen']}-replicate-3"]

@@ -37,7 +37,7 @@ def true_polar(scenes: Scenes) -> Tensor:
 
 
 def fit(polar: Tensor, present: Tensor, std: float | Tensor = 0.1, resolved: Tensor | None = None) -> Estimates:
-    """Estimates with these deviations of position and distance; all converged, and resolved unless told otherwise."""
+    """Estimates with these deviations of position and distance; all converged, and resolved unless `resolved` says otherwise."""
     deviation = torch.where(present, torch.as_tensor(std), torch.nan)
     return Estimates(
         polar=polar,

@@ -125,7 +125,7 @@ EVALUATE = Work(
 
 
 def identity(path: Path) -> tuple[int, int]:
-    """Number and time of a file: one that is written anew has others."""
+    """Number and time of a file: one that is written again has others."""
     return path.stat().st_ino, path.stat().st_mtime_ns
 
 

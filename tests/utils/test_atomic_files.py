@@ -1,4 +1,4 @@
-"""Files are whole or as they were, and a want of room is told with the file, the place and the remedy."""
+"""Files are whole or as they were; the error of a full disk names the file, the place and the remedy."""
 
 import errno
 import os
