@@ -91,7 +91,7 @@ def _steps(case: Case) -> Works:
     seen, R_blend = view.prediction, view.R_blend
     sensing, grid, slots = localiser.sensing(o), localiser.coarse, localiser.slots
     U = R_blend.subspace(slots)
-    X = score_snapshots(o.y, o.codebook, o.H, o.noise_var, seen.R_pred)
+    X = score_snapshots(o, seen.R_pred)
     energy, left = grid_energy(grid, U), search.peaks - slots - search.score_peaks
     candidates = view.candidates(localiser)
 
@@ -110,7 +110,7 @@ def _steps(case: Case) -> Works:
         "R_samp alone": case.R_samp,
         f"subspace of R_blend, rank {slots}": lambda: R_blend.subspace(slots),
         "MUSIC spectrum on the coarse grid": lambda: grid_energy(grid, U),
-        "score snapshots": lambda: score_snapshots(o.y, o.codebook, o.H, o.noise_var, seen.R_pred),
+        "score snapshots": lambda: score_snapshots(o, seen.R_pred),
         "score spectrum on the coarse grid": lambda: grid_energy(grid, X),
         "peaks of one spectrum": lambda: peaks(energy, grid, left, search.separation),
         "stacked sensing H diag(c)": lambda: localiser.sensing(o),

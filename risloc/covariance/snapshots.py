@@ -25,38 +25,28 @@ __all__ = [
 LEAST_NOISE = 1e-5
 
 
-def element_power(
-    y: Complex[Tensor, "batch snap ant"], H: Complex[Tensor, "batch ant elem"], noise_var: Float[Tensor, " batch"]
-) -> Float[Tensor, " batch"]:
+def element_power(observation: Observation) -> Float[Tensor, " batch"]:
     """Compute p_tot = max(mean |y|^2 - sigma^2, mean |y|^2 / 100) / mean row energy of G: the sources' power at an element.
 
     The codes have unit modulus, so that the rows of G_l = H diag(c_l) have the energies of the rows of H.
 
     Parameters
     ----------
-    y : [batch, snap, ant]
-        The snapshots.
-    H : [batch, ant, elem]
-        The channel.
-    noise_var : [batch]
-        The noise variance sigma^2.
+    observation
+        The scenes.
 
     Returns
     -------
     [batch]
         The power p_tot.
     """
-    y_power = torch.view_as_real(y).square().sum(-1).mean((-2, -1))
+    H = observation.H
+    y_power = torch.view_as_real(observation.y).square().sum(-1).mean((-2, -1))
     row_energy = torch.view_as_real(H).square().sum((-3, -2, -1)) / H.shape[-2]
-    return torch.maximum(y_power - noise_var, 0.01 * y_power) / row_energy
+    return torch.maximum(y_power - observation.noise_var, 0.01 * y_power) / row_energy
 
 
-def least_squares_snapshots(
-    y: Complex[Tensor, "batch snap ant"],
-    codebook: Complex[Tensor, "batch snap elem"],
-    H: Complex[Tensor, "batch ant elem"],
-    noise_var: Float[Tensor, " batch"],
-) -> Complex[Tensor, "batch elem snap"]:
+def least_squares_snapshots(observation: Observation) -> Complex[Tensor, "batch elem snap"]:
     """Compute x_l = G_l^H (G_l G_l^H + rho I)^-1 y_l with G_l = H diag(c_l): ridge regression of the field on the surface.
 
     rho = sigma^2 / p_tot, see `element_power`. The codes have unit modulus, so that G_l G_l^H = H H^H and one Cholesky
@@ -65,14 +55,8 @@ def least_squares_snapshots(
 
     Parameters
     ----------
-    y : [batch, snap, ant]
-        The snapshots.
-    codebook : [batch, snap, elem]
-        The codes c_l, of unit modulus.
-    H : [batch, ant, elem]
-        The channel.
-    noise_var : [batch]
-        The noise variance sigma^2.
+    observation
+        The scenes.
 
     Returns
     -------
@@ -84,18 +68,11 @@ def least_squares_snapshots(
     ValueError
         A value in y, H or noise_var is not finite (not checked while a graph is exported).
     """
-    back = _Ridge.of(y, H, noise_var)
-    return codebook.mT.conj() * back.solve(y.mT)
+    return observation.codebook.mT.conj() * _Ridge.of(observation).solve(observation.y.mT)
 
 
 @torch.no_grad()
-def pseudo_snapshots(
-    y: Complex[Tensor, "batch snap ant"],
-    codebook: Complex[Tensor, "batch snap elem"],
-    H: Complex[Tensor, "batch ant elem"],
-    noise_var: Float[Tensor, " batch"],
-    R: FactoredCovariance,
-) -> Complex[Tensor, "batch elem snap"]:
+def pseudo_snapshots(observation: Observation, R: FactoredCovariance) -> Complex[Tensor, "batch elem snap"]:
     """Compute xhat_l + (N / M) G_l^H (G_l G_l^H + rho I)^-1 (y_l - G_l xhat_l); xhat_l is the posterior mean with prior p_tot R.
 
     With R = F F^H, B_l = G_l F and C_l = p_tot B_l B_l^H + sigma^2 I, xhat_l = p_tot F B_l^H C_l^-1 y_l. Noise below 1e-5 of
@@ -103,14 +80,8 @@ def pseudo_snapshots(
 
     Parameters
     ----------
-    y : [batch, snap, ant]
-        The snapshots.
-    codebook : [batch, snap, elem]
-        The codes c_l, of unit modulus.
-    H : [batch, ant, elem]
-        The channel.
-    noise_var : [batch]
-        The noise variance sigma^2.
+    observation
+        The scenes.
     R
         The prior covariance up to its scale, of trace N.
 
@@ -124,22 +95,16 @@ def pseudo_snapshots(
     ValueError
         A value in y, H or noise_var is not finite.
     """
-    ridge = _Ridge.of(y, H, noise_var)
-    given = _Given.of(y, codebook, H, noise_var, R, ridge.p_tot)
+    ridge = _Ridge.of(observation)
+    given = _Given.of(observation, R, ridge.p_tot)
     weights = given.B.mH @ given.z
-    residual = y - (given.B @ weights)[..., 0]
-    n, m = H.shape[-1], H.shape[-2]
-    return given.F @ weights[..., 0].mT + (n / m) * codebook.mT.conj() * ridge.solve(residual.mT)
+    residual = observation.y - (given.B @ weights)[..., 0]
+    m, n = observation.H.shape[-2:]
+    return given.F @ weights[..., 0].mT + (n / m) * observation.codebook.mT.conj() * ridge.solve(residual.mT)
 
 
 @torch.no_grad()
-def score_snapshots(
-    y: Complex[Tensor, "batch snap ant"],
-    codebook: Complex[Tensor, "batch snap elem"],
-    H: Complex[Tensor, "batch ant elem"],
-    noise_var: Float[Tensor, " batch"],
-    R: FactoredCovariance,
-) -> Complex[Tensor, "batch elem snap"]:
+def score_snapshots(observation: Observation, R: FactoredCovariance) -> Complex[Tensor, "batch elem snap"]:
     """Compute X with columns G_l^H C_l^-1 y_l, C_l = p_tot G_l R G_l^H + sigma^2 I: the part of the snapshots that R leaves out.
 
     A further source of small power p with the steering vector a raises the log-likelihood by
@@ -148,14 +113,8 @@ def score_snapshots(
 
     Parameters
     ----------
-    y : [batch, snap, ant]
-        The snapshots.
-    codebook : [batch, snap, elem]
-        The codes c_l, of unit modulus.
-    H : [batch, ant, elem]
-        The channel.
-    noise_var : [batch]
-        The noise variance sigma^2.
+    observation
+        The scenes.
     R
         The covariance up to its scale, of trace N.
 
@@ -164,8 +123,8 @@ def score_snapshots(
     [batch, elem, snap]
         X.
     """
-    given = _Given.of(y, codebook, H, noise_var, R, element_power(y, H, noise_var))
-    return codebook.mT.conj() * (H.mH @ given.z[..., 0].mT)
+    given = _Given.of(observation, R, element_power(observation))
+    return observation.codebook.mT.conj() * (observation.H.mH @ given.z[..., 0].mT)
 
 
 @dataclass(frozen=True)
@@ -177,15 +136,13 @@ class _Given:
     z: Tensor
 
     @classmethod
-    def of(
-        cls, y: Tensor, codebook: Tensor, H: Tensor, noise_var: Tensor, R: FactoredCovariance, p_tot: Tensor
-    ) -> "_Given":
-        F = R.factor * p_tot.sqrt()[:, None, None]
-        B = torch.einsum("bmn,blnr->blmr", H, codebook[..., None] * F[:, None])
+    def of(cls, observation: Observation, R: FactoredCovariance, p_tot: Tensor) -> "_Given":
+        F, H = R.factor * p_tot.sqrt()[:, None, None], observation.H
+        B = torch.einsum("bmn,blnr->blmr", H, observation.codebook[..., None] * F[:, None])
         signal = frobenius_squared(B) / H.shape[-2]
-        floor = torch.maximum(noise_var[:, None], LEAST_NOISE * signal)
+        floor = torch.maximum(observation.noise_var[:, None], LEAST_NOISE * signal)
         C = B @ B.mH + floor[..., None, None] * torch.eye(H.shape[-2], dtype=H.dtype, device=H.device)
-        return cls(F, B, torch.cholesky_solve(y[..., None], torch.linalg.cholesky(C)))
+        return cls(F, B, torch.cholesky_solve(observation.y[..., None], torch.linalg.cholesky(C)))
 
 
 @dataclass(frozen=True)
@@ -197,12 +154,13 @@ class _Ridge:
     p_tot: Tensor
 
     @classmethod
-    def of(cls, y: Tensor, H: Tensor, noise_var: Tensor) -> "_Ridge":
+    def of(cls, observation: Observation) -> "_Ridge":
+        H = observation.H
         gram = H @ H.mH
         row_energy = gram.diagonal(dim1=-2, dim2=-1).real.mean(-1)
-        p_tot = element_power(y, H, noise_var)
+        p_tot = element_power(observation)
         _require_finite(p_tot)
-        rho = noise_var / p_tot.clamp_min(torch.finfo(p_tot.dtype).tiny)
+        rho = observation.noise_var / p_tot.clamp_min(torch.finfo(p_tot.dtype).tiny)
         rho = torch.maximum(rho, row_energy * torch.finfo(rho.dtype).eps)
         eye = torch.eye(H.shape[-2], dtype=H.dtype, device=H.device)
         return cls(H, torch.linalg.cholesky(gram + rho[:, None, None] * eye), p_tot)
@@ -257,5 +215,4 @@ def sample_covariance_of(observation: Observation) -> FactoredCovariance:
     FactoredCovariance
         R_samp of each scene.
     """
-    o = observation
-    return sample_covariance(least_squares_snapshots(o.y, o.codebook, o.H, o.noise_var))
+    return sample_covariance(least_squares_snapshots(observation))

@@ -124,8 +124,7 @@ class Localiser(SpectralMethods):
         if slots:
             parts.append(Peaks.of(polar))
         if score:
-            o = observation
-            X = score_snapshots(o.y, o.codebook, o.H, o.noise_var, R_pred)
+            X = score_snapshots(observation, R_pred)
             parts.append(self.candidates(X, self.search.score_peaks, coarse=True))
         if spectrum:
             rest = self.search.peaks - sum(part.valid.shape[1] for part in parts)

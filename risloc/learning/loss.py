@@ -190,7 +190,7 @@ def nmse(R: FactoredCovariance, R_true: FactoredCovariance, white: float = 0.0) 
 def negative_log_likelihood(R_pred: FactoredCovariance, observation: Observation) -> Float[Tensor, " batch"]:
     """Compute (1 / (L M)) sum_l log det(C_l / sigma^2) + y_l^H C_l^-1 y_l, with C_l = p_tot G_l R_pred G_l^H + sigma^2 I."""
     H, sigma2 = observation.H, observation.noise_var
-    p_tot = element_power(observation.y, H, sigma2)
+    p_tot = element_power(observation)
     F = R_pred.factor * (p_tot / sigma2).sqrt()[:, None, None]
     B = torch.einsum("bmn,bln,bnr->blmr", H, observation.codebook, F)
     B = B.to(torch.complex128)  # C's condition is the SNR

@@ -157,7 +157,7 @@ class HybridNetwork(nn.Module):
             for look in self.looks:
                 assert isinstance(look, Look)
                 if earlier:
-                    x = pseudo_snapshots(**_given(observation), R=earlier[-1].R_pred)
+                    x = pseudo_snapshots(observation, earlier[-1].R_pred)
                 features = self.input_map(observation, x)
                 hidden = (look.hidden(torch.cat([features, *hidden], dim=1)),)
                 earlier = (*earlier, self._decode(self._dense(look, features, hidden[0]), earlier))
@@ -178,7 +178,7 @@ class HybridNetwork(nn.Module):
         [batch, elem, snap]
             The snapshots.
         """
-        return least_squares_snapshots(**_given(observation))
+        return least_squares_snapshots(observation)
 
     @torch.no_grad()
     def input_map(
@@ -284,10 +284,6 @@ class HybridNetwork(nn.Module):
         raw = self.free(torch.cat([hidden, polar], dim=-1)).float()
         angle, range_ = torch.view_as_complex(raw.reshape(*raw.shape[:2], 2, -1, 2).contiguous()).unbind(2)
         return angle.mT, 0.1 * range_.mT
-
-
-def _given(observation: Observation) -> dict[str, Tensor]:
-    return {name: getattr(observation, name) for name in ("y", "codebook", "H", "noise_var")}
 
 
 def _near(probability: Float[Tensor, "batch V U"]) -> Float[Tensor, "batch 1 V U"]:

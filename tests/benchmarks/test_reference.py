@@ -8,6 +8,7 @@ import torch
 
 from benchmarks import reference
 from risloc.covariance.snapshots import least_squares_snapshots, sample_covariance
+from risloc.scenes.batch import Observation
 
 
 @pytest.fixture(scope="module")
@@ -19,9 +20,11 @@ def test_both_sample_covariances_are_the_same_matrix(scene):
     def tensor(x, dtype=torch.complex128):
         return torch.as_tensor(x, dtype=dtype)[None]
 
-    X = least_squares_snapshots(
-        tensor(scene.y), tensor(scene.codebook), tensor(scene.H), tensor(scene.noise_var, torch.float64)
+    noise_var = tensor(scene.noise_var, torch.float64)
+    observation = Observation(
+        y=tensor(scene.y), codebook=tensor(scene.codebook), H=tensor(scene.H), noise_var=noise_var
     )
+    X = least_squares_snapshots(observation)
     F = sample_covariance(X).factor[0].numpy()
     np.testing.assert_allclose(F @ F.conj().T, reference.sample_covariance(scene), atol=1e-9)
 

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from risloc.covariance.factored import FactoredCovariance, covariance_of, hybrid
 from risloc.covariance.snapshots import element_power, least_squares_snapshots, sample_covariance, score_snapshots
 from risloc.physics.geometry import polar_of
 from risloc.physics.steering import steering_matrix
+from risloc.scenes.batch import Observation
 from risloc.scenes.simulation import simulate
 
 N = 9
@@ -83,26 +86,26 @@ def test_true_covariance_is_a_p_a_with_trace_n_and_zero_without_sources():
 
 @pytest.fixture(scope="module")
 def observation(small_scenario):
-    seen = simulate(small_scenario, seed=1, split="train", start=0, stop=12, snr_db=10.0).observation
-    return (
-        seen.y.to(torch.complex128),
-        seen.codebook.to(torch.complex128),
-        seen.H.to(torch.complex128),
-        seen.noise_var.double(),
-    )
+    return _double(simulate(small_scenario, seed=1, split="train", start=0, stop=12, snr_db=10.0).observation)
 
 
-@pytest.mark.parametrize(("place", "value"), [(0, np.nan), (0, np.inf), (2, np.nan), (3, np.nan)])
-def test_what_is_not_finite_is_named_by_its_scene(observation, place, value):
-    given = [x.clone() for x in observation]
-    given[place][4] = value
+def _double(o):
+    arrays = {name: getattr(o, name).to(torch.complex128) for name in ("y", "codebook", "H")}
+    return Observation(**arrays, noise_var=o.noise_var.double())
+
+
+@pytest.mark.parametrize(("name", "value"), [("y", np.nan), ("y", np.inf), ("H", np.nan), ("noise_var", np.nan)])
+def test_what_is_not_finite_is_named_by_its_scene(observation, name, value):
+    array = getattr(observation, name).clone()
+    array[4] = value
     with pytest.raises(ValueError, match=r"expected finite values.* 1 of 12 scenes, the first at 4"):
-        least_squares_snapshots(*given)
+        least_squares_snapshots(dataclasses.replace(observation, **{name: array}))
 
 
 def test_least_squares_equals_a_dense_inverse_a_snapshot(observation):
-    y, C, H, noise_var = observation
-    X = least_squares_snapshots(*observation)
+    o = observation
+    y, C, H, noise_var = o.y, o.codebook, o.H, o.noise_var
+    X = least_squares_snapshots(o)
     for b in range(len(y)):
         h, m = H[b].numpy(), H.shape[1]
         row_energy = (np.abs(h) ** 2).sum() / m
@@ -118,11 +121,12 @@ def test_least_squares_equals_a_dense_inverse_a_snapshot(observation):
 @given(st.floats(1e-3, 1e3), st.floats(0, 6.28))
 @settings(max_examples=10)
 def test_scaling_the_data_scales_the_field_and_nothing_else(observation, scale, phase):
-    y, C, H, noise_var = observation
     c = scale * complex(np.exp(1j * phase))
-    X = least_squares_snapshots(y, C, H, noise_var)
-    torch.testing.assert_close(least_squares_snapshots(c * y, C, H, scale**2 * noise_var), c * X, rtol=1e-7, atol=0)
-    torch.testing.assert_close(least_squares_snapshots(y, C, c * H, noise_var), X / c, rtol=1e-7, atol=0)
+    X = least_squares_snapshots(observation)
+    louder = dataclasses.replace(observation, y=c * observation.y, noise_var=scale**2 * observation.noise_var)
+    torch.testing.assert_close(least_squares_snapshots(louder), c * X, rtol=1e-7, atol=0)
+    stronger = dataclasses.replace(observation, H=c * observation.H)
+    torch.testing.assert_close(least_squares_snapshots(stronger), X / c, rtol=1e-7, atol=0)
 
 
 def test_without_noise_the_field_explains_the_snapshots_and_a_full_channel_recovers_it():
@@ -132,13 +136,13 @@ def test_without_noise_the_field_explains_the_snapshots_and_a_full_channel_recov
         torch.ones(1, 4, N, dtype=torch.float64), 6.28 * torch.rand(1, 4, N, dtype=torch.float64, generator=generator)
     )
     y = (H @ (C.mT * x)).mT
-    X = least_squares_snapshots(y, C, H, torch.zeros(1, dtype=torch.float64))
+    quiet = Observation(y=y, codebook=C, H=H, noise_var=torch.zeros(1, dtype=torch.float64))
+    X = least_squares_snapshots(quiet)
     torch.testing.assert_close(X, x, rtol=1e-8, atol=1e-8)
 
 
 def test_sample_covariance_has_trace_n_and_carries_no_gradient(observation):
-    y, *rest = observation
-    X = least_squares_snapshots(y.clone().requires_grad_(), *rest)
+    X = least_squares_snapshots(dataclasses.replace(observation, y=observation.y.clone().requires_grad_()))
     R = sample_covariance(X)
     assert X.requires_grad
     assert not R.factor.requires_grad
@@ -205,12 +209,10 @@ def test_a_blend_of_samples_alone_cannot_be_trained():
 
 def test_the_energy_of_the_score_is_the_slope_of_the_likelihood(small_scenario):
     """d ln p(y) / dp of a further source at a, at p = 0: |X^H a|^2 - sum_l g_l^H C_l^-1 g_l, by differences of dense C_l."""
-    o = simulate(small_scenario, seed=2, split="test", start=0, stop=1, snr_db=10.0, count=3).observation
-    y, codes, H = (x[0].to(torch.complex128) for x in (o.y, o.codebook, o.H))
-    R = FactoredCovariance(gaussian(1, 16, 2)).normalised()
-    noise_var, a = o.noise_var.double(), gaussian(16, seed=5)
-    X = score_snapshots(y[None], codes[None], H[None], noise_var, R)
-    p_tot = element_power(y[None], H[None], noise_var)
+    o = _double(simulate(small_scenario, seed=2, split="test", start=0, stop=1, snr_db=10.0, count=3).observation)
+    y, codes, H, noise_var = o.y[0], o.codebook[0], o.H[0], o.noise_var
+    R, a = FactoredCovariance(gaussian(1, 16, 2)).normalised(), gaussian(16, seed=5)
+    X, p_tot = score_snapshots(o, R), element_power(o)
     G = H * codes[:, None]
     C = p_tot * G @ R.factor[0] @ R.factor[0].mH @ G.mH + noise_var * torch.eye(4)
     g = (G @ a)[..., None]
@@ -233,10 +235,7 @@ def test_a_covariance_that_explains_the_snapshots_leaves_little_score(small_scen
     A = steering_matrix(small_scenario.array(), polar_of(torch.where(t.present[..., None], t.location, torch.ones(3))))
     white = FactoredCovariance(torch.eye(16, dtype=torch.complex64).expand(64, -1, -1))
     true = true_covariance(A, t.power)
-    energy = [
-        (score_snapshots(o.y, o.codebook, o.H, o.noise_var, R).mH @ A[:, :, :2]).abs().square().sum(1).mean()
-        for R in (true, white)
-    ]
+    energy = [(score_snapshots(o, R).mH @ A[:, :, :2]).abs().square().sum(1).mean() for R in (true, white)]
     assert energy[0] < energy[1] / 3
 
 

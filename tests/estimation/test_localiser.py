@@ -79,7 +79,7 @@ def test_the_score_offers_the_source_that_r_pred_has_missed(scenario):
 
 def test_the_candidates_of_the_hybrid_are_as_many_as_anyones(small_scenario, scenes):
     localiser, o = Localiser(small_scenario, SEARCH), scenes.observation
-    x = least_squares_snapshots(o.y, o.codebook, o.H, o.noise_var)
+    x = least_squares_snapshots(o)
     R = sample_covariance(x)
     offered = localiser.hybrid_candidates(o, R, R, polar_of(truth_of(scenes)))
     assert offered.valid.shape[1] == SEARCH.peaks
@@ -112,7 +112,7 @@ def test_music_on_the_sparse_covariance_beats_music_on_the_least_squares_one(sce
     localiser = Localiser(scenario, WIDE)
     scenes = draw(scenario, seed=1, split="test", start=0, stop=16, snr_db=20.0, count=2)
     o, count, polar = scenes.observation, scenes.truth.count, polar_of(scenes.truth.location[:, :2])
-    R_samp = sample_covariance(least_squares_snapshots(o.y, o.codebook, o.H, o.noise_var))
+    R_samp = sample_covariance(least_squares_snapshots(o))
     shares = []
     for R in (localiser.sparse(localiser.sensing(o)), R_samp):
         found = localiser.music(R, count)
@@ -126,7 +126,7 @@ def test_the_leading_eigenvectors_of_r_samp_hold_little_of_the_signal_subspace(s
     """Why MUSIC on R_samp does not beat beamforming: less than a third of span(A) at 20 dB, K = 2, in the median."""
     scenes = draw(scenario, seed=1, split="test", start=0, stop=64, snr_db=20.0, count=2)
     o, polar = scenes.observation, polar_of(scenes.truth.location[:, :2])
-    R_samp = sample_covariance(least_squares_snapshots(o.y, o.codebook, o.H, o.noise_var))
+    R_samp = sample_covariance(least_squares_snapshots(o))
     Q = torch.linalg.qr(steering_matrix(scenario.array(), polar)).Q
     held = (Q.mH @ R_samp.subspace(2)).abs().square().sum((1, 2)) / 2
     assert held.median() < 1 / 3

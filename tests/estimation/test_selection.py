@@ -33,14 +33,11 @@ def sensing(w):
 
 
 def source(name, w):
-    s, o = sensing(w), w.observation
+    s = sensing(w)
     grid = polar_grid(w.scenario.array(), w.scenario.domain(), GRID)
     if name == "pursuit":
         return s, MatchingPursuit(s, GainMap(s, grid))
-    if name == "oracle":
-        factor = true_covariance(w.A, w.power).subspace(3)
-    else:
-        factor = least_squares_snapshots(o.y, o.codebook, o.H, o.noise_var)
+    factor = true_covariance(w.A, w.power).subspace(3) if name == "oracle" else least_squares_snapshots(w.observation)
     return s, PeakCandidates(s, peaks(grid_energy(grid, factor), grid, 10, 0.05))
 
 

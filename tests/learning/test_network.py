@@ -1,5 +1,7 @@
 """Laws of the network: what it outputs is physics, whatever its weights."""
 
+import dataclasses
+
 import pytest
 import torch
 from learning_problem import COVARIANCE, network, scenes
@@ -115,7 +117,7 @@ def test_pseudo_snapshots_with_the_true_prior_and_no_noise_are_the_field_itself(
     o = batch.observation
     y = torch.einsum("bmn,bln,bnl->blm", o.H, o.codebook, field)
     R = type(net(o).R_pred)(A * truth.power.sqrt()[:, None]).normalised()
-    x = pseudo_snapshots(y, o.codebook, o.H, 1e-6 * o.noise_var, R)
+    x = pseudo_snapshots(dataclasses.replace(o, y=y, noise_var=1e-6 * o.noise_var), R)
     assert ((x - field).norm() / field.norm()) < 1e-2
     first = sample_covariance(net.snapshots(o)).factor
     own = x / x.norm() * first.norm()
