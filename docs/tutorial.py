@@ -48,7 +48,7 @@ SCENES = 8 if QUICK else 200
 
 # %%
 world = scenario("default")
-array, domain = world.array(), world.domain()
+array, domain = world.surface.array, world.surface.domain
 scene = simulate(world, seed=1, split="test", start=0, stop=1, snr_db=10.0, count=3)
 observation, truth = scene.observation, scene.truth
 true = truth.location[truth.present]
@@ -129,10 +129,8 @@ show_music(R.R_blend, "MUSIC on R_blend")
 
 # %%
 def bound_of(scenes):
-    seen, behind = scenes.observation, scenes.truth
-    return crb.stochastic_bound(
-        array, domain.free, seen.codebook, seen.H, behind.location, behind.power, seen.noise_var
-    ).position
+    truth = scenes.truth
+    return crb.stochastic_bound(world.surface, scenes.observation, truth.location, truth.power).position
 
 
 def errors_of(polar, present, scenes):

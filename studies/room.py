@@ -119,7 +119,9 @@ class Study:
         waves = self._waves(self._walls(world)).of(drawn, world.depth)
         if world.spreading:
             waves = waves * self._spreading(drawn)
-        H = self._kept_trace("H", room, functools.partial(trace_channel, room, self.scenario.array()))[world.depth]
+        H = self._kept_trace("H", room, functools.partial(trace_channel, room, self.scenario.surface.array))[
+            world.depth
+        ]
         return received(drawn, self.scenario, H, waves, seed=SEED, split="test", start=0)
 
     def _drawn(self, sources: int, snr_db: float) -> Scenes:
@@ -130,7 +132,7 @@ class Study:
 
     def _spreading(self, scenes: Scenes) -> torch.Tensor:
         """[batch, elem, src]: r / d_n, what free space does to the modulus from element to element."""
-        elements = torch.nn.functional.pad(self.scenario.array().elements.float(), (0, 1))
+        elements = torch.nn.functional.pad(self.scenario.surface.array.elements.float(), (0, 1))
         distance = torch.cdist(elements, position_of(scenes.truth.location))
         return scenes.truth.location[:, None, :, 2] / distance
 
@@ -142,7 +144,7 @@ class Study:
     def _waves(self, walls: Room) -> Waves:
         every = [scenes.location[scenes.present] for scenes in (self._drawn(k, 10.0).truth for k in COUNTS)]
         location = torch.unique(torch.cat(every), dim=0)
-        array = self.scenario.array()
+        array = self.scenario.surface.array
         parts = [
             self._kept_trace(f"waves {n}", walls, functools.partial(trace_waves, walls, array, part))
             for n, part in enumerate(location.split(TRACED_TOGETHER))

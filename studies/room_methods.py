@@ -97,7 +97,6 @@ def _add(outcome: Outcome, scenes: Scenes, found: Estimates, bound: torch.Tensor
 
 def _bound(scenes: Scenes, localiser: Localiser) -> torch.Tensor:
     """Root-CRB of each position [m], no larger than what is known without a snapshot."""
-    o, truth = scenes.observation, scenes.truth
-    free = localiser.domain.free
-    bound = stochastic_bound(localiser.array, free, o.codebook, o.H, truth.location, truth.power, o.noise_var)
+    truth = scenes.truth
+    bound = stochastic_bound(localiser.surface, scenes.observation, truth.location, truth.power)
     return bound.position.clamp(max=prior_deviation(localiser.domain))

@@ -83,7 +83,7 @@ class Picture:
 
         figure = Figure(figsize=(11, 4.5), dpi=120, layout="constrained")
         axes = figure.subplots(1, 2)
-        elements = setup.array().elements.numpy()
+        elements = setup.surface.array.elements.numpy()
         truth = np.concatenate([np.zeros((0, 3)), *self._truth])
         for ax, (i, name) in zip(axes, ((0, "x"), (1, "y")), strict=True):
             ax.plot(elements[:, i], np.zeros(len(elements)), "s", ms=2, color=_GREY, label="surface")

@@ -67,7 +67,7 @@ def trace(
     check_traceable(place, scenario)
 
     def parts() -> Iterator[Measurements]:
-        H = trace_channel(place, scenario.array())[-1]
+        H = trace_channel(place, scenario.surface.array)[-1]
         with shown_progress(scenes, "scenes", partial(click.echo, err=True)) as advance:
             for start in range(0, scenes, BATCH):
                 stop = min(start + BATCH, scenes)

@@ -20,7 +20,7 @@ from torch import Tensor
 from risloc.estimation.newton import Model, Problem, minimise
 from risloc.estimation.projection import project
 from risloc.physics.box_coordinates import box_clamp, box_derivatives, from_box, to_box
-from risloc.physics.geometry import Array, Domain
+from risloc.physics.geometry import Array, Domain, Surface
 from risloc.physics.steering import steering_derivatives
 from risloc.scenes.batch import Observation
 
@@ -60,17 +60,15 @@ class Sensing:
     directions: Float[Tensor, " batch"]
 
     @classmethod
-    def of(cls, observation: Observation, array: Array, domain: Domain) -> "Sensing":
+    def of(cls, observation: Observation, surface: Surface) -> "Sensing":
         """Make the sensing of an observation; G takes B x L x M x N numbers, which limits the batch.
 
         Parameters
         ----------
         observation
             The scenes.
-        array
-            The surface.
-        domain
-            The region where sources may be.
+        surface
+            The array, and the region where sources may be.
 
         Returns
         -------
@@ -89,7 +87,8 @@ class Sensing:
             )
         G = (observation.H[:, None] * observation.codebook[:, :, None]).flatten(1, 2)
         directions = torch.stack([_directions(H, c) for H, c in zip(observation.H, observation.codebook, strict=True)])
-        return cls(array.to(observation.y), domain, G, observation.y, observation.noise_var, directions)
+        array = surface.array.to(observation.y)
+        return cls(array, surface.domain, G, observation.y, observation.noise_var, directions)
 
     def __getitem__(self, rows: "slice | Tensor") -> "Sensing":
         parts = (x[rows] for x in (self.G, self.y, self.noise_var, self.directions))

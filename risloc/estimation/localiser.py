@@ -47,7 +47,7 @@ class Localiser(SpectralMethods):
         Sensing
             The scenes with their sensing matrices.
         """
-        return Sensing.of(observation, self.array, self.domain)
+        return Sensing.of(observation, self.surface)
 
     def refined(self, sensing: Sensing, R: FactoredCovariance, *counts: Rule) -> list[Estimates]:
         """Select among the peaks of MUSIC on R by likelihood and fit jointly.

@@ -5,7 +5,7 @@ Axes: batch B, elem N, rank r, cand C, src K_MAX.
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Protocol, SupportsIndex, runtime_checkable
+from typing import SupportsIndex
 
 import torch
 from jaxtyping import Bool, Complex, Float
@@ -19,37 +19,15 @@ from risloc.estimation.order_rules import Count
 from risloc.estimation.refine import RefinedPeaks, energy_peaks
 from risloc.estimation.search_config import SearchConfig, default_search
 from risloc.estimation.spectrum import Peaks, grid_energy, peaks
-from risloc.physics.geometry import Array, Domain
+from risloc.io.measurements import Setup
+from risloc.physics.geometry import Surface
 from risloc.physics.grid import PolarGrid, polar_grid
 from risloc.scenes.scenario import Scenario
 from risloc.utils.argument_checks import whole
 
-__all__ = ["Located", "SpectralMethods", "Surface", "first"]
+__all__ = ["Located", "SpectralMethods", "first"]
 
 MOST = 5  # the largest number of sources on a surface without a scenario
-
-
-@runtime_checkable
-class Surface(Protocol):
-    """Elements and the search region: a `Scenario`, or a `risloc.Setup` of measurements."""
-
-    def array(self) -> Array:
-        """Return the elements of the surface.
-
-        Returns
-        -------
-        Array
-            The array.
-        """
-
-    def domain(self) -> Domain:
-        """Return the region where sources may be.
-
-        Returns
-        -------
-        Domain
-            The region.
-        """
 
 
 @dataclass(frozen=True)
@@ -97,7 +75,7 @@ class SpectralMethods:
     Parameters
     ----------
     surface
-        A scenario, or the setup of measurements.
+        A surface, or the scenario or the setup of measurements that has it.
     search
         The search parameters; None: `default_search`, with as many candidates as K_MAX needs.
     most
@@ -115,13 +93,13 @@ class SpectralMethods:
 
     def __init__(
         self,
-        surface: Surface,
+        surface: Surface | Scenario | Setup,
         search: SearchConfig | None = None,
         *,
         most: SupportsIndex | None = None,
         snapshots: SupportsIndex | None = None,
     ) -> None:
-        if not isinstance(surface, Surface):
+        if not isinstance(surface, Surface | Scenario | Setup):
             raise TypeError(f"surface: expected a Scenario, or the setup of measurements, got {type(surface).__name__}")
         scenario = surface if isinstance(surface, Scenario) else None
         defaults = (MOST, None) if scenario is None else (scenario.K_MAX, scenario.snapshots)
@@ -134,9 +112,10 @@ class SpectralMethods:
                 f"search.peaks: expected more than K_MAX + score_peaks = {least} candidates, got {search.peaks}"
             )
         self._scenario, self.search = scenario, search
-        self.array, self.domain = surface.array(), surface.domain()
-        self.grid: PolarGrid = polar_grid(self.array, self.domain, search.grid)
-        self.coarse: PolarGrid = polar_grid(self.array, self.domain, search.coarse)
+        self.surface = surface if isinstance(surface, Surface) else surface.surface
+        self.array, self.domain = self.surface.array, self.surface.domain
+        self.grid: PolarGrid = polar_grid(self.surface, search.grid)
+        self.coarse: PolarGrid = polar_grid(self.surface, search.coarse)
 
     @property
     def scenario(self) -> Scenario:

@@ -48,7 +48,7 @@ from torch import Tensor
 from risloc.config import ParamError, build, checked, param
 from risloc.io.measurement_checks import MeasurementError
 from risloc.io.measurement_shapes import allowed_shapes, converted, shape_fault, size_fault
-from risloc.physics.geometry import SPEED_OF_LIGHT, Array, Domain, planar_array
+from risloc.physics.geometry import SPEED_OF_LIGHT, Domain, Surface, planar_array
 from risloc.scenes.batch import Scenes
 from risloc.scenes.preset_files import preset
 from risloc.scenes.scenario import Scenario
@@ -59,6 +59,7 @@ FORMAT, VERSION = "risloc measurements", 1
 MOST_ELEMENTS = 1024
 MOST_SPACING = 0.6  # wavelengths: with a larger spacing, many directions are ambiguous
 
+_SPANS = ("azimuth_span_deg", "elevation_span_deg", "distance_span_m")
 Span = tuple[float, float] | None
 Numbers = Tensor | np.ndarray | SupportsFloat  # can be converted to a tensor
 
@@ -87,7 +88,7 @@ class Setup:
                 f"spacing_m: expected at most {MOST_SPACING} wavelengths ({MOST_SPACING * self.wavelength:.4g} m at "
                 f"{self.carrier_hz:.4g} Hz), got {self.spacing_m:.4g}; with a larger spacing, directions are ambiguous"
             )
-        for name in ("azimuth_span_deg", "elevation_span_deg", "distance_span_m"):
+        for name in _SPANS:
             span = getattr(self, name)
             if span is not None and span[0] > span[1]:
                 raise ParamError(f"{name}: expected [lowest, highest], got {list(span)}; swap the two values")
@@ -102,34 +103,28 @@ class Setup:
         """The wavelength in metres."""
         return SPEED_OF_LIGHT / self.carrier_hz
 
-    def domain(self) -> Domain:
-        """Make the domain in which sources may lie; unspecified spans are those of `default`.
+    @property
+    def surface(self) -> Surface:
+        """The surface; unspecified spans are those of `default`."""
+        s = self.with_spans_of(build(Scenario, preset("default"), "default"))
+        spans: list[Any] = [s.azimuth_span_deg, s.elevation_span_deg, s.distance_span_m]
+        array = planar_array(self.n_h, self.n_v, self.wavelength, self.reference, self.spacing_m)
+        return Surface(array=array, domain=Domain.of_degrees(*spans))
+
+    def with_spans_of(self, scenario: Scenario) -> "Setup":
+        """Return the setup with the spans of a scenario in place of unspecified ones.
+
+        Parameters
+        ----------
+        scenario
+            The scenario.
 
         Returns
         -------
-        Domain
+        Setup
         """
-        return dataclasses.replace(build(Scenario, preset("default"), "default"), **self.spans()).domain()
-
-    def spans(self) -> dict[str, Any]:
-        """List the specified spans by their names.
-
-        Returns
-        -------
-        dict
-        """
-        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if "span" in f.name}
-        return {name: span for name, span in values.items() if span is not None}
-
-    def array(self) -> Array:
-        """Make the array of the surface.
-
-        Returns
-        -------
-        Array
-        """
-        lattice = planar_array(self.n_h, self.n_v, 2 * self.spacing_m, self.reference)
-        return Array(elements=lattice.elements, wavelength=self.wavelength)
+        missing: dict[str, Any] = {name: getattr(scenario, name) for name in _SPANS if getattr(self, name) is None}
+        return dataclasses.replace(self, **missing)
 
 
 @dataclass(frozen=True, kw_only=True, init=False)
@@ -272,9 +267,8 @@ def setup_of(scenario: Scenario) -> Setup:
     -------
     Setup
     """
-    names = ("n_h", "n_v", "carrier_hz", "reference", "azimuth_span_deg", "elevation_span_deg", "distance_span_m")
-    spacing = scenario.array().wavelength / 2
-    return Setup(spacing_m=spacing, **{name: getattr(scenario, name) for name in names})
+    names = ("n_h", "n_v", "carrier_hz", "reference", *_SPANS)
+    return Setup(spacing_m=scenario.wavelength / 2, **{name: getattr(scenario, name) for name in names})
 
 
 def measurements_of(scenario: Scenario, scenes: Scenes) -> Measurements:

@@ -76,7 +76,7 @@ def validate(arrays: Arrays, scenario: Scenario, where: str, start: int) -> None
 
 def _check_sources(scenes: Scenes, scenario: Scenario, where: str, start: int) -> None:
     truth, present = scenes.truth, scenes.truth.present
-    inside = scenario.domain().contains(truth.polar)
+    inside = scenario.surface.domain.contains(truth.polar)
     _require((inside | ~present).all(1), where, start, "a source lies outside the domain")
     _require(
         torch.where(present, truth.power > 0, truth.power == 0).all(1),
@@ -91,7 +91,7 @@ def _check_sources(scenes: Scenes, scenario: Scenario, where: str, start: int) -
 def _noise_var(scenes: Scenes, scenario: Scenario) -> Tensor:
     """Compute sigma^2 = tr(G_l A P A^H G_l^H) / M, averaged over l, over the SNR; at K = 0 the mean row energy of H over the SNR."""
     H, truth = scenes.observation.H, scenes.truth
-    A = steering_matrix(scenario.array(), truth.polar)
+    A = steering_matrix(scenario.surface.array, truth.polar)
     fields = scenes.observation.codebook[:, :, None] * A.mT[:, None]
     T = (fields.flatten(1, 2) @ H.mT).unflatten(1, fields.shape[1:3])  # type: ignore[no-untyped-call]
     P = source_covariance(truth, scenario.waveform)

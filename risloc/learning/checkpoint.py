@@ -138,7 +138,7 @@ def _read(folder: Path) -> tuple[Any, dict[str, Tensor]]:
 
 def _check_sizes(scenario: Scenario, grid: GridConfig, network: NetworkConfig, weights: Mapping[str, Tensor]) -> None:
     """Check, before a network is built, that its grid fits into memory and that the file holds enough weights."""
-    points = math.prod(grid_shape(scenario.array(), scenario.domain(), grid))
+    points = math.prod(grid_shape(scenario.surface, grid))
     if points * scenario.size > _MOST_STEERING:
         raise ValueError(f"grid: expected at most {_MOST_STEERING} points x elements, got {points} x {scenario.size}")
     stored = sum(each.numel() for each in weights.values())

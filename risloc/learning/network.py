@@ -61,8 +61,9 @@ class HybridNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.scenario, self.grid_config, self.covariance_config, self.config = scenario, grid, covariance, config
-        self.array, self.domain = scenario.array(), scenario.domain()
-        self._grid = polar_grid(self.array, self.domain, grid)
+        self.surface = scenario.surface
+        self.array, self.domain = self.surface.array, self.surface.domain
+        self._grid = polar_grid(self.surface, grid)
         # Maps (Re x, Im x) to the real and then the imaginary part of a^H x / sqrt N at every grid point. These are at most sqrt N,
         # so that half precision does not overflow.
         projection = self._grid.projection / self.array.size**0.5

@@ -6,6 +6,7 @@ from risloc.io.measurement_checks import MeasurementError, array_faults, root_me
 from risloc.io.measurements import Measurements, Sources
 from risloc.locating.measurement_match import not_measurements
 from risloc.performance.crb import Bound, stochastic_bound
+from risloc.scenes.batch import Observation
 
 __all__ = ["bound"]
 
@@ -48,10 +49,8 @@ def bound(measurements: Measurements) -> Bound:
     size, unit = root_mean_square(m.H), power.amax(1).clamp_min(torch.finfo(torch.float64).tiny)
     scaled = m.H.to(torch.complex128) / size[:, None, None]
     noise_var = m.noise_var.double() / size / size / unit
-    free = m.setup.domain().free
-    return stochastic_bound(
-        m.setup.array(), free, m.codebook, scaled, m.truth.location, power / unit[:, None], noise_var
-    )
+    observation = Observation(y=m.y, codebook=m.codebook, H=scaled, noise_var=noise_var)
+    return stochastic_bound(m.setup.surface, observation, m.truth.location, power / unit[:, None])
 
 
 def _present_power(truth: Sources) -> torch.Tensor:

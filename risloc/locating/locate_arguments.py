@@ -5,6 +5,7 @@ import torch
 from risloc.config import integer, shown
 from risloc.learning.k_rules import BY_BIC, RULES, needs_network
 from risloc.learning.network import HybridNetwork
+from risloc.scenes.scenario import MOST_IN_A_SCENE, MOST_SOURCES
 from risloc.utils.argument_checks import whole
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "METHODS",
     "NOISE",
     "LocateError",
+    "check_size",
     "check_usable",
     "checked_choice",
     "checked_count",
@@ -176,6 +178,34 @@ def check_usable(network: object) -> None:
         raise LocateError(
             f"network: expected single precision on the CPU, where sources are located, got {weight.dtype} on {weight.device}: "
             "use network.float().cpu()"
+        )
+
+
+def check_size(elements: int, antennas: int, snapshots: int, slots: int) -> None:
+    """Check that a scenario could have scenes of this size.
+
+    Parameters
+    ----------
+    elements
+        The number of elements N.
+    antennas
+        The number of antennas M.
+    snapshots
+        The number of snapshots L.
+    slots
+        The largest number of sources.
+
+    Raises
+    ------
+    risloc.locating.locate_arguments.LocateError
+        There are more sources, or larger arrays, than in any scenario.
+    """
+    if slots > MOST_SOURCES:
+        raise LocateError(f"sources: expected at most {MOST_SOURCES}, got {slots}; search for fewer sources")
+    if elements * (rows := max(antennas, slots * snapshots)) > MOST_IN_A_SCENE:
+        raise LocateError(
+            f"antennas, snapshots, sources: expected at most {MOST_IN_A_SCENE} entries in an array of a scene (elements x "
+            f"antennas, elements x sources x snapshots), got {elements} x {rows}; reduce one of these numbers"
         )
 
 

@@ -32,6 +32,7 @@ from risloc.locating.locate_arguments import (
     FITS,
     NOISE,
     LocateError,
+    check_size,
     check_usable,
     checked_choice,
     checked_count,
@@ -39,10 +40,10 @@ from risloc.locating.locate_arguments import (
     checked_sources,
     largest_order,
 )
-from risloc.locating.measured_scenario import measured_scenario, with_visible_angles
 from risloc.locating.measurement_match import check_match
 from risloc.locating.networks import network_fault
 from risloc.locating.single_precision import factorised, of_unit_size
+from risloc.locating.visible_angles import with_visible_angles
 from risloc.scenes.batch import Observation
 from risloc.scenes.preset_files import preset
 from risloc.scenes.scenario import Scenario
@@ -131,9 +132,9 @@ class Locator:
         self.slots = largest_order(base.K_MAX, self.antennas, self.snapshots, known=order, most=most, fixed=fixed)
         self.network, self.setup = network, setup
         self.sources: int | str = str(sources) if order is None else order
-        visible, self.notes = with_visible_angles(setup, base)
-        self.scenario = measured_scenario(base, visible, self.snapshots, self.antennas, self.slots)
-        self.localiser = Localiser(self.scenario)
+        check_size(setup.size, self.antennas, self.snapshots, self.slots)
+        visible, self.notes = with_visible_angles(setup.with_spans_of(base))
+        self.localiser = Localiser(visible.surface, most=self.slots, snapshots=self.snapshots)
         self.batch = max(1, min(_BATCH, _BATCH_BYTES // (8 * self.snapshots * self.antennas * setup.size)))
 
     @torch.no_grad()

@@ -18,7 +18,8 @@ from risloc.performance.fisher_information import (
     location_derivatives,
     stochastic_information,
 )
-from risloc.physics.geometry import Array, Domain, position_of
+from risloc.physics.geometry import Array, Domain, Surface, position_of
+from risloc.scenes.batch import Observation
 
 __all__ = [
     "Bound",
@@ -53,32 +54,23 @@ class Bound:
 
 
 def stochastic_bound(
-    array: Array,
-    free: tuple[bool, bool, bool],
-    codebook: Complex[Tensor, "batch snap elem"],
-    H: Complex[Tensor, "batch ant elem"],
+    surface: Surface,
+    observation: Observation,
     location: Float[Tensor, "batch src 3"],
     power: Float[Tensor, "batch src"],
-    noise_var: Float[Tensor, " batch"],
 ) -> Bound:
     """Compute the bound for independent Gaussian symbols of unknown power and unknown sigma^2.
 
     Parameters
     ----------
-    array
-        The surface.
-    free
-        Which of azimuth, elevation and distance are parameters.
-    codebook : [batch, snap, elem]
-        The phasors of the surface.
-    H : [batch, ant, elem]
-        The channel.
+    surface
+        The array, and the domain, whose fixed coordinates are not parameters.
+    observation
+        The codes, the channel and the noise variance; the snapshots are not used.
     location : [batch, src, 3]
         Azimuth and elevation in radians, distance in metres.
     power : [batch, src]
         The linear powers; a source of power 0 is absent.
-    noise_var : [batch]
-        The noise variance sigma^2.
 
     Returns
     -------
@@ -87,37 +79,29 @@ def stochastic_bound(
     """
     present = power > 0
     location = _placed(location, present)
-    F = stochastic_information(_responses(array, codebook, H, location), power.double(), noise_var.double())
-    return bound_of(F, location, present, free)
+    Z = _responses(surface.array, observation, location)
+    F = stochastic_information(Z, power.double(), observation.noise_var.double())
+    return bound_of(F, location, present, surface.domain.free)
 
 
 def deterministic_bound(
-    array: Array,
-    free: tuple[bool, bool, bool],
-    codebook: Complex[Tensor, "batch snap elem"],
-    H: Complex[Tensor, "batch ant elem"],
+    surface: Surface,
+    observation: Observation,
     location: Float[Tensor, "batch src 3"],
     symbols: Complex[Tensor, "batch src snap"],
-    noise_var: Float[Tensor, " batch"],
 ) -> Bound:
     """Compute the bound for unknown deterministic symbols s_l.
 
     Parameters
     ----------
-    array
-        The surface.
-    free
-        Which of azimuth, elevation and distance are parameters.
-    codebook : [batch, snap, elem]
-        The phasors of the surface.
-    H : [batch, ant, elem]
-        The channel.
+    surface
+        The array, and the domain, whose fixed coordinates are not parameters.
+    observation
+        The codes, the channel and the noise variance; the snapshots are not used.
     location : [batch, src, 3]
         Azimuth and elevation in radians, distance in metres.
     symbols : [batch, src, snap]
         The symbols; a source whose symbols are all zero is absent.
-    noise_var : [batch]
-        The noise variance sigma^2.
 
     Returns
     -------
@@ -130,9 +114,9 @@ def deterministic_bound(
     """
     present = symbols.abs().amax(-1) > 0
     location, s = _placed(location, present), symbols.mT.to(torch.complex128)
-    Z = _responses(array, codebook, H, location)
-    F = deterministic_information(Z, s[..., :, None] * s[..., None, :].conj(), noise_var.double())
-    return bound_of(F, location, present, free)
+    Z = _responses(surface.array, observation, location)
+    F = deterministic_information(Z, s[..., :, None] * s[..., None, :].conj(), observation.noise_var.double())
+    return bound_of(F, location, present, surface.domain.free)
 
 
 def bound_of(
@@ -207,10 +191,10 @@ def _placed(location: Tensor, present: Tensor) -> Tensor:
     return torch.where(present[..., None], location, torch.ones_like(location))
 
 
-def _responses(array: Array, codebook: Tensor, H: Tensor, location: Tensor) -> Tensor:
+def _responses(array: Array, observation: Observation, location: Tensor) -> Tensor:
     A, dA = location_derivatives(array.to(location.double()), location.double())
     columns = torch.cat([A, dA.flatten(-2)], dim=-1)
-    G = H.to(torch.complex128)[:, None] * codebook.to(torch.complex128)[:, :, None]
+    G = observation.H.to(torch.complex128)[:, None] * observation.codebook.to(torch.complex128)[:, :, None]
     return (G @ columns[:, None]).mT
 
 

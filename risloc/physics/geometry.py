@@ -1,4 +1,4 @@
-"""Geometry: the elements of the array, the coordinates of sources, and the domain of the estimates.
+"""Geometry: the surface, which is the elements of the array and the domain of the estimates, and the coordinates of sources.
 
 A source has a `location` (azimuth, elevation, distance) and, equivalently, polar coordinates (u, v, w): the direction
 cosines u = sin az cos el, v = sin el, and the inverse distance w = 1 / r. Estimation works in (u, v, w), in which
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from risloc.utils.argument_checks import check_tensor
 
-__all__ = ["SPEED_OF_LIGHT", "Array", "Domain", "location_of", "planar_array", "polar_of", "position_of"]
+__all__ = ["SPEED_OF_LIGHT", "Array", "Domain", "Surface", "location_of", "planar_array", "polar_of", "position_of"]
 
 SPEED_OF_LIGHT = 299_792_458.0
 
@@ -69,8 +69,10 @@ class Array:
         return Array(elements=self.elements.to(like.device, real), wavelength=self.wavelength)
 
 
-def planar_array(n_h: int, n_v: int, wavelength: float, reference: str = "centre") -> Array:
-    """Make a half-wavelength uniform planar array of n_h x n_v elements, float64.
+def planar_array(
+    n_h: int, n_v: int, wavelength: float, reference: str = "centre", spacing: float | None = None
+) -> Array:
+    """Make a uniform planar array of n_h x n_v elements, float64.
 
     Parameters
     ----------
@@ -82,6 +84,8 @@ def planar_array(n_h: int, n_v: int, wavelength: float, reference: str = "centre
         The wavelength in metres.
     reference
         "centre" puts the origin at the centre of the array, "first" at element 0.
+    spacing
+        The distance between neighbouring elements in metres; None: half a wavelength.
 
     Returns
     -------
@@ -96,9 +100,8 @@ def planar_array(n_h: int, n_v: int, wavelength: float, reference: str = "centre
     if reference not in ("centre", "first"):
         raise ValueError(f"reference: expected 'centre' or 'first', got {reference!r}")
     origin = (0, 0) if reference == "first" else ((n_h - 1) / 2, (n_v - 1) / 2)
-    x, y = (
-        (torch.arange(n, dtype=torch.float64) - o) * (wavelength / 2) for n, o in zip((n_h, n_v), origin, strict=True)
-    )
+    step = wavelength / 2 if spacing is None else spacing
+    x, y = ((torch.arange(n, dtype=torch.float64) - o) * step for n, o in zip((n_h, n_v), origin, strict=True))
     elements = torch.stack([x.repeat(n_v), y.repeat_interleave(n_h)], dim=-1)
     return Array(elements=elements, wavelength=wavelength)
 
@@ -182,6 +185,29 @@ class Domain:
     elevation: tuple[float, float]
     distance: tuple[float, float]
 
+    @classmethod
+    def of_degrees(
+        cls, azimuth: tuple[float, float], elevation: tuple[float, float], distance: tuple[float, float]
+    ) -> "Domain":
+        """Make a domain from spans of azimuth and elevation in degrees.
+
+        Parameters
+        ----------
+        azimuth
+            (lowest, highest) in degrees.
+        elevation
+            (lowest, highest) in degrees.
+        distance
+            (nearest, farthest) in metres.
+
+        Returns
+        -------
+        Domain
+            The domain.
+        """
+        angles = ((math.radians(low), math.radians(high)) for low, high in (azimuth, elevation))
+        return cls(azimuth=next(angles), elevation=next(angles), distance=distance)
+
     @property
     def free(self) -> tuple[bool, bool, bool]:
         """Which of (u, v, w) are estimated."""
@@ -241,3 +267,19 @@ class Domain:
         cosine = (1 - v.square()).clamp_min(1e-12).sqrt()
         u = torch.maximum(torch.minimum(u, math.sin(self.azimuth[1]) * cosine), math.sin(self.azimuth[0]) * cosine)
         return torch.stack([u, v, w.clamp(*self.inverse_distance)], dim=-1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surface:
+    """An array and the domain of its sources: what grids, likelihoods and bounds need of a scenario or a setup.
+
+    Parameters
+    ----------
+    array
+        The elements.
+    domain
+        The region of the sources and of all estimates.
+    """
+
+    array: Array
+    domain: Domain

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
 from risloc.config import param
-from risloc.physics.geometry import Array, Domain
+from risloc.physics.geometry import Domain, Surface
 from risloc.physics.steering import steering_matrix
 
 __all__ = ["GridConfig", "PolarGrid", "grid_shape", "polar_grid"]
@@ -83,7 +83,7 @@ class PolarGrid:
         return dataclasses.replace(self, **{name: getattr(self, name).to(device) for name in names})
 
 
-def polar_grid(array: Array, domain: Domain, config: GridConfig) -> PolarGrid:
+def polar_grid(surface: Surface, config: GridConfig) -> PolarGrid:
     """Make the grid over the box of the domain, end points included; a fixed coordinate has one point.
 
     A beam is lambda / aperture in u and v, where each element adds half a wavelength to the aperture. Cells that touch the
@@ -91,10 +91,8 @@ def polar_grid(array: Array, domain: Domain, config: GridConfig) -> PolarGrid:
 
     Parameters
     ----------
-    array
-        The surface.
-    domain
-        The region to cover.
+    surface
+        The array, and the region to cover.
     config
         The spacing of the grid.
 
@@ -103,7 +101,7 @@ def polar_grid(array: Array, domain: Domain, config: GridConfig) -> PolarGrid:
     PolarGrid
         The grid.
     """
-    box, counts = domain.polar_box, reversed(grid_shape(array, domain, config))
+    box, counts = surface.domain.polar_box, reversed(grid_shape(surface, config))
     u, v, w = (
         torch.linspace(low, high, n, dtype=torch.float32)
         if n > 1
@@ -111,22 +109,20 @@ def polar_grid(array: Array, domain: Domain, config: GridConfig) -> PolarGrid:
         for (low, high), n in zip(box, counts, strict=True)
     )
     step = tuple(float(x[1] - x[0]) if len(x) > 1 else 0.0 for x in (u, v, w))
-    inside = _touching(domain, u, v, [each or 1.0 for each in step[:2]])
-    steering = steering_matrix(array, _points(u, v, w))
+    inside = _touching(surface.domain, u, v, [each or 1.0 for each in step[:2]])
+    steering = steering_matrix(surface.array, _points(u, v, w))
     real, imag = steering.mT.real, steering.mT.imag
     projection = torch.cat([torch.cat([real, imag], 1), torch.cat([-imag, real], 1)])
     return PolarGrid(u=u, v=v, w=w, inside=inside, steering=steering, projection=projection, step=step)  # type: ignore[arg-type]
 
 
-def grid_shape(array: Array, domain: Domain, config: GridConfig) -> tuple[int, int, int]:
+def grid_shape(surface: Surface, config: GridConfig) -> tuple[int, int, int]:
     """Compute the shape of `polar_grid` without making the grid.
 
     Parameters
     ----------
-    array
-        The surface.
-    domain
-        The region to cover.
+    surface
+        The array, and the region to cover.
     config
         The spacing of the grid.
 
@@ -135,12 +131,11 @@ def grid_shape(array: Array, domain: Domain, config: GridConfig) -> tuple[int, i
     (P, V, U)
         The numbers of planes, rows and columns.
     """
-    box = domain.polar_box
-    beams = array.beams
+    box, beams, free = surface.domain.polar_box, surface.array.beams, surface.domain.free
     columns, rows = (
-        math.ceil((box[i][1] - box[i][0]) / (config.step_beams * beams[i])) + 1 if domain.free[i] else 1 for i in (0, 1)
+        math.ceil((box[i][1] - box[i][0]) / (config.step_beams * beams[i])) + 1 if free[i] else 1 for i in (0, 1)
     )
-    return config.planes if domain.free[2] else 1, rows, columns
+    return config.planes if free[2] else 1, rows, columns
 
 
 def _points(u: Tensor, v: Tensor, w: Tensor) -> Tensor:

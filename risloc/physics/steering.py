@@ -136,7 +136,7 @@ def plane_wave_steering_matrix(
 def _check_waves(array: Any, polar: Any) -> None:
     if not isinstance(array, Array):
         raise TypeError(
-            f"array: expected an Array, got {type(array).__name__}; scenario.array() and setup.array() make one"
+            f"array: expected an Array, got {type(array).__name__}; pass scenario.surface.array or setup.surface.array"
         )
     check_tensor("polar", polar, None, 3, complex_=False)
 

@@ -85,7 +85,7 @@ def _bands(view: SceneView) -> list["plotly.graph_objects.Scatter3d"]:
 
 def _sources(view: SceneView) -> list["plotly.graph_objects.Scatter3d"]:
     go, found = _plotly(), view.found
-    elements = torch.nn.functional.pad(view.setup.array().elements, (0, 1))
+    elements = torch.nn.functional.pad(view.setup.surface.array.elements, (0, 1))
     dots = {"symbol": "square", "size": 2.5, "color": _GREY}
     traces = [go.Scatter3d(**_drawn(elements), mode="markers", marker=dots, name="element", hoverinfo="skip")]
     if view.truth is not None:

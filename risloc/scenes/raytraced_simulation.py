@@ -108,7 +108,7 @@ def simulate_in(
     """
     check_traceable(room, scenario)
     scenes = simulate(scenario, seed=seed, split=split, start=start, stop=stop, snr_db=snr_db, count=count)
-    truth, array = scenes.truth, scenario.array()
+    truth, array = scenes.truth, scenario.surface.array
     outside = truth.present & ~room.contains(position_of(truth.location))
     if outside.any():
         scene, k = torch.nonzero(outside)[0].tolist()

@@ -4,19 +4,21 @@ Axes: batch B, src K_MAX, elem N, ant M, snap L.
 """
 
 import dataclasses
-import math
 from dataclasses import dataclass
 
 from risloc.config import ParamError, param
-from risloc.physics.geometry import SPEED_OF_LIGHT, Array, Domain, planar_array
+from risloc.physics.geometry import SPEED_OF_LIGHT, Domain, Surface, planar_array
 
-__all__ = ["MOST_ELEMENTS", "MOST_IN_A_SCENE", "Scenario"]
+__all__ = ["MOST_ELEMENTS", "MOST_IN_A_SCENE", "MOST_SOURCES", "Scenario"]
 
 MOST_ELEMENTS = 2**14
 """The largest number of elements of a surface."""
 
 MOST_IN_A_SCENE = 2**23
 """The largest number of entries in an array of a scene; 32 scenes, which are drawn together, then take 2 GiB."""
+
+MOST_SOURCES = 64
+"""The largest K_MAX."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +62,9 @@ class Scenario:
     reference: str = param("phase reference: the centre of the array or its first element", choices=("centre", "first"))
     antennas: int = param("number of base-station antennas M", ge=1)
     snapshots: int = param("number of snapshots L", ge=1, le=MOST_IN_A_SCENE)
-    K_MAX: int = param("maximum number of sources in a scene, which is the number of slots of the network", ge=1, le=64)
+    K_MAX: int = param(
+        "maximum number of sources in a scene, which is the number of slots of the network", ge=1, le=MOST_SOURCES
+    )
     K_span: tuple[int, int] = param("minimum and maximum number of sources, which is drawn uniformly", ge=0)
     azimuth_span_deg: tuple[float, float] = param(
         "range of the azimuth, which is drawn uniformly", unit="deg", gt=-90.0, lt=90.0
@@ -151,24 +155,10 @@ class Scenario:
         """Wavelength in metres."""
         return SPEED_OF_LIGHT / self.carrier_hz
 
-    def array(self) -> Array:
-        """Make the surface or, with direct observation, the receiving array.
-
-        Returns
-        -------
-        Array
-            The array.
-        """
-        return planar_array(self.n_h, self.n_v, self.wavelength, self.reference)
-
-    def domain(self) -> Domain:
-        """Make the region of the sources.
-
-        Returns
-        -------
-        Domain
-            The spans of azimuth and elevation in radians, and of distance in metres.
-        """
-        azimuth = tuple(math.radians(a) for a in self.azimuth_span_deg)
-        elevation = tuple(math.radians(a) for a in self.elevation_span_deg)
-        return Domain(azimuth=azimuth, elevation=elevation, distance=self.distance_span_m)  # type: ignore[arg-type]
+    @property
+    def surface(self) -> Surface:
+        """Surface or, with direct observation, receiving array, with the region of the sources."""
+        return Surface(
+            array=planar_array(self.n_h, self.n_v, self.wavelength, self.reference),
+            domain=Domain.of_degrees(self.azimuth_span_deg, self.elevation_span_deg, self.distance_span_m),
+        )

@@ -54,7 +54,7 @@ def scenes_of_draws(scenario: Scenario, draws: Draws) -> Scenes:
     ValueError
         The sources of a scene cannot be separated as the scenario requires.
     """
-    array, K = scenario.array(), scenario.K_MAX
+    array, K = scenario.surface.array, scenario.K_MAX
     count = torch.from_numpy(draws.count)
     present = torch.arange(K) < count[:, None]
     places = source_locations(scenario, draws)

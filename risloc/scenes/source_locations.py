@@ -58,7 +58,7 @@ def in_domain(scenario: Scenario, unit: np.ndarray) -> np.ndarray:
     [..., 3]
         Azimuth and elevation in radians, distance in metres.
     """
-    domain = scenario.domain()
+    domain = scenario.surface.domain
     low, high = np.array([domain.azimuth, domain.elevation, domain.distance]).T
     return low + (high - low) * unit
 

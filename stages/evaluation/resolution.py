@@ -79,5 +79,5 @@ def _in_bin(separation: np.ndarray, low: float, high: float) -> np.ndarray:
 
 
 def _axes(scenario: Scenario) -> list[tuple[int, bool]]:
-    free = scenario.domain().free
+    free = scenario.surface.domain.free
     return [(scenario.n_h, free[0]), (scenario.n_v, free[1])]

@@ -205,11 +205,10 @@ def score(
 def _root_crbs(scenes: Scenes, localiser: Localiser, waveform: str) -> tuple[Tensor, Tensor, Tensor]:
     """Return the root-CRBs of position, distance and angle, with the same bound for all scenes."""
     o, t = scenes.observation, scenes.truth
-    known = (localiser.array, localiser.domain.free, o.codebook, o.H, t.location)
     if waveform == "independent":
-        bound = stochastic_bound(*known, t.power, o.noise_var)
+        bound = stochastic_bound(localiser.surface, o, t.location, t.power)
     else:
-        bound = deterministic_bound(*known, t.symbols, o.noise_var)
+        bound = deterministic_bound(localiser.surface, o, t.location, t.symbols)
     return bound.position, bound.distance, bound.angle
 
 

@@ -13,6 +13,7 @@ from risloc.config import ParamError
 from risloc.io.measurement_reader import MeasurementReader
 from risloc.performance.crb import stochastic_bound
 from risloc.physics.geometry import location_of, position_of
+from risloc.scenes.batch import Observation
 from risloc.scenes.raytraced_simulation import simulate_in, trace_channel, trace_waves
 from risloc.scenes.raytracer import RayTracerError, trace
 from risloc.scenes.room import read_room
@@ -47,14 +48,14 @@ def free_space(s, tx, rx):
 
 def test_a_line_of_sight_is_the_exact_spherical_wave(empty, small_scenario):
     s = small_scenario
-    W = trace_waves(empty, s.array(), location(POSITIONS))[0].numpy()
+    W = trace_waves(empty, s.surface.array, location(POSITIONS))[0].numpy()
     for k, where in enumerate(location(POSITIONS).numpy()):
         assert np.abs(W[:, k] - steering(surface(s), s.wavelength, *where)).max() < 1e-3
 
 
 def test_the_channel_is_of_spherical_waves_with_unit_mean_square(empty, small_scenario):
     s = small_scenario
-    H = trace_channel(empty, s.array())[0].numpy()
+    H = trace_channel(empty, s.surface.array)[0].numpy()
     expected = free_space(s, surface(s), empty.antenna_positions(s.wavelength).numpy())
     expected /= np.sqrt(np.mean(np.abs(expected) ** 2))
     assert np.abs(H - expected).max() < 1e-3 * np.abs(expected).max()
@@ -81,7 +82,7 @@ def test_a_metal_wall_adds_the_image_source_with_the_opposite_sign(empty, small_
     direct, mirrored = free_space(s, POSITIONS, surface(s)), free_space(s, images, surface(s))
     r = np.linalg.norm(POSITIONS, axis=1)
     expected = (direct - mirrored) / np.abs(direct) * np.exp(2j * np.pi * r / s.wavelength)
-    W = trace_waves(room, s.array(), location(POSITIONS)).numpy()
+    W = trace_waves(room, s.surface.array, location(POSITIONS)).numpy()
     assert np.abs(mirrored / direct).min() > 0.1
     assert np.abs(W[1] - expected).max() < 5e-3
     assert np.abs(W[0] - W[1]).max() > 0.1
@@ -94,9 +95,8 @@ def test_a_traced_file_is_read_and_its_sources_are_found_at_the_bound(tmp_path, 
     with MeasurementReader(file) as reader:
         part = reader.read(slice(0, 8))
     truth = part.truth
-    bound = stochastic_bound(
-        scenario.array(), scenario.domain().free, part.codebook, part.H, truth.location, truth.power, part.noise_var
-    )
+    seen = Observation(y=part.y, codebook=part.codebook, H=part.H, noise_var=part.noise_var)
+    bound = stochastic_bound(scenario.surface, seen, truth.location, truth.power)
     near = 0
     for row, scene in enumerate(json.loads(found.read_text(encoding="utf-8"))["scenes"]):
         places = torch.tensor([[source[f"{axis}_m"] for axis in "xyz"] for source in scene["sources"]])
@@ -108,7 +108,7 @@ def test_a_traced_file_is_read_and_its_sources_are_found_at_the_bound(tmp_path, 
 def test_reflections_change_the_snapshots_and_nothing_that_is_known(small_scenario, empty):
     walls = dict.fromkeys(("floor", "left"), "concrete")
     room = dataclasses.replace(empty, faces=walls, max_depth=1)
-    H = trace_channel(room, small_scenario.array())
+    H = trace_channel(room, small_scenario.surface.array)
     one, other = (
         simulate_in(each, H[1], small_scenario, seed=1, split="test", start=0, stop=3, count=2)
         for each in (room, dataclasses.replace(room, max_depth=0))
@@ -121,7 +121,7 @@ def test_reflections_change_the_snapshots_and_nothing_that_is_known(small_scenar
 def test_what_cannot_be_traced_is_said_in_one_line(empty, small_scenario, scenario, tmp_path, monkeypatch, capsys):
     H = torch.ones(4, 16, dtype=torch.complex64)
     with pytest.raises(RayTracerError, match=r"ray tracer failed with exit code 1: .*cheese"):
-        trace_channel(dataclasses.replace(empty, faces={"left": "cheese"}), small_scenario.array())
+        trace_channel(dataclasses.replace(empty, faces={"left": "cheese"}), small_scenario.surface.array)
     with pytest.raises(ParamError, match="expected the scenario's 16 antennas, got 4"):
         simulate_in(empty, H, scenario, seed=1, split="test", start=0, stop=1)
     narrow = dataclasses.replace(empty, z_span_m=(-0.1, 1.6), x_span_m=(-0.2, 0.6))

@@ -232,7 +232,9 @@ def test_a_covariance_that_explains_the_snapshots_leaves_little_score(small_scen
     """Given R_true the energy of the score at the sources is that of noise; given white R it is several times as much."""
     scenes = simulate(small_scenario, seed=2, split="test", start=0, stop=64, snr_db=20.0, count=2)
     o, t = scenes.observation, scenes.truth
-    A = steering_matrix(small_scenario.array(), polar_of(torch.where(t.present[..., None], t.location, torch.ones(3))))
+    A = steering_matrix(
+        small_scenario.surface.array, polar_of(torch.where(t.present[..., None], t.location, torch.ones(3)))
+    )
     white = FactoredCovariance(torch.eye(16, dtype=torch.complex64).expand(64, -1, -1))
     true = true_covariance(A, t.power)
     energy = [(score_snapshots(o, R).mH @ A[:, :, :2]).abs().square().sum(1).mean() for R in (true, white)]
@@ -242,7 +244,7 @@ def test_a_covariance_that_explains_the_snapshots_leaves_little_score(small_scen
 def test_truth_places_absent_sources_where_they_do_no_harm_and_gives_r_true(small_scenario):
     """Against each scene's sources alone, by the formula: no slot without a source enters, and every value is finite."""
     truth = simulate(small_scenario, seed=3, split="test", start=0, stop=32).truth
-    array, R_true = small_scenario.array(), covariance_of(truth, small_scenario.array())
+    array, R_true = small_scenario.surface.array, covariance_of(truth, small_scenario.surface.array)
     assert len(truth.count.unique()) > 1, "slots without a source are what this is about"
     assert torch.equal(truth.placed[truth.present], truth.location[truth.present])
     assert truth.placed.isfinite().all()

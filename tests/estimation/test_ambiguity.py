@@ -23,8 +23,8 @@ from risloc.scenes.simulation import simulate
 @pytest.fixture(scope="module")
 def case(small_scenario):
     w = world(small_scenario, [2, 2], snr_db=3)
-    s = Sensing.of(w.observation, w.scenario.array(), w.scenario.domain())
-    gains = GainMap(s, polar_grid(w.scenario.array(), w.scenario.domain(), GridConfig(step_beams=0.5, planes=3)))
+    s = Sensing.of(w.observation, w.scenario.surface)
+    gains = GainMap(s, polar_grid(w.scenario.surface, GridConfig(step_beams=0.5, planes=3)))
     B = s.responses(steering_matrix(s.array, w.polar[:, :2]))
     return w, s, gains, B, project(B, s.y, torch.ones(2, 2, dtype=torch.bool))
 
@@ -86,8 +86,8 @@ def test_with_little_evidence_there_is_doubt_and_with_much_there_is_none(scenari
     shares = []
     for snr_db in (-15.0, 20.0):
         w = world(scenario, [1] * 12, snr_db=snr_db, seed=4)
-        s = Sensing.of(w.observation, scenario.array(), scenario.domain())
-        gains = GainMap(s, polar_grid(scenario.array(), scenario.domain(), GridConfig(step_beams=0.5, planes=8)))
+        s = Sensing.of(w.observation, scenario.surface)
+        gains = GainMap(s, polar_grid(scenario.surface, GridConfig(step_beams=0.5, planes=8)))
         V = torch.diag(torch.tensor([1e-2, 1e-2, 2e-2], dtype=torch.float64)) ** 2
         found = doubt(s, gains, w.polar[:, :1], w.power[:, :1], w.present[:, :1], V.expand(12, 1, 3, 3))
         shares.append(found.elsewhere)

@@ -59,7 +59,7 @@ def measured(scenario):
 
 def batch_errors(fit, scenario, start):
     drawn = simulate(scenario, seed=5, split="val", start=start, stop=start + 100)
-    t, s = drawn.truth, Sensing.of(drawn.observation, scenario.array(), scenario.domain())
+    t, s = drawn.truth, Sensing.of(drawn.observation, scenario.surface)
     polar = polar_of(t.location)
     if fit == "conditional":
         oracle = PeakCandidates(s, Peaks(polar, torch.ones_like(t.power), t.present))
@@ -71,7 +71,9 @@ def batch_errors(fit, scenario, start):
     straight, crossed = gap.diagonal(dim1=1, dim2=2).sum(1), gap.flip(2).diagonal(dim1=1, dim2=2).sum(1)
     truth = torch.where((crossed < straight)[:, None, None], t.location.flip(1), t.location).double()
     estimate = location_of(found.polar.double())
-    span = torch.tensor([scenario.domain().azimuth, scenario.domain().elevation, scenario.domain().distance])
+    span = torch.tensor(
+        [scenario.surface.domain.azimuth, scenario.surface.domain.elevation, scenario.surface.domain.distance]
+    )
     margin = 1e-4 * (span[:, 1] - span[:, 0])
     border = ((estimate < span[:, 0] + margin) | (estimate > span[:, 1] - margin)).any(-1)
     distance = (estimate - truth)[..., 2] / found.distance_std.double()

@@ -14,7 +14,7 @@ from risloc.physics.steering import steering_matrix
 
 
 def sensing(w):
-    return Sensing.of(w.observation, w.scenario.array(), w.scenario.domain())
+    return Sensing.of(w.observation, w.scenario.surface)
 
 
 def dense_cost(w, A):
@@ -30,13 +30,13 @@ def dense_cost(w, A):
 def nearby(w, size, seed=0):
     generator = torch.Generator().manual_seed(seed)
     step = torch.randn(w.polar.shape, dtype=torch.float64, generator=generator) * size
-    return w.scenario.domain().clamp(w.polar + step * torch.tensor([1.0, 1.0, 2.0], dtype=torch.float64))
+    return w.scenario.surface.domain.clamp(w.polar + step * torch.tensor([1.0, 1.0, 2.0], dtype=torch.float64))
 
 
 def test_cost_equals_the_dense_projector(small_scenario):
     w = world(small_scenario, [0, 1, 2, 3], snr_db=5)
     polar = nearby(w, 0.1)
-    A = steering_matrix(small_scenario.array(), polar)
+    A = steering_matrix(small_scenario.surface.array, polar)
     s = sensing(w)
     fit = project(s.responses(A), s.y, w.present)
     np.testing.assert_allclose(fit.cost.numpy(), dense_cost(w, A), rtol=1e-9)
@@ -78,7 +78,7 @@ def test_without_noise_the_truth_is_found(small_scenario, seed):
 
 def test_the_cost_never_rises_and_the_domain_is_never_left(small_scenario):
     w = world(small_scenario, [1, 2, 3] * 10, snr_db=0)
-    s, domain = sensing(w), small_scenario.domain()
+    s, domain = sensing(w), small_scenario.surface.domain
     start = nearby(w, 0.6, 3)
     last = conditional_cost(s, start, w.present)
     for _ in range(4):
@@ -115,7 +115,7 @@ def test_scaling_the_data_or_the_channel_leaves_the_fit(small_scenario, scale):
         scaled = dataclasses.replace(o, H=c * o.H)
     fits = [
         fit_conditional(
-            Sensing.of(x, small_scenario.array(), small_scenario.domain()),
+            Sensing.of(x, small_scenario.surface),
             nearby(w, 0.05),
             w.present,
             tolerance=1e-9,
@@ -145,7 +145,7 @@ def test_scenes_do_not_feel_their_neighbours(small_scenario):
 
 
 def test_the_box_is_the_domain(small_scenario, generator):
-    domain = small_scenario.domain()
+    domain = small_scenario.surface.domain
     polar = torch.rand(200, 3, dtype=torch.float64, generator=generator) * 1.6 - 0.8
     polar[:, 2] = polar[:, 2].abs() * 4 + 0.1
     polar = polar[polar[:, :2].norm(dim=1) < 0.95]

@@ -31,7 +31,7 @@ def localiser(scenario):
 def far(scenario):
     """Two sources seen through 4 x 4 antennas, half a wavelength apart, 7.7 m in front of the surface: H has rank 1.5."""
     scenes = simulate(scenario, seed=7, split="test", start=0, stop=SCENES, snr_db=SNR_DB, count=2)
-    array, o, truth = scenario.array(), scenes.observation, scenes.truth
+    array, o, truth = scenario.surface.array, scenes.observation, scenes.truth
     step = array.wavelength / 2
     at = (torch.arange(4, dtype=torch.float64) - 1.5) * step
     antennas = torch.stack([at.repeat(4), at.repeat_interleave(4) + 1.0, torch.full((16,), 7.7)], dim=-1)
@@ -54,9 +54,8 @@ def located(truth):
 
 def near(localiser, scenes, found):
     """The share of sources within three root-CRB."""
-    o, truth = scenes.observation, scenes.truth
-    free = localiser.domain.free
-    bound = stochastic_bound(localiser.array, free, o.codebook, o.H, truth.location, truth.power, o.noise_var).position
+    truth = scenes.truth
+    bound = stochastic_bound(localiser.surface, scenes.observation, truth.location, truth.power).position
     error = match(found.polar, found.present, polar_of(located(truth)), truth.present, CUTOFF).position
     return float((error < 3 * bound)[truth.present].double().mean())
 
@@ -146,7 +145,7 @@ def test_sources_in_one_beam_are_exchanged_wherever_they_are_seen_from(scenario,
     location = scenes.truth.location.clone()
     location[:, :3, :2], location[:, :3, 2] = direction, torch.tensor([1.2, 2.0, 4.0])
     o, truth = scenes.observation, scenes.truth
-    A = steering_matrix(scenario.array(), polar_of(torch.where(truth.present[..., None], location, 1.0)).double())
+    A = steering_matrix(scenario.surface.array, polar_of(torch.where(truth.present[..., None], location, 1.0)).double())
     seen = torch.einsum("bmn,bln,bnk->blkm", o.H, o.codebook, A.to(torch.complex64))
     noise = torch.randn(o.y.shape, generator=torch.Generator().manual_seed(8), dtype=torch.complex64)
     y = torch.einsum("blkm,bkl->blm", seen, truth.symbols) + noise * o.noise_var.sqrt()[:, None, None]

@@ -15,13 +15,13 @@ FITS = ("conditional", "stochastic")
 
 
 def sensing(w):
-    return Sensing.of(w.observation, w.scenario.array(), w.scenario.domain())
+    return Sensing.of(w.observation, w.scenario.surface)
 
 
 def nearby(w, size, seed=0):
     generator = torch.Generator().manual_seed(seed)
     step = torch.randn(w.polar.shape, dtype=torch.float64, generator=generator) * size
-    return w.scenario.domain().clamp(w.polar + step * torch.tensor([1.0, 1.0, 2.0], dtype=torch.float64))
+    return w.scenario.surface.domain.clamp(w.polar + step * torch.tensor([1.0, 1.0, 2.0], dtype=torch.float64))
 
 
 def refine(fit, s, start, power, present, **limits):
@@ -38,7 +38,7 @@ def refine(fit, s, start, power, present, **limits):
 def test_never_outside_the_domain_and_never_worse_than_its_start(small_scenario, fit, snr_db):
     """From far away, over short runs one after the other; at -10 dB many optima lie beyond the border."""
     w = world(small_scenario, [1, 2, 3] * 12, snr_db=snr_db, seed=5)
-    s, domain = sensing(w), small_scenario.domain()
+    s, domain = sensing(w), small_scenario.surface.domain
     polar = nearby(w, 0.6, 3)
     power, _ = fit_powers(s, polar, w.present)
     farthest, _ = domain.inverse_distance
@@ -55,7 +55,7 @@ def test_never_outside_the_domain_and_never_worse_than_its_start(small_scenario,
 @pytest.mark.parametrize("fit", FITS)
 def test_a_start_outside_is_brought_inside(small_scenario, fit):
     w = world(small_scenario, [2, 3], snr_db=10)
-    s, domain = sensing(w), small_scenario.domain()
+    s, domain = sensing(w), small_scenario.surface.domain
     far = w.polar + torch.tensor([0.0, 0.3, 20.0], dtype=torch.float64)
     power, _ = fit_powers(s, domain.clamp(far), w.present)
     end, *_ = refine(fit, s, far, power, w.present, tolerance=1e-6, iterations=3)

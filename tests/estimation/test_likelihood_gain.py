@@ -18,8 +18,8 @@ GRID = GridConfig(step_beams=0.5, planes=3)
 def case(small_scenario):
     """Two sources in each of three scenes, the sensing, the map, and the responses of both sources."""
     w = world(small_scenario, [2, 2, 2], snr_db=10)
-    s = Sensing.of(w.observation, w.scenario.array(), w.scenario.domain())
-    gains = GainMap(s, polar_grid(w.scenario.array(), w.scenario.domain(), GRID))
+    s = Sensing.of(w.observation, w.scenario.surface)
+    gains = GainMap(s, polar_grid(w.scenario.surface, GRID))
     return w, s, gains, s.responses(steering_matrix(s.array, w.polar[:, :2]))
 
 

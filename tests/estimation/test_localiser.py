@@ -127,7 +127,7 @@ def test_the_leading_eigenvectors_of_r_samp_hold_little_of_the_signal_subspace(s
     scenes = draw(scenario, seed=1, split="test", start=0, stop=64, snr_db=20.0, count=2)
     o, polar = scenes.observation, polar_of(scenes.truth.location[:, :2])
     R_samp = sample_covariance(least_squares_snapshots(o))
-    Q = torch.linalg.qr(steering_matrix(scenario.array(), polar)).Q
+    Q = torch.linalg.qr(steering_matrix(scenario.surface.array, polar)).Q
     held = (Q.mH @ R_samp.subspace(2)).abs().square().sum((1, 2)) / 2
     assert held.median() < 1 / 3
     assert (Q.mH @ R_samp.subspace(16)).abs().square().sum((1, 2)).median() / 2 < 2 / 3

@@ -19,7 +19,7 @@ def assessed(scenario, counts, **changes):
     """Fits from the truth of scenes in double precision; `changes` of the observation."""
     w = world(scenario, counts, snr_db=20, seed=3)
     observation = dataclasses.replace(w.observation, **{name: f(w.observation) for name, f in changes.items()})
-    s = Sensing.of(observation, scenario.array(), scenario.domain())
+    s = Sensing.of(observation, scenario.surface)
     return fit_and_assess(s, w.polar, w.present, iterations=30), w
 
 

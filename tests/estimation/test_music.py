@@ -17,8 +17,8 @@ GRID = GridConfig(step_beams=0.36, planes=6)
 
 
 def setting(scenario):
-    array, domain = scenario.array(), scenario.domain()
-    return array, domain, polar_grid(array, domain, GRID)
+    array, domain = scenario.surface.array, scenario.surface.domain
+    return array, domain, polar_grid(scenario.surface, GRID)
 
 
 def nearest_error(found, w):

@@ -42,7 +42,7 @@ def factor(generator):
 
 
 def setting(scenario):
-    return scenario.array(), scenario.domain()
+    return scenario.surface.array, scenario.surface.domain
 
 
 def starts(domain, polar):
@@ -159,7 +159,7 @@ def test_one_source_is_the_peak_of_every_spectrum(small_scenario, transform):
     """On the ensemble covariance of one source all spectra peak at the truth."""
     w = world(small_scenario, [1] * 6, seed=8)
     array, domain = setting(small_scenario)
-    grid = polar_grid(array, domain, GRID)
+    grid = polar_grid(small_scenario.surface, GRID)
     T = transform(true_covariance(w.A, w.power).factor)
     found = energy_peaks(T, array, domain, grid, 3, 0.05)
     error = (position_of(location_of(found.polar[:, 0])) - position_of(w.location[:, 0])).norm(dim=-1)
@@ -202,7 +202,7 @@ def test_coarse_peaks_that_climb_to_one_summit_are_one_answer():
     array, domain = setting(line)
     true = polar_of(truth.location)
     U = true_covariance(steering_matrix(array, true), truth.power).subspace(2)
-    found = energy_peaks(U, array, domain, polar_grid(array, domain, GridConfig(step_beams=0.25, planes=8)), 16, 0.05)
+    found = energy_peaks(U, array, domain, polar_grid(line.surface, GridConfig(step_beams=0.25, planes=8)), 16, 0.05)
     assert found.valid[:, :2].all()
     torch.testing.assert_close(found.polar[:, :2, 0].sort(1).values, true[..., 0].sort(1).values, rtol=0, atol=1e-4)
 
@@ -210,7 +210,7 @@ def test_coarse_peaks_that_climb_to_one_summit_are_one_answer():
 def test_valid_peaks_come_first_strongest_first_and_apart(factor, transform, small_scenario):
     array, domain = setting(small_scenario)
     T = transform(factor)
-    found = energy_peaks(T, array, domain, polar_grid(array, domain, GRID), 6, 0.2)
+    found = energy_peaks(T, array, domain, polar_grid(small_scenario.surface, GRID), 6, 0.2)
     assert (found.valid[:, :-1] >= found.valid[:, 1:]).all()
     assert (found.residual[:, :-1] <= found.residual[:, 1:]).all()
     assert found.residual[~found.valid].isinf().all()

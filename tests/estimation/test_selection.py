@@ -29,12 +29,12 @@ def scenario_8(small_scenario):
 
 
 def sensing(w):
-    return Sensing.of(w.observation, w.scenario.array(), w.scenario.domain())
+    return Sensing.of(w.observation, w.scenario.surface)
 
 
 def source(name, w):
     s = sensing(w)
-    grid = polar_grid(w.scenario.array(), w.scenario.domain(), GRID)
+    grid = polar_grid(w.scenario.surface, GRID)
     if name == "pursuit":
         return s, MatchingPursuit(s, GainMap(s, grid))
     factor = true_covariance(w.A, w.power).subspace(3) if name == "oracle" else least_squares_snapshots(w.observation)
@@ -70,7 +70,7 @@ def test_at_high_snr_every_source_is_found(scenario_8, name, known):
     assert std.isfinite().all()
     assert found.position_std[~found.present].isnan().all()
     assert found.resolved[found.present].float().mean() > 0.8
-    assert scenario_8.domain().contains(found.polar, margin=1e-6).all()
+    assert scenario_8.surface.domain.contains(found.polar, margin=1e-6).all()
 
 
 def test_a_scene_without_candidates_has_no_estimates(scenario_8):

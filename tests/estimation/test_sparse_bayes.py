@@ -19,10 +19,10 @@ GRID = GridConfig(step_beams=0.6, planes=3)
 
 def setting(w, config=GRID):
     """The sensing, and the grid with its steering vectors in double precision."""
-    array, domain = w.scenario.array(), w.scenario.domain()
-    grid = polar_grid(array, domain, config)
-    grid = dataclasses.replace(grid, steering=steering_matrix(array, grid.polar.double()))
-    return Sensing.of(w.observation, array, domain), grid
+    surface = w.scenario.surface
+    grid = polar_grid(surface, config)
+    grid = dataclasses.replace(grid, steering=steering_matrix(surface.array, grid.polar.double()))
+    return Sensing.of(w.observation, surface), grid
 
 
 def dense(w, grid):
@@ -111,7 +111,7 @@ def test_sources_on_the_grid_are_found_with_their_powers(small_scenario, dtype, 
     single = {name: getattr(o, name).to(dtype) for name in ("H", "codebook")}
     noise_var = o.noise_var.to(dtype.to_real())
     observation = dataclasses.replace(o, y=y.to(dtype), noise_var=noise_var, **single)
-    p = sparse_powers(Sensing.of(observation, w.scenario.array(), w.scenario.domain()), grid, 60)[0]
+    p = sparse_powers(Sensing.of(observation, w.scenario.surface), grid, 60)[0]
     assert p.isfinite().all()
     assert set(p.topk(2).indices.tolist()) == set(where.tolist())
     torch.testing.assert_close(p[where].double(), torch.tensor([4.0, 1.0]).double(), rtol=5 / 20, atol=0)

@@ -12,7 +12,7 @@ from risloc.physics.steering import steering_matrix
 @pytest.fixture
 def small_grid(small_scenario):
     config = GridConfig(step_beams=0.36, planes=4)
-    return polar_grid(small_scenario.array(), small_scenario.domain(), config)
+    return polar_grid(small_scenario.surface, config)
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def factor(generator):
 @pytest.fixture
 def probe(small_scenario, generator):
     polar = torch.rand(3, 7, 3, dtype=torch.float64, generator=generator) * 0.5 + 0.1
-    return steering_matrix(small_scenario.array(), polar)
+    return steering_matrix(small_scenario.surface.array, polar)
 
 
 def energy(a, F):
@@ -136,7 +136,7 @@ def bumps(grid, centres, heights):
 
 
 def test_peaks_come_strongest_first_and_then_say_there_are_no_more(small_scenario):
-    grid = polar_grid(small_scenario.array(), small_scenario.domain(), GridConfig(step_beams=0.1, planes=5))
+    grid = polar_grid(small_scenario.surface, GridConfig(step_beams=0.1, planes=5))
     centres, heights = [(1, 3, 5), (3, 8, 25), (2, 8, 15)], [1.0, 3.0, 2.0]
     found = peaks(bumps(grid, centres, heights), grid, 6, 0.05)
     assert found.valid.tolist() == [[True] * 3 + [False] * 3]
@@ -146,7 +146,7 @@ def test_peaks_come_strongest_first_and_then_say_there_are_no_more(small_scenari
 
 
 def test_of_two_peaks_in_one_direction_the_higher_stays(small_scenario):
-    grid = polar_grid(small_scenario.array(), small_scenario.domain(), GridConfig(step_beams=0.1, planes=9))
+    grid = polar_grid(small_scenario.surface, GridConfig(step_beams=0.1, planes=9))
     values = bumps(grid, [(1, 6, 10), (7, 6, 10)], [1.0, 2.0])
     assert peaks(values, grid, 4, 0.0).valid.sum() == 2
     only = peaks(values, grid, 4, 0.05)

@@ -13,7 +13,7 @@ from risloc.physics.geometry import polar_of
 
 
 def sensing(w):
-    return Sensing.of(w.observation, w.scenario.array(), w.scenario.domain())
+    return Sensing.of(w.observation, w.scenario.surface)
 
 
 def covariances(w, power):
@@ -75,7 +75,7 @@ def test_two_equal_sources_share_their_power(small_scenario):
 def test_gradient_is_autograds(small_scenario):
     w = world(small_scenario, [1, 3], snr_db=10)
     s, problem = sensing(w), _Stochastic(sensing(w), w.present)
-    moved = w.scenario.domain().clamp(w.polar + 0.02)
+    moved = w.scenario.surface.domain.clamp(w.polar + 0.02)
     point = torch.cat([to_box(moved).flatten(1), w.power.clamp_min(1e-30).log() + 0.3], dim=1).requires_grad_()
     power = torch.where(w.present, point[:, 9:].exp(), 0.0)
     f = -log_likelihood(s, from_box(point[:, :9].reshape(2, 3, 3)), power)
@@ -112,10 +112,10 @@ def test_information_is_the_variance_of_the_score(small_scenario):
 def test_joint_fit_is_monotone_inside_and_stationary(small_scenario):
     w = world(roomy(small_scenario), [1, 2, 3], snr_db=15)
     s = sensing(w)
-    start = w.scenario.domain().clamp(w.polar + 0.02)
+    start = w.scenario.surface.domain.clamp(w.polar + 0.02)
     power, before = fit_powers(s, start, w.present)
     fit, power = fit_stochastic(s, start, power, tolerance=1e-6, iterations=200)
     assert (fit.value <= before + 1e-9).all()
     assert fit.converged.all()
-    assert w.scenario.domain().contains(fit.polar, margin=1e-9).all()
+    assert w.scenario.surface.domain.contains(fit.polar, margin=1e-9).all()
     torch.testing.assert_close(fit.value, -log_likelihood(s, fit.polar, power) - s.y[0].numel() * math.log(math.pi))

@@ -50,7 +50,7 @@ def test_another_codebook_is_seen_by_what_its_residual_does_over_the_snapshots(s
         np.exp(2j * np.pi * np.random.default_rng(3).integers(8, size=tuple(w.observation.codebook.shape)) / 8)
     )
     o = dataclasses.replace(w.observation, codebook=other)
-    s = Sensing.of(o, scenario.array(), scenario.domain())
+    s = Sensing.of(o, scenario.surface)
     tested = whiteness(s, w.polar[:, :1], w.present[:, :1])
     assert (tested.variation > tested.variation_limit).double().mean() > 0.8
     assert not tested.white.double().mean() > 0.2
@@ -59,7 +59,7 @@ def test_another_codebook_is_seen_by_what_its_residual_does_over_the_snapshots(s
 def test_the_share_of_the_best_place_stays_below_its_limit(small_scenario):
     """1500 scenes of noise alone on 4 x 4 elements: the union bound keeps more than it promises."""
     w = world(small_scenario, [0] * 1500, seed=4)
-    s = Sensing.of(w.observation, small_scenario.array(), small_scenario.domain())
+    s = Sensing.of(w.observation, small_scenario.surface)
     tested = whiteness(s, w.polar, w.present)
     assert int((tested.peak > tested.peak_limit).sum()) <= most(1500, SHARE)
     assert int((tested.eigenvalue > tested.eigenvalue_limit).sum()) <= most(1500, 2 * SHARE)
@@ -77,7 +77,7 @@ def test_sources_that_are_fitted_leave_a_white_residual(small_scenario, codes):
         clean = torch.einsum("bmn,bln,bnk,bkl->blm", o.H, codebook, w.A, w.symbols)
         noise = torch.randn(o.y.shape, dtype=o.y.dtype, generator=torch.Generator().manual_seed(1))
         o = dataclasses.replace(o, codebook=codebook, y=clean + noise * o.noise_var.sqrt()[:, None, None])
-    s = Sensing.of(o, scenario.array(), scenario.domain())
+    s = Sensing.of(o, scenario.surface)
     found = fit_and_assess(s, w.polar, w.present, iterations=30)
     tested = whiteness(s, found.polar, found.present)
     assert int((~tested.white).sum()) <= most(400, ALARM)
@@ -91,7 +91,7 @@ def test_a_wave_of_the_other_sign_of_phase_is_seen(small_scenario):
     y = torch.einsum("bmn,bln,bnk,bkl->blm", o.H, o.codebook, w.A.conj(), w.symbols)
     noise = torch.randn(y.shape, dtype=y.dtype, generator=torch.Generator().manual_seed(2))
     y = y + noise * o.noise_var.sqrt()[:, None, None]
-    s = Sensing.of(dataclasses.replace(o, y=y), scenario.array(), scenario.domain())
+    s = Sensing.of(dataclasses.replace(o, y=y), scenario.surface)
     nothing = torch.zeros_like(w.present)
     assert not whiteness(s, w.polar, nothing).white.any()
 
@@ -105,7 +105,7 @@ def test_what_reaches_the_antennas_without_the_surface_is_seen(small_scenario):
     o = dataclasses.replace(
         w.observation, y=w.observation.y + 2 * symbols * way * w.observation.noise_var.sqrt()[:, None, None]
     )
-    s = Sensing.of(o, scenario.array(), scenario.domain())
+    s = Sensing.of(o, scenario.surface)
     tested = whiteness(s, w.polar, w.present)
     assert (tested.eigenvalue > tested.eigenvalue_limit).float().mean() > 0.9
 

@@ -97,4 +97,4 @@ def test_no_scenario_is_larger_than_can_be_borne(changes: dict[str, Any]) -> Non
         _said(error)
         return
     assert scenario.size * max(scenario.antennas, scenario.K_MAX * scenario.snapshots) <= 2**23
-    assert scenario.array().elements.isfinite().all()
+    assert scenario.surface.array.elements.isfinite().all()

@@ -260,13 +260,15 @@ def test_a_wave_s_phase_falls_with_distance_and_x_is_fastest(path: Path, small_s
     x = (n % setup.n_h - (setup.n_h - 1) / 2) * setup.spacing_m
     y = (n // setup.n_h - (setup.n_v - 1) / 2) * setup.spacing_m
     place = np.stack([x, y, np.zeros_like(x)], axis=-1)
-    np.testing.assert_allclose(setup.array().elements.numpy(), place[:, : setup.array().elements.shape[1]], atol=1e-6)
+    np.testing.assert_allclose(
+        setup.surface.array.elements.numpy(), place[:, : setup.surface.array.elements.shape[1]], atol=1e-6
+    )
     azimuth, elevation, r = 0.4, -0.2, 1.5
     p = r * np.array([np.sin(azimuth) * np.cos(elevation), np.sin(elevation), np.cos(azimuth) * np.cos(elevation)])
     k = 2 * np.pi * setup.carrier_hz / 299_792_458.0
     a = np.exp(-1j * k * (np.linalg.norm(p - place, axis=-1) - r))
     polar = torch.tensor([[[p[0] / r, p[1] / r, 1 / r]]], dtype=torch.float64)
-    np.testing.assert_allclose(steering_matrix(setup.array(), polar)[0, :, 0].numpy(), a, atol=1e-5)
+    np.testing.assert_allclose(steering_matrix(setup.surface.array, polar)[0, :, 0].numpy(), a, atol=1e-5)
 
 
 def test_remedies_are_true_for_users_of_the_wheel(tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ def test_a_setup_is_checked() -> None:
     good = {"n_h": 4, "n_v": 4, "spacing_m": 0.1, "carrier_hz": 1e9, "reference": "centre"}
     good |= {"azimuth_span_deg": None, "elevation_span_deg": None, "distance_span_m": None}
     wavelength = 299_792_458.0 / 1e9
-    x = Setup(**good).array().elements[:2, 0]
+    x = Setup(**good).surface.array.elements[:2, 0]
     assert float(x[1] - x[0]) == pytest.approx(0.1)
     with pytest.raises(ParamError, match=r"spacing_m: expected at most 0\.6 wavelengths"):
         Setup(**good | {"spacing_m": 0.61 * wavelength})
@@ -416,7 +416,7 @@ def test_any_attribute_is_read_or_refused(whole: Path, name: str, value: object)
 
 def test_simulated_setups_keep_the_scenario_s_array(small_scenario: Scenario) -> None:
     for scenario in (small_scenario, dataclasses.replace(small_scenario, reference="first", n_h=5)):
-        assert torch.equal(setup_of(scenario).array().elements, scenario.array().elements)
+        assert torch.equal(setup_of(scenario).surface.array.elements, scenario.surface.array.elements)
 
 
 def _fields(given: object) -> dict[str, object]:

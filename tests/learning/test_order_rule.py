@@ -20,7 +20,7 @@ def followed(net, observation):
     """The prediction of a network, the sensing, and the path of its slots from no source to K_MAX."""
     with torch.inference_mode():
         prediction = net(observation)
-        sensing = Sensing.of(observation, net.array, net.domain)
+        sensing = Sensing.of(observation, net.surface)
         source = PeakCandidates(sensing, Peaks.of(prediction.polar))
         most = torch.full((len(observation),), net.scenario.K_MAX)
         return (

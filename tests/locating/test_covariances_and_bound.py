@@ -50,8 +50,7 @@ def test_the_bound_of_measurements_is_that_of_their_scenes(
     scenario: Scenario, scenes: Scenes, measured: Measurements
 ) -> None:
     o, truth = scenes.observation, scenes.truth
-    free = scenario.domain().free
-    expected = stochastic_bound(scenario.array(), free, o.codebook, o.H, truth.location, truth.power, o.noise_var)
+    expected = stochastic_bound(scenario.surface, o, truth.location, truth.power)
     got = bound(measured)
     for name in ("covariance", "position", "distance", "angle"):
         torch.testing.assert_close(getattr(got, name), getattr(expected, name), rtol=1e-6, atol=0, equal_nan=True)
@@ -150,7 +149,7 @@ def test_a_localiser_of_a_setup_finds_what_that_of_its_scenario_finds(
 
 def test_a_localiser_takes_setups_without_spans_and_any_number_of_sources(measured: Measurements) -> None:
     bare = dataclasses.replace(measured.setup, azimuth_span_deg=None, elevation_span_deg=None, distance_span_m=None)
-    assert Localiser(bare).domain == risloc.scenario().domain()
+    assert Localiser(bare).domain == risloc.scenario().surface.domain
     many = Localiser(bare, most=12)
     assert (many.slots, many.search.peaks) == (12, 12 + default_search().score_peaks + 1)
     with pytest.raises(ValueError, match="most: expected an integer of at least 1, got 0"):

@@ -17,7 +17,7 @@ from risloc.config import as_mapping
 from risloc.estimation.search_config import default_search
 from risloc.estimation.whiteness import Whiteness
 from risloc.io.measurement_checks import NOISE_SPAN, root_mean_square
-from risloc.io.measurements import Measurements, Setup, measurements_of
+from risloc.io.measurements import Measurements, measurements_of
 from risloc.locating.found import Found
 from risloc.locating.locate import locate
 from risloc.locating.locate_arguments import LocateError
@@ -149,13 +149,15 @@ def test_every_rule_finds_two_clear_sources(measured: Measurements, rule: int | 
 
 def test_nomp_serves_any_spacing(scenario: Scenario, scenes: Scenes) -> None:
     """Elements a third of a wavelength apart, the field written out from the sources' places."""
-    setup = dataclasses.replace(measurements_of(scenario, scenes).setup, spacing_m=scenario.array().wavelength / 3)
+    setup = dataclasses.replace(
+        measurements_of(scenario, scenes).setup, spacing_m=scenario.surface.array.wavelength / 3
+    )
     o, truth = scenes.observation, scenes.truth
     polar = torch.stack(
         [truth.location[..., 0].sin() * truth.location[..., 1].cos(), truth.location[..., 1].sin(),
          1 / truth.location[..., 2].clamp_min(0.1)], dim=-1,
     )  # fmt: skip
-    A = steering_matrix(setup.array(), polar) * truth.present[:, None]
+    A = steering_matrix(setup.surface.array, polar) * truth.present[:, None]
     x = torch.einsum("bnk,bkl->bln", A, truth.symbols) * o.codebook
     clean = torch.einsum("bmn,bln->blm", o.H, x)
     y = clean + 0.05 * clean.abs().square().mean().sqrt() * torch.randn(
@@ -281,12 +283,25 @@ def test_covariances_at_a_prompt(scenes: Scenes) -> None:
     assert risloc.covariances(scenes.observation[:2]).R_pred is None
 
 
-def test_a_setup_s_array_is_the_measured_scenario_s(measured: Measurements) -> None:
-    locator = Locator(dataclasses.replace(measured.setup, spacing_m=0.1), 16, 16)
-    assert isinstance(locator.scenario.array().elements, torch.Tensor)
-    x = locator.scenario.array().elements
+def test_a_locator_searches_on_the_surface_of_its_setup(measured: Measurements) -> None:
+    surface = Locator(dataclasses.replace(measured.setup, spacing_m=0.1), 16, 16).localiser.surface
+    x = surface.array.elements
     assert float(x[1, 0] - x[0, 0]) == pytest.approx(0.1)
-    assert isinstance(measured.setup, Setup)
+    assert surface.domain == measured.setup.surface.domain
+
+
+@pytest.mark.parametrize(
+    ("snapshots", "most", "said"),
+    [
+        (16, 65, "sources: expected at most 64, got 65"),
+        (20_000, 5, "antennas, snapshots, sources: expected at most 8388608 entries .* got 144 x 100000"),
+    ],
+)
+def test_a_scene_larger_than_any_scenario_is_refused(
+    measured: Measurements, snapshots: int, most: int, said: str
+) -> None:
+    with pytest.raises(LocateError, match=said):
+        Locator(measured.setup, snapshots, 144, most=most)
 
 
 def _cut(measured: Measurements, count: int, antennas: int, snapshots: int) -> Measurements:

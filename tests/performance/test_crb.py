@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 from oracle import elements, position, steering
-from worlds import roomy, world
+from worlds import observed_directly, roomy, surface_of, world
 
 from risloc.performance.crb import bound_of, deterministic_bound, prior_deviation, stochastic_bound
 from risloc.performance.fisher_information import (
@@ -19,14 +19,13 @@ from risloc.physics.steering import steering_matrix
 FREE = (True, True, True)
 
 
-def stochastic(w, free=FREE):
-    o = w.observation
-    return stochastic_bound(w.scenario.array(), free, o.codebook, o.H, w.location, w.power * w.present, o.noise_var)
+def stochastic(w):
+    return stochastic_bound(w.scenario.surface, w.observation, w.location, w.power * w.present)
 
 
 def test_derivatives_are_autograds(small_scenario):
     location = torch.tensor([[0.3, -0.4, 0.7], [-0.9, 0.1, 1.2]], dtype=torch.float64)
-    array = small_scenario.array()
+    array = small_scenario.surface.array
     A, dA = location_derivatives(array, location)
 
     def columns(x):
@@ -124,7 +123,7 @@ def test_deterministic_bound_equals_the_dense_formula(small_scenario):
                 columns.append(mean(theta, d))
     J = np.array(columns).T
     V = np.linalg.inv(2 / float(o.noise_var[0]) * (J.conj().T @ J).real)
-    bound = deterministic_bound(s.array(), FREE, o.codebook, o.H, w.location, w.symbols, o.noise_var)
+    bound = deterministic_bound(s.surface, o, w.location, w.symbols)
     for k in range(2):
         np.testing.assert_allclose(bound.covariance[0, k].numpy(), V[3 * k : 3 * k + 3, 3 * k : 3 * k + 3], rtol=1e-5)
 
@@ -137,7 +136,7 @@ def test_the_two_bounds_meet_at_high_snr(scenario, small_scenario, which):
     else:
         w = world(scenario, [1, 2, 3, 4, 5] * 8, snr_db=40, seed=2, spread=0.1, depth=(0.0, 1.0))
     o, K, batch = w.observation, w.scenario.K_MAX, len(w.location)
-    A, dA = location_derivatives(w.scenario.array(), w.location)
+    A, dA = location_derivatives(w.scenario.surface.array, w.location)
     G = o.H[:, None] * o.codebook[:, :, None]
     Z = (G @ torch.cat([A, dA.flatten(-2)], dim=-1)[:, None]).mT
     P = torch.diag_embed(w.power).to(torch.complex128)[:, None].expand(-1, w.scenario.snapshots, -1, -1)
@@ -155,16 +154,11 @@ def test_far_line_array_has_the_closed_form():
     var(az) = sigma^2 / (2 L) (1 + sigma^2 / (N p)) / (p (pi cos az)^2 N (N^2 - 1) / 12).
     """
     N, L, azimuth, p, noise = 15, 100, 0.4, 1.3, 0.7
-    array = planar_array(N, 1, 1.0)
+    surface = surface_of(planar_array(N, 1, 1.0), (True, False, False))
     location = torch.tensor([[[azimuth, 0.0, 1e9]]], dtype=torch.float64)
+    power = torch.tensor([[p]], dtype=torch.float64)
     bound = stochastic_bound(
-        array,
-        (True, False, False),
-        torch.ones(1, L, N, dtype=torch.complex128),
-        torch.eye(N, dtype=torch.complex128)[None],
-        location,
-        torch.tensor([[p]], dtype=torch.float64),
-        torch.tensor([noise], dtype=torch.float64),
+        surface, observed_directly(N, L, torch.tensor([noise], dtype=torch.float64)), location, power
     )
     energy = (math.pi * math.cos(azimuth)) ** 2 * N * (N**2 - 1) / 12
     closed = noise / (2 * L) * (1 + noise / (N * p)) / (p * energy)
@@ -186,16 +180,16 @@ def test_absent_sources_are_no_parameters(small_scenario):
 
 def test_what_stands_in_an_absent_slot_does_not_matter(small_scenario):
     w = world(small_scenario, [1, 2])
-    o, empty = w.observation, w.location.masked_fill(~w.present[..., None], 0.0)  # as `Truth` has it
-    known = (small_scenario.array(), FREE, o.codebook, o.H)
+    empty = w.location.masked_fill(~w.present[..., None], 0.0)  # as `Truth` has it
     for bound, rest in ((stochastic_bound, w.power * w.present), (deterministic_bound, w.symbols)):
-        one, two = (bound(*known, location, rest, o.noise_var) for location in (w.location, empty))
+        one, two = (bound(small_scenario.surface, w.observation, location, rest) for location in (w.location, empty))
         torch.testing.assert_close(one.position, two.position, equal_nan=True)
 
 
 def test_a_fixed_coordinate_never_raises_the_bound(small_scenario):
     w = world(small_scenario, [2, 3])
-    every, fixed = stochastic(w), stochastic(w, (True, True, False))
+    sphere = dataclasses.replace(small_scenario, distance_span_m=(1.0, 1.0))
+    every, fixed = stochastic(w), stochastic(dataclasses.replace(w, scenario=sphere))
     assert (fixed.angle[w.present] <= every.angle[w.present] * (1 + 1e-9)).all()
     assert (fixed.distance[w.present] == 0).all()
 
@@ -209,11 +203,10 @@ def test_sources_in_one_place_have_an_infinite_bound(small_scenario):
 def test_noise_scales_the_deterministic_bound(small_scenario):
     w = world(small_scenario, [1, 2])
     o = w.observation
+    noisier = dataclasses.replace(o, noise_var=4 * o.noise_var)
     one, four = (
-        deterministic_bound(
-            small_scenario.array(), FREE, o.codebook, o.H, w.location, w.symbols, factor * o.noise_var
-        ).position[w.present]
-        for factor in (1.0, 4.0)
+        deterministic_bound(small_scenario.surface, each, w.location, w.symbols).position[w.present]
+        for each in (o, noisier)
     )
     torch.testing.assert_close(four, 2 * one)
 

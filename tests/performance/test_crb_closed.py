@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from worlds import observed_directly, surface_of
 
 from risloc.performance.crb import deterministic_bound, stochastic_bound
 from risloc.physics.geometry import planar_array
@@ -13,11 +14,10 @@ from risloc.physics.geometry import planar_array
 N, L = 15, 100
 
 
-def direct(azimuth, distance, free, array=None):
+def direct(azimuth, distance, free, noise):
     """The arguments of a bound: half-wavelength line of N, wavelength 1, reference at its end, H = I, codes 1."""
     location = torch.tensor([[[a, 0.0, distance] for a in azimuth]], dtype=torch.float64)
-    codes, H = torch.ones(1, L, N, dtype=torch.complex128), torch.eye(N, dtype=torch.complex128)[None]
-    return planar_array(N, 1, 1.0, "first"), free, codes, H, location
+    return surface_of(planar_array(N, 1, 1.0, "first"), free), observed_directly(N, L, tensor(noise)), location
 
 
 def tensor(*values):
@@ -74,12 +74,13 @@ def test_two_far_gaussian_sources(azimuth, power, noise):
 
     So it is never above the bound of Stoica and Nehorai 1990, which does not; the two meet as the noise vanishes.
     """
-    known = direct(azimuth, 1e9, (True, False, False))
-    bound = stochastic_bound(*known, tensor(power), tensor(noise)).covariance[0, :, 0, 0].numpy()
+    known = direct(azimuth, 1e9, (True, False, False), noise)
+    bound = stochastic_bound(*known, tensor(power)).covariance[0, :, 0, 0].numpy()
     np.testing.assert_allclose(bound, uncorrelated(azimuth, power, noise).diagonal(), rtol=1e-6)
     general = unconditional(azimuth, np.diag(power), noise).diagonal()
     assert (bound <= general * (1 + 1e-9)).all()
-    quiet = stochastic_bound(*known, tensor(power), tensor(noise * 1e-5)).covariance[0, :, 0, 0].numpy()
+    known = direct(azimuth, 1e9, (True, False, False), noise * 1e-5)
+    quiet = stochastic_bound(*known, tensor(power)).covariance[0, :, 0, 0].numpy()
     np.testing.assert_allclose(quiet, unconditional(azimuth, np.diag(power), noise * 1e-5).diagonal(), rtol=1e-4)
 
 
@@ -90,17 +91,17 @@ def test_two_far_sources_of_unknown_symbols(azimuth, power, noise, correlation):
     z = (rng.standard_normal((2, L)) + 1j * rng.standard_normal((2, L))) / math.sqrt(2)
     z[1] = correlation * z[0] + math.sqrt(1 - abs(correlation) ** 2) * z[1]
     s = np.sqrt(power)[:, None] * z
-    known = direct(azimuth, 1e9, (True, False, False))
-    bound = deterministic_bound(*known, torch.from_numpy(s)[None], tensor(noise)).covariance[0, :, 0, 0]
+    known = direct(azimuth, 1e9, (True, False, False), noise)
+    bound = deterministic_bound(*known, torch.from_numpy(s)[None]).covariance[0, :, 0, 0]
     np.testing.assert_allclose(bound.numpy(), conditional(azimuth, s @ s.conj().T / L, noise).diagonal(), rtol=1e-6)
 
 
 def near_bounds(azimuth, r, power, noise):
     """Ours for one near source, azimuth and range unknown: root-CRB of both, stochastic and deterministic."""
-    known = direct([azimuth], r, (True, False, True))
-    gaussian = stochastic_bound(*known, tensor([power]), tensor(noise))
+    known = direct([azimuth], r, (True, False, True), noise)
+    gaussian = stochastic_bound(*known, tensor([power]))
     constant = torch.full((1, 1, L), math.sqrt(power), dtype=torch.complex128)
-    fixed = deterministic_bound(*known, constant, tensor(noise))
+    fixed = deterministic_bound(*known, constant)
     return [np.array([float(b.angle), float(b.distance)]) for b in (gaussian, fixed)]
 
 

@@ -9,6 +9,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from worlds import observed_directly, surface_of
 
 from risloc.config import build
 from risloc.performance.crb import deterministic_bound, stochastic_bound
@@ -22,7 +23,6 @@ from risloc.scenes.preset_files import preset
 from risloc.scenes.scenario import Scenario
 from risloc.scenes.simulation import simulate
 
-FREE = (True, True, True)
 SPANS = ((0.5, 1.0), (1.0, 2.0), (2.0, 3.0), (3.0, 5.0), (5.0, 7.0), (7.0, 10.0))
 AGREEMENT = math.log(1.2)  # to which two independent computations of the table agree
 # (elements a side, carrier, M, L), scenes drawn here, and as printed: range in mm, azimuth in hundredths of a degree.
@@ -39,8 +39,7 @@ def root_bounds(scenario, scenes):
     distance, azimuth = [], []
     for start in range(0, scenes, 16):
         drawn = simulate(scenario, seed=7, split="test", start=start, stop=min(start + 16, scenes))
-        o, t = drawn.observation, drawn.truth
-        bound = stochastic_bound(scenario.array(), FREE, o.codebook, o.H, t.location, t.power, o.noise_var)
+        bound = stochastic_bound(scenario.surface, drawn.observation, drawn.truth.location, drawn.truth.power)
         distance.append(bound.distance)
         azimuth.append(bound.covariance[..., 0, 0].sqrt())
     return torch.cat(distance).numpy(), torch.cat(azimuth).numpy()
@@ -135,11 +134,10 @@ def doatools():
     array, L = planar_array(10, 1, 1.0, "first"), 100
     azimuth = torch.linspace(-math.pi / 3, math.pi / 4, 3, dtype=torch.float64)
     location = torch.stack([azimuth, 0 * azimuth, 0 * azimuth + 1e12], dim=-1)[None]
-    codes = torch.ones(1, L, 10, dtype=torch.complex128)
-    H, noise = torch.eye(10, dtype=torch.complex128)[None], torch.ones(1, dtype=torch.float64)
+    observation = observed_directly(10, L, torch.ones(1, dtype=torch.float64))
     A, dA = location_derivatives(array, location)
     Z = torch.cat([A, dA.flatten(-2)], dim=-1).mT[:, None].expand(-1, L, -1, -1)
-    return (array, (True, False, False), codes, H, location), noise, Z
+    return (surface_of(array, (True, False, False)), observation, location), observation.noise_var, Z
 
 
 def inverse_of(F, kept):
@@ -153,7 +151,7 @@ def test_the_stochastic_bound_is_the_one_that_doatools_stores(doatools):
     power = torch.tensor([[2.0, 3.0, 1.0]], dtype=torch.float64)
     V = inverse_of(stochastic_information(Z, power, noise), [0, 3, 6, 9, 10, 11, 12])
     np.testing.assert_allclose(V, UNCORRELATED_CRB, rtol=1e-6)
-    variance = stochastic_bound(*known, power, noise).covariance[0, :, 0, 0]
+    variance = stochastic_bound(*known, power).covariance[0, :, 0, 0]
     np.testing.assert_allclose(variance.numpy(), UNCORRELATED_CRB.diagonal(), rtol=1e-6)
 
 
@@ -164,14 +162,14 @@ def test_the_deterministic_bound_is_the_one_that_doatools_stores(doatools):
     s = torch.from_numpy(np.linalg.cholesky(CORRELATED) @ rows)[None]
     V = inverse_of(deterministic_information(Z, s.mT[..., :, None] * s.mT[..., None, :].conj(), noise), [0, 3, 6])
     np.testing.assert_allclose(V, DETERMINISTIC_CRB, rtol=1e-6)
-    variance = deterministic_bound(*known, s, noise).covariance[0, :, 0, 0]
+    variance = deterministic_bound(*known, s).covariance[0, :, 0, 0]
     np.testing.assert_allclose(variance.numpy(), DETERMINISTIC_CRB.diagonal(), rtol=1e-6)
 
 
 def test_correlated_gaussian_sources_are_as_doatools_stores(doatools):
     """The bound of Gaussian sources of unknown P is the deterministic one of P A^H R^-1 A P (Stoica & Nehorai 1990)."""
-    (array, _, _, _, location), noise, Z = doatools
-    A = location_derivatives(array, location)[0][0].numpy()
+    (surface, _, location), noise, Z = doatools
+    A = location_derivatives(surface.array, location)[0][0].numpy()
     R = A @ CORRELATED @ A.conj().T + np.eye(10)
     effective = CORRELATED @ A.conj().T @ np.linalg.solve(R, A) @ CORRELATED
     F = deterministic_information(Z, torch.from_numpy(effective).expand(1, 100, 3, 3), noise)
@@ -195,22 +193,13 @@ def test_the_mean_bound_of_the_peers_scenario():
         drawn = simulate(scenario, seed=11, split="test", start=0, stop=scenes)
         o, t = drawn.observation, drawn.truth
         torch.testing.assert_close(t.power / o.noise_var[:, None], torch.ones_like(t.power), rtol=1e-4, atol=0)
-        free = scenario.domain().free
-        return t, stochastic_bound(scenario.array(), free, o.codebook, o.H, t.location, t.power, o.noise_var)
+        return t, stochastic_bound(scenario.surface, o, t.location, t.power)
 
     few, every = bound(base, 4)
     truth, one = bound(dataclasses.replace(base, snapshots=1), 3000)
     assert base.snapshots == 100
     distance, angle = one.distance.numpy() / 10, one.angle.numpy() / 10
-    again = stochastic_bound(
-        base.array(),
-        base.domain().free,
-        torch.ones(4, 1, 15, dtype=torch.complex64),
-        torch.eye(15, dtype=torch.complex64).repeat(4, 1, 1),
-        few.location,
-        few.power,
-        torch.ones(4),
-    )
+    again = stochastic_bound(base.surface, observed_directly(15, 1, torch.ones(4)), few.location, few.power)
     torch.testing.assert_close(every.distance, again.distance / 10, rtol=1e-4, atol=0)
     error = distance.mean(1).std() / math.sqrt(len(distance))
     assert error < 0.05

@@ -29,7 +29,7 @@ def test_unknown_reference_is_named():
 
 def test_default_scenario_is_a_panel_of_1_65_m_at_1_ghz(scenario):
     assert scenario.wavelength == pytest.approx(SPEED_OF_LIGHT / 1e9)
-    width = scenario.array().elements[:, 0]
+    width = scenario.surface.array.elements[:, 0]
     assert float(width.max() - width.min()) == pytest.approx(11 * 0.15, rel=1e-3)
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from risloc.config import ParamError, build
-from risloc.physics.geometry import Domain, planar_array
+from risloc.physics.geometry import Domain, Surface, planar_array
 from risloc.physics.grid import GridConfig, polar_grid
 from risloc.physics.steering import steering_matrix
 
@@ -12,9 +12,8 @@ CONFIG = GridConfig(step_beams=0.36, planes=8)
 
 
 def test_it_spans_the_domain_and_ends_on_its_border(scenario):
-    domain = scenario.domain()
-    grid = polar_grid(scenario.array(), domain, CONFIG)
-    for axis, (low, high) in zip((grid.u, grid.v, grid.w), domain.polar_box, strict=True):
+    grid = polar_grid(scenario.surface, CONFIG)
+    for axis, (low, high) in zip((grid.u, grid.v, grid.w), scenario.surface.domain.polar_box, strict=True):
         assert (float(axis[0]), float(axis[-1])) == pytest.approx((low, high))
         assert axis.diff().std() < 1e-6
     beam = scenario.wavelength / (scenario.n_h * scenario.wavelength / 2)
@@ -23,12 +22,12 @@ def test_it_spans_the_domain_and_ends_on_its_border(scenario):
 
 
 def test_the_flat_axis_is_plane_row_column(small_scenario):
-    grid = polar_grid(small_scenario.array(), small_scenario.domain(), CONFIG)
+    grid = polar_grid(small_scenario.surface, CONFIG)
     planes, rows, columns = grid.shape
     assert grid.polar.shape == (planes * rows * columns, 3)
     flat = (2 * rows + 1) * columns + 3
     torch.testing.assert_close(grid.polar[flat], torch.stack([grid.u[3], grid.v[1], grid.w[2]]))
-    expected = steering_matrix(small_scenario.array(), grid.polar.double()).to(torch.complex64)
+    expected = steering_matrix(small_scenario.surface.array, grid.polar.double()).to(torch.complex64)
     torch.testing.assert_close(grid.steering, expected, rtol=1e-4, atol=1e-4)
 
 
@@ -39,7 +38,7 @@ def test_the_flat_axis_is_plane_row_column(small_scenario):
 def test_a_cell_is_inside_exactly_where_it_touches_the_domain(scenario, generator, azimuth, elevation):
     spans = [tuple(math.radians(a) for a in span) for span in (azimuth, elevation)]
     domain = Domain(azimuth=spans[0], elevation=spans[1], distance=(1.0, 6.0))
-    grid = polar_grid(scenario.array(), domain, CONFIG)
+    grid = polar_grid(Surface(array=scenario.surface.array, domain=domain), CONFIG)
     part = torch.rand(400_000, 2, generator=generator)
     az, el = (low + (high - low) * x for (low, high), x in zip(spans, part.T, strict=True))
     column = ((az.sin() * el.cos() - grid.u[0]) / grid.step[0]).round().long()
@@ -52,7 +51,7 @@ def test_a_cell_is_inside_exactly_where_it_touches_the_domain(scenario, generato
 
 def test_fixed_coordinates_have_one_point():
     domain = Domain(azimuth=(-1.0, 1.0), elevation=(0.0, 0.0), distance=(8.0, 48.0))
-    grid = polar_grid(planar_array(15, 1, 1.0), domain, CONFIG)
+    grid = polar_grid(Surface(array=planar_array(15, 1, 1.0), domain=domain), CONFIG)
     assert grid.shape[1] == 1
     assert grid.v.tolist() == [0.0]
     assert grid.step[1] == 0

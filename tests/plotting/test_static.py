@@ -21,7 +21,7 @@ FOUND = torch.tensor([[0.3, -0.1, 2.0], [-0.5, 0.2, 4.0]])
 
 
 def test_a_scene_has_its_sources_where_they_are(scenario):
-    figure = static.plot_scene(scenario.array(), FOUND, estimate=FOUND, distance_std=torch.tensor([0.1, 0.5]))
+    figure = static.plot_scene(scenario.surface.array, FOUND, estimate=FOUND, distance_std=torch.tensor([0.1, 0.5]))
     (axis,) = figure.axes
     elements, sources, estimates = axis.collections
     p = position_of(FOUND).numpy()
@@ -49,7 +49,7 @@ def test_a_codebook_s_panels_are_its_phases(scenario, generator):
 
 def test_a_spectrum_is_highest_at_the_source(scenario):
     """MUSIC of one source's own steering vector: the brightest pixel of both slices is the pixel of the source."""
-    array, domain = scenario.array(), scenario.domain()
+    array, domain = scenario.surface.array, scenario.surface.domain
     place = torch.tensor([[0.4, 0.1, 2.5]])
     through = polar_of(place)[0]
     U = steering_matrix(array, through[None]) / array.size**0.5
@@ -75,7 +75,7 @@ def test_a_spectrum_is_highest_at_the_source(scenario):
 
 def test_a_fixed_coordinate_is_shown_too(scenario):
     line = dataclasses.replace(scenario, elevation_span_deg=(0.0, 0.0))
-    figure = static.plot_spectrum(lambda p: p[:, 0].exp(), line.domain(), torch.tensor([0.0, 0.0, 0.5]), pixels=9)
+    figure = static.plot_spectrum(lambda p: p[:, 0].exp(), line.surface.domain, torch.tensor([0.0, 0.0, 0.5]), pixels=9)
     assert figure.axes[0].get_ylim() == pytest.approx((-0.1, 0.1))
 
 
@@ -106,7 +106,7 @@ def test_every_term_of_a_loss_is_drawn():
 def test_the_same_scene_is_the_same_file(scenario, tmp_path, ending):
     scene = simulate(scenario, seed=1, split="test", start=0, stop=1)
     for name in ("a", "b"):
-        figure = static.plot_scene(scenario.array(), scene.truth.location[scene.truth.present])
+        figure = static.plot_scene(scenario.surface.array, scene.truth.location[scene.truth.present])
         figure_files.save_figure(figure, tmp_path / f"{name}{ending}")
     first, second = ((tmp_path / f"{name}{ending}").read_bytes() for name in ("a", "b"))
     assert first == second

@@ -46,8 +46,8 @@ def test_peers_scenario_is_as_published():
     s = build(Scenario, preset("ula_coherent"), "ula_coherent")
     assert (s.size, s.antennas, s.snapshots, s.K_span, s.K_MAX) == (15, 15, 100, (2, 2), 2)
     assert s.wavelength == 1.0
-    assert s.array().elements[0].tolist() == [0.0, 0.0]
-    assert s.domain().free == (True, False, True)
+    assert s.surface.array.elements[0].tolist() == [0.0, 0.0]
+    assert s.surface.domain.free == (True, False, True)
 
 
 @pytest.mark.parametrize("name", preset_names())

@@ -149,7 +149,7 @@ def test_received_is_the_scene_s_own_formula(scenario):
     """Through the H and the steering vectors that the simulation had, only the noise is another draw."""
     scenes = simulate(scenario, seed=1, split="test", start=5, stop=9, snr_db=200.0)
     truth = scenes.truth
-    W = steering_matrix(scenario.array(), polar_of(torch.where(truth.present[..., None], truth.location, 1.0)))
+    W = steering_matrix(scenario.surface.array, polar_of(torch.where(truth.present[..., None], truth.location, 1.0)))
     for row in range(4):
         one = scenes[row : row + 1]
         again = received(one, scenario, one.observation.H[0], W[row : row + 1], seed=1, split="test", start=5 + row)

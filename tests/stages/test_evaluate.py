@@ -274,9 +274,8 @@ def test_each_scene_of_a_mixed_batch_has_its_own_bound(small_scenario):
     assert 0 < t.coherent[:12].sum() < 12
     localiser = Localiser(mixed, SEARCH)
     found = score_bound(scenes, localiser, 1e9, "independent")
-    known = (localiser.array, localiser.domain.free, o.codebook, o.H, t.location)
-    stochastic = stochastic_bound(*known, t.power, o.noise_var).position
-    deterministic = deterministic_bound(*known, t.symbols, o.noise_var).position
+    stochastic = stochastic_bound(localiser.surface, o, t.location, t.power).position
+    deterministic = deterministic_bound(localiser.surface, o, t.location, t.symbols).position
     for row, (coherent, present) in enumerate(zip(t.coherent.tolist(), t.present, strict=True)):
         expected = (deterministic if coherent else stochastic)[row]
         torch.testing.assert_close(found.position[row][present], expected[present])

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from oracle import elements, steering
 
-from risloc.physics.geometry import polar_of
+from risloc.physics.geometry import Array, Domain, Surface, polar_of
 from risloc.scenes.batch import Observation
 from risloc.scenes.scenario import Scenario
 
@@ -32,6 +32,23 @@ class World:
     @property
     def count(self):
         return self.present.sum(1)
+
+
+def surface_of(array: Array, free: tuple[bool, bool, bool]) -> Surface:
+    """An array with a domain in which these of azimuth, elevation and distance are free."""
+    azimuth, elevation, distance = ((0.5, 1.0 if each else 0.5) for each in free)
+    return Surface(array=array, domain=Domain(azimuth=azimuth, elevation=elevation, distance=distance))
+
+
+def observed_directly(elements: int, snapshots: int, noise_var: torch.Tensor) -> Observation:
+    """What a bound needs to know of scenes without a surface: H = I, codes 1; there are no snapshots to see."""
+    batch = len(noise_var)
+    return Observation(
+        y=torch.zeros(batch, snapshots, elements, dtype=torch.complex128),
+        codebook=torch.ones(batch, snapshots, elements, dtype=torch.complex128),
+        H=torch.eye(elements, dtype=torch.complex128).repeat(batch, 1, 1),
+        noise_var=noise_var,
+    )
 
 
 def roomy(small):
