@@ -19,7 +19,6 @@ from risloc.estimation.order_rules import Count
 from risloc.estimation.refine import RefinedPeaks, energy_peaks
 from risloc.estimation.search_config import SearchConfig, default_search
 from risloc.estimation.spectrum import Peaks, grid_energy, peaks
-from risloc.io.measurements import Setup
 from risloc.physics.geometry import Surface
 from risloc.physics.grid import PolarGrid, polar_grid
 from risloc.scenes.scenario import Scenario
@@ -75,11 +74,11 @@ class SpectralMethods:
     Parameters
     ----------
     surface
-        A surface, or the scenario or the setup of measurements that has it.
+        A scenario; or the surface of one, or of the setup of measurements.
     search
         The search parameters; None: `default_search`, with as many candidates as K_MAX needs.
     most
-        K_MAX; None: that of the scenario, or 5 with a setup.
+        K_MAX; None: that of the scenario, or 5 without one.
     snapshots
         The number of snapshots L, which only `mvdr` needs; None: that of the scenario.
 
@@ -88,19 +87,20 @@ class SpectralMethods:
     ParamError
         There are no more candidates than sources.
     TypeError
-        The first argument is not a surface.
+        The first argument is neither of the two.
     """
 
     def __init__(
         self,
-        surface: Surface | Scenario | Setup,
+        surface: Surface | Scenario,
         search: SearchConfig | None = None,
         *,
         most: SupportsIndex | None = None,
         snapshots: SupportsIndex | None = None,
     ) -> None:
-        if not isinstance(surface, Surface | Scenario | Setup):
-            raise TypeError(f"surface: expected a Scenario, or the setup of measurements, got {type(surface).__name__}")
+        if not isinstance(surface, Surface | Scenario):
+            came = type(surface).__name__
+            raise TypeError(f"surface: expected a Scenario or a Surface, got {came}; measurements have setup.surface")
         scenario = surface if isinstance(surface, Scenario) else None
         defaults = (MOST, None) if scenario is None else (scenario.K_MAX, scenario.snapshots)
         self.slots = defaults[0] if most is None else whole("most", most, 1)
@@ -112,7 +112,7 @@ class SpectralMethods:
                 f"search.peaks: expected more than K_MAX + score_peaks = {least} candidates, got {search.peaks}"
             )
         self._scenario, self.search = scenario, search
-        self.surface = surface if isinstance(surface, Surface) else surface.surface
+        self.surface = surface.surface if isinstance(surface, Scenario) else surface
         self.array, self.domain = self.surface.array, self.surface.domain
         self.grid: PolarGrid = polar_grid(self.surface, search.grid)
         self.coarse: PolarGrid = polar_grid(self.surface, search.coarse)
@@ -124,10 +124,10 @@ class SpectralMethods:
         Raises
         ------
         ValueError
-            The localiser was made for a setup of measurements, which has no scenario.
+            The localiser was made for a surface alone.
         """
         if self._scenario is None:
-            raise ValueError("scenario: this localiser was made for a setup of measurements, which has none")
+            raise ValueError("scenario: this localiser was made for a surface, which has none")
         return self._scenario
 
     def music(self, R: FactoredCovariance, count: Count) -> Located:
@@ -170,7 +170,7 @@ class SpectralMethods:
             The number of snapshots is not known.
         """
         if self.snapshots is None:
-            raise ValueError("snapshots: mvdr needs the number of snapshots; pass it: Localiser(setup, snapshots=L)")
+            raise ValueError("snapshots: mvdr needs the number of snapshots; pass it: Localiser(surface, snapshots=L)")
         return self._energy(mvdr_factor(R.factor, shrinkage_loading(R, self.snapshots)), count)
 
     def beamforming(self, R: FactoredCovariance, count: Count) -> Located:

@@ -32,7 +32,7 @@ def measured(scenario: Scenario) -> Measurements:
 
 def test_the_positions_are_the_peaks_of_music(measured: Measurements) -> None:
     found = locate(measured, "music", 2)
-    peaks = Localiser(measured.setup, most=2).music(covariances(measured).R_samp, torch.full((24,), 2))
+    peaks = Localiser(measured.setup.surface, most=2).music(covariances(measured).R_samp, torch.full((24,), 2))
     assert torch.equal(found.present.sum(1), peaks.present.sum(1))
     there = peaks.present & found.present
     expected = position_of(location_of(peaks.polar.double()))[there]

@@ -130,7 +130,7 @@ def test_covariances_refuse_what_is_neither(measured: Measurements) -> None:
 def test_a_localiser_of_a_setup_finds_what_that_of_its_scenario_finds(
     scenario: Scenario, scenes: Scenes, measured: Measurements
 ) -> None:
-    ours, theirs = Localiser(measured.setup), Localiser(scenario, default_search())
+    ours, theirs = Localiser(measured.setup.surface), Localiser(scenario, default_search())
     assert ours.slots == theirs.slots == 5
     assert ours.domain == theirs.domain
     R, count = covariances(measured).R_samp, scenes.truth.count
@@ -139,22 +139,24 @@ def test_a_localiser_of_a_setup_finds_what_that_of_its_scenario_finds(
     torch.testing.assert_close(
         position_of(location_of(a.polar[a.present])), position_of(location_of(b.polar[b.present])), rtol=0, atol=1e-3
     )
-    with pytest.raises(ValueError, match=r"snapshots: mvdr needs the number of snapshots; pass it: Localiser\(setup"):
+    with pytest.raises(ValueError, match=r"snapshots: mvdr needs the number of snapshots; pass it: Localiser\(surface"):
         ours.mvdr(R, count)
-    c, d = Localiser(measured.setup, snapshots=16).mvdr(R, count), theirs.mvdr(R, count)
+    c, d = Localiser(measured.setup.surface, snapshots=16).mvdr(R, count), theirs.mvdr(R, count)
     assert torch.equal(c.polar, d.polar)
-    with pytest.raises(ValueError, match="made for a setup of measurements, which has none"):
+    with pytest.raises(ValueError, match="made for a surface, which has none"):
         _ = ours.scenario
 
 
 def test_a_localiser_takes_setups_without_spans_and_any_number_of_sources(measured: Measurements) -> None:
     bare = dataclasses.replace(measured.setup, azimuth_span_deg=None, elevation_span_deg=None, distance_span_m=None)
-    assert Localiser(bare).domain == risloc.scenario().surface.domain
-    many = Localiser(bare, most=12)
+    assert Localiser(bare.surface).domain == risloc.scenario().surface.domain
+    many = Localiser(bare.surface, most=12)
     assert (many.slots, many.search.peaks) == (12, 12 + default_search().score_peaks + 1)
     with pytest.raises(ValueError, match="most: expected an integer of at least 1, got 0"):
-        Localiser(bare, most=0)
-    with pytest.raises(TypeError, match="surface: expected a Scenario, or the setup of measurements, got str"):
+        Localiser(bare.surface, most=0)
+    with pytest.raises(
+        TypeError, match="surface: expected a Scenario or a Surface, got str; measurements have setup.surface"
+    ):
         unhooked(Localiser, "default")
 
 
