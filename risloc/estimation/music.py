@@ -10,7 +10,7 @@ from torch import Tensor
 from risloc.covariance.factored import FactoredCovariance
 from risloc.estimation.refine import RefinedPeaks, apart, refine_root
 from risloc.estimation.spectrum import Peaks, grid_energy, peaks
-from risloc.physics.geometry import Array, Domain
+from risloc.physics.geometry import Surface
 from risloc.physics.grid import PolarGrid
 
 __all__ = ["music_peaks", "refine_peaks", "signal_subspace"]
@@ -41,7 +41,7 @@ def signal_subspace(
 
 
 def music_peaks(
-    U: Complex[Tensor, "batch elem rank"], array: Array, domain: Domain, grid: PolarGrid, count: int, separation: float
+    U: Complex[Tensor, "batch elem rank"], surface: Surface, grid: PolarGrid, count: int, separation: float
 ) -> RefinedPeaks:
     """Find refined peaks of N / |a - U U^H a|^2.
 
@@ -49,10 +49,8 @@ def music_peaks(
     ----------
     U : [batch, elem, rank]
         An orthonormal basis of the signal subspace.
-    array
-        The surface.
-    domain
-        The region where sources may be.
+    surface
+        The array, and the region where sources may be.
     grid
         The grid.
     count
@@ -65,11 +63,11 @@ def music_peaks(
     RefinedPeaks
         The peaks.
     """
-    return apart(refine_peaks(U, array, domain, peaks(grid_energy(grid, U), grid, count, separation)), separation)
+    return apart(refine_peaks(U, surface, peaks(grid_energy(grid, U), grid, count, separation)), separation)
 
 
 def refine_peaks(
-    U: Complex[Tensor, "batch elem rank"], array: Array, domain: Domain, coarse: Peaks, iterations: int = 30
+    U: Complex[Tensor, "batch elem rank"], surface: Surface, coarse: Peaks, iterations: int = 30
 ) -> RefinedPeaks:
     """Refine the peaks of N / |a - U U^H a|^2 by Newton steps, each on its own, inside the domain, monotonically.
 
@@ -77,10 +75,8 @@ def refine_peaks(
     ----------
     U : [batch, elem, rank]
         An orthonormal basis, up to zero columns; this is not checked, and another U has another spectrum.
-    array
-        The surface.
-    domain
-        The region where sources may be.
+    surface
+        The array, and the region where sources may be.
     coarse
         The peaks on the grid.
     iterations
@@ -91,4 +87,4 @@ def refine_peaks(
     RefinedPeaks
         The peaks.
     """
-    return refine_root(U, array, domain, coarse, iterations)
+    return refine_root(U, surface, coarse, iterations)

@@ -20,7 +20,7 @@ from torch import Tensor
 from risloc.estimation.newton import Model, Problem, minimise
 from risloc.estimation.spectrum import Peaks, grid_energy, peaks
 from risloc.physics.box_coordinates import box_clamp, box_derivatives, from_box, to_box
-from risloc.physics.geometry import Array, Domain
+from risloc.physics.geometry import Array, Domain, Surface
 from risloc.physics.grid import PolarGrid
 from risloc.physics.steering import steering_derivatives
 
@@ -72,7 +72,7 @@ class RefinedPeaks:
 
 
 def energy_peaks(
-    T: Complex[Tensor, "batch elem rank"], array: Array, domain: Domain, grid: PolarGrid, count: int, separation: float
+    T: Complex[Tensor, "batch elem rank"], surface: Surface, grid: PolarGrid, count: int, separation: float
 ) -> RefinedPeaks:
     """Find refined peaks of |T^H a|^2.
 
@@ -80,10 +80,8 @@ def energy_peaks(
     ----------
     T : [batch, elem, rank]
         The factor T.
-    array
-        The surface.
-    domain
-        The region where sources may be.
+    surface
+        The array, and the region where sources may be.
     grid
         The grid.
     count
@@ -96,7 +94,7 @@ def energy_peaks(
     RefinedPeaks
         The peaks.
     """
-    return apart(refine_energy(T, array, domain, peaks(grid_energy(grid, T), grid, count, separation)), separation)
+    return apart(refine_energy(T, surface, peaks(grid_energy(grid, T), grid, count, separation)), separation)
 
 
 def apart(refined: RefinedPeaks, separation: float) -> RefinedPeaks:
@@ -126,7 +124,7 @@ def apart(refined: RefinedPeaks, separation: float) -> RefinedPeaks:
 
 
 def refine_energy(
-    T: Complex[Tensor, "batch elem rank"], array: Array, domain: Domain, coarse: Peaks, iterations: int = 30
+    T: Complex[Tensor, "batch elem rank"], surface: Surface, coarse: Peaks, iterations: int = 30
 ) -> RefinedPeaks:
     """Refine the peaks of |T^H a|^2 by Newton steps, each on its own, inside the domain, monotonically.
 
@@ -136,10 +134,8 @@ def refine_energy(
     ----------
     T : [batch, elem, rank]
         The factor T.
-    array
-        The surface.
-    domain
-        The region where sources may be.
+    surface
+        The array, and the region where sources may be.
     coarse
         The peaks on the grid.
     iterations
@@ -150,7 +146,7 @@ def refine_energy(
     RefinedPeaks
         The peaks.
     """
-    return refine_root(root_factor(T), array, domain, coarse, iterations)
+    return refine_root(root_factor(T), surface, coarse, iterations)
 
 
 def root_factor(T: Complex[Tensor, "batch elem rank"]) -> Complex[Tensor, "batch elem rank"]:
@@ -177,7 +173,7 @@ def root_factor(T: Complex[Tensor, "batch elem rank"]) -> Complex[Tensor, "batch
 
 
 def refine_root(
-    B: Complex[Tensor, "batch elem rank"], array: Array, domain: Domain, coarse: Peaks, iterations: int = 30
+    B: Complex[Tensor, "batch elem rank"], surface: Surface, coarse: Peaks, iterations: int = 30
 ) -> RefinedPeaks:
     """Refine as `refine_energy` does for a known B: minimises |a - B B^H a|^2 / N. For MUSIC B is U, orthonormal.
 
@@ -185,10 +181,8 @@ def refine_root(
     ----------
     B : [batch, elem, rank]
         The factor B of `root_factor`.
-    array
-        The surface.
-    domain
-        The region where sources may be.
+    surface
+        The array, and the region where sources may be.
     coarse
         The peaks on the grid.
     iterations
@@ -201,7 +195,7 @@ def refine_root(
     """
     batch, count = coarse.valid.shape
     scene = torch.arange(batch, device=B.device).repeat_interleave(count)
-    problem = _Residual(array.to(B), domain, B, scene)
+    problem = _Residual(surface.array.to(B), surface.domain, B, scene)
     start = to_box(coarse.polar.to(B.real.dtype).reshape(-1, 3))
     tolerance = torch.full_like(start[:, 0], TOLERANCE)
     end = minimise(problem, start, tolerance, iterations)

@@ -147,7 +147,7 @@ class SpectralMethods:
         """
         U = signal_subspace(R, count, self.slots)
         s = self.search
-        return self._strongest(music_peaks(U, self.array, self.domain, self.grid, s.peaks, s.separation), count)
+        return self._strongest(music_peaks(U, self.surface, self.grid, s.peaks, s.separation), count)
 
     def mvdr(self, R: FactoredCovariance, count: Count) -> Located:
         """Take the strongest peaks of Capon's spectrum of R, with the loading of `shrinkage_loading`, after refinement.
@@ -227,7 +227,7 @@ class SpectralMethods:
 
     def _energy(self, T: Complex[Tensor, "batch elem rank"], count: Count) -> Located:
         s = self.search
-        return self._strongest(energy_peaks(T, self.array, self.domain, self.grid, s.peaks, s.separation), count)
+        return self._strongest(energy_peaks(T, self.surface, self.grid, s.peaks, s.separation), count)
 
     def _strongest(self, refined: RefinedPeaks, count: Count) -> Located:
         return first(refined.polar, refined.valid, count, self.slots)

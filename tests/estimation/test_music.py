@@ -17,8 +17,7 @@ GRID = GridConfig(step_beams=0.36, planes=6)
 
 
 def setting(scenario):
-    array, domain = scenario.surface.array, scenario.surface.domain
-    return array, domain, polar_grid(scenario.surface, GRID)
+    return scenario.surface, polar_grid(scenario.surface, GRID)
 
 
 def nearest_error(found, w):
@@ -62,29 +61,29 @@ def test_scale_and_rotation_of_the_factor_change_nothing(small_scenario, generat
 
 
 def test_refinement_is_monotone_and_stays_inside(small_scenario, generator):
-    array, domain, grid = setting(small_scenario)
+    surface, grid = setting(small_scenario)
     F = torch.randn(20, 16, 3, dtype=torch.complex128, generator=generator)
     U = FactoredCovariance(F).subspace(3)
     start = grid.polar[torch.randint(len(grid.polar), (20, 6), generator=generator)].double()
-    start = domain.clamp(start)
+    start = surface.domain.clamp(start)
     coarse = Peaks(start, torch.zeros(20, 6, dtype=torch.float64), torch.ones(20, 6, dtype=torch.bool))
-    before = music_residual(steering_matrix(array, start), U).sort(dim=1).values / 16
-    found = refine_peaks(U, array, domain, coarse)
-    assert domain.contains(found.polar).all()
+    before = music_residual(steering_matrix(surface.array, start), U).sort(dim=1).values / 16
+    found = refine_peaks(U, surface, coarse)
+    assert surface.domain.contains(found.polar).all()
     assert (found.residual <= before + 1e-12).all()  # sorted alike: each residual fell, so do the order statistics
-    torch.testing.assert_close(found.residual, music_residual(steering_matrix(array, found.polar), U) / 16)
+    torch.testing.assert_close(found.residual, music_residual(steering_matrix(surface.array, found.polar), U) / 16)
     assert found.converged.float().mean() > 0.9
 
 
 def test_a_converged_interior_peak_is_stationary(small_scenario, generator):
-    array, domain, _ = setting(small_scenario)
+    surface, _ = setting(small_scenario)
     w = world(small_scenario, [2])
     U = FactoredCovariance(w.A + 0.1 * torch.randn(w.A.shape, dtype=w.A.dtype, generator=generator)).subspace(2)
     start = Peaks(w.polar[:, :2], torch.ones(1, 2, dtype=torch.float64), torch.ones(1, 2, dtype=torch.bool))
-    found = refine_peaks(U, array, domain, start, iterations=60)
+    found = refine_peaks(U, surface, start, iterations=60)
     point = found.polar.clone().requires_grad_()
-    music_residual(steering_matrix(array, point), U).sum().backward()
-    inside = (domain.clamp(found.polar + 1e-3) - found.polar - 1e-3).abs().amax(-1) < 1e-9
+    music_residual(steering_matrix(surface.array, point), U).sum().backward()
+    inside = (surface.domain.clamp(found.polar + 1e-3) - found.polar - 1e-3).abs().amax(-1) < 1e-9
     assert inside.any()
     assert point.grad[inside].abs().max() < 2e-2  # of curvatures of order 1e3
 
@@ -95,17 +94,17 @@ def test_a_line_array_with_fixed_elevation(small_scenario):
         small_scenario, n_h=15, n_v=1, elevation_span_deg=(0.0, 0.0), distance_span_m=(2.0, 12.0), carrier_hz=3e8
     )
     w = world(ula, [1, 2], seed=3)
-    array, domain, grid = setting(ula)
+    surface, grid = setting(ula)
     assert grid.shape[1] == 1
-    found = music(ensemble(w), w.count, array, domain, grid, widest=3, separation=0.05)
+    found = music(ensemble(w), w.count, surface, grid, widest=3, separation=0.05)
     assert nearest_error(found, w).max() < 1e-3
     assert (found.polar[..., 1] == 0).all()
 
 
 def test_more_peaks_than_sources_hold_the_sources(small_scenario):
     w = world(small_scenario, [2, 2], seed=5)
-    array, domain, grid = setting(small_scenario)
-    found = music_peaks(signal_subspace(ensemble(w), w.count, 3), array, domain, grid, 6, 0.05)
+    surface, grid = setting(small_scenario)
+    found = music_peaks(signal_subspace(ensemble(w), w.count, 3), surface, grid, 6, 0.05)
     assert (found.valid.sum(1) > 2).all()
     assert nearest_error(found, w).max() < 1e-4
     assert (found.residual[:, :-1] <= found.residual[:, 1:]).all()

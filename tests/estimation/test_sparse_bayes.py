@@ -157,7 +157,7 @@ def test_refinement_on_the_learnt_covariance_leaves_the_grid(small_scenario):
     p = sparse_powers(s, grid, 20)
     on_grid = peaks(p, grid, 1, 0.05).polar
     R = sparse_covariance(p, grid)
-    found = music(R, w.count, s.array, s.domain, grid, widest=3, separation=0.05)
+    found = music(R, w.count, w.scenario.surface, grid, widest=3, separation=0.05)
     truth = position_of(w.location[:, 0])
     errors = [(position_of(location_of(x[:, 0])) - truth).norm(dim=-1).median() for x in (on_grid, found.polar)]
     assert errors[1] < errors[0] / 2
