@@ -29,6 +29,7 @@ MODULUS = 1e-3  # how far from 1 a code's modulus may be
 NOISE_SPAN = (1e-14, 1e4)
 """sigma^2 over a scene's mean |y|^2: below, the fits do not converge in single precision; above, y would hardly be possible."""
 
+_NOT_FINITE = "NaN or infinity"
 _QUARTER = math.pi / 2 + 1e-6  # in single precision pi / 2 is a little more
 
 
@@ -52,6 +53,8 @@ class Fault:
         What was found.
     remedy
         What to do.
+    shared
+        Whether `got` describes all faulty scenes; otherwise it holds a value of the first one.
     """
 
     name: str
@@ -59,6 +62,7 @@ class Fault:
     expected: str
     got: str
     remedy: str
+    shared: bool = True
 
     @property
     def reason(self) -> str:
@@ -79,7 +83,10 @@ class Fault:
             The line.
         """
         bad, numbers = torch.nonzero(self.bad).flatten().tolist(), range(len(self.bad)) if numbers is None else numbers
-        several = f" ({len(bad)} of scenes {numbers[0]}..{numbers[-1]})" if self.got == "other values" else ""
+        first, last = numbers[0], numbers[-1]
+        several = (
+            f" ({len(bad)} of the {len(numbers)} scenes from {first} to {last})" if self.shared and first < last else ""
+        )
         return f"{self.name}: scene {numbers[bad[0]]}: expected {self.expected}, got {self.got}{several}; {self.remedy}"
 
 
@@ -109,13 +116,14 @@ def array_faults(
     """
     checks = []
     for name, array in (("y", y), ("H", H)):
-        checks.append((name, array.isfinite(), "finite numbers", "leave the scene out"))
+        checks.append((name, array.isfinite(), "finite numbers", _NOT_FINITE, "leave the scene out"))
         signal = (array != 0).flatten(1).any(1)
-        checks.append((name, signal, "a nonzero signal", "leave the scene out"))
-    checks.append(("codebook", codebook.isfinite(), "finite numbers", "leave the scene out"))
+        checks.append((name, signal, "a nonzero signal", "zeros", "leave the scene out"))
+    checks.append(("codebook", codebook.isfinite(), "finite numbers", _NOT_FINITE, "leave the scene out"))
     if noise_var is not None:
         good = noise_var.isfinite() & (noise_var > 0)
-        checks.append(("noise_var", good, "positive numbers", "remove noise_var, which is then estimated"))
+        got = f"zero, a negative number, {_NOT_FINITE}"
+        checks.append(("noise_var", good, "positive numbers", got, "remove noise_var, which is then estimated"))
     found = _faults(checks)
     if not found and (fault := modulus_fault(codebook)):
         found.append(fault)
@@ -145,7 +153,7 @@ def modulus_fault(codebook: Complex[Tensor, "batch snap elem"]) -> Fault | None:
     remedy = "codes with different losses are not supported, and dividing them by their moduli gives wrong positions"
     if high > 0 and high - low <= MODULUS * high:
         remedy = "divide all codes by this modulus, which changes only the powers"
-    return Fault("codebook", bad, "phasors of modulus 1", f"moduli of {low:.3g} to {high:.3g}", remedy)
+    return Fault("codebook", bad, "phasors of modulus 1", f"moduli of {low:.3g} to {high:.3g}", remedy, shared=False)
 
 
 def noise_fault(y: Complex[Tensor, "batch snap ant"], noise_var: Float[Tensor, " batch"]) -> Fault | None:
@@ -171,7 +179,7 @@ def noise_fault(y: Complex[Tensor, "batch snap ant"], noise_var: Float[Tensor, "
         return None
     return Fault(
         "noise_var", bad, f"{low:g}..{high:g} times the scene's mean |y|^2", f"{float(ratio[bad][0]):.2g} times",
-        "correct its unit, or remove noise_var, which is then estimated",
+        "correct its unit, or remove noise_var, which is then estimated", shared=False,
     )  # fmt: skip
 
 
@@ -198,12 +206,13 @@ def truth_faults(
     there = torch.arange(slots, device=count.device) < count[:, None]
     angles, distance = location[..., :2].abs().amax(-1), location[..., 2]
     return _faults([
-        ("truth.location", location.isfinite(), "finite numbers", remedy),
-        ("truth.power", power.isfinite(), "finite numbers", remedy),
-        ("truth.count", (count >= 0) & (count <= slots), f"0..{slots}", remedy),
+        ("truth.location", location.isfinite(), "finite numbers", _NOT_FINITE, remedy),
+        ("truth.power", power.isfinite(), "finite numbers", _NOT_FINITE, remedy),
+        ("truth.count", (count >= 0) & (count <= slots), f"0..{slots} sources", "another number", remedy),
         (
             "truth.location", ~there | ((angles <= _QUARTER) & (distance > 0)),
-            "azimuth and elevation within +-pi/2 radians and a distance above 0 metres", f"convert the units, or {remedy}",
+            "azimuth and elevation within +-pi/2 radians and a distance above 0 metres", "a place outside",
+            f"convert the units, or {remedy}",
         ),
     ])  # fmt: skip
 
@@ -225,11 +234,11 @@ def root_mean_square(x: Complex[Tensor, "batch row col"]) -> Float[Tensor, " bat
     return largest * (x.to(torch.complex128).abs() / largest[:, None, None]).square().mean((1, 2)).sqrt()
 
 
-def _faults(checks: list[tuple[str, Tensor, str, str]]) -> list[Fault]:
-    """Return a fault for each check (name, good, expected, remedy) that a scene fails."""
+def _faults(checks: list[tuple[str, Tensor, str, str, str]]) -> list[Fault]:
+    """Return a fault for each check (name, good, expected, got, remedy) that a scene fails."""
     found = []
-    for name, good, expected, remedy in checks:
+    for name, good, expected, got, remedy in checks:
         bad = ~good.flatten(1).all(1) if good.dim() > 1 else ~good
         if bad.any():
-            found.append(Fault(name, bad, expected, "other values", remedy))
+            found.append(Fault(name, bad, expected, got, remedy))
     return found

@@ -175,14 +175,20 @@ class MeasurementReader:
         self._add("codes", "integer or complex", *allowed["codebook"])
         self.code_bits = self._attribute("code_bits") if "code_bits" in self._file.attrs else None
         if self._data["codes"].dtype.kind != "c" and not (isinstance(self.code_bits, int) and 1 <= self.code_bits <= 8):
-            raise self._error("code_bits", f"expected an integer attribute in 1..8, got {self.code_bits!r}")
+            raise self._error(
+                "code_bits",
+                f"expected an integer attribute in 1..8, got {shown(self.code_bits)}; set it to the number of bits of the codes, or "
+                "write the codes as complex phasors",
+            )
         self.has_noise = self._there(self._file, "noise_var")
         if self.has_noise:
             self._add("noise_var", "real", *allowed["noise_var"])
         self.sources = self._add("truth/location", "real", (B, None, 3))[1] if self._has_truth() else 0
         if self.sources:
             if self.sources > MOST_SOURCES:
-                raise self._error("truth/location", f"expected at most {MOST_SOURCES} sources, got {self.sources}")
+                raise self._error(
+                    "truth/location", f"expected at most {MOST_SOURCES} sources, got {self.sources}; remove the truth"
+                )
             self._add("truth/power", "real", (B, self.sources))
             self._add("truth/count", "integer", (B,))
 
@@ -209,14 +215,14 @@ class MeasurementReader:
         try:
             return build(Setup, values, "attribute")
         except ParamError as error:
-            raise MeasurementError(f"{self.path}: {error}") from None
+            raise MeasurementError(f"{self.path}: {error.fault}; correct the attribute in the file") from None
 
     def _attribute(self, name: str) -> Any:
         """Read a small attribute as plain Python: text, a number or a list of two."""
         try:
             value = attribute(self._file, name)
         except StoredError as error:
-            raise self._error("attributes", f"{name}: {error}") from None
+            raise self._error("attributes", f"{name}: {error}; {_LAYOUT}") from None
         whole = name in _WHOLE and isinstance(value, float) and value.is_integer()
         return int(value) if whole else value
 

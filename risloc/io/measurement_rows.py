@@ -114,7 +114,7 @@ class Rows:
     def _reasons(self, fault: Fault) -> dict[int, str]:
         """Return the reasons by scene; only for the first bad scene if the message contains a value of that scene."""
         bad = torch.nonzero(fault.bad).flatten().tolist()
-        return {self.numbers[i]: fault.reason for i in (bad if fault.got == "other values" else bad[:1])}
+        return {self.numbers[i]: fault.reason for i in (bad if fault.shared else bad[:1])}
 
     def _code_faults(self) -> list[Fault]:
         if self.codes.dtype.kind == "c":
@@ -123,7 +123,9 @@ class Rows:
         if good.all():
             return []
         expected = f"integers in 0..{2**self.bits - 1} (code_bits = {self.bits})"
-        return [Fault("codebook", torch.from_numpy(~good), expected, "other values", "correct code_bits")]
+        return [
+            Fault("codebook", torch.from_numpy(~good), expected, "other integers", "correct code_bits or the codes")
+        ]
 
     @functools.cached_property
     def _codebook(self) -> Complex[Tensor, "batch snap elem"]:

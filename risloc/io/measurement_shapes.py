@@ -138,8 +138,14 @@ def converted(name: str, given: Any, kind: str, shape: str) -> Tensor:
     if isinstance(given, np.ndarray) and given.dtype.kind in "iufc":
         given = torch.from_numpy(np.array(given, _native(given.dtype), order="C"))
     if not isinstance(given, Tensor) or given.layout != torch.strided:
-        came = f"an array of {given.dtype}" if isinstance(given, np.ndarray) else type(given).__name__
-        raise MeasurementError(f"{name}: expected a torch tensor or numpy array of {kind} numbers, {shape}, got {came}")
+        came, remedy = type(given).__name__, "convert it with numpy.asarray"
+        if isinstance(given, np.ndarray):
+            came, remedy = f"an array of {given.dtype}", "convert its numbers with astype"
+        elif isinstance(given, Tensor):
+            came, remedy = "a sparse tensor", "convert it with to_dense"
+        raise MeasurementError(
+            f"{name}: expected a torch tensor or numpy array of {kind} numbers, {shape}, got {came}; {remedy}"
+        )
     if not _KINDS[kind](given.dtype):
         came, remedy = str(given.dtype).removeprefix("torch."), _REMEDIES.get(name, "convert the numbers")
         raise MeasurementError(f"{name}: expected {kind} numbers, {shape}, got {came}; {remedy}")

@@ -115,6 +115,6 @@ def _codes(part: Measurements, bits: int) -> Tensor:
     codes = codes_of(part.codebook, bits)
     if (codebook(codes, bits) - part.codebook).abs().max() > MODULUS:
         raise MeasurementError(
-            f"code_bits: expected codes of {bits} bits, exp(2j pi q / {2**bits}), got other phases; use more bits, or None"
+            f"code_bits: expected codes of {bits} bits, exp(2j pi q / {2**bits}), got other phases; use more bits, or code_bits=None"
         )
     return codes

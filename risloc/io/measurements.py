@@ -234,7 +234,9 @@ def _set(frozen: object, values: Mapping[str, object]) -> None:
 
 def _check_truth(truth: object, scenes: int) -> None:
     if not isinstance(truth, Sources | None):
-        raise MeasurementError(f"truth: expected Sources or None, got {type(truth).__name__}")
+        raise MeasurementError(
+            f"truth: expected Sources or None, got {type(truth).__name__}; Sources(location, power, count) makes one"
+        )
     if truth is not None:
         _fit("truth.location", truth.location, ((scenes, None, 3),))
 
@@ -246,7 +248,7 @@ def _floating(x: Tensor) -> Tensor:
 
 def _fit(name: str, x: Tensor, allowed: tuple[tuple[int | None, ...], ...]) -> None:
     if fault := shape_fault(name, tuple(x.shape), allowed):
-        raise MeasurementError(fault)
+        raise MeasurementError(f"{fault}; correct the array or the arrays that share its axes")
 
 
 def _of_all(name: str, x: Tensor, allowed: tuple[tuple[int, ...], ...]) -> Tensor:

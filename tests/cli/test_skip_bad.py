@@ -15,7 +15,7 @@ from risloc.locating.locate_arguments import LocateError
 from risloc.locating.locator import Locator
 
 Capture = pytest.CaptureFixture[str]
-WHY = "y: expected finite numbers, got other values"
+WHY = "y: expected finite numbers, got NaN or infinity"
 
 
 @pytest.fixture

@@ -114,7 +114,7 @@ FOREIGN: dict[str, tuple[Callable[[h5py.File], None], str]] = {
     ),
     "codes that are no numbers": (
         lambda f: f["codes"].__setitem__((2, 0, 0), np.nan),
-        "codes: scene 2: expected finite numbers, got other values .*; leave the scene out$",
+        "codes: scene 2: expected finite numbers, got NaN or infinity .*; leave the scene out$",
     ),
 }
 
@@ -212,13 +212,14 @@ def test_bad_scenes_are_named_and_the_others_read(path: Path, written: Measureme
     with MeasurementReader(path) as reader:
         bad = reader.bad()
         assert list(bad) == [1, 2, 3]
-        assert bad[1] == "y: expected finite numbers, got other values"
+        assert bad[1] == "y: expected finite numbers, got NaN or infinity"
         assert bad[2].startswith("noise_var: expected 1e-14..10000 times the scene's mean |y|^2, got")
         assert bad[2] != bad[3]
         assert reader.bad(slice(2, 3)) == {2: bad[2]}
         assert reader.bad(slice(0, 1)) == {}
         with pytest.raises(
-            MeasurementError, match=r"y: scene 1: expected finite numbers, got other values \(1 of scenes 0\.\.4\)"
+            MeasurementError,
+            match=r"y: scene 1: expected finite numbers, got NaN or infinity \(1 of the 5 scenes from 0 to 4\)",
         ):
             reader.read(slice(0, SCENES))
         good = reader.read([0, 4])

@@ -104,7 +104,7 @@ def test_a_noise_level_of_another_unit_is_said(measured: Measurements, model: st
     said = (
         span
         if 0 < factor < torch.inf
-        else "positive numbers, got other values .*; remove noise_var, which is then estimated"
+        else "positive numbers, got zero, a negative number, NaN or infinity .*; remove noise_var, which is then estimated"
     )
     with pytest.raises(LocateError, match=f"noise_var: scene 1: expected {said}"):
         locate(dataclasses.replace(_first(measured, 3), noise_var=noise), model=model)
@@ -359,9 +359,9 @@ def test_arrays_of_numpy_and_of_double_precision_are_located_as_tensors_are(meas
 
 
 WRONG_VALUES = {
-    "y NaN": (lambda m: {"y": _put(m.y, torch.nan)}, "y: scene 1: expected finite numbers, got other values .1 of scenes 0..2.; leave"),
+    "y NaN": (lambda m: {"y": _put(m.y, torch.nan)}, "y: scene 1: expected finite numbers, got NaN or infinity .1 of the 3 scenes from 0 to 2.; leave"),
     "H infinite": (lambda m: {"H": _put(m.H, torch.inf)}, "H: scene 1: expected finite numbers"),
-    "y of zeros": (lambda m: {"y": 0 * m.y}, "y: scene 0: expected a nonzero signal, got other values .3 of scenes 0..2."),
+    "y of zeros": (lambda m: {"y": 0 * m.y}, "y: scene 0: expected a nonzero signal, got zeros .3 of the 3 scenes from 0 to 2."),
     "lossy codes": (lambda m: {"codebook": _put(m.codebook, 0.5)}, "codebook: scene 1: expected phasors of modulus 1"),
     "codes NaN": (lambda m: {"codebook": _put(m.codebook, torch.nan)}, "codebook: scene 1: expected finite numbers"),
     "snapshots": (lambda m: {"y": m.y[:, :8], "codebook": m.codebook[:, :8]}, "y: this locator was made for 16 snapshots, got 8"),
