@@ -23,7 +23,7 @@ import numpy as np
 from risloc.config import ParamError, build, shown
 from risloc.io.measurement_checks import MeasurementError
 from risloc.io.measurement_rows import Rows
-from risloc.io.measurement_shapes import allowed_shapes, shape_fault, size_fault
+from risloc.io.measurement_shapes import allowed_shapes, bits_fault, shape_fault, size_fault
 from risloc.io.measurements import FORMAT, VERSION, Measurements, Setup
 from risloc.io.safe_hdf5 import MOST_IN_A_CHUNK, StoredError, attribute, broken_as, check_storage, dataset, present
 from risloc.io.unknown_names import unknown_names
@@ -174,21 +174,15 @@ class MeasurementReader:
         self._add("H", "complex", *allowed["H"])
         self._add("codes", "integer or complex", *allowed["codebook"])
         self.code_bits = self._attribute("code_bits") if "code_bits" in self._file.attrs else None
-        if self._data["codes"].dtype.kind != "c" and not (isinstance(self.code_bits, int) and 1 <= self.code_bits <= 8):
-            raise self._error(
-                "code_bits",
-                f"expected an integer attribute in 1..8, got {shown(self.code_bits)}; set it to the number of bits of the codes, or "
-                "write the codes as complex phasors",
-            )
+        if fault := bits_fault(self._data["codes"].dtype.kind, self.code_bits):
+            raise MeasurementError(f"{self.path}: {fault}")
         self.has_noise = self._there(self._file, "noise_var")
         if self.has_noise:
             self._add("noise_var", "real", *allowed["noise_var"])
         self.sources = self._add("truth/location", "real", (B, None, 3))[1] if self._has_truth() else 0
         if self.sources:
             if self.sources > MOST_SOURCES:
-                raise self._error(
-                    "truth/location", f"expected at most {MOST_SOURCES} sources, got {self.sources}; remove the truth"
-                )
+                raise self._error("truth", f"expected at most {MOST_SOURCES} sources, got {self.sources}; remove it")
             self._add("truth/power", "real", (B, self.sources))
             self._add("truth/count", "integer", (B,))
 

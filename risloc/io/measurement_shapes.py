@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from risloc.config import shown
 from risloc.io.measurement_checks import MeasurementError
 
-__all__ = ["MOST_IN_A_SCENE", "allowed_shapes", "converted", "shape_fault", "size_fault"]
+__all__ = ["MOST_IN_A_SCENE", "allowed_shapes", "bits_fault", "converted", "shape_fault", "size_fault"]
 
 MOST_IN_A_SCENE = 2**27  # L M N: a scene's G in single precision then takes 1 GiB
 _KINDS: dict[str, Callable[[torch.dtype], bool]] = {
@@ -52,6 +53,29 @@ def allowed_shapes(B: int, L: int, M: int, N: int) -> dict[str, tuple[tuple[int,
         "codebook": ((B, L, N), (L, N)),
         "noise_var": ((B,), (), (1,), (1, 1)),
     }
+
+
+def bits_fault(kind: str, bits: object) -> str | None:
+    """Check the number of bits of integer codes.
+
+    Parameters
+    ----------
+    kind
+        The kind of the codes' dtype, as numpy names it: "c" for complex phasors, which need no bits.
+    bits
+        The attribute `code_bits`, or None.
+
+    Returns
+    -------
+    str or None
+        The fault, None if there is none.
+    """
+    if kind == "c" or (isinstance(bits, int) and 1 <= bits <= 8):
+        return None
+    return (
+        f"code_bits: expected an integer attribute in 1..8, got {shown(bits)}; set it to the number of bits of the codes, or "
+        "write the codes as complex phasors"
+    )
 
 
 def size_fault(B: int, L: int, M: int, N: int) -> str | None:

@@ -1,5 +1,5 @@
-"""Resumable mapped work: a stage's work in pieces of some scenes, each done once, whoever does it and however often the
-stage is stopped.
+"""Resumable mapped work: a stage's work in pieces of some scenes, each done once by any worker, however often the stage is
+stopped.
 
 Keyed: `resumable.work_key` names a folder by all that the results depend on, `resumable.kept` holds it for one run and
 removes it at the end. Cached: a piece writes its files there, whole or not at all, the one that tells of it last. Resumed:
@@ -23,10 +23,10 @@ class Piece(Protocol[R_co]):
     """A piece of work that keeps its result in files of its own."""
 
     def kept(self) -> R_co | None:
-        """The result from its files; None where they are not all there."""
+        """Return the result from its files; None if any is missing."""
 
     def work(self) -> R_co:
-        """Do the work and write the files; the result."""
+        """Do the work and write the files; return the result."""
 
 
 class Sized(Protocol):
