@@ -12,6 +12,8 @@ READER ?=
 SECONDS ?= 600
 # How pytest distributes the tests; all tests of a file run in one process.
 SPREAD ?= -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# The markers of tests that `make test` leaves out, because they need more than `make setup` installs or take hours.
+SKIPPED ?= slow or scale or ui or channels
 STUDY ?= study
 SCENES ?= 1000
 REVISION ?= HEAD
@@ -31,7 +33,7 @@ CHANNELS := $(VENV)/.channels-$(KEY)
 TORCH := $(shell sed -n '/^torch==/p' constraints.txt)
 LOCAL_SERVER := http://127.0.0.1:4200/api
 
-.PHONY: help setup repro verify test test-scale test-ui test-channels screenshots chromium channels lint docs ui server worker deploy study peers ablations ship robustness room preset dependencies fuzz wheel ci
+.PHONY: help setup repro verify test test-scale test-ui test-channels screenshots postgresql chromium channels lint docs ui server worker deploy study peers ablations ship robustness room preset dependencies fuzz wheel ci
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -57,15 +59,17 @@ verify: setup ## compare the metrics of this run with those of a commit, with to
 
 test: setup ## run the tests
 	@echo "== pytest"
-	pytest $(SPREAD) -m "not slow and not scale and not ui and not channels"
+	pytest $(SPREAD) -m "not ($(SKIPPED))"
 
-test-scale: setup ## run the tests with a real PostgreSQL and Dask (as root, installs postgresql if missing)
+test-scale: postgresql ## run the tests with a real PostgreSQL and Dask (as root, installs postgresql if missing)
+	@echo "== pytest -m scale"
+	pytest $(SPREAD) -m scale
+
+postgresql: setup ## check for Debian's postgresql, which test-scale needs (as root, installs it if missing)
 	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || { \
 	  test "$$(id -u)" = 0 || { echo "PostgreSQL is missing: install Debian's package postgresql, or run this as root" >&2; exit 1; }; \
 	  echo "== apt-get install postgresql"; \
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends postgresql; }
-	@echo "== pytest -m scale"
-	pytest $(SPREAD) -m scale
 
 test-ui: chromium ## test the pages in a real Chromium (as root, installs it if missing)
 	@echo "== pytest -m ui"

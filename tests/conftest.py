@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,8 @@ from risloc.scenes.scenario import Scenario  # noqa: E402
 from risloc.utils.yaml_reader import read_yaml  # noqa: E402
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+LONGEST = "test_pipeline_e2e.py"
+FOREIGN = ("DVC_", "PREFECT_", "MLFLOW_", "OPTUNA_", "RISLOC_", "WORLD_SIZE", "RANK", "LOCAL_RANK")
 
 settings.register_profile("house", deadline=None, derandomize=True)  # the same examples on every machine, however slow
 settings.register_profile(
@@ -27,22 +30,39 @@ torch.set_num_threads(1)  # small tensors: a second thread only waits
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The files that run whole programs come first: shared among processes, what is long must not come last."""
-    long = {item.path for item in items if item.get_closest_marker("e2e") or item.get_closest_marker("scale")}
-    items.sort(key=lambda item: item.path not in long)
+    """The longest file comes first, then those that run whole programs: shared among processes, no long one comes last."""
+    long = {item.path for item in items if any(map(item.get_closest_marker, ("e2e", "scale", "ui")))}
+    items.sort(key=lambda item: (item.path.name != LONGEST, item.path not in long))
 
 
 @pytest.fixture(autouse=True)
 def _isolated(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """No test sees the caller's DVC run, servers or databases, nor leaves anything there."""
     home = tmp_path_factory.getbasetemp()
-    foreign = ("DVC_", "PREFECT_", "MLFLOW_", "OPTUNA_", "RISLOC_", "WORLD_SIZE", "RANK", "LOCAL_RANK")
-    for name in [key for key in os.environ if key.startswith(foreign)]:
+    for name in [key for key in os.environ if key.startswith(FOREIGN)]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("PREFECT_HOME", str(home / "prefect"))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{home / 'mlflow.db'}")
     monkeypatch.setenv("DO_NOT_TRACK", "true")
     monkeypatch.setenv("MPLBACKEND", "Agg")
+
+
+@pytest.fixture(scope="session")
+def prefect_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a Prefect server that the tests of this process share."""
+    from servers import free_port, prefect_server
+
+    folder, port = tmp_path_factory.mktemp("prefect"), free_port()
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(FOREIGN)}
+    environment |= {"PREFECT_HOME": str(folder), "DO_NOT_TRACK": "true"}
+    with prefect_server(folder, port, environment):
+        yield f"http://127.0.0.1:{port}/api"
+
+
+@pytest.fixture
+def shared_prefect(prefect_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stages of a test run on the shared server, not each on a temporary one, which takes seconds to start."""
+    monkeypatch.setenv("PREFECT_API_URL", prefect_url)
 
 
 @pytest.fixture(scope="session")

@@ -38,6 +38,7 @@ from stages.tuning.best_params import Best, write_best
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.timeout(900),
+    pytest.mark.usefixtures("shared_prefect"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # within mlflow and what it stands on
 ]
 

@@ -6,7 +6,12 @@ import pytest
 from mapped_stages import EVALUATE, SHARD, SIMULATE, Run, Work, prepare, undisturbed
 from servers import dask_cluster
 
-pytestmark = [pytest.mark.e2e, pytest.mark.scale, pytest.mark.timeout(900)]
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.scale,
+    pytest.mark.timeout(900),
+    pytest.mark.usefixtures("shared_prefect"),
+]
 
 
 @pytest.mark.parametrize("work", [SIMULATE, SHARD, EVALUATE], ids=lambda work: work.stage)

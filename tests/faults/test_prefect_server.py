@@ -3,38 +3,14 @@
 The stage runs to its end, one line says that Prefect was not informed, and the next run on a new server succeeds.
 """
 
-import contextlib
-import sys
 import time
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 from mapped_stages import SIMULATE, Run, identity, undisturbed
-from servers import free_port, kill
+from servers import free_port, kill, prefect_server
 
 pytestmark = [pytest.mark.e2e, pytest.mark.scale, pytest.mark.timeout(900)]
-
-
-@contextlib.contextmanager
-def _server(port: int, log: Path) -> Iterator[psutil.Popen]:
-    """Prefect's server on loopback; when it answers."""
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    with log.open("ab") as words:
-        process = psutil.Popen(command, stdout=words, stderr=words)
-    try:
-        for _ in range(600):
-            with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/api/health", timeout=5):
-                break
-            assert process.poll() is None, log.read_text()[-4000:]
-            time.sleep(0.2)
-        else:
-            pytest.fail(log.read_text()[-4000:])
-        yield process
-    finally:
-        kill(process)
 
 
 def test_a_mapped_stage_goes_on_without_the_server_and_does_not_wait_for_it(tmp_path: Path) -> None:
@@ -45,7 +21,7 @@ def test_a_mapped_stage_goes_on_without_the_server_and_does_not_wait_for_it(tmp_
         "PREFECT_CLIENT_MAX_RETRIES": "1",  # not a minute of them
     }
     with (
-        _server(port, tmp_path / "server.log") as server,
+        prefect_server(tmp_path, port) as server,
         Run(SIMULATE, tmp_path / "into", **settings) as run,
     ):
         run.wait_for(SIMULATE.pieces // 5)
@@ -59,7 +35,7 @@ def test_a_mapped_stage_goes_on_without_the_server_and_does_not_wait_for_it(tmp_
     assert "simulate is done; Prefect's server is unreachable and was not informed" in said
     assert "Still processing items" not in said, "it does not wait for a server that is gone"
     assert kept < {identity(path) for path in (tmp_path / "into/data/raw/train").iterdir()}
-    with _server(port, tmp_path / "server.log"), Run(SIMULATE, tmp_path / "again", **settings) as run:
+    with prefect_server(tmp_path, port), Run(SIMULATE, tmp_path / "again", **settings) as run:
         run.wait()
     expected = undisturbed(SIMULATE, tmp_path / "alone")
     for name in ("into", "again"):

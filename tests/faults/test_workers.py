@@ -7,7 +7,7 @@ import psutil
 import pytest
 from mapped_stages import EVALUATE, SHARD, SIMULATE, Run, Work, identity, prepare, undisturbed
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900), pytest.mark.usefixtures("shared_prefect")]
 
 TWO = {"RISLOC_RUNNER": "processes:2"}
 

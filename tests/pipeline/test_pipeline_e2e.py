@@ -8,7 +8,6 @@ import json
 import math
 import re
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -23,7 +22,7 @@ import torch
 from cloned_pipeline import Clone
 from loaded_model import answers, same
 from mlflow import MlflowClient
-from servers import end, free_port, kill, mlflow_server, served_model
+from servers import end, free_port, kill, mlflow_server, prefect_server, served_model
 
 from pipeline.layout import MEASURED, PATHS, STAGES
 from pipeline.tracking.portable_model import REGISTERED
@@ -45,8 +44,14 @@ LONG = {"train.epochs": 60, "train.patience": 60}  # long enough to be disturbed
 
 
 @pytest.fixture(scope="module")
-def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    return Clone(Path(__file__).resolve().parents[2], tmp_path_factory.mktemp("e2e"))
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
+    """The clone, and a Prefect server for its stages."""
+    clone = Clone(Path(__file__).resolve().parents[2], tmp_path_factory.mktemp("e2e"))
+    port = free_port()
+    with prefect_server(clone.root.parent, port, clone.environment):
+        clone.environment["PREFECT_API_URL"] = f"http://127.0.0.1:{port}/api"
+        clone.environment["PREFECT_WORKER_QUERY_SECONDS"] = "1"  # not ten for each run of a deployment
+        yield clone
 
 
 def _ran(output: str) -> list[str]:
@@ -218,21 +223,14 @@ WORKER = ["prefect", "worker", "start", "--pool", "local"]
 
 
 @pytest.fixture(scope="module")
-def server(clone: Clone) -> Iterator[list[psutil.Popen]]:
-    """A Prefect server and a worker, the last of the processes; the clone's commands use them from then on."""
-    port = str(free_port())
-    serve = ["prefect", "server", "start", "--host", "127.0.0.1", "--port", port]
-    processes = [_start(clone, serve)]
-    clone.environment["PREFECT_API_URL"] = f"http://127.0.0.1:{port}/api"
-    try:
-        _wait_for(clone, ["prefect", "work-pool", "create", "local", "--type", "process"])
-        clone.run("prefect", "--no-prompt", "deploy", "--all")
-        processes.append(_start(clone, WORKER))
-        yield processes
-    finally:
-        del clone.environment["PREFECT_API_URL"]
-        for process in reversed(processes):
-            end(process)
+def worker(clone: Clone) -> Iterator[list[psutil.Popen]]:
+    """The worker, the last of a list that tests may change, with all deployments registered."""
+    clone.run("prefect", "work-pool", "create", "local", "--type", "process")
+    clone.run("prefect", "--no-prompt", "deploy", "--all")
+    workers = [_start(clone, WORKER)]
+    yield workers
+    for process in workers:
+        end(process)
 
 
 def _start(clone: Clone, command: list[str]) -> psutil.Popen:
@@ -240,15 +238,7 @@ def _start(clone: Clone, command: list[str]) -> psutil.Popen:
         return psutil.Popen(command, cwd=clone.root, env=clone.environment, stdout=log, stderr=log)
 
 
-def _wait_for(clone: Clone, command: list[str]) -> None:
-    for _ in range(60):
-        if subprocess.run(command, cwd=clone.root, env=clone.environment, capture_output=True).returncode == 0:
-            return
-        time.sleep(1)
-    pytest.fail(f"{command} never worked:\n{clone.log()[-4000:]}")
-
-
-@pytest.mark.usefixtures("server")
+@pytest.mark.usefixtures("worker")
 def test_a_sweep_runs_experiments_side_by_side_and_only_what_is_due(clone: Clone) -> None:
     """Two that go well beside one that fails the overfit check, and stops no other."""
     sets = [
@@ -273,7 +263,7 @@ def test_a_sweep_runs_experiments_side_by_side_and_only_what_is_due(clone: Clone
     assert len(versions) == 1, "an experiment keeps its model, and registers none"
 
 
-@pytest.mark.usefixtures("server")
+@pytest.mark.usefixtures("worker")
 def test_prefect_shows_progress_tables_and_the_way_to_mlflow(clone: Clone) -> None:
     (train,) = clone.runs("tags.dvc_exp_name = 'half' and tags.stage = 'train'")
     kinds = {"train-mlflow": "markdown", "train-metrics": "table", "train-progress": "progress"}
@@ -291,7 +281,7 @@ def test_prefect_shows_progress_tables_and_the_way_to_mlflow(clone: Clone) -> No
     assert any(key.startswith("position_error_median/R_blend_refined/") for key in rows["half"])
 
 
-@pytest.mark.usefixtures("server")
+@pytest.mark.usefixtures("worker")
 def test_of_two_equal_experiments_at_once_the_second_takes_the_results(clone: Clone) -> None:
     """The lock that the workspace's runs take too, and DVC's run cache."""
     equal = json.dumps({"evaluate.k_rules": ["bic"]})
@@ -302,7 +292,7 @@ def test_of_two_equal_experiments_at_once_the_second_takes_the_results(clone: Cl
 
 
 def test_a_training_that_is_cancelled_or_loses_its_worker_goes_on_later(
-    clone: Clone, server: list[psutil.Popen]
+    clone: Clone, worker: list[psutil.Popen]
 ) -> None:
     """Cancelled first; then its worker is killed (-9) with all that it has started, as when a host dies."""
     epochs = LONG["train.epochs"]
@@ -325,11 +315,11 @@ def test_a_training_that_is_cancelled_or_loses_its_worker_goes_on_later(
 
     _begin(clone, "ablation", *arguments)
     _wait_for_epoch(clone, "long", stopped_at + 0.1 * epochs)
-    kill(server.pop())
+    kill(worker.pop())
     killed_at = _epoch_of(clone, "long")
     assert stopped_at < killed_at < 0.9 * epochs
     assert _processes_of(clone) == []
-    server.append(_start(clone, WORKER))
+    worker.append(_start(clone, WORKER))
     assert _end_state(clone, _begin(clone, "ablation", *arguments))["name"] == "Completed"
     last, lost, _ = clone.runs("tags.dvc_exp_name = 'long' and tags.stage = 'train'")
     resumed_after = int(lost.data.tags["resumed_after_epoch"])
@@ -340,20 +330,23 @@ def test_a_training_that_is_cancelled_or_loses_its_worker_goes_on_later(
     assert last.info.status == "FINISHED"
 
 
-def test_a_training_goes_on_without_its_servers_and_says_what_it_holds(clone: Clone, tmp_path: Path) -> None:
+def test_a_training_goes_on_without_its_servers_and_says_what_it_holds(
+    clone: Clone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """kill -9 of MLflow's and of Prefect's server. The same training was stopped twice before: the metrics are the same."""
     epochs = LONG["train.epochs"]
     changes = [word for key, value in LONG.items() for word in ("--set", f"{key}={value}")]
     command = [sys.executable, "-m", "pipeline", "train", "--into", str(tmp_path / "into"), *changes]
     with mlflow_server(tmp_path) as mlflow:
-        client, port = MlflowClient(mlflow.uri), str(free_port())
-        before = dict(clone.environment)
-        clone.environment["MLFLOW_TRACKING_URI"] = mlflow.uri
-        clone.environment["PREFECT_CLIENT_MAX_RETRIES"] = "1"  # not a minute of them when the training has ended
-        prefect = _start(clone, ["prefect", "server", "start", "--host", "127.0.0.1", "--port", port])
-        clone.environment["PREFECT_API_URL"] = f"http://127.0.0.1:{port}/api"
-        try:
-            _wait_for(clone, ["prefect", "work-pool", "ls"])
+        client, port = MlflowClient(mlflow.uri), free_port()
+        settings = {
+            "MLFLOW_TRACKING_URI": mlflow.uri,
+            "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
+            "PREFECT_CLIENT_MAX_RETRIES": "1",  # not a minute of them when the training has ended
+        }
+        for name, value in settings.items():
+            monkeypatch.setitem(clone.environment, name, value)
+        with prefect_server(tmp_path, port, {**clone.environment, "PREFECT_HOME": str(tmp_path)}) as prefect:
             training = _start(clone, command)
             while not 0.2 * epochs < len(_history(client)):
                 assert training.poll() is None, clone.log()[-4000:]
@@ -362,16 +355,12 @@ def test_a_training_goes_on_without_its_servers_and_says_what_it_holds(clone: Cl
             mlflow.kill()
             kill(prefect)
             assert training.wait(300) == 0, clone.log()[-4000:]
-            assert 0.1 * epochs < received < 0.9 * epochs
-            assert "MLflow is still unreachable. Unsent reports in" in clone.log()
-            assert "train is done; Prefect's server is unreachable and was not informed" in clone.log()
-            assert "nothing answers at" in clone.run(sys.executable, "-m", "pipeline", "outbox", code=1)
-            mlflow.start()
-            assert "no reports are waiting for MLflow" in clone.run(sys.executable, "-m", "pipeline", "outbox")
-        finally:
-            kill(prefect)
-            clone.environment.clear()
-            clone.environment.update(before)
+        assert 0.1 * epochs < received < 0.9 * epochs
+        assert "MLflow is still unreachable. Unsent reports in" in clone.log()
+        assert "train is done; Prefect's server is unreachable and was not informed" in clone.log()
+        assert "nothing answers at" in clone.run(sys.executable, "-m", "pipeline", "outbox", code=1)
+        mlflow.start()
+        assert "no reports are waiting for MLflow" in clone.run(sys.executable, "-m", "pipeline", "outbox")
         assert _history(client) == list(range(1, epochs + 1))
         (run,) = client.search_runs([client.get_experiment_by_name(EXPERIMENT).experiment_id])
         assert run.info.status == "FINISHED"
@@ -455,14 +444,14 @@ def _processes_of(clone: Clone) -> list[str]:
     return found
 
 
-@pytest.mark.usefixtures("server")
+@pytest.mark.usefixtures("worker")
 def test_a_deployment_fails_on_what_is_no_parameter(clone: Clone) -> None:
     deployment = ["prefect", "deployment", "run", "pipeline/ablation", "--watch"]
     clone.run(*deployment, "-p", 'set_params={"loss.lam_covv": 0.5}', code=1)
     assert "loss.lam_covv: not a parameter" in clone.log()
 
 
-@pytest.mark.usefixtures("server")
+@pytest.mark.usefixtures("worker")
 def test_the_end_to_end_deployment_finds_all_up_to_date(clone: Clone) -> None:
     before = len(clone.runs(""))
     clone.run("prefect", "deployment", "run", "pipeline/end-to-end", "--watch")

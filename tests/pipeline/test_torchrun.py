@@ -113,6 +113,7 @@ def asked() -> dict[str, object]:
 
 
 @pytest.mark.e2e
+@pytest.mark.usefixtures("shared_prefect")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # within mlflow and what it stands on
 def test_ranks_that_are_killed_or_stopped_lose_nothing(
     repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -1,6 +1,6 @@
 """The stages whose work is mapped, at toy size by `--set`, as processes of their own that may be killed.
 
-A piece (a block, a shard, a batch) takes hundredths of a second, and there are hundreds.
+A piece (a block, a shard, a batch) takes hundredths of a second, and there are dozens or more.
 """
 
 import dataclasses
@@ -90,7 +90,7 @@ def small_simulation(blocks: int) -> dict[str, object]:
     }
 
 
-_BLOCKS, _PACKED, _BATCHES = 600, 300, 120
+_BLOCKS, _PACKED, _BATCHES = 160, 120, 60
 _SHARDS = {"shards.scenes_per_shard": 64, "shards.chunk": 16}
 _SCENES = small_simulation(4) | _SHARDS | {"data.test_snr_db": [10.0, 30.0], "data.test_per_cell": _BATCHES // 3}
 

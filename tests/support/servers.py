@@ -8,12 +8,23 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import psutil
 
-__all__ = ["MlflowServer", "dask_cluster", "end", "free_port", "kill", "mlflow_server", "served_model"]
+__all__ = [
+    "MlflowServer",
+    "dask_cluster",
+    "end",
+    "free_port",
+    "kill",
+    "mlflow_server",
+    "prefect_server",
+    "served_model",
+]
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def free_port() -> int:
@@ -67,6 +78,37 @@ def mlflow_server(folder: Path, store: str | None = None) -> Iterator[MlflowServ
         yield server
     finally:
         server.kill()
+
+
+@contextlib.contextmanager
+def prefect_server(folder: Path, port: int, environment: Mapping[str, str] = os.environ) -> Iterator[psutil.Popen]:
+    """Prefect's server on this port of loopback, once it answers; its log is folder/prefect.log."""
+    command = [
+        sys.executable,
+        "-m",
+        "prefect",
+        "server",
+        "start",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--no-ui",
+    ]
+    log = folder / "prefect.log"
+    with log.open("ab") as words:
+        process = psutil.Popen(command, cwd=ROOT, env=environment, stdout=words, stderr=words)
+    try:
+        for _ in range(1200):
+            with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/api/health", timeout=5):
+                break
+            assert process.poll() is None, log.read_text()[-4000:]
+            time.sleep(0.1)
+        else:
+            raise TimeoutError(log.read_text()[-4000:])
+        yield process
+    finally:
+        kill(process)
 
 
 @contextlib.contextmanager

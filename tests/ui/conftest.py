@@ -1,4 +1,4 @@
-"""One Chromium for all tests, pages that are watched, and a room to look at."""
+"""One Chromium for the tests of a file, pages that are watched, and a room to look at."""
 
 import contextlib
 import re
@@ -38,7 +38,7 @@ class Watched:
         return self.page
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # its event loop must not outlive these tests: others run in this process too
 def browser() -> Iterator[Browser]:
     with chromium(f"--host-resolver-rules=MAP {REBOUND} 127.0.0.1") as opened:
         yield opened
