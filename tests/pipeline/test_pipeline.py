@@ -173,6 +173,7 @@ def test_a_stage_says_that_prefect_does_not_answer(repository: Path, tmp_path: P
     assert last.endswith("; start the server, or unset PREFECT_API_URL to use a temporary one")
 
 
+@pytest.mark.usefixtures("shared_prefect")
 def test_a_stage_that_no_tracking_server_answers_is_to_be_retried(repository: Path, tmp_path: Path) -> None:
     mark = tmp_path / "mark"
     settings = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9", "RISLOC_TRANSIENT_MARK": str(mark)}
