@@ -92,7 +92,7 @@ def small_simulation(blocks: int) -> dict[str, object]:
 
 _BLOCKS, _PACKED, _BATCHES = 160, 120, 60
 _SHARDS = {"shards.scenes_per_shard": 64, "shards.chunk": 16}
-_SCENES = small_simulation(4) | _SHARDS | {"data.test_snr_db": [10.0, 30.0], "data.test_per_cell": _BATCHES // 3}
+_SCENES = small_simulation(4) | _SHARDS | {"data.test_snr_db": [10.0, 30.0], "data.test_per_cell": _BATCHES // 6}
 
 SIMULATE = Work(
     stage="simulate",
@@ -120,7 +120,7 @@ EVALUATE = Work(
     file=lambda note: note,
     made=None,
     changes=_SCENES
-    | {"evaluate.batch": 2, "evaluate.k_rules": ["known"], "evaluate.methods": ["R_blend_refined", "nomp_refined"]},
+    | {"evaluate.batch": 1, "evaluate.k_rules": ["known"], "evaluate.methods": ["R_blend_refined", "nomp_refined"]},
 )
 
 
