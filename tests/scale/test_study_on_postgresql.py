@@ -11,8 +11,8 @@ from typing import Any
 
 import psycopg
 import pytest
-from conftest import Cluster
 from plain_runners import Processes
+from postgresql import Cluster
 from small_searches import RESULTS, SEARCH, kill_a_worker, plan_of, run_search
 from small_study import SPACE, in_another_process, outcomes, states, work
 from sqlalchemy import Engine, event

@@ -9,8 +9,8 @@ import matplotlib.image
 import numpy as np
 import psutil
 import pytest
-from conftest import REBOUND, Served, Watched
 from playwright.sync_api import Page, expect
+from watched_pages import REBOUND, Served, Watched
 
 from risloc.cli.main import run
 
