@@ -22,7 +22,7 @@ from risloc.performance.fisher_information import known_noise_information, locat
 from risloc.physics.box_coordinates import box_clamp, box_derivatives, from_box, to_box
 from risloc.physics.steering import steering_derivatives, steering_matrix
 
-__all__ = ["fit_powers", "fit_stochastic", "information"]
+__all__ = ["fit_powers", "fit_response_powers", "fit_stochastic", "information"]
 
 RIDGE = 1e-9  # share of its diagonal that keeps the information about powers invertible, also for identical sources
 FLOOR = 1e-6  # the least power, as a share of the mean power of a snapshot over that of a response
@@ -98,11 +98,45 @@ def fit_powers(
     [batch]
         f at these powers.
     """
-    gram = _gram(sensing.responses(steering_matrix(sensing.array, polar)), sensing.y)
-    antennas, noise_var = sensing.y.shape[-1], sensing.noise_var.double()
+    B = sensing.responses(steering_matrix(sensing.array, polar))
+    return fit_response_powers(B, sensing.y, sensing.noise_var, present, iterations=iterations)
+
+
+def fit_response_powers(
+    B: Complex[Tensor, "batch snap src ant"],
+    y: Complex[Tensor, "batch snap ant"],
+    noise_var: Float[Tensor, " batch"],
+    present: Bool[Tensor, "batch src"],
+    *,
+    iterations: int = 8,
+) -> tuple[Float[Tensor, "batch src"], Float[Tensor, " batch"]]:
+    """Find the powers that maximise the likelihood for given responses, as `fit_powers` does.
+
+    Parameters
+    ----------
+    B : [batch, snap, src, ant]
+        The responses of the sources, as rows.
+    y : [batch, snap, ant]
+        The snapshots.
+    noise_var : [batch]
+        The noise variance sigma^2.
+    present : [batch, src]
+        Which slots hold a source.
+    iterations
+        The number of steps.
+
+    Returns
+    -------
+    [batch, src]
+        The powers; 0 in empty slots.
+    [batch]
+        f at these powers.
+    """
+    gram, antennas, noise_var = _gram(B, y), y.shape[-1], noise_var.double()
     energy = gram.diagonal(dim1=-2, dim2=-1).real
-    floor = FLOOR * energy[..., -1:].mean(1) / energy[..., :-1].mean(1)
-    match = gram[..., :-1, -1] / energy[..., :-1]
+    own = torch.where(present[:, None], energy[..., :-1], 1.0)
+    floor = FLOOR * energy[..., -1:].mean(1) / own.mean(1)
+    match = gram[..., :-1, -1] / own
     power = torch.where(present, match.abs().square().mean(1).clamp_min(floor), 0.0)
     m = _moments(gram, antennas, power, noise_var)
     share = torch.ones_like(noise_var)[:, None]

@@ -1,0 +1,108 @@
+"""The joint fit of sources with echoes by the conditional likelihood, concentrated over the symbols.
+
+As in `risloc.estimation.conditional`, f = sum_l |P_perp(B_l) y_l|^2 with the columns G_l at_k of B_l, and its Jacobian in
+Kaufman's form is -P_perp(B_l) G_l (d at_k / d theta) s_k(l): g da for the place of a wave, a and j a for the gain of an echo.
+
+Axes: batch B, wave W, src K, snap L, ant M, par = 5 W.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from risloc.estimation.conditional import Sensing
+from risloc.estimation.newton import Model, Problem, minimise
+from risloc.estimation.projection import project
+from risloc.estimation.waves import Waves
+from risloc.physics.box_coordinates import box_clamp, box_derivatives, from_box, to_box
+from risloc.physics.steering import steering_derivatives
+
+__all__ = ["WaveFit", "fit_waves"]
+
+
+@dataclass(frozen=True)
+class WaveFit:
+    """A joint fit of all waves of each scene.
+
+    Parameters
+    ----------
+    waves
+        The waves.
+    value : [batch]
+        The cost at the fit.
+    converged : [batch]
+        Whether the fit converged.
+    """
+
+    waves: Waves
+    value: Float[Tensor, " batch"]
+    converged: Bool[Tensor, " batch"]
+
+
+def fit_waves(sensing: Sensing, start: Waves, *, tolerance: float, iterations: int) -> WaveFit:
+    """Fit the places of all waves and the gains of all echoes jointly; the cost never rises.
+
+    Parameters
+    ----------
+    sensing
+        The scenes.
+    start
+        Where the waves start; absent waves stay there.
+    tolerance
+        The predicted decrease of the cost at which to stop, in units of sigma^2.
+    iterations
+        The largest number of steps.
+
+    Returns
+    -------
+    WaveFit
+        The fit. References stay inside the region of the sources, echoes inside that of the echoes.
+    """
+    waves = start.trimmed()
+    width = waves.present.shape[1]
+    limit = tolerance * sensing.noise_var + torch.finfo(waves.polar.dtype).eps * sensing.y.abs().square().sum((-2, -1))
+    point = torch.cat([to_box(waves.polar).flatten(1), waves.gain.real, waves.gain.imag], dim=1)
+    end = minimise(_Joint(sensing, waves, waves.reference), point, limit, iterations)
+    fitted = _waves_at(waves, waves.reference, end.point, width)
+    return WaveFit(fitted.in_slots_of(start), end.value, end.converged)
+
+
+def _waves_at(waves: Waves, reference: Tensor, point: Tensor, width: int) -> Waves:
+    gain = torch.complex(point[:, 3 * width : 4 * width], point[:, 4 * width :])
+    gain = torch.where(reference, torch.ones_like(gain), gain)
+    return dataclasses.replace(waves, polar=from_box(point[:, : 3 * width].reshape(-1, width, 3)), gain=gain)
+
+
+@dataclass(frozen=True)
+class _Joint(Problem):
+    sensing: Sensing
+    waves: Waves
+    reference: Tensor
+
+    def __getitem__(self, rows: Tensor) -> "_Joint":
+        return _Joint(self.sensing[rows], self.waves[rows], self.reference[rows])
+
+    def project(self, point: Tensor) -> Tensor:
+        width = self.reference.shape[1]
+        box = point[:, : 3 * width].reshape(len(point), width, 3)
+        direct, echo = box_clamp(box, self.sensing.domain), box_clamp(box, self.sensing.domain.echoes)
+        inside = torch.where(self.reference[..., None], direct, echo)
+        return torch.cat([inside.flatten(1), point[:, 3 * width :]], dim=1)
+
+    def model(self, point: Tensor) -> Model:
+        width = self.reference.shape[1]
+        waves = _waves_at(self.waves, self.reference, point, width)
+        A, dA = steering_derivatives(self.sensing.array, waves.polar)
+        Z = self.sensing.responses(torch.cat([A, box_derivatives(dA, waves.polar).flatten(-2)], dim=-1))
+        fit = project(waves.composition.mT[:, None] @ Z[:, :, :width], self.sensing.y, waves.sources)
+        symbols = fit.s.gather(2, waves.source[:, None].expand(-1, fit.s.shape[1], -1)) * waves.present[:, None]
+        by_place = Z[:, :, width:] * (symbols * waves.gain[:, None]).repeat_interleave(3, dim=-1)[..., None]
+        by_gain = Z[:, :, :width] * (symbols * ~self.reference[:, None])[..., None]
+        V = fit.complement(torch.cat([by_place, by_gain], dim=2))
+        V = torch.cat([V, 1j * V[:, :, 3 * width :]], dim=2)
+        J = torch.view_as_real(V.transpose(1, 2).contiguous()).flatten(2)  # of -residual: [batch, par, snap ant 2]
+        r = torch.view_as_real(fit.residual).flatten(1)
+        return Model(value=fit.cost, gradient=-(J @ r[..., None])[..., 0], curvature=J @ J.mT)

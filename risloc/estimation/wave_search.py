@@ -1,0 +1,234 @@
+"""Search for sources with echoes: growth by two moves, and merging.
+
+Growth adds one wave at a time: a new source, at the place of the largest likelihood gain, or an echo of a source. The matched
+filter of an echo runs over snapshots and antennas at once, because the echo carries the symbols s_k(l) that are known so far:
+
+    h_k = sum_l conj(s_k(l)) G_l^H r_l,   gain |a^H h_k|^2 / sum_l |s_k(l)|^2 |P_perp(B_l) G_l a|^2.
+
+Both are fitted jointly with all other waves, and the smaller BIC wins. Greedy growth takes a strong echo for a source, because free
+symbols explain a part of all that is still missing. Therefore sources whose symbols are proportional are merged afterwards where
+this lowers BIC: the evidence is that of the likelihood, that their ratio is constant over the snapshots.
+
+Axes: row, cand, wave W, src K, snap L, ant M, elem N.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Complex, Float
+from torch import Tensor
+
+from risloc.estimation.conditional import Sensing
+from risloc.estimation.likelihood_gain import GainMap
+from risloc.estimation.projection import INDEPENDENT, Projection
+from risloc.estimation.spectrum import grid_products, peaks
+from risloc.estimation.wave_criterion import Criterion
+from risloc.estimation.wave_fit import fit_waves
+from risloc.estimation.waves import Waves, project_waves
+from risloc.physics.grid import PolarGrid
+from risloc.physics.steering import steering_matrix
+
+__all__ = ["EchoPlace", "WaveSearch", "best_echo"]
+
+_TRIES = 4  # places of each source whose exact gain is computed
+_PROPORTIONAL = 0.5  # the least correlation of the symbols of two sources that are tried as one
+_SURELY = 1e-3  # by how much BIC must fall
+_LOOSE = 1.0  # tolerance of a fit, in units of sigma^2
+
+
+@dataclass(frozen=True)
+class EchoPlace:
+    """The most promising echo of each scene.
+
+    Parameters
+    ----------
+    polar : [row, 3]
+        Its place (u, v, w).
+    source : [row]
+        The source whose echo it is.
+    gain : [row]
+        Its complex gain.
+    value : [row]
+        The decrease of the conditional cost; not above 0 if there is none.
+    """
+
+    polar: Float[Tensor, "row 3"]
+    source: Tensor
+    gain: Complex[Tensor, " row"]
+    value: Float[Tensor, " row"]
+
+
+def best_echo(sensing: Sensing, waves: Waves, fit: Projection, grid: PolarGrid) -> EchoPlace:
+    """Find the echo that lowers the cost most, with the symbols as fitted so far.
+
+    The places are the strongest peaks of |a^H h_k| on the grid; their gain is exact.
+
+    Parameters
+    ----------
+    sensing
+        The scenes.
+    waves
+        Their waves.
+    fit
+        The projection of the waves.
+    grid
+        The grid of the echoes' region.
+
+    Returns
+    -------
+    EchoPlace
+        The echoes.
+    """
+    rows, (_, snap, ant), most = len(sensing), sensing.y.shape, max(1, int(waves.count.amax()))
+    s = fit.s[:, :, :most]
+    back = (fit.residual.conj()[:, :, None] @ sensing.G.view(rows, snap, ant, -1))[:, :, 0]  # r_l^H G_l
+    h = (s.mT @ back).conj().mT  # [row, elem, src]
+    match = torch.cat([part.abs().square() for part in grid_products(grid, h)], dim=-1)
+    found = peaks(match.flatten(0, 1), grid, _TRIES, 0.0)
+    polar = sensing.domain.echoes.clamp(found.polar).view(rows, most * _TRIES, 3)
+    Z = sensing.responses(steering_matrix(sensing.array, polar))
+    symbols = s.repeat_interleave(_TRIES, dim=2)
+    weight = symbols.abs().square()
+    inner = (symbols.conj() * (Z.conj() @ fit.residual[..., None])[..., 0]).sum(1)
+    energy = (weight * Z.abs().square().sum(-1)).sum(1)
+    outside = (weight * fit.complement(Z).abs().square().sum(-1)).sum(1)
+    outside = torch.maximum(outside, INDEPENDENT * energy).clamp_min(1e-30)
+    usable = found.valid.view(rows, -1) & waves.sources[:, :most].repeat_interleave(_TRIES, dim=1)
+    value = torch.where(usable, inner.abs().square() / outside, 0.0).nan_to_num(0.0)
+    best = value.argmax(dim=1)
+    at = torch.arange(rows, device=best.device), best
+    return EchoPlace(polar[at], best // _TRIES, (inner / outside)[at], value[at])
+
+
+class WaveSearch:
+    """The search in a batch of scenes.
+
+    Parameters
+    ----------
+    sensing
+        The scenes.
+    gains
+        The map of gains in which sources are searched for.
+    grid
+        The grid of the region of the echoes.
+    steps
+        The largest number of Gauss-Newton steps of a fit.
+    echoes
+        Whether sources may have echoes.
+    """
+
+    def __init__(self, sensing: Sensing, gains: GainMap, grid: PolarGrid, *, steps: int, echoes: bool = True) -> None:
+        self.sensing, self.gains, self.grid, self.steps = sensing, gains, grid, steps
+        self._moves = (self._with_source, self._with_echo) if echoes else (self._with_source,)
+
+    def grown(self, start: Waves, criterion: Criterion) -> Waves:
+        """Add waves to each scene as long as the criterion falls.
+
+        Parameters
+        ----------
+        start
+            The waves so far.
+        criterion
+            The criterion.
+
+        Returns
+        -------
+        Waves
+            The waves.
+        """
+        waves, value = start, criterion(self.sensing, start)
+        growing = waves.total < waves.present.shape[1]
+        while growing.any():
+            rows = growing.nonzero()[:, 0]
+            before = value[rows]
+            waves, value = self._best_move(rows, waves, value, criterion)
+            growing[rows] = value[rows] < before
+            growing &= waves.total < waves.present.shape[1]
+        return waves
+
+    def merged(self, start: Waves, criterion: Criterion) -> Waves:
+        """Merge sources of proportional symbols where this lowers the criterion, until no pair is left that does.
+
+        Parameters
+        ----------
+        start
+            The waves.
+        criterion
+            The criterion.
+
+        Returns
+        -------
+        Waves
+            The waves.
+        """
+        waves, value = start, criterion(self.sensing, start)
+        active = waves.count > 1
+        while active.any():
+            rows = active.nonzero()[:, 0]
+            before = value[rows]
+            waves, value = self._merge_once(rows, waves, value, criterion)
+            active[rows] = (value[rows] < before) & (waves.count[rows] > 1)
+        return waves
+
+    def _best_move(self, rows: Tensor, waves: Waves, value: Tensor, criterion: Criterion) -> tuple[Waves, Tensor]:
+        scenes, start = self.sensing.scenes(rows), waves[rows]
+        fit = project_waves(scenes, start)
+        for move in self._moves:
+            proposal, possible = move(rows, scenes, start, fit)
+            waves, value = self._tried(rows[possible], waves, value, proposal[possible], criterion)
+        return waves, value
+
+    def _with_source(
+        self, rows: Tensor, scenes: Sensing, waves: Waves, fit: Projection
+    ) -> tuple[Waves, Bool[Tensor, " row"]]:
+        peak = peaks(self.gains.further(rows, fit), self.gains.grid, 1, 0.0)
+        polar = scenes.domain.clamp(peak.polar)[:, 0]
+        number = waves.count.clamp_max(waves.most - 1)
+        return waves.joined_by(polar, number, torch.ones_like(waves.gain[:, 0])), peak.valid[:, 0] & (
+            waves.count < waves.most
+        )
+
+    def _with_echo(
+        self, rows: Tensor, scenes: Sensing, waves: Waves, fit: Projection
+    ) -> tuple[Waves, Bool[Tensor, " row"]]:
+        echo = best_echo(scenes, waves, fit, self.grid)
+        return waves.joined_by(echo.polar, echo.source, echo.gain), echo.value > 0
+
+    def _merge_once(self, rows: Tensor, waves: Waves, value: Tensor, criterion: Criterion) -> tuple[Waves, Tensor]:
+        """Try to merge the pair of the most correlated symbols that has not been refused, then the next."""
+        scenes, start = self.sensing.scenes(rows), waves[rows]
+        s = project_waves(scenes, start).s.nan_to_num()
+        inner = s.mH @ s  # [row, src, src]: s_i^H s_j
+        energy = inner.diagonal(dim1=-2, dim2=-1).real
+        alike = inner.abs() / (energy[:, :, None] * energy[:, None]).sqrt().clamp_min(1e-30)
+        stronger = energy[:, :, None] >= energy[:, None]
+        off = ~torch.eye(start.most, dtype=torch.bool, device=alike.device)
+        alike = torch.where(stronger & off, alike, 0.0).flatten(1)
+        open_rows = torch.arange(len(rows), device=rows.device)
+        while len(open_rows):
+            likeness, pair = alike[open_rows].max(dim=1)
+            open_rows, pair = open_rows[likeness > _PROPORTIONAL], pair[likeness > _PROPORTIONAL]
+            if len(open_rows) == 0:
+                break
+            source, other = pair // start.most, pair % start.most
+            ratio = (inner[open_rows, source, other] / energy[open_rows, source]).to(start.gain.dtype)
+            before = value[rows[open_rows]]
+            proposal = start[open_rows].merged(source, other, ratio)
+            waves, value = self._tried(rows[open_rows], waves, value, proposal, criterion)
+            alike[open_rows, pair] = 0.0
+            open_rows = open_rows[value[rows[open_rows]] >= before]
+        return waves, value
+
+    def _tried(
+        self, rows: Tensor, waves: Waves, value: Tensor, proposal: Waves, criterion: Criterion
+    ) -> tuple[Waves, Tensor]:
+        """Fit a proposal for some scenes and keep it where it is better."""
+        if len(rows) == 0:
+            return waves, value
+        scenes = self.sensing.scenes(rows)
+        fitted = fit_waves(scenes, proposal, tolerance=_LOOSE, iterations=self.steps).waves
+        rated = criterion(scenes, fitted)
+        better = rated < value[rows] - _SURELY
+        value = value.clone()
+        value[rows[better]] = rated[better]
+        return waves.put(rows[better], fitted[better]), value

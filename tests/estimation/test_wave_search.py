@@ -1,0 +1,120 @@
+"""The search for sources with echoes: what it finds where echoes are, and what it leaves where there are none."""
+
+import dataclasses
+
+import pytest
+import torch
+from echo_worlds import echo_world
+from worlds import roomy, world
+
+from risloc.estimation.conditional import Sensing
+from risloc.estimation.likelihood_gain import GainMap
+from risloc.estimation.wave_criterion import bic_known_noise, bic_unknown_noise, wave_freedom
+from risloc.estimation.wave_search import WaveSearch, best_echo
+from risloc.estimation.waves import Waves, project_waves
+from risloc.physics.grid import GridConfig, polar_grid
+
+CRITERIA = (bic_known_noise, bic_unknown_noise)
+FINE = GridConfig(step_beams=0.5, planes=8)
+
+
+@pytest.fixture(scope="module")
+def roomy_scenario(scenario):
+    return dataclasses.replace(roomy(scenario), K_MAX=3, K_span=(0, 3))
+
+
+def sensing(w):
+    return Sensing.of(w.observation, w.scenario.array(), w.scenario.domain())
+
+
+def search(s, echoes=True):
+    source_grid, echo_grid = (polar_grid(s.array, d, FINE) for d in (s.domain, s.domain.echoes))
+    return WaveSearch(s, GainMap(s, source_grid), echo_grid, steps=4, echoes=echoes)
+
+
+def located(s, criterion):
+    found = search(s)
+    grown = found.grown(Waves.none(len(s), 12, 3, s.domain, s.y), criterion)
+    return found.merged(grown, criterion)
+
+
+def nearest(waves, polar, present):
+    """The distance in (u, v) of each true source from the nearest reference."""
+    away = torch.cdist(polar[..., :2], waves.polar[..., :2].double())
+    return away.masked_fill(~waves.reference[:, None], torch.inf).amin(-1)[present]
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+def test_sources_with_echoes_are_counted_and_found(roomy_scenario, criterion):
+    """30 scenes; without echoes in the model, BIC calls every one of them sources."""
+    e = echo_world(roomy_scenario, [1, 2, 3] * 10, snr_db=25, level_db=-6, seed=4)
+    s = sensing(e.world)
+    waves = located(s, criterion)
+    assert (waves.count == e.world.count).double().mean() >= 0.9
+    right = waves.count == e.world.count
+    assert (nearest(waves[right], e.world.polar[right], e.world.present[right]) < 0.05).double().mean() >= 0.9
+    plain = search(s, echoes=False).grown(Waves.none(len(s), 12, 3, s.domain, s.y), criterion)
+    assert (plain.count == e.world.count)[e.world.count < 3].double().mean() <= 0.2
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+def test_where_there_are_no_echoes_none_is_found(roomy_scenario, criterion):
+    w = world(roomy_scenario, [0, 1, 2, 3] * 10, snr_db=10, seed=6)
+    waves = located(sensing(w), criterion)
+    assert (waves.total == waves.count).double().mean() >= 0.9
+    assert (waves.count == w.count).double().mean() >= 0.9
+
+
+def test_sources_whose_symbols_are_proportional_are_merged_and_others_are_not(roomy_scenario):
+    """The second source sends the first one's symbols in every other scene."""
+    w = world(roomy_scenario, [2] * 20, snr_db=20, seed=8, noise=False)
+    same = torch.arange(20) % 2 == 0
+    symbols = w.symbols.clone()
+    symbols[same, 1] = 0.7j * symbols[same, 0]
+    o = w.observation
+    y = torch.einsum("bmn,bln,bnk,bkl->blm", o.H, o.codebook, w.A, symbols)
+    g = torch.Generator().manual_seed(1)
+    y = y + torch.randn(y.shape, dtype=y.dtype, generator=g) * o.noise_var.sqrt()[:, None, None]
+    s = sensing(dataclasses.replace(w, observation=dataclasses.replace(o, y=y)))
+    start = Waves.of_sources(w.polar, w.present, 5)
+    merged = search(s).merged(start, bic_unknown_noise)
+    assert torch.equal(merged.count == 1, same)
+
+
+def test_the_predicted_decrease_of_an_echo_is_that_of_the_linear_model(roomy_scenario):
+    """In a scene without noise whose only fault is a weak echo, its place and its gain are found at once."""
+    e = echo_world(roomy_scenario, [1] * 12, paths=1, level_db=-20, noise=False)
+    s = sensing(e.world)
+    alone = Waves.of_sources(e.world.polar, e.world.present, 4)
+    fit = project_waves(s, alone)
+    found = best_echo(s, alone, fit, polar_grid(s.array, s.domain.echoes, GridConfig(step_beams=0.25, planes=24)))
+    truth = e.gain[:, 0, 0]
+    assert (found.gain - truth).abs().div(truth.abs()).median() < 0.25
+    assert (found.value / fit.cost).median() > 0.8
+    assert (found.value <= fit.cost * (1 + 1e-9)).all()
+
+
+def test_the_freedom_is_the_mean_of_the_residual(roomy_scenario):
+    """At the fit of the true model the residual over sigma^2 is n on average: 200 scenes, within four deviations."""
+    from risloc.estimation.wave_fit import fit_waves
+
+    e = echo_world(roomy_scenario, [1, 2] * 100, snr_db=30, seed=11)
+    s = sensing(e.world)
+    end = fit_waves(s, e.waves, tolerance=1e-6, iterations=30)
+    n = wave_freedom(s, end.waves)
+    ratio = (end.value / s.noise_var).sum() / n.sum()
+    assert abs(float(ratio) - 1) < 4 / float(n.sum()) ** 0.5
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+def test_growth_and_merging_never_raise_the_criterion(roomy_scenario, criterion):
+    e = echo_world(roomy_scenario, [2, 3] * 4, snr_db=10, level_db=0, seed=2)
+    s = sensing(e.world)
+    found, none = search(s), Waves.none(len(s), 6, 3, s.domain, s.y)
+    grown = found.grown(none, criterion)
+    merged = found.merged(grown, criterion)
+    values = [criterion(s, each) for each in (none, grown, merged)]
+    assert (values[1] <= values[0]).all()
+    assert (values[2] <= values[1]).all()
+    assert (grown.total <= 6).all()
+    assert (grown.count <= 3).all()
