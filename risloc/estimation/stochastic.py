@@ -134,9 +134,8 @@ def fit_response_powers(
     """
     gram, antennas, noise_var = _gram(B, y), y.shape[-1], noise_var.double()
     energy = gram.diagonal(dim1=-2, dim2=-1).real
-    own = torch.where(present[:, None], energy[..., :-1], 1.0)
-    floor = FLOOR * energy[..., -1:].mean(1) / own.mean(1)
-    match = gram[..., :-1, -1] / own
+    floor = FLOOR * energy[..., -1:].mean(1) / energy[..., :-1].mean(1)
+    match = gram[..., :-1, -1] / energy[..., :-1]
     power = torch.where(present, match.abs().square().mean(1).clamp_min(floor), 0.0)
     m = _moments(gram, antennas, power, noise_var)
     share = torch.ones_like(noise_var)[:, None]

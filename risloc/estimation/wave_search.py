@@ -32,6 +32,7 @@ __all__ = ["EchoPlace", "WaveSearch", "best_echo"]
 
 _TRIES = 4  # places of each source whose exact gain is computed
 _PROPORTIONAL = 0.5  # the least correlation of the symbols of two sources that are tried as one
+_WEAKEST = 2  # waves of a scene that are tried without
 _SURELY = 1e-3  # by how much BIC must fall
 _LOOSE = 1.0  # tolerance of a fit, in units of sigma^2
 
@@ -170,6 +171,36 @@ class WaveSearch:
             active[rows] = (value[rows] < before) & (waves.count[rows] > 1)
         return waves
 
+    def pruned(self, start: Waves, criterion: Criterion) -> Waves:
+        """Remove the weakest waves where this lowers the criterion, until none is left whose removal does.
+
+        A source that growth added while much was missing may explain nothing that is left.
+
+        Parameters
+        ----------
+        start
+            The waves.
+        criterion
+            The criterion.
+
+        Returns
+        -------
+        Waves
+            The waves.
+        """
+        waves, value = start, criterion(self.sensing, start)
+        active = waves.total > 1
+        while active.any():
+            rows = active.nonzero()[:, 0]
+            before = value[rows]
+            for rank in range(_WEAKEST):
+                still = rows[(value[rows] == before) & (waves.total[rows] > rank)]
+                if len(still):
+                    weak = _by_strength(self.sensing.scenes(still), waves[still])[:, rank]
+                    waves, value = self._tried(still, waves, value, waves[still].without(weak), criterion)
+            active[rows] = (value[rows] < before) & (waves.total[rows] > 1)
+        return waves
+
     def _best_move(self, rows: Tensor, waves: Waves, value: Tensor, criterion: Criterion) -> tuple[Waves, Tensor]:
         scenes, start = self.sensing.scenes(rows), waves[rows]
         fit = project_waves(scenes, start)
@@ -232,3 +263,10 @@ class WaveSearch:
         value = value.clone()
         value[rows[better]] = rated[better]
         return waves.put(rows[better], fitted[better]), value
+
+
+def _by_strength(sensing: Sensing, waves: Waves) -> Tensor:
+    """Return the numbers of the waves of each scene, the weakest first and empty slots last."""
+    power = project_waves(sensing, waves).s.abs().square().mean(1).nan_to_num()
+    strength = power.gather(1, waves.source) * waves.gain.abs().square()
+    return torch.where(waves.present, strength, torch.inf).argsort(dim=1)
