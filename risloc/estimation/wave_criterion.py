@@ -22,7 +22,8 @@ from risloc.estimation.conditional import Sensing
 from risloc.estimation.information_criteria import bic
 from risloc.estimation.projection import project
 from risloc.estimation.stochastic import fit_response_powers
-from risloc.estimation.waves import Waves, wave_responses
+from risloc.estimation.wave_fit import wave_responses
+from risloc.estimation.waves import Waves
 
 __all__ = ["Criterion", "bic_known_noise", "bic_unknown_noise", "residual_level", "wave_freedom"]
 

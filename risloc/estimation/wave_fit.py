@@ -10,17 +10,17 @@ import dataclasses
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
 from risloc.estimation.conditional import Sensing
 from risloc.estimation.newton import Model, Problem, minimise
-from risloc.estimation.projection import project
+from risloc.estimation.projection import Projection, project
 from risloc.estimation.waves import Waves
 from risloc.physics.box_coordinates import box_clamp, box_derivatives, from_box, to_box
-from risloc.physics.steering import steering_derivatives
+from risloc.physics.steering import steering_derivatives, steering_matrix
 
-__all__ = ["WaveFit", "fit_waves"]
+__all__ = ["WaveFit", "fit_waves", "project_waves", "wave_responses"]
 
 
 @dataclass(frozen=True)
@@ -106,3 +106,40 @@ class _Joint(Problem):
         J = torch.view_as_real(V.transpose(1, 2).contiguous()).flatten(2)  # of -residual: [batch, par, snap ant 2]
         r = torch.view_as_real(fit.residual).flatten(1)
         return Model(value=fit.cost, gradient=-(J @ r[..., None])[..., 0], curvature=J @ J.mT)
+
+
+def wave_responses(sensing: Sensing, waves: Waves) -> Complex[Tensor, "batch snap src ant"]:
+    """Compute the response G_l at_k of every source with its echoes.
+
+    Parameters
+    ----------
+    sensing
+        The scenes.
+    waves
+        Their waves.
+
+    Returns
+    -------
+    [batch, snap, src, ant]
+        The responses, as rows.
+    """
+    Z = sensing.responses(steering_matrix(sensing.array, waves.polar))
+    return waves.composition.mT[:, None] @ Z
+
+
+def project_waves(sensing: Sensing, waves: Waves) -> Projection:
+    """Fit the snapshots by the responses of all sources with their echoes.
+
+    Parameters
+    ----------
+    sensing
+        The scenes.
+    waves
+        Their waves.
+
+    Returns
+    -------
+    Projection
+        The least-squares fit.
+    """
+    return project(wave_responses(sensing, waves), sensing.y, waves.sources)

@@ -23,8 +23,8 @@ from risloc.estimation.likelihood_gain import GainMap
 from risloc.estimation.projection import INDEPENDENT, Projection
 from risloc.estimation.spectrum import grid_products, peaks
 from risloc.estimation.wave_criterion import Criterion
-from risloc.estimation.wave_fit import fit_waves
-from risloc.estimation.waves import Waves, project_waves
+from risloc.estimation.wave_fit import fit_waves, project_waves
+from risloc.estimation.waves import Waves
 from risloc.physics.grid import PolarGrid
 from risloc.physics.steering import steering_matrix
 

@@ -9,18 +9,16 @@ Axes: batch B, wave W, src K, snap L, ant M.
 """
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Complex, Float, Int
 from torch import Tensor
 
-from risloc.estimation.conditional import Sensing
-from risloc.estimation.projection import Projection, project
 from risloc.physics.geometry import Domain
-from risloc.physics.steering import steering_matrix
 
-__all__ = ["Waves", "project_waves", "wave_responses"]
+__all__ = ["Waves"]
 
 
 @dataclass(frozen=True)
@@ -269,7 +267,7 @@ class Waves:
     def _tensors(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         return self.polar, self.source, self.gain, self.present
 
-    def _mapped(self, apply) -> "Waves":  # type: ignore[no-untyped-def]
+    def _mapped(self, apply: Callable[[Tensor], Tensor]) -> "Waves":
         return Waves(*(apply(x) for x in self._tensors), self.most)
 
     def _taken(self, order: Tensor) -> "Waves":
@@ -282,40 +280,3 @@ def _put(x: Tensor, rows: Tensor, new: Tensor) -> Tensor:
     x = x.clone()
     x[rows] = new
     return x
-
-
-def wave_responses(sensing: Sensing, waves: Waves) -> Complex[Tensor, "batch snap src ant"]:
-    """Compute the response G_l at_k of every source with its echoes.
-
-    Parameters
-    ----------
-    sensing
-        The scenes.
-    waves
-        Their waves.
-
-    Returns
-    -------
-    [batch, snap, src, ant]
-        The responses, as rows.
-    """
-    Z = sensing.responses(steering_matrix(sensing.array, waves.polar))
-    return waves.composition.mT[:, None] @ Z
-
-
-def project_waves(sensing: Sensing, waves: Waves) -> Projection:
-    """Fit the snapshots by the responses of all sources with their echoes.
-
-    Parameters
-    ----------
-    sensing
-        The scenes.
-    waves
-        Their waves.
-
-    Returns
-    -------
-    Projection
-        The least-squares fit.
-    """
-    return project(wave_responses(sensing, waves), sensing.y, waves.sources)

@@ -15,7 +15,7 @@ from torch import Tensor
 from risloc.physics.geometry import Array, polar_of
 from risloc.physics.steering import steering_matrix
 
-__all__ = ["Observation", "Scenes", "Truth"]
+__all__ = ["Echoes", "Observation", "Scenes", "Truth"]
 
 _ROUNDING = 1e-9  # relative tolerance of a product of two energies
 
@@ -73,6 +73,22 @@ class Observation:
             The batch on `device`.
         """
         return _map(self, lambda x: x.to(device, non_blocking=True))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Echoes:
+    """The echoes of the sources of B scenes: waves from images that carry the symbols of their source.
+
+    Parameters
+    ----------
+    location : [batch, src, path, 3]
+        Azimuth and elevation of the images in radians, distance in metres.
+    gain : [batch, src, path]
+        The complex gain of each echo relative to the direct wave of its source; 0 where there is no echo.
+    """
+
+    location: Float[Tensor, "batch src path 3"]
+    gain: Complex[Tensor, "batch src path"]
 
 
 @dataclass(frozen=True, kw_only=True)

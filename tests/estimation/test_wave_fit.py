@@ -20,7 +20,7 @@ def roomy_scenario(scenario):
 
 
 def sensing(w):
-    return Sensing.of(w.observation, w.scenario.array(), w.scenario.domain())
+    return Sensing.of(w.observation, w.scenario.surface)
 
 
 def nudged(waves, domain, size, seed=0):
@@ -41,7 +41,7 @@ def dense_cost(s, waves):
 
 def test_without_echoes_it_is_the_conditional_fit(roomy_scenario):
     w = world(roomy_scenario, [1, 2, 3, 0], snr_db=10)
-    s, start = sensing(w), roomy_scenario.domain().clamp(w.polar + 0.02)
+    s, start = sensing(w), roomy_scenario.surface.domain.clamp(w.polar + 0.02)
     plain = fit_conditional(s, start, w.present, tolerance=1e-6, iterations=20)
     fitted = fit_waves(s, Waves.of_sources(start, w.present, 5), tolerance=1e-6, iterations=20)
     assert torch.allclose(fitted.value, plain.value, rtol=1e-10)
@@ -61,13 +61,17 @@ def test_the_gradient_is_half_the_derivative_of_the_cost(roomy_scenario):
 
     def cost(p):
         gain = torch.complex(p[:, 3 * width : 4 * width], p[:, 4 * width :])
-        return dense_cost(s, dataclasses.replace(waves, polar=from_box(p[:, : 3 * width].view(-1, width, 3)), gain=gain))
+        return dense_cost(
+            s, dataclasses.replace(waves, polar=from_box(p[:, : 3 * width].view(-1, width, 3)), gain=gain)
+        )
 
     for i in range(point.shape[1]):
         h = torch.zeros_like(point)
         h[:, i] = 1e-5
         slope = (cost(point + h) - cost(point - h)) / 2e-5 / 2
-        assert torch.allclose(gradient[:, i][used[:, i]], slope[used[:, i]], rtol=1e-4, atol=1e-4 * float(gradient.abs().amax()))
+        assert torch.allclose(
+            gradient[:, i][used[:, i]], slope[used[:, i]], rtol=1e-4, atol=1e-4 * float(gradient.abs().amax())
+        )
     assert (gradient[~used] == 0).all()
 
 

@@ -10,8 +10,10 @@ from worlds import roomy, world
 from risloc.estimation.conditional import Sensing
 from risloc.estimation.likelihood_gain import GainMap
 from risloc.estimation.wave_criterion import bic_known_noise, bic_unknown_noise, wave_freedom
+from risloc.estimation.wave_fit import project_waves
 from risloc.estimation.wave_search import WaveSearch, best_echo
-from risloc.estimation.waves import Waves, project_waves
+from risloc.estimation.waves import Waves
+from risloc.physics.geometry import Surface
 from risloc.physics.grid import GridConfig, polar_grid
 
 CRITERIA = (bic_known_noise, bic_unknown_noise)
@@ -24,11 +26,11 @@ def roomy_scenario(scenario):
 
 
 def sensing(w):
-    return Sensing.of(w.observation, w.scenario.array(), w.scenario.domain())
+    return Sensing.of(w.observation, w.scenario.surface)
 
 
 def search(s, echoes=True):
-    source_grid, echo_grid = (polar_grid(s.array, d, FINE) for d in (s.domain, s.domain.echoes))
+    source_grid, echo_grid = (polar_grid(Surface(array=s.array, domain=d), FINE) for d in (s.domain, s.domain.echoes))
     return WaveSearch(s, GainMap(s, source_grid), echo_grid, steps=4, echoes=echoes)
 
 
@@ -87,7 +89,12 @@ def test_the_predicted_decrease_of_an_echo_is_that_of_the_linear_model(roomy_sce
     s = sensing(e.world)
     alone = Waves.of_sources(e.world.polar, e.world.present, 4)
     fit = project_waves(s, alone)
-    found = best_echo(s, alone, fit, polar_grid(s.array, s.domain.echoes, GridConfig(step_beams=0.25, planes=24)))
+    found = best_echo(
+        s,
+        alone,
+        fit,
+        polar_grid(Surface(array=s.array, domain=s.domain.echoes), GridConfig(step_beams=0.25, planes=24)),
+    )
     truth = e.gain[:, 0, 0]
     assert (found.gain - truth).abs().div(truth.abs()).median() < 0.25
     assert (found.value / fit.cost).median() > 0.8

@@ -8,7 +8,8 @@ from echo_worlds import echo_world
 from worlds import roomy
 
 from risloc.estimation.conditional import Sensing
-from risloc.estimation.waves import Waves, project_waves, wave_responses
+from risloc.estimation.wave_fit import project_waves, wave_responses
+from risloc.estimation.waves import Waves
 from risloc.physics.steering import steering_matrix
 
 
@@ -18,12 +19,12 @@ def scenes(scenario):
 
 
 def sensing(w):
-    return Sensing.of(w.world.observation, w.world.scenario.array(), w.world.scenario.domain())
+    return Sensing.of(w.world.observation, w.world.scenario.surface)
 
 
 def sums(w, waves):
     """at_k of every source, [batch, elem, src]."""
-    return steering_matrix(w.world.scenario.array(), waves.polar) @ waves.composition
+    return steering_matrix(w.world.scenario.surface.array, waves.polar) @ waves.composition
 
 
 def parallel(a, b):
@@ -67,7 +68,7 @@ def test_a_joined_wave_adds_its_response(scenes):
     joined = waves.joined_by(polar, waves.count - 1, gain)
     added = sums(scenes, joined) - sums(scenes, waves)
     last = added.gather(2, (waves.count - 1)[:, None, None].expand(-1, added.shape[1], 1))[..., 0]
-    a = steering_matrix(scenes.world.scenario.array(), polar[:1, None])[0, :, 0]
+    a = steering_matrix(scenes.world.scenario.surface.array, polar[:1, None])[0, :, 0]
     assert torch.allclose(last, (0.3 + 0.4j) * a.expand(batch, -1))
     assert torch.equal(joined.count, waves.count)
     room = (waves.count < waves.most).nonzero()[:, 0]
