@@ -24,6 +24,7 @@ from risloc.estimation.projection import project
 from risloc.estimation.stochastic import fit_response_powers
 from risloc.estimation.wave_fit import wave_responses
 from risloc.estimation.waves import Waves
+from risloc.physics.echo_domain import echo_domain
 
 __all__ = ["Criterion", "bic_known_noise", "bic_unknown_noise", "residual_level", "wave_freedom"]
 
@@ -107,7 +108,7 @@ def wave_freedom(sensing: Sensing, waves: Waves) -> Float[Tensor, " batch"]:
     _, snapshots, antennas = sensing.y.shape
     sources = waves.count.double()
     echoes = waves.total.double() - sources
-    real = sources * sum(sensing.domain.free) + echoes * (sum(sensing.domain.echoes.free) + 2)
+    real = sources * sum(sensing.domain.free) + echoes * (sum(echo_domain(sensing.domain).free) + 2)
     return snapshots * (antennas - sources) - real / 2
 
 
@@ -116,6 +117,6 @@ def _bic(sensing: Sensing, waves: Waves, B: Tensor, noise_var: Tensor) -> Tensor
     level = torch.where(usable, noise_var, 1.0)
     _, value = fit_response_powers(B, sensing.y, level, waves.sources, iterations=_STEPS)
     echoes = waves.total - waves.count
-    parameters = waves.count * (sum(sensing.domain.free) + 1) + echoes * (sum(sensing.domain.echoes.free) + 2)
+    parameters = waves.count * (sum(sensing.domain.free) + 1) + echoes * (sum(echo_domain(sensing.domain).free) + 2)
     criterion = bic(value, parameters, sensing.y[0].numel())
     return torch.where(usable, criterion, torch.inf).nan_to_num(torch.inf, posinf=torch.inf)

@@ -18,6 +18,7 @@ from risloc.estimation.newton import Model, Problem, minimise
 from risloc.estimation.projection import Projection, project
 from risloc.estimation.waves import Waves
 from risloc.physics.box_coordinates import box_clamp, box_derivatives, from_box, to_box
+from risloc.physics.echo_domain import echo_domain
 from risloc.physics.steering import steering_derivatives, steering_matrix
 
 __all__ = ["WaveFit", "fit_waves", "project_waves", "wave_responses"]
@@ -88,7 +89,7 @@ class _Joint(Problem):
     def project(self, point: Tensor) -> Tensor:
         width = self.reference.shape[1]
         box = point[:, : 3 * width].reshape(len(point), width, 3)
-        direct, echo = box_clamp(box, self.sensing.domain), box_clamp(box, self.sensing.domain.echoes)
+        direct, echo = box_clamp(box, self.sensing.domain), box_clamp(box, echo_domain(self.sensing.domain))
         inside = torch.where(self.reference[..., None], direct, echo)
         return torch.cat([inside.flatten(1), point[:, 3 * width :]], dim=1)
 

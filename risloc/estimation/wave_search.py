@@ -25,6 +25,7 @@ from risloc.estimation.spectrum import grid_products, peaks
 from risloc.estimation.wave_criterion import Criterion
 from risloc.estimation.wave_fit import fit_waves, project_waves
 from risloc.estimation.waves import Waves
+from risloc.physics.echo_domain import echo_domain
 from risloc.physics.grid import PolarGrid
 from risloc.physics.steering import steering_matrix
 
@@ -86,7 +87,7 @@ def best_echo(sensing: Sensing, waves: Waves, fit: Projection, grid: PolarGrid) 
     h = (s.mT @ back).conj().mT  # [row, elem, src]
     match = torch.cat([part.abs().square() for part in grid_products(grid, h)], dim=-1)
     found = peaks(match.flatten(0, 1), grid, _TRIES, 0.0)
-    polar = sensing.domain.echoes.clamp(found.polar).view(rows, most * _TRIES, 3)
+    polar = echo_domain(sensing.domain).clamp(found.polar).view(rows, most * _TRIES, 3)
     Z = sensing.responses(steering_matrix(sensing.array, polar))
     symbols = s.repeat_interleave(_TRIES, dim=2)
     weight = symbols.abs().square()

@@ -120,7 +120,7 @@ class Waves:
         Waves
             The waves of all scenes.
         """
-        return Waves(*(_put(x, rows, new) for x, new in zip(self._tensors, other._tensors, strict=True)), self.most)
+        return self._paired(other, lambda x, new: _put(x, rows, new))
 
     @property
     def reference(self) -> Bool[Tensor, "batch wave"]:
@@ -173,8 +173,7 @@ class Waves:
             These waves in that number of slots.
         """
         width = self.present.shape[1]
-        joined = (torch.cat([x, y[:, width:]], dim=1) for x, y in zip(self._tensors, wider._tensors, strict=True))
-        return Waves(*joined, self.most)
+        return self._paired(wider, lambda x, y: torch.cat([x, y[:, width:]], dim=1))
 
     def joined_by(
         self, polar: Float[Tensor, "batch 3"], source: Int[Tensor, " batch"], gain: Complex[Tensor, " batch"]
@@ -268,12 +267,17 @@ class Waves:
         return self.polar, self.source, self.gain, self.present
 
     def _mapped(self, apply: Callable[[Tensor], Tensor]) -> "Waves":
-        return Waves(*(apply(x) for x in self._tensors), self.most)
+        polar, source, gain, present = (apply(x) for x in self._tensors)
+        return Waves(polar, source, gain, present, self.most)
+
+    def _paired(self, other: "Waves", apply: Callable[[Tensor, Tensor], Tensor]) -> "Waves":
+        pairs = zip(self._tensors, other._tensors, strict=True)
+        polar, source, gain, present = (apply(x, y) for x, y in pairs)
+        return Waves(polar, source, gain, present, self.most)
 
     def _taken(self, order: Tensor) -> "Waves":
         """Return the slots in a new order."""
-        flat = (x.gather(1, order) for x in (self.source, self.gain, self.present))
-        return Waves(self.polar.gather(1, order[..., None].expand(-1, -1, 3)), *flat, self.most)
+        return self._mapped(lambda x: x.gather(1, order if x.ndim == 2 else order[..., None].expand(-1, -1, 3)))
 
 
 def _put(x: Tensor, rows: Tensor, new: Tensor) -> Tensor:

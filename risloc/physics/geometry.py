@@ -20,12 +20,6 @@ __all__ = ["SPEED_OF_LIGHT", "Array", "Domain", "Surface", "location_of", "plana
 
 SPEED_OF_LIGHT = 299_792_458.0
 
-STEEPEST = math.radians(80.0)
-"""The largest angle from the plane of boresight at which an image is searched for."""
-
-FARTHER = 8.0
-"""By how many times an image may be farther than the farthest source."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Array:
@@ -231,20 +225,6 @@ class Domain:
         cosines = [math.cos(low), math.cos(high)] + ([1.0] if low <= 0 <= high else [])
         u = [math.sin(a) * c for a in self.azimuth for c in (min(cosines), max(cosines))]
         return (min(u), max(u)), (math.sin(low), math.sin(high)), self.inverse_distance
-
-    @property
-    def echoes(self) -> "Domain":
-        """The region of the images from which echoes arrive: farther than the sources, and at steeper angles.
-
-        An image lies behind a wall, and is farther than its source. Angles that are fixed stay fixed.
-        """
-        angles = (
-            (min(low, -STEEPEST), max(high, STEEPEST)) if high > low else (low, high)
-            for low, high in (self.azimuth, self.elevation)
-        )
-        azimuth, elevation = angles
-        nearest, farthest = self.distance
-        return Domain(azimuth=azimuth, elevation=elevation, distance=(nearest, FARTHER * farthest))
 
     def contains(self, polar: Float[Tensor, "*batch 3"], margin: float = 1e-5) -> Bool[Tensor, "*batch"]:
         """Test whether points lie in the domain.

@@ -13,6 +13,7 @@ from risloc.estimation.wave_criterion import bic_known_noise, bic_unknown_noise,
 from risloc.estimation.wave_fit import project_waves
 from risloc.estimation.wave_search import WaveSearch, best_echo
 from risloc.estimation.waves import Waves
+from risloc.physics.echo_domain import echo_domain
 from risloc.physics.geometry import Surface
 from risloc.physics.grid import GridConfig, polar_grid
 
@@ -30,7 +31,9 @@ def sensing(w):
 
 
 def search(s, echoes=True):
-    source_grid, echo_grid = (polar_grid(Surface(array=s.array, domain=d), FINE) for d in (s.domain, s.domain.echoes))
+    source_grid, echo_grid = (
+        polar_grid(Surface(array=s.array, domain=d), FINE) for d in (s.domain, echo_domain(s.domain))
+    )
     return WaveSearch(s, GainMap(s, source_grid), echo_grid, steps=4, echoes=echoes)
 
 
@@ -93,7 +96,7 @@ def test_the_predicted_decrease_of_an_echo_is_that_of_the_linear_model(roomy_sce
         s,
         alone,
         fit,
-        polar_grid(Surface(array=s.array, domain=s.domain.echoes), GridConfig(step_beams=0.25, planes=24)),
+        polar_grid(Surface(array=s.array, domain=echo_domain(s.domain)), GridConfig(step_beams=0.25, planes=24)),
     )
     truth = e.gain[:, 0, 0]
     assert (found.gain - truth).abs().div(truth.abs()).median() < 0.25
