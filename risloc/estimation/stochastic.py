@@ -13,7 +13,7 @@ Axes: batch B, snap L, ant M, src K, col 4 K.
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Complex, Float
+from jaxtyping import Bool, Complex, Float, Int
 from torch import Tensor
 
 from risloc.estimation.conditional import Fit, Sensing
@@ -22,7 +22,7 @@ from risloc.performance.fisher_information import known_noise_information, locat
 from risloc.physics.box_coordinates import box_clamp, box_derivatives, from_box, to_box
 from risloc.physics.steering import steering_derivatives, steering_matrix
 
-__all__ = ["fit_powers", "fit_response_powers", "fit_stochastic", "information"]
+__all__ = ["column_information", "fit_powers", "fit_response_powers", "fit_stochastic", "information"]
 
 RIDGE = 1e-9  # share of its diagonal that keeps the information about powers invertible, also for identical sources
 FLOOR = 1e-6  # the least power, as a share of the mean power of a snapshot over that of a response
@@ -177,9 +177,36 @@ def information(
         The information.
     """
     A, dA = location_derivatives(sensing.array.to(location.double()), location.double())
-    Z = sensing.responses(torch.cat([A, dA.flatten(-2)], dim=-1).to(sensing.G.dtype))
+    return column_information(sensing, torch.cat([A, dA.flatten(-2)], dim=-1), power)
+
+
+def column_information(
+    sensing: Sensing,
+    columns: Complex[Tensor, "batch elem col"],
+    power: Float[Tensor, "batch src"],
+    owner: Int[Tensor, "*rows der"] | None = None,
+) -> Float[Tensor, "batch par par"]:
+    """Compute the Fisher information about the parameters of the columns, then the powers; sigma^2 is known.
+
+    Parameters
+    ----------
+    sensing
+        The scenes.
+    columns : [batch, elem, col]
+        What the elements receive from each of the K sources, then the derivatives.
+    power : [batch, src]
+        The powers.
+    owner : [der] or [batch, der]
+        The source of each derivative; None: three of each source in turn.
+
+    Returns
+    -------
+    [batch, par, par]
+        The information.
+    """
+    Z = sensing.responses(columns.to(sensing.G.dtype))
     m = _moments(_gram(Z, sensing.y), sensing.y.shape[-1], power.double(), sensing.noise_var.double())
-    return known_noise_information(m.X, power.double())
+    return known_noise_information(m.X, power.double(), owner)
 
 
 def fit_stochastic(

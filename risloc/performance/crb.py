@@ -1,25 +1,36 @@
 """The Cramer-Rao bound for snapshot-varying sensing, stochastic and deterministic, mapped to position.
 
 The bound is the inverse of the Fisher information (`risloc.performance.fisher_information`), whose parameters are, in this
-order: (azimuth, elevation, 1/r) of source 0, of source 1, ...; the powers p_k; sigma^2. Absent sources and the coordinates
-that the domain fixes are not parameters. Everything is in double precision.
+order: (azimuth, elevation, 1/r) of source 0, of source 1, ...; those of the images of all echoes; the complex gains; the powers
+p_k; sigma^2. Absent sources and the coordinates that the domain fixes are not parameters. Everything is in double precision.
 
-Axes: batch B, snap L, ant M, elem N, src K, par = 3 K or 4 K + 1.
+Axes: batch B, snap L, ant M, elem N, src K, path J, wave W = K or K + K J.
 """
 
+import dataclasses
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
+from risloc.performance.echo_bound import (
+    EchoBound,
+    echo_bound,
+    echo_columns,
+    echo_owner,
+    echo_parameters,
+    present_echoes,
+)
 from risloc.performance.fisher_information import (
     deterministic_information,
+    diagonal_blocks,
+    inverse_information,
     location_derivatives,
     stochastic_information,
 )
 from risloc.physics.geometry import Array, Domain, Surface, position_of
-from risloc.scenes.batch import Observation
+from risloc.scenes.batch import Echoes, Observation
 
 __all__ = [
     "Bound",
@@ -45,12 +56,15 @@ class Bound:
         The root-CRB of the distance r, in metres.
     angle : [batch, src]
         The root of the summed bounds of azimuth and elevation, in radians.
+    echoes
+        The bound of the echoes; None if there are no slots for echoes.
     """
 
     covariance: Float[Tensor, "batch src 3 3"]
     position: Float[Tensor, "batch src"]
     distance: Float[Tensor, "batch src"]
     angle: Float[Tensor, "batch src"]
+    echoes: EchoBound | None = None
 
 
 def stochastic_bound(
@@ -58,8 +72,11 @@ def stochastic_bound(
     observation: Observation,
     location: Float[Tensor, "batch src 3"],
     power: Float[Tensor, "batch src"],
+    echoes: Echoes | None = None,
 ) -> Bound:
     """Compute the bound for independent Gaussian symbols of unknown power and unknown sigma^2.
+
+    Places and gains of echoes are unknown, too.
 
     Parameters
     ----------
@@ -71,6 +88,8 @@ def stochastic_bound(
         Azimuth and elevation in radians, distance in metres.
     power : [batch, src]
         The linear powers; a source of power 0 is absent.
+    echoes
+        The echoes of the sources; None: there are none.
 
     Returns
     -------
@@ -79,9 +98,10 @@ def stochastic_bound(
     """
     present = power > 0
     location = _placed(location, present)
-    Z = _responses(surface.array, observation, location)
-    F = stochastic_information(Z, power.double(), observation.noise_var.double())
-    return bound_of(F, location, present, surface.domain.free)
+    echoes = present_echoes(echoes, present)
+    Z = _responses(surface.array, observation, location, echoes)
+    F = stochastic_information(Z, power.double(), observation.noise_var.double(), echo_owner(echoes))
+    return _bound(F, location, present, surface.domain, echoes)
 
 
 def deterministic_bound(
@@ -89,8 +109,11 @@ def deterministic_bound(
     observation: Observation,
     location: Float[Tensor, "batch src 3"],
     symbols: Complex[Tensor, "batch src snap"],
+    echoes: Echoes | None = None,
 ) -> Bound:
     """Compute the bound for unknown deterministic symbols s_l.
+
+    Places and gains of echoes are unknown, too.
 
     Parameters
     ----------
@@ -102,6 +125,8 @@ def deterministic_bound(
         Azimuth and elevation in radians, distance in metres.
     symbols : [batch, src, snap]
         The symbols; a source whose symbols are all zero is absent.
+    echoes
+        The echoes of the sources; None: there are none.
 
     Returns
     -------
@@ -114,9 +139,11 @@ def deterministic_bound(
     """
     present = symbols.abs().amax(-1) > 0
     location, s = _placed(location, present), symbols.mT.to(torch.complex128)
-    Z = _responses(surface.array, observation, location)
-    F = deterministic_information(Z, s[..., :, None] * s[..., None, :].conj(), observation.noise_var.double())
-    return bound_of(F, location, present, surface.domain.free)
+    echoes = present_echoes(echoes, present)
+    Z = _responses(surface.array, observation, location, echoes)
+    ss = s[..., :, None] * s[..., None, :].conj()
+    F = deterministic_information(Z, ss, observation.noise_var.double(), echo_owner(echoes))
+    return _bound(F, location, present, surface.domain, echoes)
 
 
 def bound_of(
@@ -145,12 +172,14 @@ def bound_of(
     Bound
         The bound of each source.
     """
-    K = location.shape[1]
     known = present[:, :, None] & torch.tensor(free, device=F.device)
     used = torch.cat([known.flatten(1), present, torch.ones_like(present[:, :1])], dim=1)[:, : F.shape[-1]]
-    covariance = _inverse(F, used)[:, : 3 * K, : 3 * K].reshape(-1, K, 3, K, 3)
-    V = covariance.diagonal(dim1=1, dim2=3).permute(0, 3, 1, 2)
-    V = torch.where(present[:, :, None, None], V, torch.nan)
+    return _source_bound(inverse_information(F, used), location, present)
+
+
+def _source_bound(covariance: Tensor, location: Tensor, present: Tensor) -> Bound:
+    """Return the bound of sources whose coordinates are the first parameters."""
+    V = diagonal_blocks(covariance, 3, present)
     J = position_jacobian(location.double())
     r2 = location[..., 2].double().square()
     position = (J @ V @ J.mT).diagonal(dim1=-2, dim2=-1).sum(-1).sqrt()
@@ -191,11 +220,24 @@ def _placed(location: Tensor, present: Tensor) -> Tensor:
     return torch.where(present[..., None], location, torch.ones_like(location))
 
 
-def _responses(array: Array, observation: Observation, location: Tensor) -> Tensor:
-    A, dA = location_derivatives(array.to(location.double()), location.double())
-    columns = torch.cat([A, dA.flatten(-2)], dim=-1)
+def _responses(array: Array, observation: Observation, location: Tensor, echoes: Echoes | None) -> Tensor:
+    array, location = array.to(location.double()), location.double()
+    if echoes is None:
+        A, dA = location_derivatives(array, location)
+        columns = torch.cat([A, dA.flatten(-2)], dim=-1)
+    else:
+        columns = echo_columns(array, location, echoes)
     G = observation.H.to(torch.complex128)[:, None] * observation.codebook.to(torch.complex128)[:, :, None]
     return (G @ columns[:, None]).mT
+
+
+def _bound(F: Tensor, location: Tensor, present: Tensor, domain: Domain, echoes: Echoes | None) -> Bound:
+    """Return the bound of the sources, and that of the echoes."""
+    if echoes is None:
+        return bound_of(F, location, present, domain.free)
+    covariance = inverse_information(F, echo_parameters(echoes, present, domain)[:, : F.shape[-1]])
+    bound = _source_bound(covariance, location, present)
+    return dataclasses.replace(bound, echoes=echo_bound(covariance, echoes))
 
 
 def position_jacobian(location: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
@@ -218,16 +260,3 @@ def position_jacobian(location: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*ba
     d_el = r[..., None] * torch.stack([-sa * se, ce, -ca * se], dim=-1)
     d_w = -r.square()[..., None] * torch.stack([sa * ce, se, ca * ce], dim=-1)
     return torch.stack([d_az, d_el, d_w], dim=-1)
-
-
-def _inverse(F: Tensor, used: Tensor) -> Tensor:
-    """Invert F over the used parameters; 0 elsewhere, and infinite on the diagonal where F is singular."""
-    scale = torch.where(used, F.diagonal(dim1=-2, dim2=-1), 1.0)
-    d = torch.where(scale > 0, scale, 1.0).rsqrt() * used
-    scaled = d[:, :, None] * F * d[:, None, :] + torch.diag_embed((~used).to(F.dtype))
-    chol, info = torch.linalg.cholesky_ex(scaled)
-    eye = torch.eye(F.shape[-1], dtype=F.dtype, device=F.device)
-    bad = (info != 0) | ~scaled.isfinite().all(-1).all(-1)
-    inverse = torch.cholesky_inverse(torch.where(bad[:, None, None], eye, chol))
-    inverse = torch.where(bad[:, None, None], torch.where(eye > 0, torch.inf, 0.0), inverse)
-    return torch.where(used[:, :, None] & used[:, None, :], d[:, :, None] * inverse * d[:, None, :], 0.0)

@@ -10,6 +10,7 @@ from worlds import World, world
 
 from risloc.estimation.waves import Waves
 from risloc.physics.geometry import polar_of
+from risloc.scenes.batch import Echoes
 
 
 @dataclass(frozen=True)
@@ -22,14 +23,24 @@ class EchoWorld:
 
     @property
     def waves(self) -> Waves:
-        """The true waves: each source, then its echoes."""
+        """The true waves, in order."""
+        return self.listed.ordered()
+
+    @property
+    def listed(self) -> Waves:
+        """The true waves: the direct wave of each source, then its echoes as they are listed here."""
         w = self.world
         batch, most, paths = self.gain.shape
         polar = torch.cat([w.polar[:, :, None], polar_of(self.place)], dim=2).flatten(1, 2)
         gain = torch.cat([torch.ones_like(self.gain[..., :1]), self.gain], dim=2).flatten(1)
         source = torch.arange(most).repeat_interleave(1 + paths).expand(batch, -1)
         present = w.present.repeat_interleave(1 + paths, dim=1)
-        return Waves(polar, source, gain, present, most).ordered()
+        return Waves(polar, source, gain, present, most)
+
+    @property
+    def echoes(self) -> Echoes:
+        """The true echoes; those of absent sources have the gain 0."""
+        return Echoes(location=self.place, gain=self.gain * self.world.present[..., None])
 
 
 def echo_world(scenario, counts, *, paths=2, level_db=-6.0, snr_db=20.0, seed=0, noise=True, **options):
