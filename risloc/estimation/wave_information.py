@@ -16,6 +16,8 @@ from risloc.physics.geometry import location_of
 
 __all__ = ["wave_covariance"]
 
+SCENES = 8  # at a time: 20 waves take 30 MB a scene
+
 
 def wave_covariance(
     sensing: Sensing, waves: Waves, power: Float[Tensor, "batch src"]
@@ -44,15 +46,19 @@ def wave_covariance(
     """
     slots, waves = waves.present.shape[1], waves.trimmed()
     width = waves.present.shape[1]
-    location, composition = location_of(waves.polar.double()), waves.composition.to(torch.complex128)
-    columns = wave_columns(sensing.array.to(location), location, composition)
-    owner = torch.cat([waves.source.repeat_interleave(size, dim=1) for size in (3, 2)], dim=1)
-    F = column_information(sensing, columns, power, owner)
-    covariance = inverse_information(F, _parameters(sensing, waves))
+    runs = [slice(start, start + SCENES) for start in range(0, max(1, len(sensing)), SCENES)]
+    covariance = torch.cat([_covariance(sensing[rows], waves[rows], power[rows]) for rows in runs])
     places = diagonal_blocks(covariance, 3, waves.present)
     gains = diagonal_blocks(covariance[:, 3 * width :, 3 * width :], 2, waves.present)
     missing = slots - width
     return _widened(places, missing), _widened(gains, missing)
+
+
+def _covariance(sensing: Sensing, waves: Waves, power: Tensor) -> Tensor:
+    location, composition = location_of(waves.polar.double()), waves.composition.to(torch.complex128)
+    columns = wave_columns(sensing.array.to(location), location, composition)
+    owner = torch.cat([waves.source.repeat_interleave(size, dim=1) for size in (3, 2)], dim=1)
+    return inverse_information(column_information(sensing, columns, power, owner), _parameters(sensing, waves))
 
 
 def _parameters(sensing: Sensing, waves: Waves) -> Tensor:

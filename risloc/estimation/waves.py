@@ -102,7 +102,7 @@ class Waves:
     def __len__(self) -> int:
         return len(self.present)
 
-    def __getitem__(self, rows: Tensor) -> "Waves":
+    def __getitem__(self, rows: "slice | Tensor") -> "Waves":
         return self._mapped(lambda x: x[rows])
 
     def put(self, rows: Tensor, other: "Waves") -> "Waves":

@@ -8,6 +8,7 @@ Axes: batch B, snap L, ant M, elem N, src K, path J, wave W = K or K + K J.
 """
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -29,7 +30,7 @@ from risloc.performance.fisher_information import (
     location_derivatives,
     stochastic_information,
 )
-from risloc.physics.geometry import Array, Domain, Surface, position_of
+from risloc.physics.geometry import Domain, Surface, position_of
 from risloc.scenes.batch import Echoes, Observation
 
 __all__ = [
@@ -40,6 +41,8 @@ __all__ = [
     "prior_deviation",
     "stochastic_bound",
 ]
+
+SCENES = 4  # with echoes, at a time: ten echoes of each of five sources take 100 MB a scene
 
 
 @dataclass(frozen=True)
@@ -98,10 +101,12 @@ def stochastic_bound(
     """
     present = power > 0
     location = _placed(location, present)
-    echoes = present_echoes(echoes, present)
-    Z = _responses(surface.array, observation, location, echoes)
-    F = stochastic_information(Z, power.double(), observation.noise_var.double(), echo_owner(echoes))
-    return _bound(F, location, present, surface.domain, echoes)
+    p, noise_var = power.double(), observation.noise_var.double()
+
+    def information(rows: slice, Z: Tensor, owner: Tensor | None) -> Tensor:
+        return stochastic_information(Z, p[rows], noise_var[rows], owner)
+
+    return _bound(information, surface, observation, location, present, echoes)
 
 
 def deterministic_bound(
@@ -139,11 +144,12 @@ def deterministic_bound(
     """
     present = symbols.abs().amax(-1) > 0
     location, s = _placed(location, present), symbols.mT.to(torch.complex128)
-    echoes = present_echoes(echoes, present)
-    Z = _responses(surface.array, observation, location, echoes)
-    ss = s[..., :, None] * s[..., None, :].conj()
-    F = deterministic_information(Z, ss, observation.noise_var.double(), echo_owner(echoes))
-    return _bound(F, location, present, surface.domain, echoes)
+    ss, noise_var = s[..., :, None] * s[..., None, :].conj(), observation.noise_var.double()
+
+    def information(rows: slice, Z: Tensor, owner: Tensor | None) -> Tensor:
+        return deterministic_information(Z, ss[rows], noise_var[rows], owner)
+
+    return _bound(information, surface, observation, location, present, echoes)
 
 
 def bound_of(
@@ -220,24 +226,33 @@ def _placed(location: Tensor, present: Tensor) -> Tensor:
     return torch.where(present[..., None], location, torch.ones_like(location))
 
 
-def _responses(array: Array, observation: Observation, location: Tensor, echoes: Echoes | None) -> Tensor:
-    array, location = array.to(location.double()), location.double()
+def _bound(
+    information: Callable[[slice, Tensor, Tensor | None], Tensor],
+    surface: Surface,
+    observation: Observation,
+    location: Tensor,
+    present: Tensor,
+    echoes: Echoes | None,
+) -> Bound:
+    """Return the bound of the sources and of the echoes; with echoes, which are many parameters, a few scenes at a time."""
+    array, domain, location = surface.array.to(location.double()), surface.domain, location.double()
+    echoes = present_echoes(echoes, present)
     if echoes is None:
         A, dA = location_derivatives(array, location)
-        columns = torch.cat([A, dA.flatten(-2)], dim=-1)
-    else:
-        columns = echo_columns(array, location, echoes)
+        Z = _responses(observation, torch.cat([A, dA.flatten(-2)], dim=-1))
+        return bound_of(information(slice(None), Z, None), location, present, domain.free)
+    owner, parts = echo_owner(echoes), []
+    for rows in (slice(start, start + SCENES) for start in range(0, max(1, len(location)), SCENES)):
+        some = Echoes(location=echoes.location[rows], gain=echoes.gain[rows])
+        F = information(rows, _responses(observation[rows], echo_columns(array, location[rows], some)), owner)
+        parts.append(inverse_information(F, echo_parameters(some, present[rows], domain)[:, : F.shape[-1]]))
+    covariance = torch.cat(parts)
+    return dataclasses.replace(_source_bound(covariance, location, present), echoes=echo_bound(covariance, echoes))
+
+
+def _responses(observation: Observation, columns: Tensor) -> Tensor:
     G = observation.H.to(torch.complex128)[:, None] * observation.codebook.to(torch.complex128)[:, :, None]
     return (G @ columns[:, None]).mT
-
-
-def _bound(F: Tensor, location: Tensor, present: Tensor, domain: Domain, echoes: Echoes | None) -> Bound:
-    """Return the bound of the sources, and that of the echoes."""
-    if echoes is None:
-        return bound_of(F, location, present, domain.free)
-    covariance = inverse_information(F, echo_parameters(echoes, present, domain)[:, : F.shape[-1]])
-    bound = _source_bound(covariance, location, present)
-    return dataclasses.replace(bound, echoes=echo_bound(covariance, echoes))
 
 
 def position_jacobian(location: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:

@@ -86,7 +86,7 @@ def echo_columns(
     return wave_columns(array, torch.cat([location, echoes.location.flatten(1, 2)], dim=1), composition)
 
 
-def echo_owner(echoes: Echoes | None) -> Int[Tensor, " der"] | None:
+def echo_owner(echoes: Echoes) -> Int[Tensor, " der"]:
     """Return the source of each derivative.
 
     Parameters
@@ -96,11 +96,9 @@ def echo_owner(echoes: Echoes | None) -> Int[Tensor, " der"] | None:
 
     Returns
     -------
-    [der] or None
-        The sources, with der = 5 W; None without echoes, where the derivatives are three of each source in turn.
+    [der]
+        The sources, with der = 5 W.
     """
-    if echoes is None:
-        return None
     _, sources, paths = echoes.gain.shape
     source = torch.arange(sources, device=echoes.gain.device)
     wave = torch.cat([source, source.repeat_interleave(paths)])

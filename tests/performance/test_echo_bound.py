@@ -226,6 +226,27 @@ def test_echoes_from_elsewhere_cost_little(scenario):
         assert 1.0 < ratio.median() < 1.1
 
 
+@pytest.mark.parametrize("bound", BOUNDS)
+def test_a_batch_is_its_scenes(roomy_scenario, bound):
+    """More scenes than are computed at a time, and none."""
+    e = echo_world(roomy_scenario, [1, 2, 3] * 3, seed=11)
+    together = bound(e.world, e.echoes)
+    for b in (0, 3, 4, 8):
+        w, rows = e.world, slice(b, b + 1)
+        alone = dataclasses.replace(
+            w,
+            observation=w.observation[rows],
+            **{n: getattr(w, n)[rows] for n in ("location", "power", "symbols", "present")},
+        )
+        one = bound(alone, Echoes(location=e.place[rows], gain=e.echoes.gain[rows]))
+        torch.testing.assert_close(one.covariance[0], together.covariance[b], rtol=1e-9, atol=0, equal_nan=True)
+        torch.testing.assert_close(one.echoes.gain[0], together.echoes.gain[b], rtol=1e-9, atol=0, equal_nan=True)
+    nothing = dataclasses.replace(
+        w, observation=w.observation[:0], **{n: getattr(w, n)[:0] for n in ("location", "power", "symbols", "present")}
+    )
+    assert bound(nothing, Echoes(location=e.place[:0], gain=e.gain[:0])).echoes.gain.shape == (0, 3, 2, 2, 2)
+
+
 def test_an_image_at_the_place_of_its_source_has_no_finite_bound(roomy_scenario):
     e = echo_world(roomy_scenario, [1], paths=1, seed=9)
     echoes = dataclasses.replace(e.echoes, location=e.world.location[:, :, None].clone())
