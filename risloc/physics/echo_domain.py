@@ -4,10 +4,11 @@ import math
 
 from risloc.physics.geometry import Domain
 
-__all__ = ["echo_domain"]
+__all__ = ["FARTHER", "echo_domain"]
 
 STEEPEST = math.radians(80.0)
 FARTHER = 8.0
+"""The distance of the farthest image over that of the farthest source."""
 
 
 def echo_domain(domain: Domain) -> Domain:

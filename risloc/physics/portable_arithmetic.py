@@ -20,6 +20,7 @@ from risloc.physics.steering import path_difference
 __all__ = [
     "CHANNEL_STEP",
     "coded_product",
+    "exact_location_of",
     "exact_matmul",
     "exact_polar_of",
     "exact_steering_matrix",
@@ -39,6 +40,7 @@ _COSINE = [(-1) ** n / math.factorial(2 * n) for n in range(9)]
 _EXPONENTIAL = [1 / math.factorial(n) for n in range(15)]  # for exponents up to log(2) / 2
 _LOG2_10 = 3.321928094887362
 _LOG_2 = 0.6931471805599453
+_ARC = [(-1) ** n / (2 * n + 1) for n in range(12)]  # of the arc tangent, for angles up to pi / 16
 _MANTISSA = 53
 CHANNEL_STEP = 2.0**-20
 """The step of the entries of H; complex64 holds its multiples exactly up to 16."""
@@ -221,6 +223,24 @@ def units(location: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
     return torch.stack([azimuth.imag * elevation.real, elevation.imag, azimuth.real * elevation.real], -1)
 
 
+def exact_location_of(position: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
+    """Compute (azimuth, elevation, distance) of positions in front of the surface, the inverse of `position_of` for z > 0.
+
+    Parameters
+    ----------
+    position : [*batch, 3]
+        (x, y, z) in metres, z > 0.
+
+    Returns
+    -------
+    [*batch, 3]
+        Azimuth and elevation in radians, distance in metres.
+    """
+    x, y, z = position.unbind(-1)
+    level = (x * x + z * z).sqrt()
+    return torch.stack([_arc(x, z), _arc(y, level), (level * level + y * y).sqrt()], -1)
+
+
 def exact_polar_of(location: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
     """Convert (azimuth, elevation, distance) to (u, v, w), as `risloc.physics.geometry.polar_of` does.
 
@@ -253,6 +273,14 @@ def exact_steering_matrix(array: Array, polar: Float[Tensor, "*batch src 3"]) ->
         The steering matrix, complex128.
     """
     return phasor(path_difference(array, polar) / -array.wavelength)
+
+
+def _arc(opposite: Tensor, adjacent: Tensor) -> Tensor:
+    """Return the angle of a right triangle: the tangent is that of half the angle, then of a quarter and of an eighth."""
+    tangent = opposite / (adjacent + (adjacent * adjacent + opposite * opposite).sqrt())
+    for _ in range(2):
+        tangent = tangent / (1 + (1 + tangent * tangent).sqrt())
+    return 8 * tangent * _polynomial(_ARC, tangent * tangent)
 
 
 def _polynomial(coefficients: list[float], x: Tensor) -> Tensor:

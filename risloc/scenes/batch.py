@@ -6,7 +6,7 @@ Axes: batch B, src K_MAX, elem N, ant M, snap L.
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Complex, Float, Int
@@ -20,16 +20,30 @@ __all__ = ["Echoes", "Observation", "Scenes", "Truth"]
 _ROUNDING = 1e-9  # relative tolerance of a product of two energies
 
 
-BatchT = TypeVar("BatchT", bound="Observation | Truth")
+BatchT = TypeVar("BatchT", bound="Observation | Truth | Echoes")
 
 
 def _map(batch: BatchT, apply: Callable[[Tensor], Tensor]) -> BatchT:
-    return type(batch)(**{f.name: apply(getattr(batch, f.name)) for f in dataclasses.fields(batch)})
+    """Apply a function to every tensor, also to those of a nested batch."""
+    values: dict[str, Any] = {f.name: getattr(batch, f.name) for f in dataclasses.fields(batch)}
+    for name, value in values.items():
+        if value is not None:
+            values[name] = _map(value, apply) if isinstance(value, Echoes) else apply(value)
+    return type(batch)(**values)
 
 
 def _cat(parts: Sequence[BatchT]) -> BatchT:
-    names = [f.name for f in dataclasses.fields(parts[0])]
-    return type(parts[0])(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
+    values = {f.name: [getattr(part, f.name) for part in parts] for f in dataclasses.fields(parts[0])}
+    return type(parts[0])(**{name: _joined(pieces) for name, pieces in values.items()})
+
+
+def _joined(pieces: list[Any]) -> Any:
+    absent = [piece is None for piece in pieces]
+    if any(absent):
+        if not all(absent):
+            raise ValueError("parts: expected echoes in all parts or in none; draw all parts from one scenario")
+        return None
+    return _cat(pieces) if isinstance(pieces[0], Echoes) else torch.cat(pieces)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +104,42 @@ class Echoes:
     location: Float[Tensor, "batch src path 3"]
     gain: Complex[Tensor, "batch src path"]
 
+    def __len__(self) -> int:
+        return self.gain.shape[0]
+
+    def __getitem__(self, index: "slice | Tensor") -> "Echoes":
+        return _map(self, lambda x: x[index])
+
+    def to(self, device: "torch.device | str") -> "Echoes":
+        """Copy the batch to a device.
+
+        Parameters
+        ----------
+        device
+            The device, such as 'cpu' or 'cuda:0'.
+
+        Returns
+        -------
+        Echoes
+            The batch on `device`.
+        """
+        return _map(self, lambda x: x.to(device, non_blocking=True))
+
+    @property
+    def present(self) -> Tensor:
+        """Which slots contain an echo, as booleans [batch, src, path]."""
+        return self.gain != 0
+
+    @property
+    def placed(self) -> Float[Tensor, "batch src path 3"]:
+        """`location`, with the valid placeholder (1 rad, 1 rad, 1 m) in the slots that contain no echo."""
+        return self.location.masked_fill(~self.present[..., None], 1.0)
+
+    @property
+    def polar(self) -> Float[Tensor, "batch src path 3"]:
+        """The coordinates (u, v, w) of `placed`."""
+        return polar_of(self.placed)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Truth:
@@ -107,6 +157,8 @@ class Truth:
         The number of sources K.
     snr_db : [batch]
         The exact SNR in dB.
+    echoes
+        The echoes of the sources; None if the scenario has none.
     """
 
     location: Float[Tensor, "batch src 3"]
@@ -114,6 +166,7 @@ class Truth:
     symbols: Complex[Tensor, "batch src snap"]
     count: Int[Tensor, " batch"]
     snr_db: Float[Tensor, " batch"]
+    echoes: Echoes | None = None
 
     def __len__(self) -> int:
         return self.power.shape[0]
@@ -152,7 +205,7 @@ class Truth:
         return polar_of(self.placed)
 
     def steering(self, array: Array) -> Complex[Tensor, "batch elem src"]:
-        """Compute the steering matrix of the sources; the columns of slots without a source are zero.
+        """Compute the steering matrix of the sources, of their direct waves; the columns of slots without a source are zero.
 
         Parameters
         ----------
@@ -165,6 +218,27 @@ class Truth:
             The steering matrix A.
         """
         return steering_matrix(array, self.polar) * self.present[:, None, :]
+
+    def arriving(self, array: Array) -> Complex[Tensor, "batch elem src"]:
+        """Compute what the elements receive from each source: the direct wave and the echoes, a(p_k) + sum_j g_kj a(q_kj).
+
+        Parameters
+        ----------
+        array
+            The array.
+
+        Returns
+        -------
+        [batch, elem, src]
+            The waves; the columns of slots without a source are zero.
+        """
+        waves = self.steering(array)
+        if self.echoes is None:
+            return waves
+        for path in range(self.echoes.gain.shape[2]):
+            gain = self.echoes.gain[:, None, :, path]
+            waves = waves + steering_matrix(array, self.echoes.polar[:, :, path]) * gain
+        return waves
 
     @property
     def coherent(self) -> Tensor:

@@ -1,7 +1,8 @@
 """Random numbers of scenes: every scene has its own random streams.
 
 Streams of a scene, by spawn key: (split, index) for everything below that is always drawn; (split, index, 1) for further sets
-of locations; (split, index, 2) for coherence and extra paths; (split, index, 3) for the noise in a ray-traced room.
+of locations; (split, index, 2) for coherence and extra paths; (split, index, 3) for the noise in a ray-traced room;
+(split, index, 4) for the echoes.
 
 Axes: batch B, src K_MAX, elem N, ant M, snap L; rank is 1 where every scene's sources share a waveform, else K_MAX.
 """
@@ -17,11 +18,14 @@ from torch import Tensor
 from risloc.physics.codebook import dft_codes
 from risloc.scenes.scenario import Scenario
 
-__all__ = ["Draws", "draw", "stream", "uniform_in"]
+__all__ = ["ROOM_NUMBERS", "Draws", "draw", "stream", "uniform_in"]
 
 Key = tuple[int, int, int]
 
 _SETS = 4  # sets of locations that each scene draws at once; further sets come from its second stream
+
+ROOM_NUMBERS = 13
+"""The random numbers of a room: the distances of its six walls, their materials, and its yaw."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +69,10 @@ class Draws:
         Uniform; the images from which the extra paths arrive.
     path_gains : [batch, src, path]
         Normal; the gains of the extra paths.
+    echo_uniform : [batch, number]
+        Uniform; images or rooms, as `EchoLaw.law` needs them.
+    echo_gains : [batch, src, echo]
+        Normal; the gains of the echoes of the law 'farther'.
     """
 
     keys: list[Key]
@@ -83,6 +91,8 @@ class Draws:
     shared: np.ndarray
     images: np.ndarray
     path_gains: Complex[Tensor, "batch src path"]
+    echo_uniform: np.ndarray
+    echo_gains: Complex[Tensor, "batch src echo"]
 
 
 def stream(seed: int, *key: int) -> np.random.Generator:
@@ -128,6 +138,7 @@ def draw(scenario: Scenario, seed: int, split: int, indices: range) -> Draws:
     paths = M * N if s.observation == "ris" else 0
     uniform, z, codes, mismatch = _first_streams(s, keys, paths + rank * L + L * M)
     shared, images, path_gains = _third_streams(s, keys)
+    echo_uniform, echo_gains = _fifth_streams(s, keys)
     low, high = s.K_span
     return Draws(
         keys=keys,
@@ -146,6 +157,8 @@ def draw(scenario: Scenario, seed: int, split: int, indices: range) -> Draws:
         shared=shared,
         images=images,
         path_gains=path_gains,
+        echo_uniform=echo_uniform,
+        echo_gains=echo_gains,
     )
 
 
@@ -206,6 +219,19 @@ def _third_streams(s: Scenario, keys: list[Key]) -> tuple[np.ndarray, np.ndarray
             rng.random(out=images[row])
             rng.standard_normal(dtype=np.float32, out=gains[row].view(np.float32))
     return shared, images, torch.from_numpy(gains) * math.sqrt(0.5)
+
+
+def _fifth_streams(s: Scenario, keys: list[Key]) -> tuple[np.ndarray, Tensor]:
+    """Return `echo_uniform` and `echo_gains`; no other random number comes from these streams."""
+    paths = s.echoes.paths if s.echoes.law == "farther" else 0
+    uniform = np.empty((len(keys), ROOM_NUMBERS if s.echoes.law == "room" else 3 * s.K_MAX * paths))
+    gains = np.empty((len(keys), s.K_MAX, paths), dtype=np.complex64)
+    if s.echoes.on:
+        for row, key in enumerate(keys):
+            rng = stream(*key, 4)
+            rng.random(out=uniform[row])
+            rng.standard_normal(dtype=np.float32, out=gains[row].view(np.float32))
+    return uniform, torch.from_numpy(gains) * math.sqrt(0.5)
 
 
 def _codes(s: Scenario, draws: np.ndarray) -> UInt8[Tensor, "batch snap elem"]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from risloc.config import ParamError, param
 from risloc.physics.geometry import SPEED_OF_LIGHT, Domain, Surface, planar_array
+from risloc.scenes.echo_law import EchoLaw
 
 __all__ = ["MOST_ELEMENTS", "MOST_IN_A_SCENE", "MOST_SOURCES", "Scenario"]
 
@@ -100,19 +101,18 @@ class Scenario:
         "range of the linear Rician factor k of H, which is drawn uniformly", ge=0.0, le=1e6
     )
     mismatch: Mismatch = param("departures of the scenes from the model")
+    echoes: EchoLaw = param("echoes of the sources")
 
     def __post_init__(self) -> None:
-        for name in (
-            f.name for f in dataclasses.fields(self) if f.name.endswith(("_span", "_span_deg", "_span_m", "_span_db"))
-        ):
-            low, high = getattr(self, name)
-            if low > high:
-                raise ParamError(f"{name}: expected [lowest, highest], got [{low}, {high}]; swap the two values")
+        for prefix, section in (("", self), ("echoes.", self.echoes)):
+            _check_spans(prefix, section)
         if self.size > MOST_ELEMENTS:
             raise ParamError(
                 f"n_h, n_v: expected at most {MOST_ELEMENTS} elements, got {self.n_h} x {self.n_v}; reduce n_h or n_v"
             )
-        rows = max(self.antennas, self.K_MAX * max(self.snapshots, 1 + self.mismatch.multipath_paths))
+        rows = max(
+            self.antennas, self.K_MAX * max(self.snapshots, 1 + self.mismatch.multipath_paths + self.echoes.most)
+        )
         if rows * self.size > MOST_IN_A_SCENE:
             raise ParamError(
                 f"antennas, snapshots, K_MAX: expected at most {MOST_IN_A_SCENE} entries in an array of a scene (elements x antennas, "
@@ -144,6 +144,7 @@ class Scenario:
             raise ParamError(
                 f"antennas: expected at most one for each element ({self.size}), got {self.antennas}; reduce antennas"
             )
+        self.echoes.check_room(self._domain, self.carrier_hz)
 
     @property
     def size(self) -> int:
@@ -158,7 +159,18 @@ class Scenario:
     @property
     def surface(self) -> Surface:
         """Surface or, with direct observation, receiving array, with the region of the sources."""
-        return Surface(
-            array=planar_array(self.n_h, self.n_v, self.wavelength, self.reference),
-            domain=Domain.of_degrees(self.azimuth_span_deg, self.elevation_span_deg, self.distance_span_m),
-        )
+        return Surface(array=planar_array(self.n_h, self.n_v, self.wavelength, self.reference), domain=self._domain)
+
+    @property
+    def _domain(self) -> Domain:
+        return Domain.of_degrees(self.azimuth_span_deg, self.elevation_span_deg, self.distance_span_m)
+
+
+def _check_spans(prefix: str, section: Scenario | EchoLaw) -> None:
+    for field in dataclasses.fields(section):
+        if field.name.endswith(("_span", "_span_deg", "_span_m", "_span_db")):
+            low, high = getattr(section, field.name)
+            if low > high:
+                raise ParamError(
+                    f"{prefix}{field.name}: expected [lowest, highest], got [{low}, {high}]; swap the two values"
+                )

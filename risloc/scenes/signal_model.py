@@ -26,7 +26,8 @@ from risloc.physics.portable_arithmetic import (
     power_of_ten,
     times,
 )
-from risloc.scenes.batch import Observation, Scenes, Truth
+from risloc.scenes.batch import Echoes, Observation, Scenes, Truth
+from risloc.scenes.echo_waves import echoes_of_draws
 from risloc.scenes.random_draws import Draws, uniform_in
 from risloc.scenes.scenario import Scenario
 from risloc.scenes.source_locations import in_domain, source_locations
@@ -34,7 +35,7 @@ from risloc.scenes.source_locations import in_domain, source_locations
 __all__ = ["scenes_of_draws"]
 
 
-def scenes_of_draws(scenario: Scenario, draws: Draws) -> Scenes:
+def scenes_of_draws(scenario: Scenario, draws: Draws, echoes: bool = True) -> Scenes:
     """Compute y_l = H diag(c_l) A s_l + n_l and the truth behind it; `risloc.scenes.simulation.simulate` has the details.
 
     Parameters
@@ -43,6 +44,8 @@ def scenes_of_draws(scenario: Scenario, draws: Draws) -> Scenes:
         The scenario.
     draws
         The random numbers of the scenes.
+    echoes
+        False leaves the echoes out, at the noise variance that the scenes have with them.
 
     Returns
     -------
@@ -66,17 +69,24 @@ def scenes_of_draws(scenario: Scenario, draws: Draws) -> Scenes:
 
     B = _mixing(scenario, draws, power)  # s_l = B z_l, P = B B^H
     z = torch.ones_like(draws.waveforms) if scenario.waveform == "constant" else draws.waveforms
-    AB = exact_matmul(_arriving(scenario, draws, array, location), B)
-    if reflection is not None:
-        AB = times(AB, reflection[:, :, None])
-    arrived = coded_product(book, AB, H)  # G_l A B, transposed
+    A, echo = _arriving(scenario, draws, array, location), echoes_of_draws(scenario, draws, location, present)
+    arrived = _received(book, _with_echoes(A, array, echo), B, reflection, H)
     noise_var = _noise_variance(arrived, H if reflection is None else times(H, reflection[:, None]), count, snr_db)
+    if echo is not None and not echoes:
+        arrived, echo = _received(book, A, B, reflection, H), None
     y = _in_order(times(arrived[:, :, k], z[:, k, :, None]) for k in range(z.shape[1]))
     y = y + noise_var.double().sqrt()[:, None, None] * draws.noise
     symbols = _in_order(times(B[:, :, k, None], z[:, k, None]) for k in range(z.shape[1])).to(torch.complex64)
     return Scenes(
         Observation(y=y.to(torch.complex64), codebook=book, H=given, noise_var=noise_var),
-        Truth(location=location * present[..., None], power=power, symbols=symbols, count=count, snr_db=snr_db),
+        Truth(
+            location=location * present[..., None],
+            power=power,
+            symbols=symbols,
+            count=count,
+            snr_db=snr_db,
+            echoes=echo,
+        ),
     )
 
 
@@ -115,6 +125,26 @@ def _arriving(s: Scenario, draws: Draws, array: Array, location: Tensor) -> Comp
         waves = exact_steering_matrix(array, exact_polar_of(images[:, :, path]))
         A = A + times(waves, deviation * draws.path_gains[:, None, :, path])
     return A
+
+
+def _with_echoes(A: Tensor, array: Array, echoes: Echoes | None) -> Complex[Tensor, "batch elem src"]:
+    """Add the echoes to the waves of the sources."""
+    if echoes is None:
+        return A
+    polar = exact_polar_of(echoes.placed.double())
+    for path in range(polar.shape[2]):
+        A = A + times(exact_steering_matrix(array, polar[:, :, path]), echoes.gain[:, None, :, path])
+    return A
+
+
+def _received(
+    book: Tensor, A: Tensor, B: Tensor, reflection: Tensor | None, H: Tensor
+) -> Complex[Tensor, "batch snap rank ant"]:
+    """Return G_l A B, transposed."""
+    AB = exact_matmul(A, B)
+    if reflection is not None:
+        AB = times(AB, reflection[:, :, None])
+    return coded_product(book, AB, H)
 
 
 def _mismatch(s: Scenario, draws: Draws, H: Tensor) -> tuple[Tensor, Tensor | None]:

@@ -35,6 +35,7 @@ def simulate(
     stop: SupportsIndex,
     snr_db: PerScene = None,
     count: PerScene = None,
+    echoes: bool = True,
 ) -> Scenes:
     """Draw scenes start..stop-1 of a split: y_l = H diag(c_l) A s_l + n_l.
 
@@ -48,6 +49,11 @@ def simulate(
     Source k's column of A is a(p_k) + sum_j g_kj a(p_kj): an extra path is the exact spherical wave from an image p_kj,
     uniform in the domain, with a gain g_kj ~ CN(0, 10^(multipath_db / 10) / multipath_paths) that is constant over the
     block. The truth (locations, powers, symbols) describes the direct paths.
+
+    Echoes, which `scenario.echoes` describes, have the same form, but their images are farther than their source, and the truth
+    has them (`risloc.scenes.echo_waves`). Their random numbers come from a stream of their own: scenes that differ only in the law
+    of the echoes have the same locations, powers, codes, symbols, channel and, up to its variance, noise. With `echoes=False` the
+    noise variance is the same, too.
 
     Parameters
     ----------
@@ -65,6 +71,8 @@ def simulate(
         Replaces the SNR that is drawn: one value, or one for each scene; everything else stays as drawn.
     count
         Replaces the number of sources that is drawn, likewise.
+    echoes
+        False draws the same scenes without their echoes; the noise variance and `Truth.snr_db` remain those with echoes.
 
     Returns
     -------
@@ -94,7 +102,7 @@ def simulate(
             draws.snr_db[:] = snrs[rows]
         if counts is not None:
             draws.count[:] = counts[rows]
-        parts.append(scenes_of_draws(scenario, draws))
+        parts.append(scenes_of_draws(scenario, draws, echoes))
     return Scenes.cat(parts)
 
 
