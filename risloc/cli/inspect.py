@@ -103,7 +103,7 @@ def _measurements(path: Path, bad: Mapping[int, str]) -> Facts:
             "antennas M": reader.antennas,
             **as_mapping(reader.setup),
             "noise_var": "",
-            "truth": f"up to {counted(reader.sources, 'source')}" if reader.sources else "none",
+            "truth": _truth(reader),
         }
         facts["noise_var"] = _noise(reader, bad)
         if reader.unknown:
@@ -114,6 +114,13 @@ def _measurements(path: Path, bad: Mapping[int, str]) -> Facts:
             facts[BAD] = dict(bad)
         facts["fits"] = ", ".join(_fitting(reader)) or "no shipped network; use --method nomp"
         return facts
+
+
+def _truth(reader: MeasurementReader) -> str:
+    if not reader.sources:
+        return "none"
+    echoes = f", {reader.paths} echoes or fewer each" if reader.paths else ""
+    return f"up to {counted(reader.sources, 'source')}{echoes}"
 
 
 def _noise(reader: MeasurementReader, bad: Mapping[int, str]) -> str:

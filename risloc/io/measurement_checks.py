@@ -19,6 +19,7 @@ __all__ = [
     "Fault",
     "MeasurementError",
     "array_faults",
+    "echo_faults",
     "modulus_fault",
     "noise_fault",
     "root_mean_square",
@@ -30,6 +31,7 @@ NOISE_SPAN = (1e-14, 1e4)
 """sigma^2 over a scene's mean |y|^2: below, the fits do not converge in single precision; above, y would hardly be possible."""
 
 _NOT_FINITE = "NaN or infinity"
+_PLACE = "azimuth and elevation within +-pi/2 radians and a distance above 0 metres"
 _QUARTER = math.pi / 2 + 1e-6  # in single precision pi / 2 is a little more
 
 
@@ -204,17 +206,45 @@ def truth_faults(
     """
     remedy, slots = "remove the truth", location.shape[1]
     there = torch.arange(slots, device=count.device) < count[:, None]
-    angles, distance = location[..., :2].abs().amax(-1), location[..., 2]
     return _faults([
         ("truth.location", location.isfinite(), "finite numbers", _NOT_FINITE, remedy),
         ("truth.power", power.isfinite(), "finite numbers", _NOT_FINITE, remedy),
         ("truth.count", (count >= 0) & (count <= slots), f"0..{slots} sources", "another number", remedy),
         (
-            "truth.location", ~there | ((angles <= _QUARTER) & (distance > 0)),
-            "azimuth and elevation within +-pi/2 radians and a distance above 0 metres", "a place outside",
+            "truth.location", ~there | _placed(location), _PLACE, "a place outside",
             f"convert the units, or {remedy}",
         ),
     ])  # fmt: skip
+
+
+def echo_faults(location: Float[Tensor, "batch src path 3"], gain: Complex[Tensor, "batch src path"]) -> list[Fault]:
+    """Check the values of the echoes of a truth.
+
+    Parameters
+    ----------
+    location : [batch, src, path, 3]
+        Azimuth and elevation of the images in radians, distance in metres.
+    gain : [batch, src, path]
+        The gains relative to the direct waves; 0 where there is no echo.
+
+    Returns
+    -------
+    list of Fault
+        The faults, in order of importance.
+    """
+    name, remedy = "truth.echoes", "remove the echoes"
+    good = (gain == 0) | _placed(location)
+    return _faults(
+        [
+            (f"{name}.location", location.isfinite(), "finite numbers", _NOT_FINITE, remedy),
+            (f"{name}.gain", gain.isfinite(), "finite numbers", _NOT_FINITE, remedy),
+            (f"{name}.location", good, _PLACE, "a place outside", f"convert the units, or {remedy}"),
+        ]
+    )
+
+
+def _placed(location: Float[Tensor, "*batch 3"]) -> Bool[Tensor, "*batch"]:
+    return (location[..., :2].abs().amax(-1) <= _QUARTER) & (location[..., 2] > 0)
 
 
 def root_mean_square(x: Complex[Tensor, "batch row col"]) -> Float[Tensor, " batch"]:

@@ -15,28 +15,29 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import h5py
 import numpy as np
 
-from risloc.config import ParamError, build, shown
+from risloc.config import shown
+from risloc.io.measurement_attributes import LAYOUT, check_format, code_bits_in, setup_in
 from risloc.io.measurement_checks import MeasurementError
 from risloc.io.measurement_rows import Rows
-from risloc.io.measurement_shapes import allowed_shapes, bits_fault, shape_fault, size_fault
-from risloc.io.measurements import FORMAT, VERSION, Measurements, Setup
-from risloc.io.safe_hdf5 import MOST_IN_A_CHUNK, StoredError, attribute, broken_as, check_storage, dataset, present
+from risloc.io.measurement_shapes import allowed_shapes, bits_fault, shape_fault, size_fault, stored_fault
+from risloc.io.measurements import Measurements, Setup
+from risloc.io.safe_hdf5 import MOST_IN_A_CHUNK, StoredError, broken_as, check_storage, dataset, present
 from risloc.io.unknown_names import unknown_names
 
 __all__ = ["MeasurementReader"]
 
 MOST_SOURCES = 64
 _AT_ONCE = 2**25  # bytes of a part, about
-_KINDS = {"complex": "c", "integer": "iu", "real": "f", "integer or complex": "iuc"}
-_WHOLE = ("n_h", "n_v", "version", "code_bits")
 _ATTRIBUTES = ("format", "version", "code_bits", *(field.name for field in dataclasses.fields(Setup)))
-_DATASETS, _TRUTH = ("y", "H", "codes", "noise_var", "truth"), ("location", "power", "count")
-_LAYOUT = "docs/command_line.md and the help of risloc.io.measurements describe the layout"
+_DATASETS, _TRUTH, _ECHOES = (
+    ("y", "H", "codes", "noise_var", "truth"),
+    ("location", "power", "count"),
+    ("location", "gain"),
+)
 _TURNED = "MATLAB, Julia and Fortran write the axes in reverse order; permute them before writing"
 
 
@@ -64,6 +65,8 @@ class MeasurementReader:
         Whether the file has sigma^2.
     sources
         The number of slots of the truth, 0 without a truth.
+    paths
+        The number of echoes for which a source of the truth has slots, 0 without echoes.
     unknown
         Names in the file that the layout does not define, quoted, each with the most similar known name that is absent. They
         are ignored. What netCDF4 and PyTables write beside the data is not listed.
@@ -161,9 +164,9 @@ class MeasurementReader:
             return self.bad(slice(numbers[0], middle)) | self.bad(slice(middle, numbers[-1] + 1))
 
     def _open(self) -> None:
-        self._check_format()
+        check_format(self.path, self._file)
         self.unknown = self._unknown()
-        self.setup = self._setup()
+        self.setup = setup_in(self.path, self._file)
         N = self.setup.size
         self._data: dict[str, h5py.Dataset] = {}
         self._scenes, self.snapshots, self.antennas = self._add("y", "complex", (None, None, None))
@@ -173,52 +176,38 @@ class MeasurementReader:
         allowed = allowed_shapes(B, L, M, N)
         self._add("H", "complex", *allowed["H"])
         self._add("codes", "integer or complex", *allowed["codebook"])
-        self.code_bits = self._attribute("code_bits") if "code_bits" in self._file.attrs else None
+        self.code_bits = code_bits_in(self.path, self._file)
         if fault := bits_fault(self._data["codes"].dtype.kind, self.code_bits):
             raise MeasurementError(f"{self.path}: {fault}")
         self.has_noise = self._there(self._file, "noise_var")
         if self.has_noise:
             self._add("noise_var", "real", *allowed["noise_var"])
-        self.sources = self._add("truth/location", "real", (B, None, 3))[1] if self._has_truth() else 0
-        if self.sources:
-            if self.sources > MOST_SOURCES:
-                raise self._error("truth", f"expected at most {MOST_SOURCES} sources, got {self.sources}; remove it")
-            self._add("truth/power", "real", (B, self.sources))
-            self._add("truth/count", "integer", (B,))
+        self._open_truth()
 
-    def _check_format(self) -> None:
-        found = [self._attribute(name) if name in self._file.attrs else None for name in ("format", "version")]
-        if found != [FORMAT, VERSION]:
-            raise self._error("attributes", f"expected format {FORMAT!r}, version {VERSION}, got {found}; {_LAYOUT}")
+    def _open_truth(self) -> None:
+        B, self.sources, self.paths = self._scenes, 0, 0
+        if not self._has_group("truth"):
+            return
+        self.sources = self._few("truth", "sources", self._add("truth/location", "real", (B, None, 3))[1])
+        self._add("truth/power", "real", (B, self.sources))
+        self._add("truth/count", "integer", (B,))
+        if self._has_group("truth/echoes"):
+            shape = self._add("truth/echoes/location", "real", (B, self.sources, None, 3))
+            self.paths = self._few("truth/echoes", "echoes of a source", shape[2])
+            self._add("truth/echoes/gain", "complex", shape[:3])
+
+    def _few(self, name: str, what: str, number: int) -> int:
+        if number > MOST_SOURCES:
+            raise self._error(name, f"expected at most {MOST_SOURCES} {what}, got {number}; remove it")
+        return number
 
     def _unknown(self) -> tuple[str, ...]:
         found = unknown_names("", self._file.attrs, _ATTRIBUTES) + unknown_names("", self._file, _DATASETS)
-        if self._there(self._file, "truth") and isinstance(self._file["truth"], h5py.Group):
-            found += unknown_names("truth/", self._file["truth"], _TRUTH)
+        if self._has_group("truth"):
+            found += unknown_names("truth/", self._file["truth"], (*_TRUTH, "echoes"))
+            if self._has_group("truth/echoes"):
+                found += unknown_names("truth/echoes/", self._file["truth/echoes"], _ECHOES)
         return tuple(found)
-
-    def _setup(self) -> Setup:
-        optional = ("azimuth_span_deg", "elevation_span_deg", "distance_span_m")
-        values: dict[str, Any] = {"reference": "centre", **dict.fromkeys(optional)}
-        for field in dataclasses.fields(Setup):
-            if field.name in self._file.attrs:
-                values[field.name] = self._attribute(field.name)
-            elif field.name not in values:
-                doc = f"{field.metadata['doc']} {field.metadata['unit']}".strip()
-                raise self._error("attributes", f"expected {field.name} ({doc}), got none; {_LAYOUT}")
-        try:
-            return build(Setup, values, "attribute")
-        except ParamError as error:
-            raise MeasurementError(f"{self.path}: {error.fault}; correct the attribute in the file") from None
-
-    def _attribute(self, name: str) -> Any:
-        """Read a small attribute as plain Python: text, a number or a list of two."""
-        try:
-            value = attribute(self._file, name)
-        except StoredError as error:
-            raise self._error("attributes", f"{name}: {error}; {_LAYOUT}") from None
-        whole = name in _WHOLE and isinstance(value, float) and value.is_integer()
-        return int(value) if whole else value
 
     def _there(self, group: h5py.Group, name: str) -> bool:
         try:
@@ -226,11 +215,12 @@ class MeasurementReader:
         except StoredError as error:
             raise self._error(name, str(error)) from None
 
-    def _has_truth(self) -> bool:
-        if not self._there(self._file, "truth"):
+    def _has_group(self, name: str) -> bool:
+        folder, _, last = name.rpartition("/")
+        if not self._there(self._file[folder] if folder else self._file, last):
             return False
-        if not isinstance(self._file["truth"], h5py.Group):
-            raise self._error("truth", "expected a group, got an object of another kind; remove it")
+        if not isinstance(self._file[name], h5py.Group):
+            raise self._error(name, "expected a group, got an object of another kind; remove it")
         return True
 
     def _add(self, name: str, kind: str, *shapes: tuple[int | None, ...]) -> tuple[int, ...]:
@@ -240,13 +230,13 @@ class MeasurementReader:
         try:
             data = dataset(group, last)
         except StoredError as error:
-            raise self._error(name, f"{error}; {_LAYOUT}") from None
-        if data.dtype.kind not in _KINDS[kind] or data.dtype.itemsize > 16:
-            raise self._error(name, f"expected {kind} numbers of at most double precision{_compound(kind, data)}")
+            raise self._error(name, f"{error}; {LAYOUT}") from None
+        if fault := stored_fault(kind, data.dtype):
+            raise self._error(name, fault)
         if fault := shape_fault(name, tuple(data.shape), shapes):
             size = self.setup.size
             turned = len(data.shape) > 1 and data.shape[0] == size != data.shape[-1]
-            raise MeasurementError(f"{self.path}: {fault}; {_TURNED if turned else _LAYOUT}")
+            raise MeasurementError(f"{self.path}: {fault}; {_TURNED if turned else LAYOUT}")
         try:
             check_storage(data)
         except StoredError as error:
@@ -266,8 +256,9 @@ class MeasurementReader:
             y, H, codes = (self._part(name, index, len(numbers)) for name in ("y", "H", "codes"))
             noise_var = self._noise(index, len(numbers)) if self.has_noise else None
             truth = self._truth(index) if self.sources else None
+            echoes = self._echoes(index) if self.paths else None
         bits = int(self.code_bits or 0)
-        return Rows(numbers=numbers, y=y, H=H, codes=codes, bits=bits, noise_var=noise_var, truth=truth)
+        return Rows(numbers=numbers, y=y, H=H, codes=codes, bits=bits, noise_var=noise_var, truth=truth, echoes=echoes)
 
     def _part(self, name: str, index: slice | list[int], count: int) -> np.ndarray:
         """Read an array of some scenes; repeat an array that all scenes share."""
@@ -285,16 +276,12 @@ class MeasurementReader:
         location, power, count = (self._data[f"truth/{name}"][index] for name in _TRUTH)
         return location.astype(np.float32), power.astype(np.float32), count.astype(np.int64)
 
+    def _echoes(self, index: slice | list[int]) -> tuple[np.ndarray, np.ndarray]:
+        location, gain = (self._data[f"truth/echoes/{name}"][index] for name in _ECHOES)
+        return location.astype(np.float32), gain.astype(np.complex64)
+
     def _error(self, name: str, words: str) -> MeasurementError:
         return MeasurementError(f"{self.path}: {name}: {words}")
 
     def _told(self) -> AbstractContextManager[None]:
         return broken_as(MeasurementError, self.path, "copy the file or write it again")
-
-
-def _compound(kind: str, data: h5py.Dataset) -> str:
-    """Describe what was found instead of numbers of this kind, and the remedy."""
-    if "complex" not in kind or data.dtype.names is None:
-        return f", got {data.dtype}; convert the numbers"
-    came = ", ".join(f"{name} ({data.dtype[name]})" for name in data.dtype.names[:4])
-    return f" (complex numbers as h5py writes them, a compound of two floats named r and i), got a compound of {came}; convert the numbers"

@@ -13,9 +13,11 @@ import torch
 from jaxtyping import Complex
 from torch import Tensor
 
-from risloc.io.measurement_checks import Fault, array_faults, truth_faults
-from risloc.io.measurements import Measurements, Setup, Sources
+from risloc.io.measurement_checks import Fault, array_faults, echo_faults, truth_faults
+from risloc.io.measurements import Measurements, Setup
+from risloc.io.true_sources import Sources
 from risloc.physics.codebook import codebook
+from risloc.scenes.batch import Echoes
 
 __all__ = ["Rows"]
 
@@ -40,6 +42,8 @@ class Rows:
         sigma^2, or None.
     truth
         Location [scene, src, 3], power [scene, src] and count [scene], or None.
+    echoes
+        Location [scene, src, path, 3] and gain [scene, src, path] of the echoes, or None.
     """
 
     numbers: Sequence[int]
@@ -49,6 +53,7 @@ class Rows:
     bits: int
     noise_var: np.ndarray | None
     truth: tuple[np.ndarray, np.ndarray, np.ndarray] | None
+    echoes: tuple[np.ndarray, np.ndarray] | None
 
     def faults(self) -> list[Fault]:
         """Find what is wrong with the values, in order of importance; arrays have the names that they have in the file.
@@ -63,6 +68,7 @@ class Rows:
             noise = None if self.noise_var is None else torch.from_numpy(self.noise_var)
             found = array_faults(torch.from_numpy(self.y), self._codebook, torch.from_numpy(self.H), noise)
             found += [] if self.truth is None else truth_faults(*map(torch.from_numpy, self.truth))
+            found += [] if self.echoes is None else echo_faults(*map(torch.from_numpy, self.echoes))
         names = {fault.name: fault.name.replace(".", "/") for fault in found} | {"codebook": "codes"}
         return [dataclasses.replace(fault, name=names[fault.name]) for fault in found]
 
@@ -99,7 +105,10 @@ class Rows:
         truth = None
         if self.truth is not None:
             location, power, count = map(torch.from_numpy, self.truth)
-            truth = Sources(location=location, power=power, count=count)
+            echoes = None
+            if self.echoes is not None:
+                echoes = Echoes(location=torch.from_numpy(self.echoes[0]), gain=torch.from_numpy(self.echoes[1]))
+            truth = Sources(location=location, power=power, count=count, echoes=echoes)
         noise = None if self.noise_var is None else torch.from_numpy(self.noise_var)
         y, H = torch.from_numpy(self.y), torch.from_numpy(self.H)
         return Measurements(setup=setup, y=y, codebook=self._codebook, H=H, noise_var=noise, truth=truth)
@@ -108,8 +117,9 @@ class Rows:
         arrays = {name: getattr(self, name)[index] for name in ("y", "H", "codes")}
         noise = None if self.noise_var is None else self.noise_var[index]
         truth = None if self.truth is None else (self.truth[0][index], self.truth[1][index], self.truth[2][index])
+        echoes = None if self.echoes is None else (self.echoes[0][index], self.echoes[1][index])
         numbers = [self.numbers[i] for i in index]
-        return Rows(numbers=numbers, bits=self.bits, noise_var=noise, truth=truth, **arrays)
+        return Rows(numbers=numbers, bits=self.bits, noise_var=noise, truth=truth, echoes=echoes, **arrays)
 
     def _reasons(self, fault: Fault) -> dict[int, str]:
         """Return the reasons by scene; only for the first bad scene if the message contains a value of that scene."""

@@ -3,8 +3,8 @@
 Axes: batch B (scene), snap L, ant M, elem N, src K.
 """
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, SupportsFloat
 
 import numpy as np
 import torch
@@ -13,8 +13,22 @@ from torch import Tensor
 from risloc.config import shown
 from risloc.io.measurement_checks import MeasurementError
 
-__all__ = ["MOST_IN_A_SCENE", "allowed_shapes", "bits_fault", "converted", "shape_fault", "size_fault"]
+__all__ = [
+    "MOST_IN_A_SCENE",
+    "Numbers",
+    "allowed_shapes",
+    "bits_fault",
+    "check_fit",
+    "converted",
+    "floating",
+    "set_fields",
+    "shape_fault",
+    "size_fault",
+    "stored_fault",
+]
 
+Numbers = Tensor | np.ndarray | SupportsFloat  # can be converted to a tensor
+_STORED = {"complex": "c", "integer": "iu", "real": "f", "integer or complex": "iuc"}
 MOST_IN_A_SCENE = 2**27  # L M N: a scene's G in single precision then takes 1 GiB
 _KINDS: dict[str, Callable[[torch.dtype], bool]] = {
     "complex": lambda dtype: dtype in (torch.complex64, torch.complex128),
@@ -129,6 +143,30 @@ def shape_fault(name: str, shape: tuple[int, ...], allowed: tuple[tuple[int | No
     return f"{name}: expected the shape {words}, got {tuple(shape)}"
 
 
+def stored_fault(kind: str, dtype: np.dtype[Any]) -> str | None:
+    """Check that a dataset holds numbers of a kind, and describe what was found instead and the remedy.
+
+    Parameters
+    ----------
+    kind
+        One of complex, integer, real, and integer or complex.
+    dtype
+        The dtype of the dataset.
+
+    Returns
+    -------
+    str or None
+        The fault, None if there is none.
+    """
+    if dtype.kind in _STORED[kind] and dtype.itemsize <= 16:
+        return None
+    expected = f"expected {kind} numbers of at most double precision"
+    if "complex" not in kind or dtype.names is None:
+        return f"{expected}, got {dtype}; convert the numbers"
+    came = ", ".join(f"{name} ({dtype[name]})" for name in dtype.names[:4])
+    return f"{expected} (complex numbers as h5py writes them, a compound of two floats named r and i), got a compound of {came}; convert the numbers"
+
+
 def converted(name: str, given: Any, kind: str, shape: str) -> Tensor:
     """Convert a tensor, numpy array or number to a tensor in main memory, in its precision; numpy arrays are copied.
 
@@ -174,6 +212,57 @@ def converted(name: str, given: Any, kind: str, shape: str) -> Tensor:
         came, remedy = str(given.dtype).removeprefix("torch."), _REMEDIES.get(name, "convert the numbers")
         raise MeasurementError(f"{name}: expected {kind} numbers, {shape}, got {came}; {remedy}")
     return given.detach().cpu()
+
+
+def floating(x: Tensor) -> Tensor:
+    """Convert to double precision anything but single and double precision.
+
+    Parameters
+    ----------
+    x : any shape
+        Real numbers.
+
+    Returns
+    -------
+    the same shape
+        The numbers.
+    """
+    return x if x.dtype in (torch.float32, torch.float64) else x.double()
+
+
+def check_fit(name: str, x: Tensor, allowed: tuple[tuple[int | None, ...], ...]) -> None:
+    """Check that the shape of an array is one of the allowed ones.
+
+    Parameters
+    ----------
+    name
+        The name of the array.
+    x
+        The array.
+    allowed
+        The allowed shapes; None in a shape allows any size.
+
+    Raises
+    ------
+    MeasurementError
+        The shape is another one.
+    """
+    if fault := shape_fault(name, tuple(x.shape), allowed):
+        raise MeasurementError(f"{fault}; correct the array or the arrays that share its axes")
+
+
+def set_fields(frozen: object, values: Mapping[str, object]) -> None:
+    """Set fields of a frozen dataclass during its construction.
+
+    Parameters
+    ----------
+    frozen
+        The dataclass.
+    values
+        The values of the fields by their names.
+    """
+    for name, value in values.items():
+        object.__setattr__(frozen, name, value)
 
 
 def _native(dtype: np.dtype[Any]) -> np.dtype[Any]:

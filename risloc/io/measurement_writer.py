@@ -15,6 +15,7 @@ from risloc.io.measurement_checks import (
     MODULUS,
     MeasurementError,
     array_faults,
+    echo_faults,
     truth_faults,
 )
 from risloc.io.measurements import FORMAT, VERSION, Measurements, Setup
@@ -100,6 +101,7 @@ def _arrays(part: Measurements, code_bits: int | None, first: int) -> dict[str, 
     faults, truth = array_faults(part.y, part.codebook, part.H, part.noise_var), part.truth
     if truth is not None:
         faults += truth_faults(truth.location, truth.power, truth.count)
+        faults += [] if truth.echoes is None else echo_faults(truth.echoes.location, truth.echoes.gain)
     for fault in faults:
         raise MeasurementError(fault.words(range(first, first + len(part))))
     tensors = {"y": part.y, "H": part.H, "codes": part.codebook if code_bits is None else _codes(part, code_bits)}
@@ -108,6 +110,8 @@ def _arrays(part: Measurements, code_bits: int | None, first: int) -> dict[str, 
     if truth is not None:
         count = truth.count.to(torch.uint8)
         tensors |= {"truth/location": truth.location, "truth/power": truth.power, "truth/count": count}
+        if (echoes := truth.echoes) is not None:
+            tensors |= {"truth/echoes/location": echoes.location, "truth/echoes/gain": echoes.gain}
     return {name: tensor.resolve_conj().contiguous().numpy() for name, tensor in tensors.items()}
 
 

@@ -22,6 +22,8 @@ Datasets:
     truth/location    real [scene, src, 3]: azimuth [rad], elevation [rad], distance [m]; the group is optional
     truth/power       real [scene, src], linear
     truth/count       integer [scene]: the first `count` of the slots hold a source
+    truth/echoes/location, truth/echoes/gain   real [scene, src, path, 3] and complex [scene, src, path]: the images, and the gains
+                      relative to the direct wave of the source, 0 where there is no echo; the group is optional
 
 Conventions:
 
@@ -32,28 +34,26 @@ Conventions:
                them first
     names      other names are ignored
 
-Axes: batch B (scene), snap L, ant M, elem N, src K.
+Axes: batch B (scene), snap L, ant M, elem N, src K, path (echoes of a source).
 """
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, SupportsFloat
+from typing import Any
 
-import numpy as np
-import torch
-from jaxtyping import Complex, Float, Int
+from jaxtyping import Complex, Float
 from torch import Tensor
 
 from risloc.config import ParamError, build, checked, param
 from risloc.io.measurement_checks import MeasurementError
-from risloc.io.measurement_shapes import allowed_shapes, converted, shape_fault, size_fault
+from risloc.io.measurement_shapes import Numbers, allowed_shapes, check_fit, converted, floating, set_fields, size_fault
+from risloc.io.true_sources import Sources
 from risloc.physics.geometry import SPEED_OF_LIGHT, Domain, Surface, planar_array
 from risloc.scenes.batch import Scenes
 from risloc.scenes.preset_files import preset
 from risloc.scenes.scenario import Scenario
 
-__all__ = ["FORMAT", "MOST_ELEMENTS", "VERSION", "Measurements", "Setup", "Sources", "measurements_of", "setup_of"]
+__all__ = ["FORMAT", "MOST_ELEMENTS", "VERSION", "Measurements", "Setup", "measurements_of", "setup_of"]
 
 FORMAT, VERSION = "risloc measurements", 1
 MOST_ELEMENTS = 1024
@@ -61,7 +61,6 @@ MOST_SPACING = 0.6  # wavelengths: with a larger spacing, many directions are am
 
 _SPANS = ("azimuth_span_deg", "elevation_span_deg", "distance_span_m")
 Span = tuple[float, float] | None
-Numbers = Tensor | np.ndarray | SupportsFloat  # can be converted to a tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +77,7 @@ class Setup:
     distance_span_m: Span = param("range of the distance of the sources", unit="m", ge=1e-3, le=1e6)
 
     def __post_init__(self) -> None:
-        _set(self, checked(self, "setup"))
+        set_fields(self, checked(self, "setup"))
         if self.size > MOST_ELEMENTS:
             raise ParamError(
                 f"n_h, n_v: expected at most {MOST_ELEMENTS} elements, got {self.n_h} x {self.n_v}; reduce n_h or n_v"
@@ -125,39 +124,6 @@ class Setup:
         """
         missing: dict[str, Any] = {name: getattr(scenario, name) for name in _SPANS if getattr(self, name) is None}
         return dataclasses.replace(self, **missing)
-
-
-@dataclass(frozen=True, kw_only=True, init=False)
-class Sources:
-    """The true sources, if they are known: `count` sources in the first slots. Numpy arrays become tensors.
-
-    Parameters
-    ----------
-    location : [batch, src, 3]
-        Azimuth and elevation in radians, distance in metres.
-    power : [batch, src]
-        Linear powers.
-    count : [batch]
-        The number of sources.
-
-    Raises
-    ------
-    MeasurementError
-        A value is of another type, or the shapes do not fit together.
-    """
-
-    location: Float[Tensor, "batch src 3"]
-    power: Float[Tensor, "batch src"]
-    count: Int[Tensor, " batch"]
-
-    def __init__(self, *, location: Numbers, power: Numbers, count: Numbers) -> None:
-        place = _floating(converted("truth.location", location, "real", "[scene, src, 3]"))
-        _fit("truth.location", place, ((None, None, 3),))
-        linear = _floating(converted("truth.power", power, "real", "[scene, src]"))
-        _fit("truth.power", linear, (tuple(place.shape[:2]),))
-        number = converted("truth.count", count, "integer", "[scene]").long()
-        _fit("truth.count", number, ((len(place),),))
-        _set(self, {"location": place, "power": linear, "count": number})
 
 
 @dataclass(frozen=True, kw_only=True, init=False)
@@ -213,23 +179,17 @@ class Measurements:
             "H": converted("H", H, "complex", "[scene, ant, elem]"),
         }
         if noise_var is not None:
-            arrays["noise_var"] = _floating(converted("noise_var", noise_var, "real", "[scene], or one number"))
-        _fit("y", arrays["y"], ((None, None, None),))
+            arrays["noise_var"] = floating(converted("noise_var", noise_var, "real", "[scene], or one number"))
+        check_fit("y", arrays["y"], ((None, None, None),))
         sizes = (*arrays["y"].shape, setup.size)
         if fault := size_fault(*sizes):
             raise MeasurementError(fault)
         _check_truth(truth, len(arrays["y"]))
         fitted = {name: _of_all(name, array, allowed_shapes(*sizes)[name]) for name, array in arrays.items()}
-        _set(self, {"setup": setup, "noise_var": None, "truth": truth, **fitted})
+        set_fields(self, {"setup": setup, "noise_var": None, "truth": truth, **fitted})
 
     def __len__(self) -> int:
         return len(self.y)
-
-
-def _set(frozen: object, values: Mapping[str, object]) -> None:
-    """Set fields of a frozen dataclass during its construction."""
-    for name, value in values.items():
-        object.__setattr__(frozen, name, value)
 
 
 def _check_truth(truth: object, scenes: int) -> None:
@@ -238,22 +198,12 @@ def _check_truth(truth: object, scenes: int) -> None:
             f"truth: expected Sources or None, got {type(truth).__name__}; Sources(location, power, count) makes one"
         )
     if truth is not None:
-        _fit("truth.location", truth.location, ((scenes, None, 3),))
-
-
-def _floating(x: Tensor) -> Tensor:
-    """Convert to double precision anything but single and double precision."""
-    return x if x.dtype in (torch.float32, torch.float64) else x.double()
-
-
-def _fit(name: str, x: Tensor, allowed: tuple[tuple[int | None, ...], ...]) -> None:
-    if fault := shape_fault(name, tuple(x.shape), allowed):
-        raise MeasurementError(f"{fault}; correct the array or the arrays that share its axes")
+        check_fit("truth.location", truth.location, ((scenes, None, 3),))
 
 
 def _of_all(name: str, x: Tensor, allowed: tuple[tuple[int, ...], ...]) -> Tensor:
     """Expand an array that applies to all scenes to the first of the allowed shapes."""
-    _fit(name, x, allowed)
+    check_fit(name, x, allowed)
     return x if x.shape == allowed[0] else x.reshape(-1 if x.numel() == 1 else x.shape).expand(allowed[0])
 
 
@@ -288,7 +238,7 @@ def measurements_of(scenario: Scenario, scenes: Scenes) -> Measurements:
     Measurements
     """
     o, truth = scenes.observation, scenes.truth
-    sources = Sources(location=truth.location, power=truth.power, count=truth.count)
+    sources = Sources(location=truth.location, power=truth.power, count=truth.count, echoes=truth.echoes)
     return Measurements(
         setup=setup_of(scenario), y=o.y, codebook=o.codebook, H=o.H, noise_var=o.noise_var, truth=sources
     )

@@ -1,6 +1,6 @@
 """Scenes as plain arrays, as they are stored in files: codes as integers, everything else unchanged.
 
-Axes: batch B, src K_MAX, elem N, ant M, snap L.
+Axes: batch B, src K_MAX, elem N, ant M, snap L, path P (echoes of a source).
 """
 
 import hashlib
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from risloc.physics.codebook import codebook, codes_of
-from risloc.scenes.batch import Observation, Scenes, Truth
+from risloc.scenes.batch import Echoes, Observation, Scenes, Truth
 from risloc.scenes.scenario import Scenario
 
 __all__ = ["arrays_of", "digest", "layout", "scenes_of"]
@@ -33,6 +33,9 @@ def layout(scenario: Scenario) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:
     """
     N, M, L, K = scenario.size, scenario.antennas, scenario.snapshots, scenario.K_MAX
     complex64, float32, uint8 = np.dtype(np.complex64), np.dtype(np.float32), np.dtype(np.uint8)
+    echoes = {}
+    if P := scenario.echoes.most:
+        echoes = {"echo_location": (float32, (K, P, 3)), "echo_gain": (complex64, (K, P))}
     return {
         "y": (complex64, (L, M)),
         "codes": (uint8, (L, N)),
@@ -43,6 +46,7 @@ def layout(scenario: Scenario) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:
         "symbols": (complex64, (K, L)),
         "count": (uint8, ()),
         "snr_db": (float32, ()),
+        **echoes,
     }
 
 
@@ -73,6 +77,8 @@ def arrays_of(scenes: Scenes, bits: int) -> Arrays:
         "count": truth.count.to(torch.uint8),
         "snr_db": truth.snr_db,
     }
+    if truth.echoes is not None:
+        tensors |= {"echo_location": truth.echoes.location, "echo_gain": truth.echoes.gain}
     return {name: tensor.resolve_conj().contiguous().numpy() for name, tensor in tensors.items()}
 
 
@@ -93,9 +99,11 @@ def scenes_of(arrays: Mapping[str, np.ndarray], bits: int) -> Scenes:
     """
     x = {name: torch.from_numpy(array) for name, array in arrays.items()}
     observation = Observation(y=x["y"], codebook=codebook(x["codes"], bits), H=x["H"], noise_var=x["noise_var"])
+    echoes = Echoes(location=x["echo_location"], gain=x["echo_gain"]) if "echo_gain" in x else None
     truth = Truth(
-        location=x["location"], power=x["power"], symbols=x["symbols"], count=x["count"].long(), snr_db=x["snr_db"]
-    )
+        location=x["location"], power=x["power"], symbols=x["symbols"], count=x["count"].long(), snr_db=x["snr_db"],
+        echoes=echoes,
+    )  # fmt: skip
     return Scenes(observation, truth)
 
 

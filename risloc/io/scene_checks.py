@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from risloc.io.scene_arrays import Arrays, layout, scenes_of
-from risloc.physics.steering import steering_matrix
 from risloc.scenes.batch import Scenes
 from risloc.scenes.scenario import Scenario
 from risloc.scenes.simulation import source_covariance
@@ -27,7 +26,7 @@ def validate(arrays: Arrays, scenario: Scenario, where: str, start: int) -> None
     """Check a block of scenes.
 
     Shapes and dtypes match the scenario; all numbers are finite; codes have `code_bits` bits; 0 <= K <= K_MAX with zeros
-    beyond K; sources lie inside the domain and have positive power; sigma^2 agrees with snr_db (not checked under mismatch,
+    beyond K; sources lie inside the domain and have positive power; images are not nearer than their source; sigma^2 agrees with snr_db (not checked under mismatch,
     where the true G is unknown).
 
     Parameters
@@ -86,12 +85,16 @@ def _check_sources(scenes: Scenes, scenario: Scenario, where: str, start: int) -
     )
     beyond = truth.location.abs().sum(-1) + truth.symbols.abs().sum(-1)
     _require(((beyond == 0) | present).all(1), where, start, "a slot beyond K is not zero")
+    if (echoes := truth.echoes) is not None:
+        _require((present[..., None] | ~echoes.present).flatten(1).all(1), where, start, "an echo has no source")
+        farther = echoes.location[..., 2] >= truth.location[..., None, 2]
+        _require((farther | ~echoes.present).flatten(1).all(1), where, start, "an image is nearer than its source")
 
 
 def _noise_var(scenes: Scenes, scenario: Scenario) -> Tensor:
     """Compute sigma^2 = tr(G_l A P A^H G_l^H) / M, averaged over l, over the SNR; at K = 0 the mean row energy of H over the SNR."""
     H, truth = scenes.observation.H, scenes.truth
-    A = steering_matrix(scenario.surface.array, truth.polar)
+    A = truth.arriving(scenario.surface.array)
     fields = scenes.observation.codebook[:, :, None] * A.mT[:, None]
     T = (fields.flatten(1, 2) @ H.mT).unflatten(1, fields.shape[1:3])  # type: ignore[no-untyped-call]
     P = source_covariance(truth, scenario.waveform)

@@ -14,6 +14,7 @@ from risloc.io.safe_hdf5 import attribute, broken_as, check_storage, dataset
 
 __all__ = [
     "SCHEMA",
+    "SCHEMA_WITHOUT_ECHOES",
     "ShardError",
     "ShardHeader",
     "check_shard",
@@ -21,8 +22,12 @@ __all__ = [
     "shard_header",
 ]
 
-SCHEMA = 2
-"""Schema version; version 2 does not store the factor of R_true, which follows from locations and powers."""
+SCHEMA = 3
+"""Schema version of shards with echoes, which it adds to version 2."""
+
+SCHEMA_WITHOUT_ECHOES = 2
+"""Schema version of shards without echoes, which earlier versions of risloc read, too."""
+
 AGAIN = "copy the file again or, in the repository, delete it and run `dvc repro shard`"
 _NEWER = "a later version of risloc wrote it; install that version"
 _OLDER = "an earlier version of risloc wrote it; in the repository, run `dvc repro shard`; otherwise ask its author to write it again"
@@ -187,9 +192,10 @@ def shard_errors(path: Path) -> AbstractContextManager[None]:
 
 
 def _check_schema(path: Path, schema: object) -> None:
-    if schema == SCHEMA:
+    if schema in (SCHEMA_WITHOUT_ECHOES, SCHEMA):
         return
     remedy = AGAIN
     if isinstance(schema, int):
         remedy = _NEWER if schema > SCHEMA else _OLDER
-    raise ShardError(f"{path}: expected a shard of schema version {SCHEMA}, got version {shown(schema)}; {remedy}")
+    versions = f"{SCHEMA_WITHOUT_ECHOES} or {SCHEMA}"
+    raise ShardError(f"{path}: expected a shard of schema version {versions}, got version {shown(schema)}; {remedy}")

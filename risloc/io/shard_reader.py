@@ -16,11 +16,12 @@ import h5py
 import numpy as np
 from torch import Tensor
 
-from risloc.config import ParamError, as_mapping, build, param
+from risloc.config import ParamError, as_mapping, param
 from risloc.io.scene_arrays import layout, scenes_of
 from risloc.io.shard_header import AGAIN, ShardError, ShardHeader, open_shard, shard_errors, shard_header, verify_shard
 from risloc.scenes.batch import Scenes
 from risloc.scenes.scenario import Scenario
+from risloc.scenes.stored_scenario import scenario_of_stored
 
 __all__ = [
     "ShardConfig",
@@ -75,7 +76,7 @@ class ShardReader:
                     f"{first.path.name}, got scenes of {header.split} from {header.start}; {AGAIN}"
                 )
         try:
-            self.scenario = build(Scenario, json.loads(first.scenario), "scenario")
+            self.scenario = scenario_of_stored(json.loads(first.scenario), "scenario")
         except (ValueError, RecursionError) as error:
             fault = error.fault if isinstance(error, ParamError) else error
             raise ShardError(f"{first.path}: its scenario is not readable ({fault}); {AGAIN}") from None

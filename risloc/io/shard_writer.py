@@ -8,10 +8,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from risloc.config import as_mapping
 from risloc.io.scene_arrays import layout
-from risloc.io.shard_header import SCHEMA, shard_checksum
+from risloc.io.shard_header import SCHEMA, SCHEMA_WITHOUT_ECHOES, shard_checksum
 from risloc.scenes.scenario import Scenario
+from risloc.scenes.stored_scenario import stored_scenario
 from risloc.utils.atomic_files import replacing
 
 __all__ = ["write_shard"]
@@ -66,8 +66,9 @@ def write_shard(
             array = arrays[name]
             chunks = (min(chunk, len(array)), *array.shape[1:])
             held.append(file.create_dataset(name, data=array, chunks=chunks, track_times=False))
-        file.attrs["schema"] = SCHEMA
-        file.attrs["scenario"] = json.dumps(as_mapping(scenario), sort_keys=True)
+        stored = stored_scenario(scenario)
+        file.attrs["schema"] = SCHEMA if "echoes" in stored else SCHEMA_WITHOUT_ECHOES
+        file.attrs["scenario"] = json.dumps(stored, sort_keys=True)
         file.attrs["seed"], file.attrs["split"] = seed, split
         file.attrs["start"], file.attrs["stop"] = start, start + len(arrays["y"])
         file.attrs["chunk"] = chunk

@@ -20,6 +20,7 @@ from risloc.learning.network import HybridNetwork
 from risloc.learning.network_config import NetworkConfig
 from risloc.physics.grid import GridConfig, grid_shape
 from risloc.scenes.scenario import Scenario
+from risloc.scenes.stored_scenario import scenario_of_stored, stored_scenario
 from risloc.utils.atomic_files import write_bytes
 
 __all__ = [
@@ -35,7 +36,7 @@ __all__ = [
 SCHEMA_VERSION = 1
 _MOST_CONFIG = 2**20  # bytes
 _MOST_STEERING = 2**24  # grid points times elements: 128 MiB
-_SECTIONS = {"scenario": Scenario, "grid": GridConfig, "covariance": CovarianceConfig, "network": NetworkConfig}
+_SECTIONS = {"grid": GridConfig, "covariance": CovarianceConfig, "network": NetworkConfig}
 _GEOMETRY = ("observation", "n_h", "n_v", "carrier_hz", "reference", "K_MAX")
 
 SHIPPED = ("default", "robust")
@@ -69,7 +70,7 @@ def save_checkpoint(folder: "str | os.PathLike[str]", network: HybridNetwork, ex
     folder = Path(folder)
     config = {
         "schema_version": SCHEMA_VERSION,
-        "scenario": as_mapping(network.scenario),
+        "scenario": stored_scenario(network.scenario),
         "grid": as_mapping(network.grid_config),
         "covariance": as_mapping(network.covariance_config),
         "network": as_mapping(network.config),
@@ -113,11 +114,12 @@ def load_checkpoint(folder: "str | os.PathLike[str]") -> tuple[HybridNetwork, di
             f"{folder}: expected checkpoint schema version {SCHEMA_VERSION}, got {shown(version)}. {remedy}"
         )
     try:
+        scenario = scenario_of_stored(config.get("scenario"), f"{folder}/config.json: scenario")
         sections: dict[str, Any] = {
             name: build(cls, config.get(name), f"{folder}/config.json: {name}") for name, cls in _SECTIONS.items()
         }
-        _check_sizes(sections["scenario"], sections["grid"], sections["network"], weights)
-        network = HybridNetwork(sections["scenario"], sections["grid"], sections["covariance"], sections["network"])
+        _check_sizes(scenario, sections["grid"], sections["network"], weights)
+        network = HybridNetwork(scenario, sections["grid"], sections["covariance"], sections["network"])
         network.load_state_dict(weights, strict=True)
     except (ArithmeticError, RuntimeError, ValueError) as error:
         fault = error.fault if isinstance(error, ParamError) else error

@@ -3,7 +3,8 @@
 import torch
 
 from risloc.io.measurement_checks import MeasurementError, array_faults, root_mean_square, truth_faults
-from risloc.io.measurements import Measurements, Sources
+from risloc.io.measurements import Measurements
+from risloc.io.true_sources import Sources
 from risloc.locating.measurement_match import not_measurements
 from risloc.performance.crb import Bound, stochastic_bound
 from risloc.scenes.batch import Observation

@@ -39,7 +39,7 @@ def mirror_images(
     """
     columns = []
     for axis in range(3):
-        along = {(): position[:, :, axis]}
+        along: dict[tuple[int, ...], Tensor] = {(): position[:, :, axis]}
         for ends in _ALONG[1:]:
             along[ends] = 2 * walls[:, axis, ends[-1], None] - along[ends[:-1]]
         columns.append(torch.stack([along[path[axis]] for path in _PATHS], -1))

@@ -17,7 +17,8 @@ from risloc.config import ParamError
 from risloc.io.measurement_checks import MeasurementError
 from risloc.io.measurement_reader import MeasurementReader
 from risloc.io.measurement_writer import write_measurements
-from risloc.io.measurements import Measurements, Setup, Sources, measurements_of, setup_of
+from risloc.io.measurements import Measurements, Setup, measurements_of, setup_of
+from risloc.io.true_sources import Sources
 from risloc.scenes.scenario import Scenario
 from risloc.scenes.simulation import simulate
 

@@ -1,0 +1,110 @@
+"""Read the attributes of a measurement file: its format, its setup and the bits of its codes."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+from risloc.config import ParamError, build
+from risloc.io.measurement_checks import MeasurementError
+from risloc.io.measurements import FORMAT, VERSION, Setup
+from risloc.io.safe_hdf5 import StoredError, attribute
+
+__all__ = ["LAYOUT", "check_format", "code_bits_in", "setup_in"]
+
+LAYOUT = "docs/command_line.md and the help of risloc.io.measurements describe the layout"
+"""Where a reader of messages finds the layout."""
+
+_WHOLE = ("n_h", "n_v", "version", "code_bits")
+_OPTIONAL = ("azimuth_span_deg", "elevation_span_deg", "distance_span_m")
+
+
+def check_format(path: Path, file: h5py.File) -> None:
+    """Check that a file has the format and the version of measurements.
+
+    Parameters
+    ----------
+    path
+        Its path, for messages.
+    file
+        The open file.
+
+    Raises
+    ------
+    MeasurementError
+        The format or the version is another one.
+    """
+    found = [_read(path, file, name) if name in file.attrs else None for name in ("format", "version")]
+    if found != [FORMAT, VERSION]:
+        raise _error(path, f"expected format {FORMAT!r}, version {VERSION}, got {found}; {LAYOUT}")
+
+
+def setup_in(path: Path, file: h5py.File) -> Setup:
+    """Read the setup from the attributes of a file.
+
+    Parameters
+    ----------
+    path
+        Its path, for messages.
+    file
+        The open file.
+
+    Returns
+    -------
+    Setup
+        The setup.
+
+    Raises
+    ------
+    MeasurementError
+        An attribute is missing or has an invalid value.
+    """
+    values: dict[str, Any] = {"reference": "centre", **dict.fromkeys(_OPTIONAL)}
+    for field in dataclasses.fields(Setup):
+        if field.name in file.attrs:
+            values[field.name] = _read(path, file, field.name)
+        elif field.name not in values:
+            doc = f"{field.metadata['doc']} {field.metadata['unit']}".strip()
+            raise _error(path, f"expected {field.name} ({doc}), got none; {LAYOUT}")
+    try:
+        return build(Setup, values, "attribute")
+    except ParamError as error:
+        raise MeasurementError(f"{path}: {error.fault}; correct the attribute in the file") from None
+
+
+def code_bits_in(path: Path, file: h5py.File) -> Any:
+    """Read the bits of the codes, which are not checked.
+
+    Parameters
+    ----------
+    path
+        Its path, for messages.
+    file
+        The open file.
+
+    Returns
+    -------
+    Any
+        The value of the attribute `code_bits`, None without it.
+
+    Raises
+    ------
+    MeasurementError
+        The attribute is not text, a number or a list of two numbers.
+    """
+    return _read(path, file, "code_bits") if "code_bits" in file.attrs else None
+
+
+def _read(path: Path, file: h5py.File, name: str) -> Any:
+    """Read a small attribute as plain Python: text, a number or a list of two."""
+    try:
+        value = attribute(file, name)
+    except StoredError as error:
+        raise _error(path, f"{name}: {error}; {LAYOUT}") from None
+    whole = name in _WHOLE and isinstance(value, float) and value.is_integer()
+    return int(value) if whole else value
+
+
+def _error(path: Path, words: str) -> MeasurementError:
+    return MeasurementError(f"{path}: attributes: {words}")
