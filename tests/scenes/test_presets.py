@@ -10,7 +10,7 @@ from risloc.utils.yaml_reader import read_yaml
 
 
 def test_the_presets_are_these():
-    assert preset_names() == ["default", "legacy", "robust", "room_3g5", "ula_coherent", "wide"]
+    assert preset_names() == ["default", "hall", "legacy", "robust", "room_3g5", "ula_coherent", "wide"]
 
 
 def test_params_yaml_holds_the_default_preset(repository):
@@ -42,6 +42,19 @@ def test_wide_and_robust_are_the_default_world_at_any_snr_and_count():
     assert robust == default | span | departures | {"preset": "robust"}
 
 
+@pytest.mark.parametrize("name", preset_names())
+def test_sources_have_echoes_in_hall_alone(name):
+    s = build(Scenario, preset(name), name)
+    assert s.echoes.law == ("room" if name == "hall" else "none")
+    assert preset(name)["echoes"] | {"law": "none"} == preset("default")["echoes"]
+
+
+def test_hall_is_the_default_world_in_rooms():
+    default, hall = preset("default"), preset("hall")
+    changes = {"preset": "hall", "K_span": [0, 5], "snr_db_span": [0.0, 30.0]}
+    assert hall == default | changes | {"echoes": default["echoes"] | {"law": "room"}}
+
+
 def test_peers_scenario_is_as_published():
     s = build(Scenario, preset("ula_coherent"), "ula_coherent")
     assert (s.size, s.antennas, s.snapshots, s.K_span, s.K_MAX) == (15, 15, 100, (2, 2), 2)
@@ -61,5 +74,5 @@ def test_a_preset_s_purpose_is_said_where_one_chooses(name, repository):
 
 
 def test_an_unknown_preset_is_named_with_those_there_are():
-    with pytest.raises(ParamError, match="one of default, legacy, robust, room_3g5, ula_coherent, wide, got 'rom'"):
+    with pytest.raises(ParamError, match="one of default, hall, legacy, robust, room_3g5, ula_coherent, wide, got 'rom'"):
         preset("rom")
