@@ -189,6 +189,8 @@ class MeasurementReader:
         if not self._has_group("truth"):
             return
         self.sources = self._few("truth", "sources", self._add("truth/location", "real", (B, None, 3))[1])
+        if not self.sources:
+            return
         self._add("truth/power", "real", (B, self.sources))
         self._add("truth/count", "integer", (B,))
         if self._has_group("truth/echoes"):

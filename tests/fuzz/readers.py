@@ -160,7 +160,7 @@ READERS = {
     "measurements": Reader(
         _read_measurements,
         MeasurementError,
-        lambda: [seeds.measurements(), seeds.measurements_otherwise()],
+        lambda: [seeds.measurements(), seeds.measurements_otherwise(), seeds.measurements(echoes=True)],
         by_h5py,
     ),
     "measurements_changed": Reader(
@@ -170,7 +170,7 @@ READERS = {
         by_h5py,
         lambda content: changed(seeds.measurements(), Choices(content)),
     ),
-    "shards": Reader(_read_shard, ShardError, lambda: [seeds.shard()], by_h5py),
+    "shards": Reader(_read_shard, ShardError, lambda: [seeds.shard(), seeds.shard(echoes=True)], by_h5py),
     "shards_changed": Reader(_read_shard, ShardError, seeds.choices_alone, by_h5py, seeds.changed_shard),
     "checkpoint": Reader(_read_checkpoint, CheckpointError, lambda: [seeds.checkpoint()], by_json_and_safetensors),
     "checkpoint_changed": Reader(

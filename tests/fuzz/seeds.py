@@ -51,13 +51,19 @@ def _scenario() -> Scenario:
     return build(Scenario, preset("default") | few, "scenario")
 
 
+def _echoing() -> Scenario:
+    echoes = preset("default")["echoes"] | {"law": "farther", "paths": 2}
+    return build(Scenario, as_mapping(_scenario()) | {"echoes": echoes}, "scenario")
+
+
 @functools.cache
-def measurements() -> bytes:
-    """A measurement file."""
-    scenes = simulate(_scenario(), seed=1, split="test", start=0, stop=_SCENES)
+def measurements(echoes: bool = False) -> bytes:
+    """A measurement file, whose truth may have echoes."""
+    scenario = _echoing() if echoes else _scenario()
+    scenes = simulate(scenario, seed=1, split="test", start=0, stop=_SCENES)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "seed.h5"
-        write_measurements(path, _SCENES, [measurements_of(_scenario(), scenes)], _scenario().code_bits)
+        write_measurements(path, _SCENES, [measurements_of(scenario, scenes)], scenario.code_bits)
         return path.read_bytes()
 
 
@@ -76,9 +82,9 @@ def measurements_otherwise() -> bytes:
 
 
 @functools.cache
-def shard() -> bytes:
-    """A shard."""
-    scenario = _scenario()
+def shard(echoes: bool = False) -> bytes:
+    """A shard, whose sources may have echoes."""
+    scenario = _echoing() if echoes else _scenario()
     arrays = arrays_of(simulate(scenario, seed=1, split="test", start=0, stop=_SCENES), scenario.code_bits)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "seed.h5"

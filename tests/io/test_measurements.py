@@ -4,6 +4,7 @@ import dataclasses
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -19,6 +20,7 @@ from risloc.io.measurement_reader import MeasurementReader
 from risloc.io.measurement_writer import write_measurements
 from risloc.io.measurements import Measurements, Setup, measurements_of, setup_of
 from risloc.io.true_sources import Sources
+from risloc.scenes.batch import Echoes
 from risloc.scenes.scenario import Scenario
 from risloc.scenes.simulation import simulate
 
@@ -63,6 +65,106 @@ def test_what_is_written_in_parts_is_read_in_slices(written: Measurements, tmp_p
     assert torch.allclose(part.noise_var, written.noise_var[1:4].double())
     assert torch.equal(part.truth.location, written.truth.location[1:4])
     assert torch.equal(part.truth.count, written.truth.count[1:4])
+
+
+@pytest.fixture(scope="module")
+def echoing(small_scenario: Scenario) -> Measurements:
+    law = dataclasses.replace(small_scenario.echoes, law="farther", paths=2)
+    scenario = dataclasses.replace(small_scenario, echoes=law)
+    return measurements_of(scenario, simulate(scenario, seed=3, split="test", start=0, stop=SCENES))
+
+
+@pytest.fixture
+def echoing_file(echoing: Measurements, tmp_path: Path) -> Path:
+    write_measurements(tmp_path / "echoes.h5", SCENES, [echoing], code_bits=3)
+    return tmp_path / "echoes.h5"
+
+
+def test_the_echoes_of_the_truth_are_written_and_read(echoing: Measurements, echoing_file: Path, whole: Path) -> None:
+    with MeasurementReader(echoing_file) as reader:
+        assert (reader.sources, reader.paths, reader.unknown) == (3, 2, ())
+        part, picked = reader.read(slice(1, 4)), reader.read([0, 3])
+    assert torch.equal(part.truth.echoes.location, echoing.truth.echoes.location[1:4])
+    assert torch.equal(part.truth.echoes.gain, echoing.truth.echoes.gain[1:4])
+    assert torch.equal(picked.truth.echoes.gain, echoing.truth.echoes.gain[[0, 3]])
+    with MeasurementReader(whole) as reader:
+        assert reader.paths == 0
+        assert reader.read(slice(0, 1)).truth.echoes is None
+
+
+def test_echoes_may_be_numpy_and_have_the_shapes_of_their_sources(echoing: Measurements) -> None:
+    truth, place = echoing.truth, echoing.truth.echoes.location.numpy()
+    own = unhooked(Echoes, location=place.astype("f8"), gain=truth.echoes.gain.numpy())
+    sources = {"location": truth.location, "power": truth.power, "count": truth.count}
+    made = unhooked(Sources, **sources, echoes=own).echoes
+    assert torch.equal(made.location, truth.echoes.location.double())
+    assert torch.equal(made.gain, truth.echoes.gain)
+    for change, said in (
+        ({"location": place[:2]}, r"truth\.echoes\.location: expected the shape \(5, 3, any, 3\), got \(2, 3, 2, 3\)"),
+        ({"gain": truth.echoes.gain[..., :1]}, r"truth\.echoes\.gain: expected the shape \(5, 3, 2\), got \(5, 3, 1\)"),
+        ({"gain": truth.echoes.gain.real}, r"truth\.echoes\.gain: expected complex numbers, \[scene, src, path\]"),
+    ):
+        wrong = unhooked(Echoes, **{"location": place, "gain": truth.echoes.gain} | change)
+        with pytest.raises(MeasurementError, match=said):
+            unhooked(Sources, **sources, echoes=wrong)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("location", np.nan, "truth/echoes/location: scene 0: expected finite numbers"),
+        (
+            "location",
+            99.0,
+            "truth/echoes/location: scene 0: expected azimuth and elevation within .*; convert the units",
+        ),
+        ("gain", np.inf, "truth/echoes/gain: scene 0: expected finite numbers, got NaN or infinity"),
+    ],
+)
+def test_impossible_echoes_are_named_and_never_written(
+    echoing: Measurements, echoing_file: Path, tmp_path: Path, name: str, value: float, said: str
+) -> None:
+    array = getattr(echoing.truth.echoes, name).clone()
+    array[0, 0] = value
+    truth = dataclasses.replace(echoing.truth, echoes=dataclasses.replace(echoing.truth.echoes, **{name: array}))
+    with pytest.raises(MeasurementError, match=said.replace("/", ".")):
+        write_measurements(tmp_path / "never.h5", SCENES, dataclasses.replace(echoing, truth=truth))
+    assert not (tmp_path / "never.h5").exists()
+    with h5py.File(echoing_file, "a") as file:
+        file[f"truth/echoes/{name}"][0, 0] = value
+    with MeasurementReader(echoing_file) as reader:
+        assert list(reader.bad()) == [0]
+        with pytest.raises(MeasurementError, match=said):
+            reader.read(slice(0, 2))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("truth/echoes/gain", np.ones((SCENES, 3, 2)), "truth/echoes/gain: expected complex numbers"),
+        ("truth/echoes/gain", np.ones((SCENES, 3, 1), "c8"), r"truth/echoes/gain: expected the shape \(5, 3, 2\)"),
+        (
+            "truth/echoes/location",
+            np.ones((SCENES, 3, 65, 3)),
+            "truth/echoes: expected at most 64 echoes of a source, got 65",
+        ),
+        ("truth/echoes", 1.0, "truth/echoes: expected a group, got an object of another kind; remove it"),
+        ("truth/echoes", h5py.SoftLink("/truth"), "echoes: expected the data itself, got a SoftLink"),
+    ],
+)
+def test_echoes_of_another_form_are_refused(echoing_file: Path, name: str, value: Any, said: str) -> None:
+    with h5py.File(echoing_file, "a") as file:
+        del file[name]
+        file[name] = value
+    with pytest.raises(MeasurementError, match=said):
+        MeasurementReader(echoing_file)
+
+
+def test_unknown_names_beside_the_echoes_are_listed(echoing_file: Path) -> None:
+    with h5py.File(echoing_file, "a") as file:
+        file["truth/echoes/gains"] = 1.0
+    with MeasurementReader(echoing_file) as reader:
+        assert reader.unknown == ("'truth/echoes/gains'",)
 
 
 def test_the_layout_is_what_the_docstring_says_by_hand(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from same_scenes import same
 
 from risloc.config import as_mapping
 from risloc.io.scene_arrays import arrays_of, layout
+from risloc.io.scene_checks import SceneError, validate
 from risloc.io.shard_batches import batches
 from risloc.io.shard_header import ShardError, shard_checksum
 from risloc.io.shard_reader import ShardReader
@@ -58,6 +59,51 @@ def test_what_was_written_is_read_bit_for_bit(folder, scenes):
     picked = [0, 3, 4, 39, 40, 41, 79, 80, 96]
     assert same(reader.read(picked), scenes[1][torch.tensor(picked)])
     assert same(reader.read(torch.tensor(picked)), scenes[1][torch.tensor(picked)])
+
+
+@pytest.fixture(scope="module", params=["farther", "room"])
+def echoing(request, small_scenario):
+    law = replace(small_scenario.echoes, law=request.param, paths=2)
+    scenario = replace(small_scenario, K_span=(0, 3), echoes=law)
+    return scenario, simulate(scenario, seed=4, split="train", start=0, stop=sum(SIZES))
+
+
+def test_echoes_are_read_bit_for_bit(echoing, tmp_path):
+    write_all(tmp_path, *echoing)
+    reader = ShardReader(tmp_path, expected=echoing[0])
+    assert same(reader.read(slice(None)), echoing[1])
+    assert same(reader.read([0, 39, 40, 96]), echoing[1][torch.tensor([0, 39, 40, 96])])
+    with h5py.File(tmp_path / "00000.h5") as file:
+        assert file.attrs["schema"] == 3  # of which versions without echoes say that a later version wrote it
+        assert set(file) == {*layout(echoing[0])} > {"echo_location", "echo_gain"}
+    validate(arrays_of(echoing[1], 3), echoing[0], "block 0", 0)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda a: a["echo_gain"].__setitem__((3, 2), 1.0), "scene 3: an echo has no source"),
+        (lambda a: a["echo_location"].__setitem__((3, 0, 0, 2), 0.01), "scene 3: an image is nearer than its source"),
+        (lambda a: a["echo_gain"].__setitem__((3, 0, 0), 9.0), "scene 3: noise_var contradicts snr_db"),
+        (lambda a: a["echo_gain"].__setitem__((3, 0, 0), np.nan), "scene 3: echo_gain has values that are not finite"),
+        (lambda a: a.pop("echo_gain"), "expected the arrays y, .*, echo_location, echo_gain, got"),
+    ],
+)
+def test_impossible_echoes_are_not_stored(echoing, change, said):
+    scenario, scenes = echoing
+    first = int(torch.nonzero(scenes.truth.count[3:] == 1)[0])
+    arrays = {name: array.copy() for name, array in arrays_of(scenes[first : first + 8], 3).items()}
+    change(arrays)
+    with pytest.raises(SceneError, match=f"block 0: .*{said}"):
+        validate(arrays, scenario, "block 0", 0)
+
+
+def test_without_echoes_the_file_is_the_one_that_earlier_versions_wrote(folder):
+    """The same datasets and attributes: earlier versions read it, and it takes no more bytes."""
+    with h5py.File(folder / "00000.h5") as file:
+        assert file.attrs["schema"] == 2
+        assert "echoes" not in json.loads(file.attrs["scenario"])
+        assert set(file) == {"y", "codes", "H", "noise_var", "location", "power", "symbols", "count", "snr_db"}
 
 
 @pytest.mark.parametrize("index", [[3, 2], [1, 1], [-1, 2], [97], [], slice(5, 5)])
@@ -171,7 +217,7 @@ def test_a_shard_of_schema_1_is_refused_for_its_version(copy):
         file.attrs["schema"] = 1
         file.create_dataset("R_true_factor", data=np.zeros((40, 16, 3), np.complex64), chunks=(8, 16, 3))
         file.attrs["checksum"] = shard_checksum(file)
-    with pytest.raises(ShardError, match=r"00000\.h5: expected a shard of schema version 2, got version 1"):
+    with pytest.raises(ShardError, match=r"00000\.h5: expected a shard of schema version 2 or 3, got version 1"):
         ShardReader(copy)
 
 

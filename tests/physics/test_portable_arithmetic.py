@@ -58,7 +58,8 @@ for name in preset_names():
     s = build(Scenario, preset(name), name)
     worlds = {name: s, f"{name}, mismatched": dataclasses.replace(s, mismatch=dataclasses.replace(
         s.mismatch, element_phase_std_deg=5.0, element_gain_std_db=0.5, dead_fraction=0.05, channel_error=0.01,
-        multipath_paths=2))}
+        multipath_paths=2)),
+        f"{name}, farther images": dataclasses.replace(s, echoes=dataclasses.replace(s.echoes, law="farther"))}
     for title, world in worlds.items():
         scenes = simulate(world, seed=20261123, split="train", start=0, stop=8)
         arrays = arrays_of(scenes, world.code_bits)

@@ -103,7 +103,9 @@ def test_the_path_of_an_image_crosses_the_walls_that_it_is_said_to():
 
 def test_locations_are_the_inverse_of_positions_to_the_last_digits():
     rng = np.random.default_rng(5)
-    location = np.stack([rng.uniform(-1.57, 1.57, 500), rng.uniform(-1.57, 1.57, 500), 10 ** rng.uniform(-3, 3, 500)], -1)
+    location = np.stack(
+        [rng.uniform(-1.57, 1.57, 500), rng.uniform(-1.57, 1.57, 500), 10 ** rng.uniform(-3, 3, 500)], -1
+    )
     location[:3, :2] = [[0.0, 0.0], [1.5707, -1.5707], [0.3, 0.0]]
     found = exact_location_of(position_of(torch.from_numpy(location))).numpy()
     np.testing.assert_allclose(found, location, rtol=1e-14, atol=1e-11)  # near the poles the azimuth is ill conditioned

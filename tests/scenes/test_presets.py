@@ -74,5 +74,7 @@ def test_a_preset_s_purpose_is_said_where_one_chooses(name, repository):
 
 
 def test_an_unknown_preset_is_named_with_those_there_are():
-    with pytest.raises(ParamError, match="one of default, hall, legacy, robust, room_3g5, ula_coherent, wide, got 'rom'"):
+    with pytest.raises(
+        ParamError, match="one of default, hall, legacy, robust, room_3g5, ula_coherent, wide, got 'rom'"
+    ):
         preset("rom")

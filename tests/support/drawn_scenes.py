@@ -13,6 +13,10 @@ def variant(scenario, **changes):
     return dataclasses.replace(scenario, **changes, mismatch=dataclasses.replace(scenario.mismatch, **mismatch))
 
 
+def with_echoes(scenario, law, **changes):
+    return dataclasses.replace(scenario, echoes=dataclasses.replace(scenario.echoes, law=law, **changes))
+
+
 def draw(scenario, stop=64, **options):
     return simulate(scenario, **{"seed": 7, "split": "train", "start": 0, "stop": stop, **options})
 
