@@ -39,7 +39,7 @@ def check_traceable(room: Room, scenario: Scenario) -> None:
     Raises
     ------
     ParamError
-        The numbers of antennas of the base station and of the scenario differ, or the scenario has a mismatch or no surface.
+        The numbers of antennas of the base station and of the scenario differ, or the scenario has a mismatch, echoes or no surface.
     """
     if scenario.observation != "ris":
         raise ParamError(
@@ -48,6 +48,10 @@ def check_traceable(room: Room, scenario: Scenario) -> None:
     if scenario.mismatch.on:
         raise ParamError(
             "mismatch: expected a scenario without mismatch, because the room has its own paths; choose another preset"
+        )
+    if scenario.echoes.on:
+        raise ParamError(
+            f"echoes.law: expected 'none', because the room has its own paths, got {scenario.echoes.law!r}; choose another preset"
         )
     if room.antennas != scenario.antennas:
         raise ParamError(

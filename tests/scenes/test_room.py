@@ -126,6 +126,7 @@ def test_every_value_of_a_room_file_has_bounds(hall, tmp_path, name):
             ["--preset", "robust"],
             "mismatch: expected a scenario without mismatch, because the room has its own paths",
         ),
+        ({}, ["--preset", "hall"], "echoes.law: expected 'none', because the room has its own paths, got 'room'"),
         (
             {"faces": {"left": 'a"/><include filename="/etc/passwd"/>'}},
             [],
