@@ -37,7 +37,7 @@ def check_format(path: Path, file: h5py.File) -> None:
     """
     found = [_read(path, file, name) if name in file.attrs else None for name in ("format", "version")]
     if found != [FORMAT, VERSION]:
-        raise _error(path, f"expected format {FORMAT!r}, version {VERSION}, got {found}; {LAYOUT}")
+        raise MeasurementError(_fault(path, f"expected format {FORMAT!r}, version {VERSION}, got {found}; {LAYOUT}"))
 
 
 def setup_in(path: Path, file: h5py.File) -> Setup:
@@ -66,7 +66,7 @@ def setup_in(path: Path, file: h5py.File) -> Setup:
             values[field.name] = _read(path, file, field.name)
         elif field.name not in values:
             doc = f"{field.metadata['doc']} {field.metadata['unit']}".strip()
-            raise _error(path, f"expected {field.name} ({doc}), got none; {LAYOUT}")
+            raise MeasurementError(_fault(path, f"expected {field.name} ({doc}), got none; {LAYOUT}"))
     try:
         return build(Setup, values, "attribute")
     except ParamError as error:
@@ -101,10 +101,10 @@ def _read(path: Path, file: h5py.File, name: str) -> Any:
     try:
         value = attribute(file, name)
     except StoredError as error:
-        raise _error(path, f"{name}: {error}; {LAYOUT}") from None
+        raise MeasurementError(_fault(path, f"{name}: {error}; {LAYOUT}")) from None
     whole = name in _WHOLE and isinstance(value, float) and value.is_integer()
     return int(value) if whole else value
 
 
-def _error(path: Path, words: str) -> MeasurementError:
-    return MeasurementError(f"{path}: attributes: {words}")
+def _fault(path: Path, words: str) -> str:
+    return f"{path}: attributes: {words}"

@@ -20,21 +20,47 @@ __all__ = ["Echoes", "Observation", "Scenes", "Truth"]
 _ROUNDING = 1e-9  # relative tolerance of a product of two energies
 
 
-BatchT = TypeVar("BatchT", bound="Observation | Truth | Echoes")
+BatchT = TypeVar("BatchT", bound="_Batch")
+
+
+class _Batch:
+    """Tensors with a batch axis, as fields of a frozen dataclass; what is absent is None."""
+
+    def __getitem__(self: BatchT, index: "slice | Tensor") -> BatchT:
+        return _map(self, lambda x: x[index])
+
+    def to(self: BatchT, device: "torch.device | str") -> BatchT:
+        """Copy the batch to a device.
+
+        Parameters
+        ----------
+        device
+            The device, such as 'cpu' or 'cuda:0'.
+
+        Returns
+        -------
+        the same class
+            The batch on `device`.
+        """
+        return _map(self, lambda x: x.to(device, non_blocking=True))
+
+
+def _values(batch: Any) -> dict[str, Any]:
+    return {field.name: getattr(batch, field.name) for field in dataclasses.fields(batch)}
 
 
 def _map(batch: BatchT, apply: Callable[[Tensor], Tensor]) -> BatchT:
     """Apply a function to every tensor, also to those of a nested batch."""
-    values: dict[str, Any] = {f.name: getattr(batch, f.name) for f in dataclasses.fields(batch)}
+    values = _values(batch)
     for name, value in values.items():
         if value is not None:
-            values[name] = _map(value, apply) if isinstance(value, Echoes) else apply(value)
+            values[name] = _map(value, apply) if isinstance(value, _Batch) else apply(value)
     return type(batch)(**values)
 
 
 def _cat(parts: Sequence[BatchT]) -> BatchT:
-    values = {f.name: [getattr(part, f.name) for part in parts] for f in dataclasses.fields(parts[0])}
-    return type(parts[0])(**{name: _joined(pieces) for name, pieces in values.items()})
+    pieces = [_values(part) for part in parts]
+    return type(parts[0])(**{name: _joined([piece[name] for piece in pieces]) for name in pieces[0]})
 
 
 def _joined(pieces: list[Any]) -> Any:
@@ -43,11 +69,11 @@ def _joined(pieces: list[Any]) -> Any:
         if not all(absent):
             raise ValueError("parts: expected echoes in all parts or in none; draw all parts from one scenario")
         return None
-    return _cat(pieces) if isinstance(pieces[0], Echoes) else torch.cat(pieces)
+    return _cat(pieces) if isinstance(pieces[0], _Batch) else torch.cat(pieces)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Observation:
+class Observation(_Batch):
     """The data of B scenes that an estimator is given: y_l = H diag(c_l) A s_l + n_l.
 
     Parameters
@@ -70,27 +96,9 @@ class Observation:
     def __len__(self) -> int:
         return self.y.shape[0]
 
-    def __getitem__(self, index: "slice | Tensor") -> "Observation":
-        return _map(self, lambda x: x[index])
-
-    def to(self, device: "torch.device | str") -> "Observation":
-        """Copy the batch to a device.
-
-        Parameters
-        ----------
-        device
-            The device, such as 'cpu' or 'cuda:0'.
-
-        Returns
-        -------
-        Observation
-            The batch on `device`.
-        """
-        return _map(self, lambda x: x.to(device, non_blocking=True))
-
 
 @dataclass(frozen=True, kw_only=True)
-class Echoes:
+class Echoes(_Batch):
     """The echoes of the sources of B scenes: waves from images that carry the symbols of their source.
 
     Parameters
@@ -106,24 +114,6 @@ class Echoes:
 
     def __len__(self) -> int:
         return self.gain.shape[0]
-
-    def __getitem__(self, index: "slice | Tensor") -> "Echoes":
-        return _map(self, lambda x: x[index])
-
-    def to(self, device: "torch.device | str") -> "Echoes":
-        """Copy the batch to a device.
-
-        Parameters
-        ----------
-        device
-            The device, such as 'cpu' or 'cuda:0'.
-
-        Returns
-        -------
-        Echoes
-            The batch on `device`.
-        """
-        return _map(self, lambda x: x.to(device, non_blocking=True))
 
     @property
     def present(self) -> Tensor:
@@ -142,7 +132,7 @@ class Echoes:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Truth:
+class Truth(_Batch):
     """The ground truth of B scenes. The sources occupy the first `count` slots; the other slots are zero.
 
     Parameters
@@ -170,24 +160,6 @@ class Truth:
 
     def __len__(self) -> int:
         return self.power.shape[0]
-
-    def __getitem__(self, index: "slice | Tensor") -> "Truth":
-        return _map(self, lambda x: x[index])
-
-    def to(self, device: "torch.device | str") -> "Truth":
-        """Copy the batch to a device.
-
-        Parameters
-        ----------
-        device
-            The device, such as 'cpu' or 'cuda:0'.
-
-        Returns
-        -------
-        Truth
-            The batch on `device`.
-        """
-        return _map(self, lambda x: x.to(device, non_blocking=True))
 
     @property
     def present(self) -> Tensor:
