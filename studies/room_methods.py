@@ -98,5 +98,5 @@ def _add(outcome: Outcome, scenes: Scenes, found: Estimates, bound: torch.Tensor
 def _bound(scenes: Scenes, localiser: Localiser) -> torch.Tensor:
     """Root-CRB of each position [m], no larger than what is known without a snapshot."""
     truth = scenes.truth
-    bound = stochastic_bound(localiser.surface, scenes.observation, truth.location, truth.power)
+    bound = stochastic_bound(localiser.surface, scenes.observation, truth.location, truth.power, truth.echoes)
     return bound.position.clamp(max=prior_deviation(localiser.domain))

@@ -2,7 +2,13 @@
 
 import torch
 
-from risloc.io.measurement_checks import MeasurementError, array_faults, root_mean_square, truth_faults
+from risloc.io.measurement_checks import (
+    MeasurementError,
+    array_faults,
+    echo_faults,
+    root_mean_square,
+    truth_faults,
+)
 from risloc.io.measurements import Measurements
 from risloc.io.true_sources import Sources
 from risloc.locating.measurement_match import not_measurements
@@ -16,8 +22,8 @@ __all__ = ["bound"]
 def bound(measurements: Measurements) -> Bound:
     """Compute the stochastic Cramer-Rao bound of the true sources, with sigma^2 and the powers unknown.
 
-    No unbiased estimate is better if the symbols of the sources are independent and Gaussian. A span of zero width fixes its
-    coordinate.
+    No unbiased estimate is better if the symbols of the sources are independent and Gaussian. If the truth has echoes, the places
+    of their images and their gains are unknown, too. A span of zero width fixes its coordinate.
 
     Parameters
     ----------
@@ -44,14 +50,17 @@ def bound(measurements: Measurements) -> Bound:
     if m.noise_var is None:
         raise MeasurementError("noise_var: the bound needs sigma^2, got none; set it, or an estimate of it")
     faults = array_faults(m.y, m.codebook, m.H, m.noise_var)
-    for fault in faults + truth_faults(m.truth.location, m.truth.power, m.truth.count):
+    faults += truth_faults(m.truth.location, m.truth.power, m.truth.count)
+    if (echoes := m.truth.echoes) is not None:
+        faults += echo_faults(echoes.location, echoes.gain)
+    for fault in faults:
         raise MeasurementError(fault.words())
     power = _present_power(m.truth)
     size, unit = root_mean_square(m.H), power.amax(1).clamp_min(torch.finfo(torch.float64).tiny)
     scaled = m.H.to(torch.complex128) / size[:, None, None]
     noise_var = m.noise_var.double() / size / size / unit
     observation = Observation(y=m.y, codebook=m.codebook, H=scaled, noise_var=noise_var)
-    return stochastic_bound(m.setup.surface, observation, m.truth.location, power / unit[:, None])
+    return stochastic_bound(m.setup.surface, observation, m.truth.location, power / unit[:, None], echoes)
 
 
 def _present_power(truth: Sources) -> torch.Tensor:

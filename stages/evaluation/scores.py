@@ -151,8 +151,8 @@ class Collection:
 def score_bound(scenes: Scenes, localiser: Localiser, prior: float, waveform: str) -> Bounds:
     """Return the bound of each source: stochastic for independent symbols, deterministic for a shared waveform.
 
-    If only some scenes are coherent, each scene gets its own bound. The bound assumes the model: direct paths only, and the
-    given channel.
+    If only some scenes are coherent, each scene gets its own bound. The bound assumes the model: the direct waves and
+    the echoes of the truth, whose places and gains are unknown, too, and the given channel.
     """
     t, d = scenes.truth, localiser.domain
     position, distance, angle = _root_crbs(scenes, localiser, waveform)
@@ -206,9 +206,9 @@ def _root_crbs(scenes: Scenes, localiser: Localiser, waveform: str) -> tuple[Ten
     """Return the root-CRBs of position, distance and angle, with the same bound for all scenes."""
     o, t = scenes.observation, scenes.truth
     if waveform == "independent":
-        bound = stochastic_bound(localiser.surface, o, t.location, t.power)
+        bound = stochastic_bound(localiser.surface, o, t.location, t.power, t.echoes)
     else:
-        bound = deterministic_bound(localiser.surface, o, t.location, t.symbols)
+        bound = deterministic_bound(localiser.surface, o, t.location, t.symbols, t.echoes)
     return bound.position, bound.distance, bound.angle
 
 

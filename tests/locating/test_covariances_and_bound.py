@@ -30,6 +30,7 @@ from risloc.physics.geometry import location_of, position_of
 from risloc.plotting import static
 from risloc.plotting.figure_files import save_figure
 from risloc.scenes.batch import Scenes
+from risloc.scenes.named_scenario import scenario as named_scenario
 from risloc.scenes.room import read_room
 from risloc.scenes.scenario import Scenario
 from risloc.scenes.simulation import simulate
@@ -55,6 +56,27 @@ def test_the_bound_of_measurements_is_that_of_their_scenes(
     for name in ("covariance", "position", "distance", "angle"):
         torch.testing.assert_close(getattr(got, name), getattr(expected, name), rtol=1e-6, atol=0, equal_nan=True)
     assert torch.equal(got.position.isfinite(), truth.present)
+
+
+def test_the_bound_of_measurements_takes_the_echoes_of_the_truth(tmp_path: Path) -> None:
+    """Also from a file; without them it is lower in this scene, and it says what is wrong with them."""
+    hall = named_scenario("hall")
+    scenes = simulate(hall, seed=5, split="test", start=0, stop=3, snr_db=20.0, count=[1, 0, 3])
+    o, truth = scenes.observation, scenes.truth
+    measured = measurements_of(hall, scenes)
+    write_measurements(tmp_path / "hall.h5", 3, measured)
+    with MeasurementReader(tmp_path / "hall.h5") as reader:
+        stored = reader.read(slice(0, 3))
+    expected = stochastic_bound(hall.surface, o, truth.location, truth.power, truth.echoes)
+    for got in (bound(measured), bound(stored)):
+        torch.testing.assert_close(got.position, expected.position, rtol=1e-5, atol=0, equal_nan=True)
+        torch.testing.assert_close(got.echoes.gain, expected.echoes.gain, rtol=1e-5, atol=1e-9, equal_nan=True)
+    blind = dataclasses.replace(measured, truth=dataclasses.replace(measured.truth, echoes=None))
+    assert bound(blind).echoes is None
+    assert (bound(blind).position < bound(measured).position)[truth.present].any()
+    broken = dataclasses.replace(truth.echoes, gain=truth.echoes.gain * float("nan"))
+    with pytest.raises(MeasurementError, match=r"^truth\.echoes\.gain: scene 0: expected finite numbers"):
+        bound(dataclasses.replace(measured, truth=dataclasses.replace(measured.truth, echoes=broken)))
 
 
 @pytest.mark.parametrize(("unit_y", "unit_H"), [(1e-9, 1.0), (1e-3, 1e-12), (1e30, 1e-30)])

@@ -283,6 +283,20 @@ def test_each_scene_of_a_mixed_batch_has_its_own_bound(small_scenario):
         assert found.position[row][~present].isnan().all()
 
 
+def test_the_bound_of_scenes_with_echoes_takes_them_as_parameters():
+    hall = build(Scenario, preset("hall"), "scenario")
+    scenes = draw(hall, seed=1, split="test", start=0, stop=4, snr_db=30.0, count=[1, 2, 3, 0])
+    o, t = scenes.observation, scenes.truth
+    for waveform, bound, rest in (
+        ("independent", stochastic_bound, t.power),
+        ("coherent", deterministic_bound, t.symbols),
+    ):
+        found = score_bound(scenes, Localiser(hall, SEARCH), 1e9, waveform).position[t.present]
+        expected, blind = (bound(hall.surface, o, t.location, rest, echoes).position for echoes in (t.echoes, None))
+        torch.testing.assert_close(found, expected[t.present])
+        assert not torch.isclose(found, blind[t.present], rtol=1e-3).any()
+
+
 def test_each_bound_is_at_most_the_deviation_of_its_prior(small_scenario):
     scenes = draw(small_scenario, seed=1, split="test", start=0, stop=6, snr_db=-60.0, count=2)
     bounds = score_bound(scenes, Localiser(small_scenario, SEARCH), 0.7, "independent")
