@@ -243,7 +243,7 @@ def _bound(
         return bound_of(information(slice(None), Z, None), location, present, domain.free)
     owner, parts = echo_owner(echoes), []
     for rows in (slice(start, start + SCENES) for start in range(0, max(1, len(location)), SCENES)):
-        some = Echoes(location=echoes.location[rows], gain=echoes.gain[rows])
+        some = echoes[rows]
         F = information(rows, _responses(observation[rows], echo_columns(array, location[rows], some)), owner)
         parts.append(inverse_information(F, echo_parameters(some, present[rows], domain)[:, : F.shape[-1]]))
     covariance = torch.cat(parts)

@@ -9,6 +9,7 @@ coordinates. The gain of a direct wave is 1 and not a parameter.
 Axes: batch B, elem N, src K, path J, wave W = K + K J.
 """
 
+import dataclasses
 from dataclasses import dataclass
 
 import torch
@@ -57,8 +58,8 @@ def present_echoes(echoes: Echoes | None, present: Bool[Tensor, "batch src"]) ->
     if echoes is None or echoes.gain.shape[-1] == 0:
         return None
     gain = torch.where(present[..., None], echoes.gain.to(torch.complex128), 0)
-    place = torch.where((gain != 0)[..., None], echoes.location.double(), 1.0)
-    return Echoes(location=place, gain=gain)
+    those = Echoes(location=echoes.location.double(), gain=gain)
+    return dataclasses.replace(those, location=those.placed)
 
 
 def echo_columns(
@@ -122,7 +123,7 @@ def echo_parameters(echoes: Echoes, present: Bool[Tensor, "batch src"], domain: 
     [batch, par]
         True for the coordinates that are free and the gains that are there, and for the powers and sigma^2: par = 5 W + K + 1.
     """
-    echo = echoes.gain.flatten(1) != 0
+    echo = echoes.present.flatten(1)
     direct, image = (torch.tensor(region.free, device=echo.device) for region in (domain, echo_domain(domain)))
     places = [(present[..., None] & direct).flatten(1), (echo[..., None] & image).flatten(1)]
     gains = torch.cat([torch.zeros_like(present), echo], dim=1).repeat_interleave(2, dim=1)
@@ -145,7 +146,7 @@ def echo_bound(covariance: Float[Tensor, "batch par par"], echoes: Echoes) -> Ec
         The bound of each echo.
     """
     sources, paths = echoes.gain.shape[1:]
-    waves, echo = sources * (1 + paths), echoes.gain.flatten(1) != 0
+    waves, echo = sources * (1 + paths), echoes.present.flatten(1)
     after_direct, after_gains = 3 * sources, 3 * waves + 2 * sources
     places = diagonal_blocks(covariance[:, after_direct:, after_direct:], 3, echo)
     gains = diagonal_blocks(covariance[:, after_gains:, after_gains:], 2, echo)

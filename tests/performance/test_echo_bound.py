@@ -238,13 +238,13 @@ def test_a_batch_is_its_scenes(roomy_scenario, bound):
             observation=w.observation[rows],
             **{n: getattr(w, n)[rows] for n in ("location", "power", "symbols", "present")},
         )
-        one = bound(alone, Echoes(location=e.place[rows], gain=e.echoes.gain[rows]))
+        one = bound(alone, e.echoes[rows])
         torch.testing.assert_close(one.covariance[0], together.covariance[b], rtol=1e-9, atol=0, equal_nan=True)
         torch.testing.assert_close(one.echoes.gain[0], together.echoes.gain[b], rtol=1e-9, atol=0, equal_nan=True)
     nothing = dataclasses.replace(
         w, observation=w.observation[:0], **{n: getattr(w, n)[:0] for n in ("location", "power", "symbols", "present")}
     )
-    assert bound(nothing, Echoes(location=e.place[:0], gain=e.gain[:0])).echoes.gain.shape == (0, 3, 2, 2, 2)
+    assert bound(nothing, e.echoes[:0]).echoes.gain.shape == (0, 3, 2, 2, 2)
 
 
 def test_an_image_at_the_place_of_its_source_has_no_finite_bound(roomy_scenario):
