@@ -74,6 +74,8 @@ def card(name: str, shipped: Path, tables: Tables, trained_on: str, tested: Test
     for key in ("snr_db_span", "K_span", "azimuth_span_deg", "elevation_span_deg", "distance_span_m", "rician_span"):
         yield f"- {key}: {scenario[key]}"
     yield f"- mismatch: {scenario['mismatch']}, coherent_fraction: {scenario['coherent_fraction']}"
+    if network.scenario.echoes.on:
+        yield f"- echoes: {scenario['echoes']}"
     yield from _measured(tables, tested)
     yield from ("", "## Limits", "")
     yield (
@@ -155,7 +157,8 @@ def _measured(tables: Tables, tested: Tested) -> Iterator[str]:
 
 def _bound(by_cell: list[Row], snrs: Sequence[float], tested: Tested) -> Iterator[str]:
     """Yield the errors and the bound, if the bound applies to the scenes that were tested."""
-    if build(Scenario, preset(tested.preset), tested.preset).mismatch.on:
+    scenario = build(Scenario, preset(tested.preset), tested.preset)
+    if scenario.mismatch.on or scenario.echoes.on:
         yield from ("", "### Comparison with the bound", "")
         yield (
             "This comparison is left out: the bound assumes the model, with the direct paths only and the given channel. It does "

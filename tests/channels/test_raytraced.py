@@ -17,6 +17,7 @@ from risloc.scenes.batch import Observation
 from risloc.scenes.raytraced_simulation import simulate_in, trace_channel, trace_waves
 from risloc.scenes.raytracer import RayTracerError, trace
 from risloc.scenes.room import read_room
+from risloc.scenes.simulation import simulate
 
 pytestmark = pytest.mark.channels
 
@@ -86,6 +87,32 @@ def test_a_metal_wall_adds_the_image_source_with_the_opposite_sign(empty, small_
     assert np.abs(mirrored / direct).min() > 0.1
     assert np.abs(W[1] - expected).max() < 5e-3
     assert np.abs(W[0] - W[1]).max() > 0.1
+
+
+@pytest.mark.parametrize(("material", "elevation_deg", "error"), [("metal", 25.0, 0.06), ("concrete", 5.0, 0.08)])
+def test_a_room_of_the_echo_law_has_the_waves_that_are_traced_in_it(
+    empty, small_scenario, material, elevation_deg, error
+):
+    """Walls without reflections from behind, thick enough to be half-spaces; what is left is the spreading along the surface
+    and, for concrete, the rotation of the polarisation, which are relative to the echoes, of up to two reflections."""
+    law = dataclasses.replace(
+        small_scenario.echoes, law="room", paths=24, side_span_m=(5.5, 5.5), height_span_m=(2.5, 2.5), materials=(material,),
+        front_span_m=(6.0, 6.0), behind_span_m=(1e4, 1e4), yaw_span_deg=(0.0, 0.0),
+    )  # fmt: skip
+    s = dataclasses.replace(
+        small_scenario, distance_span_m=(3.0, 5.0), elevation_span_deg=(-elevation_deg, elevation_deg), echoes=law
+    )
+    truth = simulate(s, seed=3, split="test", start=0, stop=2, count=3).truth
+    faces = dict.fromkeys(("left", "right", "floor", "ceiling", "front"), material)
+    spans = {"x_span_m": (-5.5, 5.5), "y_span_m": (-2.5, 2.5), "z_span_m": (-1.0, 6.0)}
+    room = dataclasses.replace(empty, faces=faces, thickness_m=50.0, max_depth=2, **spans)
+    direct, arriving = truth.steering(s.surface.array), truth.arriving(s.surface.array)
+    for row in range(2):
+        traced = trace_waves(room, s.surface.array, truth.location[row]).numpy()
+        echoes, expected = (arriving - direct)[row].numpy(), traced[2] - traced[0]
+        assert np.abs(traced[0] - direct[row].numpy()).max() < 1e-3
+        assert np.linalg.norm(echoes - expected, axis=0).max() < error * np.linalg.norm(expected, axis=0).max()
+        assert np.abs(expected).max() > 0.2
 
 
 def test_a_traced_file_is_read_and_its_sources_are_found_at_the_bound(tmp_path, scenario):

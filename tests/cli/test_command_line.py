@@ -32,6 +32,7 @@ from risloc.learning.checkpoint import shipped_checkpoint
 from risloc.locating.bound import bound
 from risloc.locating.result_rows import COLUMNS, TRUTH_COLUMNS
 from risloc.physics.geometry import position_of
+from risloc.scenes.named_scenario import scenario as preset_scenario
 from risloc.scenes.scenario import Scenario
 from risloc.scenes.simulation import simulate
 
@@ -225,6 +226,18 @@ def test_inspect_names_what_it_sees(room: Path, tmp_path: Path, small_scenario: 
         file["power"][0] = 7.0
     assert run(["inspect", str(tmp_path / "0.h5")]) == 1
     assert "does not match the checksum" in capsys.readouterr().err
+
+
+def test_a_hall_is_simulated_with_the_echoes_of_its_truth(tmp_path: Path, capsys: Capture) -> None:
+    hall = str(tmp_path / "hall.h5")
+    assert run(["simulate", hall, "--preset", "hall", "--scenes", "3"]) == 0
+    with MeasurementReader(Path(hall)) as reader:
+        truth = reader.read(slice(0, 3)).truth
+    drawn = simulate(preset_scenario("hall"), seed=1, split="test", start=0, stop=3).truth
+    assert torch.equal(truth.echoes.gain, drawn.echoes.gain)
+    assert torch.equal(truth.echoes.location, drawn.echoes.location)
+    assert run(["inspect", hall]) == 0
+    assert "up to 5 sources, 8 echoes or fewer each" in capsys.readouterr().out
 
 
 def test_a_noise_level_and_names_that_are_odd_are_said(room: Path, tmp_path: Path, capsys: Capture) -> None:

@@ -26,6 +26,18 @@ def test_a_checkpoint_gives_the_same_network_again(small_scenario: Scenario, fol
     assert not loaded.training
 
 
+def test_a_scenario_without_echoes_is_stored_as_it_always_was(small_scenario: Scenario, folder: Path) -> None:
+    assert "echoes" not in json.loads((folder / "config.json").read_text())["scenario"]
+    assert load_checkpoint(folder)[0].scenario == small_scenario
+
+
+def test_the_law_of_the_echoes_travels_with_the_weights(small_scenario: Scenario, tmp_path: Path) -> None:
+    law = replace(small_scenario.echoes, law="room", paths=3)
+    echoing = replace(small_scenario, echoes=law)
+    save_checkpoint(tmp_path, network(echoing, seed=4), {})
+    assert load_checkpoint(tmp_path)[0].scenario.echoes == law
+
+
 def test_it_holds_data_only(folder: Path) -> None:
     assert sorted(p.name for p in folder.iterdir()) == ["config.json", "model.safetensors"]
 
