@@ -53,7 +53,7 @@ def fit_waves(sensing: Sensing, start: Waves, *, tolerance: float, iterations: i
     start
         Where the waves start; absent waves stay there.
     tolerance
-        The predicted decrease of the cost at which to stop, in units of sigma^2.
+        The predicted decrease of the cost at which to stop, in units of the mean |residual|^2 of a sample at the start.
     iterations
         The largest number of steps.
 
@@ -64,7 +64,9 @@ def fit_waves(sensing: Sensing, start: Waves, *, tolerance: float, iterations: i
     """
     waves = start.trimmed()
     width = waves.present.shape[1]
-    limit = tolerance * sensing.noise_var + torch.finfo(waves.polar.dtype).eps * sensing.y.abs().square().sum((-2, -1))
+    energy = sensing.y.abs().square()
+    level = project_waves(sensing, waves).cost.nan_to_num() / energy[0].numel()
+    limit = tolerance * level + torch.finfo(waves.polar.dtype).eps * energy.sum((-2, -1))
     point = torch.cat([to_box(waves.polar).flatten(1), waves.gain.real, waves.gain.imag], dim=1)
     end = minimise(_Joint(sensing, waves, waves.reference), point, limit, iterations)
     fitted = _waves_at(waves, waves.reference, end.point, width)

@@ -35,7 +35,8 @@ _TRIES = 4  # places of each source whose exact gain is computed
 _PROPORTIONAL = 0.5  # the least correlation of the symbols of two sources that are tried as one
 _WEAKEST = 2  # waves of a scene that are tried without
 _SURELY = 1e-3  # by how much BIC must fall
-_LOOSE = 1.0  # tolerance of a fit, in units of sigma^2
+_LOOSE = 1.0  # tolerance of a fit, in units of the level of the residual
+_MISSING = 1e9  # what the criterion of a source costs that is known to exist and is missing
 
 
 @dataclass(frozen=True)
@@ -115,13 +116,41 @@ class WaveSearch:
         The grid of the region of the echoes.
     steps
         The largest number of Gauss-Newton steps of a fit.
+    least
+        The number of sources that are known to exist: a model with fewer is worse than any with as many.
     echoes
         Whether sources may have echoes.
     """
 
-    def __init__(self, sensing: Sensing, gains: GainMap, grid: PolarGrid, *, steps: int, echoes: bool = True) -> None:
-        self.sensing, self.gains, self.grid, self.steps = sensing, gains, grid, steps
+    def __init__(
+        self,
+        sensing: Sensing,
+        gains: GainMap,
+        grid: PolarGrid,
+        *,
+        steps: int,
+        least: int = 0,
+        echoes: bool = True,
+    ) -> None:
+        self.sensing, self.gains, self.grid, self.steps, self.least = sensing, gains, grid, steps, least
         self._moves = (self._with_source, self._with_echo) if echoes else (self._with_source,)
+
+    def settled(self, start: Waves, criterion: Criterion) -> Waves:
+        """Grow, merge and prune.
+
+        Parameters
+        ----------
+        start
+            The waves so far.
+        criterion
+            The criterion.
+
+        Returns
+        -------
+        Waves
+            The waves.
+        """
+        return self.pruned(self.merged(self.grown(start, criterion), criterion), criterion)
 
     def grown(self, start: Waves, criterion: Criterion) -> Waves:
         """Add waves to each scene as long as the criterion falls.
@@ -138,7 +167,7 @@ class WaveSearch:
         Waves
             The waves.
         """
-        waves, value = start, criterion(self.sensing, start)
+        waves, value = start, self._rated(self.sensing, start, criterion)
         growing = waves.total < waves.present.shape[1]
         while growing.any():
             rows = growing.nonzero()[:, 0]
@@ -163,7 +192,7 @@ class WaveSearch:
         Waves
             The waves.
         """
-        waves, value = start, criterion(self.sensing, start)
+        waves, value = start, self._rated(self.sensing, start, criterion)
         active = waves.count > 1
         while active.any():
             rows = active.nonzero()[:, 0]
@@ -189,7 +218,7 @@ class WaveSearch:
         Waves
             The waves.
         """
-        waves, value = start, criterion(self.sensing, start)
+        waves, value = start, self._rated(self.sensing, start, criterion)
         active = waves.total > 1
         while active.any():
             rows = active.nonzero()[:, 0]
@@ -251,6 +280,10 @@ class WaveSearch:
             open_rows = open_rows[value[rows[open_rows]] >= before]
         return waves, value
 
+    def _rated(self, scenes: Sensing, waves: Waves, criterion: Criterion) -> Float[Tensor, " row"]:
+        """Return the criterion, to which every missing source adds more than any other difference."""
+        return criterion(scenes, waves) + _MISSING * (self.least - waves.count).clamp_min(0)
+
     def _tried(
         self, rows: Tensor, waves: Waves, value: Tensor, proposal: Waves, criterion: Criterion
     ) -> tuple[Waves, Tensor]:
@@ -259,7 +292,7 @@ class WaveSearch:
             return waves, value
         scenes = self.sensing.scenes(rows)
         fitted = fit_waves(scenes, proposal, tolerance=_LOOSE, iterations=self.steps).waves
-        rated = criterion(scenes, fitted)
+        rated = self._rated(scenes, fitted, criterion)
         better = rated < value[rows] - _SURELY
         value = value.clone()
         value[rows[better]] = rated[better]
