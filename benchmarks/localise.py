@@ -22,9 +22,10 @@ from benchmarks import reference
 from benchmarks.timing import alternately, median_ratio
 from benchmarks.workload import SNR_DB, SOURCES, Case
 from risloc.covariance.snapshots import score_snapshots
+from risloc.estimation.assessment import Estimates
 from risloc.estimation.candidates import PeakCandidates
 from risloc.estimation.conditional import Fit, fit_conditional
-from risloc.estimation.estimates import TIGHT, Estimates, assess
+from risloc.estimation.estimates import TIGHT, assess
 from risloc.estimation.order_rules import SelectionPath
 from risloc.estimation.selection import forward_selection
 from risloc.estimation.spectrum import grid_energy, peaks

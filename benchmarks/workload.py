@@ -7,7 +7,7 @@ from pathlib import Path
 from risloc.config import build
 from risloc.covariance.factored import CovarianceConfig, FactoredCovariance
 from risloc.covariance.snapshots import sample_covariance_of
-from risloc.estimation.estimates import Estimates
+from risloc.estimation.assessment import Estimates
 from risloc.estimation.localiser import Localiser
 from risloc.estimation.order_rules import Rule
 from risloc.estimation.search_config import SearchConfig

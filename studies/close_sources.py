@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from benchmarks.workload import Case
-from risloc.estimation.estimates import Estimates
+from risloc.estimation.assessment import Estimates
 from risloc.estimation.spectral_methods import Located
 from risloc.performance.crb import prior_deviation
 from risloc.scenes.simulation import simulate

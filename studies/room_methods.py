@@ -6,7 +6,7 @@ from typing import TypedDict
 import torch
 
 from risloc.covariance.snapshots import sample_covariance_of
-from risloc.estimation.estimates import Estimates
+from risloc.estimation.assessment import Estimates
 from risloc.estimation.localiser import Localiser
 from risloc.estimation.order_rules import Rule
 from risloc.learning.hybrid import NetworkView

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.workload import Case
-from risloc.estimation.estimates import Estimates, fit_and_assess
+from risloc.estimation.assessment import Estimates
+from risloc.estimation.estimates import fit_and_assess
 from risloc.performance.metrics import gospa
 from risloc.physics.geometry import location_of, position_of
 from risloc.scenes.batch import Scenes

@@ -18,7 +18,7 @@ import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
 from risloc.estimation.conditional import Sensing
@@ -27,7 +27,6 @@ from risloc.estimation.likelihood_gain import GainMap
 from risloc.estimation.projection import project
 from risloc.physics.geometry import location_of
 from risloc.physics.grid import PolarGrid
-from risloc.physics.steering import steering_matrix
 
 __all__ = ["Doubt", "doubt"]
 
@@ -74,6 +73,7 @@ class Doubt:
 def doubt(
     sensing: Sensing,
     gains: GainMap,
+    responses: Complex[Tensor, "batch snap src ant"],
     polar: Float[Tensor, "batch src 3"],
     power: Float[Tensor, "batch src"],
     present: Bool[Tensor, "batch src"],
@@ -87,6 +87,8 @@ def doubt(
         The scenes.
     gains
         The map of gains.
+    responses : [batch, snap, src, ant]
+        The responses of the sources of the fit, as rows.
     polar : [batch, src, 3]
         (u, v, w) of the fit.
     power : [batch, src]
@@ -102,9 +104,8 @@ def doubt(
         The doubt.
     """
     result = Doubt.none(polar)
-    B = sensing.responses(steering_matrix(sensing.array, polar))
-    fit = project(B, sensing.y, present)
-    inverse = fit.inverse_factor(B)
+    fit = project(responses, sensing.y, present)
+    inverse = fit.inverse_factor(responses)
     own = _own_evidence(sensing, fit.s, inverse, power)
     weak = ((own < _SURE) & present).any(1) | (present.any(1) & sees_little(sensing))
     rows = (weak & fit.cost.isfinite()).nonzero()[:, 0]

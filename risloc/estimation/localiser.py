@@ -12,9 +12,10 @@ from torch import Tensor
 
 from risloc.covariance.factored import FactoredCovariance
 from risloc.covariance.snapshots import score_snapshots
+from risloc.estimation.assessment import Estimates
 from risloc.estimation.candidates import MatchingPursuit, PeakCandidates, Source
 from risloc.estimation.conditional import Sensing
-from risloc.estimation.estimates import Estimates, fit_and_assess, refit_stochastic
+from risloc.estimation.estimates import fit_and_assess, refit_stochastic
 from risloc.estimation.exchange import Exchange
 from risloc.estimation.likelihood_gain import GainMap
 from risloc.estimation.order_rules import Count, Rule, SelectionPath

@@ -13,8 +13,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from risloc.covariance.snapshots import sample_covariance_of
+from risloc.estimation.assessment import Estimates
 from risloc.estimation.conditional import Sensing
-from risloc.estimation.estimates import Estimates
 from risloc.estimation.localiser import Localiser
 from risloc.estimation.order_rules import Rule
 from risloc.estimation.reliability import BORDERS, UNKNOWN, at_border, known_coordinates, with_reason

@@ -9,9 +9,10 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from risloc.estimation.assessment import Estimates
 from risloc.estimation.candidates import Source
 from risloc.estimation.conditional import Sensing, fit_conditional
-from risloc.estimation.estimates import Estimates, fit_and_assess
+from risloc.estimation.estimates import fit_and_assess
 from risloc.estimation.exchange import Exchange
 from risloc.estimation.information_criteria import bic
 from risloc.estimation.likelihood_gain import GainMap

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from risloc.covariance.factored import FactoredCovariance
+from risloc.estimation.assessment import Estimates
 from risloc.estimation.conditional import Sensing
-from risloc.estimation.estimates import Estimates
 from risloc.estimation.localiser import Localiser
 from risloc.estimation.order_rules import Rule
 from risloc.estimation.spectrum import Peaks

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from risloc.estimation.estimates import Estimates
+from risloc.estimation.assessment import Estimates
 from risloc.estimation.misfit import degrees_of_freedom, misfit_limits
 from risloc.estimation.reliability import NOT_WHITE, REASONS, with_reason
 from risloc.estimation.whiteness import Whiteness

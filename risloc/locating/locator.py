@@ -14,8 +14,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from risloc.config import build
+from risloc.estimation.assessment import Estimates
 from risloc.estimation.conditional import Sensing
-from risloc.estimation.estimates import Estimates, fit_and_assess
+from risloc.estimation.estimates import fit_and_assess
 from risloc.estimation.likelihood_gain import GainMap
 from risloc.estimation.localiser import Localiser
 from risloc.estimation.music_positions import displaced, music_places

@@ -9,7 +9,7 @@ import torch
 from scipy.stats import norm
 from torch import Tensor
 
-from risloc.estimation.estimates import Estimates
+from risloc.estimation.assessment import Estimates
 from risloc.performance.intervals import median_interval, proportion_interval
 from risloc.performance.metrics import Match
 from stages.evaluation.tables import Columns, Row, Table, cells, interval, sources

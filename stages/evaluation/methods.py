@@ -16,8 +16,8 @@ from torch import Tensor
 
 from risloc.covariance.factored import FactoredCovariance, covariance_of
 from risloc.covariance.snapshots import sample_covariance_of
+from risloc.estimation.assessment import Estimates
 from risloc.estimation.conditional import Sensing
-from risloc.estimation.estimates import Estimates
 from risloc.estimation.information_criteria import aic_order, mdl_order
 from risloc.estimation.localiser import Localiser
 from risloc.estimation.order_rules import Rule

@@ -89,7 +89,8 @@ def test_with_little_evidence_there_is_doubt_and_with_much_there_is_none(scenari
         s = Sensing.of(w.observation, scenario.surface)
         gains = GainMap(s, polar_grid(scenario.surface, GridConfig(step_beams=0.5, planes=8)))
         V = torch.diag(torch.tensor([1e-2, 1e-2, 2e-2], dtype=torch.float64)) ** 2
-        found = doubt(s, gains, w.polar[:, :1], w.power[:, :1], w.present[:, :1], V.expand(12, 1, 3, 3))
+        B = s.responses(steering_matrix(s.array, w.polar[:, :1]))
+        found = doubt(s, gains, B, w.polar[:, :1], w.power[:, :1], w.present[:, :1], V.expand(12, 1, 3, 3))
         shares.append(found.elsewhere)
         assert location_of(w.polar).isfinite().all()
     assert shares[0].mean() > 0.5

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from risloc.estimation.estimates import Estimates
+from risloc.estimation.assessment import Estimates
 from risloc.estimation.spectral_methods import Located
 from risloc.physics.geometry import polar_of
 from risloc.scenes.batch import Scenes
@@ -49,6 +49,7 @@ def fit(polar: Tensor, present: Tensor, std: float | Tensor = 0.1, resolved: Ten
         distance_std=deviation,
         misfit=torch.ones(len(present), dtype=torch.float64),
         explained=torch.ones(len(present), dtype=torch.float64),
+        freedom=torch.full((len(present),), 100.0, dtype=torch.float64),
         log_likelihood=torch.zeros(len(present)),
         converged=torch.ones(len(present), dtype=torch.bool),
     )
