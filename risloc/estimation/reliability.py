@@ -18,6 +18,7 @@ from risloc.physics.geometry import Array, Domain
 __all__ = [
     "AMBIGUOUS",
     "BORDERS",
+    "DIRECT_UNSURE",
     "NOT_WHITE",
     "REASONS",
     "UNKNOWN",
@@ -32,8 +33,20 @@ UNKNOWN = ("azimuth unknown", "elevation unknown", "distance unknown")
 NOT_WHITE = "residual not white"
 AMBIGUOUS = "place ambiguous"
 ONE_SNAPSHOT = "one snapshot alone"
+DIRECT_UNSURE = "direct path unsure"
 
-REASONS = ("", *BORDERS, "misfit", NOT_WHITE, "not converged", "beside a border", AMBIGUOUS, ONE_SNAPSHOT, *UNKNOWN)
+REASONS = (
+    "",
+    *BORDERS,
+    "misfit",
+    NOT_WHITE,
+    "not converged",
+    "beside a border",
+    AMBIGUOUS,
+    ONE_SNAPSHOT,
+    *UNKNOWN,
+    DIRECT_UNSURE,
+)
 """The reasons by their numbers; 0: none, the source is resolved."""
 
 ALARM = 1e-4  # the share of sources with Gaussian symbols that seem to be in one snapshot

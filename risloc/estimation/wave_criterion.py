@@ -22,11 +22,11 @@ from risloc.estimation.conditional import Sensing
 from risloc.estimation.information_criteria import bic
 from risloc.estimation.projection import project
 from risloc.estimation.stochastic import fit_response_powers
-from risloc.estimation.wave_fit import wave_responses
+from risloc.estimation.wave_fit import project_waves, wave_responses
 from risloc.estimation.waves import Waves
 from risloc.physics.echo_domain import echo_domain
 
-__all__ = ["Criterion", "bic_known_noise", "bic_unknown_noise", "residual_level", "wave_freedom"]
+__all__ = ["Criterion", "bic_free_symbols", "bic_known_noise", "bic_unknown_noise", "residual_level", "wave_freedom"]
 
 _STEPS = 4  # of the powers
 
@@ -70,6 +70,30 @@ def bic_unknown_noise(sensing: Sensing, waves: Waves) -> Float[Tensor, " batch"]
     B = wave_responses(sensing, waves)
     level = residual_level(project(B, sensing.y, waves.sources).cost, wave_freedom(sensing, waves))
     return _bic(sensing, waves, B, level)
+
+
+def bic_free_symbols(sensing: Sensing, waves: Waves) -> Float[Tensor, " batch"]:
+    """Compute BIC = 2 L M ln f_c + q ln(L M) of the conditional likelihood, with 2 L parameters more a source: its symbols.
+
+    It overcharges a source, and misses weak ones. While much is still missing this is an advantage: free symbols explain a part
+    of everything, so that a cheaper source would always win against an echo.
+
+    Parameters
+    ----------
+    sensing
+        The scenes; their noise_var is not used.
+    waves
+        Their waves, fitted.
+
+    Returns
+    -------
+    [batch]
+        BIC; infinite if the responses are linearly dependent.
+    """
+    _, snapshots, antennas = sensing.y.shape
+    cost = project_waves(sensing, waves).cost.double().nan_to_num(torch.inf)
+    value = snapshots * antennas * cost.clamp_min(1e-300).log()
+    return bic(value, _parameters(sensing, waves) + waves.count * (2 * snapshots - 1), snapshots * antennas)
 
 
 def residual_level(cost: Float[Tensor, " batch"], freedom: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
@@ -116,7 +140,11 @@ def _bic(sensing: Sensing, waves: Waves, B: Tensor, noise_var: Tensor) -> Tensor
     usable = noise_var.isfinite() & (noise_var > 0)
     level = torch.where(usable, noise_var, 1.0)
     _, value = fit_response_powers(B, sensing.y, level, waves.sources, iterations=_STEPS)
-    echoes = waves.total - waves.count
-    parameters = waves.count * (sum(sensing.domain.free) + 1) + echoes * (sum(echo_domain(sensing.domain).free) + 2)
-    criterion = bic(value, parameters, sensing.y[0].numel())
+    criterion = bic(value, _parameters(sensing, waves), sensing.y[0].numel())
     return torch.where(usable, criterion, torch.inf).nan_to_num(torch.inf, posinf=torch.inf)
+
+
+def _parameters(sensing: Sensing, waves: Waves) -> Tensor:
+    """Return K (c + 1) + E (c' + 2): free coordinates, powers, and gains."""
+    echoes = waves.total - waves.count
+    return waves.count * (sum(sensing.domain.free) + 1) + echoes * (sum(echo_domain(sensing.domain).free) + 2)

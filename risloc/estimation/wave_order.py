@@ -1,6 +1,6 @@
 """How many sources with how many echoes: the search under an unknown noise level, and under a given one that is checked.
 
-The search settles with sigma^2 unknown first; a wrong model then raises the noise level instead of the number of waves. If sigma^2
+The search settles with sigma^2 unknown first, at a price of sources that prefers echoes and then at BIC's; a wrong model then raises the noise level instead of the number of waves. If sigma^2
 is given, the search goes on with it, which shows weaker sources. It is believed where the residual then agrees with it. A model
 that is wrong in another way than echoes adds waves until none is left, or ends with a residual above the given sigma^2; there the
 first answer stays.
@@ -16,7 +16,13 @@ from torch import Tensor
 
 from risloc.estimation.conditional import Sensing
 from risloc.estimation.misfit import TOLERANCE, misfit_limits
-from risloc.estimation.wave_criterion import bic_known_noise, bic_unknown_noise, residual_level, wave_freedom
+from risloc.estimation.wave_criterion import (
+    bic_free_symbols,
+    bic_known_noise,
+    bic_unknown_noise,
+    residual_level,
+    wave_freedom,
+)
 from risloc.estimation.wave_fit import fit_waves, project_waves
 from risloc.estimation.wave_search import WaveSearch
 from risloc.estimation.waves import Waves
@@ -70,7 +76,7 @@ def search_waves(search: WaveSearch, start: Waves, *, given: bool, checked: bool
         The waves.
     """
     sensing = search.sensing
-    waves = search.settled(start, bic_unknown_noise)
+    waves = search.settled(search.settled(start, bic_free_symbols), bic_unknown_noise)
     believed = torch.full((len(sensing),), given, device=sensing.y.device)
     if given:
         further = search.settled(waves, bic_known_noise)

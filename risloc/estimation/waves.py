@@ -242,15 +242,21 @@ class Waves:
         gone = torch.nn.functional.one_hot(wave, self.present.shape[1]).bool()
         return dataclasses.replace(self, present=self.present & ~gone).ordered()
 
-    def ordered(self) -> "Waves":
-        """Sort the waves by source and by strength, and make the strongest wave of each source its reference.
+    def ordered(self, preference: "Float[Tensor, 'batch wave'] | None" = None) -> "Waves":
+        """Sort the waves by source and by preference, and make the first wave of each source its reference.
+
+        Parameters
+        ----------
+        preference : [batch, wave]
+            Not negative, the largest first; None: the strength of the waves.
 
         Returns
         -------
         Waves
             The same sources; the symbols of a source absorb the gain of its reference.
         """
-        strength = torch.where(self.present, self.gain.abs(), -1.0).argsort(dim=1, descending=True, stable=True)
+        value = self.gain.abs() if preference is None else preference
+        strength = torch.where(self.present, value, -1.0).argsort(dim=1, descending=True, stable=True)
         by_strength = self._taken(strength)
         number = torch.where(by_strength.present, by_strength.source, self.most)
         waves = by_strength._taken(number.argsort(dim=1, stable=True))

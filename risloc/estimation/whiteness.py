@@ -19,7 +19,7 @@ import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Complex, Float
 from scipy.special import betainccinv
 from scipy.stats import norm
 from torch import Tensor
@@ -74,15 +74,17 @@ class Whiteness:
         return ~(above | (self.variation > self.variation_limit))
 
 
-def whiteness(sensing: Sensing, polar: Float[Tensor, "batch src 3"], present: Bool[Tensor, "batch src"]) -> Whiteness:
+def whiteness(
+    sensing: Sensing, responses: Complex[Tensor, "batch snap src ant"], present: Bool[Tensor, "batch src"]
+) -> Whiteness:
     """Test the residual of the sources that are present.
 
     Parameters
     ----------
     sensing
         The scenes.
-    polar : [batch, src, 3]
-        (u, v, w).
+    responses : [batch, snap, src, ant]
+        The responses of the sources, with their echoes if these are modelled, as rows.
     present : [batch, src]
         Which slots hold a source.
 
@@ -91,7 +93,7 @@ def whiteness(sensing: Sensing, polar: Float[Tensor, "batch src 3"], present: Bo
     Whiteness
         The statistics and their limits.
     """
-    fit = project(sensing.responses(steering_matrix(sensing.array, polar)), sensing.y, present)
+    fit = project(responses, sensing.y, present)
     directions, planes = extended_grid(sensing.array, sensing.domain.inverse_distance[1])
     _, snap, ant = sensing.y.shape
     count = present.sum(1).tolist()

@@ -51,7 +51,7 @@ def test_another_codebook_is_seen_by_what_its_residual_does_over_the_snapshots(s
     )
     o = dataclasses.replace(w.observation, codebook=other)
     s = Sensing.of(o, scenario.surface)
-    tested = whiteness(s, w.polar[:, :1], w.present[:, :1])
+    tested = whiteness(s, s.responses(steering_matrix(s.array, w.polar[:, :1])), w.present[:, :1])
     assert (tested.variation > tested.variation_limit).double().mean() > 0.8
     assert not tested.white.double().mean() > 0.2
 
@@ -60,7 +60,7 @@ def test_the_share_of_the_best_place_stays_below_its_limit(small_scenario):
     """1500 scenes of noise alone on 4 x 4 elements: the union bound keeps more than it promises."""
     w = world(small_scenario, [0] * 1500, seed=4)
     s = Sensing.of(w.observation, small_scenario.surface)
-    tested = whiteness(s, w.polar, w.present)
+    tested = whiteness(s, s.responses(steering_matrix(s.array, w.polar)), w.present)
     assert int((tested.peak > tested.peak_limit).sum()) <= most(1500, SHARE)
     assert int((tested.eigenvalue > tested.eigenvalue_limit).sum()) <= most(1500, 2 * SHARE)
     assert (tested.peak_limit < 2.0 * tested.peak.median()).all()  # not so high that nothing would reach it
@@ -79,7 +79,7 @@ def test_sources_that_are_fitted_leave_a_white_residual(small_scenario, codes):
         o = dataclasses.replace(o, codebook=codebook, y=clean + noise * o.noise_var.sqrt()[:, None, None])
     s = Sensing.of(o, scenario.surface)
     found = fit_and_assess(s, w.polar, w.present, iterations=30)
-    tested = whiteness(s, found.polar, found.present)
+    tested = whiteness(s, s.responses(steering_matrix(s.array, found.polar)), found.present)
     assert int((~tested.white).sum()) <= most(400, ALARM)
 
 
@@ -93,7 +93,7 @@ def test_a_wave_of_the_other_sign_of_phase_is_seen(small_scenario):
     y = y + noise * o.noise_var.sqrt()[:, None, None]
     s = Sensing.of(dataclasses.replace(o, y=y), scenario.surface)
     nothing = torch.zeros_like(w.present)
-    assert not whiteness(s, w.polar, nothing).white.any()
+    assert not whiteness(s, s.responses(steering_matrix(s.array, w.polar)), nothing).white.any()
 
 
 def test_what_reaches_the_antennas_without_the_surface_is_seen(small_scenario):
@@ -106,7 +106,7 @@ def test_what_reaches_the_antennas_without_the_surface_is_seen(small_scenario):
         w.observation, y=w.observation.y + 2 * symbols * way * w.observation.noise_var.sqrt()[:, None, None]
     )
     s = Sensing.of(o, scenario.surface)
-    tested = whiteness(s, w.polar, w.present)
+    tested = whiteness(s, s.responses(steering_matrix(s.array, w.polar)), w.present)
     assert (tested.eigenvalue > tested.eigenvalue_limit).float().mean() > 0.9
 
 

@@ -1,0 +1,80 @@
+"""Which wave of a source is its direct wave, and whether the symbols can tell echoes from sources.
+
+An image is farther than its source, so that the direct wave is the shortest, and it is the strongest unless it is obstructed. Here it
+is the shortest of the waves with at least half the power of the strongest one.
+
+Axes: batch B, wave W, src K, snap L.
+"""
+
+import torch
+from jaxtyping import Bool
+from scipy.special import gammainccinv
+from torch import Tensor
+
+from risloc.estimation.conditional import Sensing
+from risloc.estimation.wave_fit import project_waves, wave_responses
+from risloc.estimation.waves import Waves
+
+__all__ = ["constant_symbols", "direct_first"]
+
+_STRONG = 0.5**0.5  # amplitude, of that of the strongest wave
+_ALARM = 1e-3  # the share of constant symbols that are taken for varying ones
+
+
+def direct_first(sensing: Sensing, waves: Waves) -> tuple[Waves, Bool[Tensor, "batch src"]]:
+    """Make the direct wave of each source its reference.
+
+    Parameters
+    ----------
+    sensing
+        The scenes.
+    waves
+        Their waves.
+
+    Returns
+    -------
+    Waves
+        The waves of each source, the direct one first and the echoes by strength.
+    [batch, src]
+        The sources with several strong waves, so that it is not sure which of them is direct.
+    """
+    strength = waves.ordered()
+    relative = strength.gain.abs()  # of the strongest wave of its source
+    inside = sensing.domain.contains(strength.polar.double())
+    strong = strength.present & (relative >= _STRONG)
+    near = strong & inside
+    preference = relative + torch.where(
+        near, 10 + strength.polar[..., 2] / strength.polar[..., 2].amax().clamp_min(1e-30), 0.0
+    )
+    own = torch.nn.functional.one_hot(strength.source, waves.most).bool() & strong[..., None]
+    return strength.ordered(preference), own.sum(1) > 1
+
+
+def constant_symbols(sensing: Sensing, waves: Waves) -> Bool[Tensor, "batch src"]:
+    """Find the sources whose symbols are constant over the snapshots, as far as the noise allows to say.
+
+    The symbols are estimates of variance sigma^2 [(B_l^H B_l)^-1]_kk, so that their weighted squares about their weighted mean
+    are chi-square distributed if they are constant. A single snapshot is constant.
+
+    Parameters
+    ----------
+    sensing
+        The scenes.
+    waves
+        Their waves.
+
+    Returns
+    -------
+    [batch, src]
+        Which sources those are; False in empty slots.
+    """
+    B = wave_responses(sensing, waves)
+    fit = project_waves(sensing, waves)
+    W = fit.inverse_factor(B).abs().square().sum(-2).double() * sensing.noise_var.double()[:, None, None]
+    weight = torch.where(waves.sources[:, None], 1 / W.clamp_min(1e-300), 0.0)
+    s = fit.s.to(torch.complex128)
+    mean = (weight * s).sum(1, keepdim=True) / weight.sum(1, keepdim=True).clamp_min(1e-300)
+    spread = (weight * (s - mean).abs().square()).sum(1)
+    varying = s.shape[1] - 1
+    limit = float(gammainccinv(varying, _ALARM)) if varying else 0.0
+    return waves.sources & (spread <= limit)

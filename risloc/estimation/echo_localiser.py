@@ -1,0 +1,158 @@
+"""Locates sources with their echoes: one answer whether there are echoes or none, and whether sigma^2 is given or not.
+
+Axes: batch B, src K, snap L, ant M.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Complex, Float
+from torch import Tensor
+
+from risloc.estimation.assessment import Estimates
+from risloc.estimation.conditional import Sensing
+from risloc.estimation.direct_path import constant_symbols
+from risloc.estimation.likelihood_gain import GainMap
+from risloc.estimation.localiser import Localiser
+from risloc.estimation.wave_estimates import assess_waves
+from risloc.estimation.wave_fit import wave_responses
+from risloc.estimation.wave_order import OrderedWaves, search_waves
+from risloc.estimation.wave_search import WaveSearch
+from risloc.estimation.waves import Waves
+from risloc.physics.echo_domain import echo_domain
+from risloc.physics.geometry import Surface
+from risloc.physics.grid import PolarGrid, polar_grid
+
+__all__ = ["ECHOES", "EchoAnswer", "EchoLocaliser", "most_waves"]
+
+ECHOES = ("auto", "never", "always")
+"""Whether waves of the same symbols count as echoes: where symbols vary and can tell, never, or always."""
+
+_MOST_WAVES = 24
+
+
+def most_waves(sources: int, snapshots: int, antennas: int) -> int:
+    """Compute the largest number of waves that a search may use.
+
+    Each source has 2 L + 4 real unknowns and each echo 5, of 2 M L real samples. Half of the samples are left for the noise.
+
+    Parameters
+    ----------
+    sources
+        The largest number of sources.
+    snapshots
+        The number of snapshots L.
+    antennas
+        The number of antennas M.
+
+    Returns
+    -------
+    int
+        The number of waves, at least that of the sources.
+    """
+    carried = (snapshots * antennas - (2 * snapshots + 4)) // 5
+    return max(sources, min(_MOST_WAVES, carried))
+
+
+@dataclass(frozen=True)
+class EchoAnswer:
+    """Located sources with their echoes.
+
+    Parameters
+    ----------
+    estimates
+        The estimates; their echoes are set.
+    responses : [batch, snap, src, ant]
+        The responses of the sources with their echoes, as rows.
+    noise_var : [batch]
+        sigma^2: the given one, or that of the residual if none is given.
+    believed : [batch]
+        Whether a given sigma^2 agrees with the data.
+    """
+
+    estimates: Estimates
+    responses: Complex[Tensor, "batch snap src ant"]
+    noise_var: Float[Tensor, " batch"]
+    believed: Bool[Tensor, " batch"]
+
+
+class EchoLocaliser:
+    """The search for sources with echoes on a surface.
+
+    Parameters
+    ----------
+    localiser
+        The localiser of the surface.
+    echoes
+        One of `ECHOES`, but not "never".
+    """
+
+    def __init__(self, localiser: Localiser, echoes: str = "auto") -> None:
+        self.localiser, self.echoes = localiser, echoes
+        surface = Surface(array=localiser.surface.array, domain=echo_domain(localiser.surface.domain))
+        self.grid: PolarGrid = polar_grid(surface, localiser.search.coarse)
+
+    def locate(self, sensing: Sensing, *, count: int | None = None, given: bool, checked: bool = True) -> EchoAnswer:
+        """Locate the sources of a batch of scenes.
+
+        Parameters
+        ----------
+        sensing
+            The scenes; without a given sigma^2 their noise_var is not used.
+        count
+            The number of sources if it is known.
+        given
+            Whether sigma^2 is given.
+        checked
+            Whether the search ignores a given sigma^2 where the data contradict it.
+
+        Returns
+        -------
+        EchoAnswer
+            The sources with their echoes.
+        """
+        _, snapshots, antennas = sensing.y.shape
+        gains = GainMap(sensing, self.localiser.coarse)
+        one = snapshots == 1 and self.echoes == "auto"
+        found = self._searched(sensing, gains, count, given=given, checked=checked, echoes=not one)
+        ambiguous = torch.full_like(found.believed, one)
+        if not one:
+            ambiguous = self._ambiguous(sensing, found)
+            rows = ambiguous.nonzero()[:, 0]
+            if self.echoes == "auto" and len(rows):
+                scenes = sensing[rows]
+                apart = GainMap(scenes, self.localiser.coarse)
+                again = self._searched(scenes, apart, count, given=given, checked=checked, echoes=False)
+                found = _put(found, rows, again)
+        noise_var = sensing.noise_var if given else found.noise_var.to(sensing.noise_var)
+        level = dataclasses.replace(sensing, noise_var=noise_var)
+        estimates = assess_waves(level, found.waves, found.converged, ambiguous, gains)
+        return EchoAnswer(estimates, wave_responses(sensing, found.waves), noise_var, found.believed)
+
+    def _searched(
+        self, sensing: Sensing, gains: GainMap, count: int | None, *, given: bool, checked: bool, echoes: bool
+    ) -> OrderedWaves:
+        search = self.localiser.search
+        _, snapshots, antennas = sensing.y.shape
+        most = self.localiser.slots if count is None else count
+        slots = most_waves(most, snapshots, antennas) if echoes else max(1, most)
+        start = Waves.none(len(sensing), slots, max(1, most), sensing.domain, sensing.y)
+        seeker = WaveSearch(sensing, gains, self.grid, steps=search.steps_between, least=count or 0, echoes=echoes)
+        return search_waves(seeker, start, given=given, checked=checked, iterations=search.iterations)
+
+    def _ambiguous(self, sensing: Sensing, found: OrderedWaves) -> Bool[Tensor, " batch"]:
+        """Find the scenes in which a source with echoes has symbols that do not vary."""
+        level = dataclasses.replace(sensing, noise_var=found.noise_var.to(sensing.noise_var))
+        waves = found.waves
+        own = torch.nn.functional.one_hot(waves.source, waves.most).bool() & waves.present[..., None]
+        return (constant_symbols(level, waves) & (own.sum(1) > 1)).any(1)
+
+
+def _put(found: OrderedWaves, rows: Tensor, again: OrderedWaves) -> OrderedWaves:
+    """Return the answers with those of some scenes replaced."""
+    blank = found.waves[rows]
+    empty = dataclasses.replace(blank, present=torch.zeros_like(blank.present))
+    noise_var, believed, converged = found.noise_var.clone(), found.believed.clone(), found.converged.clone()
+    noise_var[rows], believed[rows], converged[rows] = again.noise_var, again.believed, again.converged
+    return OrderedWaves(found.waves.put(rows, again.waves.in_slots_of(empty)), noise_var, believed, converged)
