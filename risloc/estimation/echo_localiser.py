@@ -112,9 +112,8 @@ class EchoLocaliser:
         EchoAnswer
             The sources with their echoes.
         """
-        _, snapshots, antennas = sensing.y.shape
         gains = GainMap(sensing, self.localiser.coarse)
-        one = snapshots == 1 and self.echoes == "auto"
+        one = sensing.y.shape[1] == 1 and self.echoes == "auto"
         found = self._searched(sensing, gains, count, given=given, checked=checked, echoes=not one)
         ambiguous = torch.full_like(found.believed, one)
         if not one:

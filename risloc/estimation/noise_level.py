@@ -33,7 +33,7 @@ from risloc.estimation.order_rules import SelectionPath, bic_noise_order, bic_or
 from risloc.estimation.selection import forward_selection
 from risloc.scenes.batch import Observation
 
-__all__ = ["NoiseLevelError", "checked_order", "level_of_path", "noise_level"]
+__all__ = ["NoiseLevelError", "check_samples", "checked_order", "level_of_path", "noise_level"]
 
 _PASSES = 2  # the second fits as tightly as the noise level of the first requires
 _ROUNDS = 6  # of the fixed point at most; two or three are enough
@@ -71,7 +71,7 @@ def noise_level(
         M antennas and L snapshots are too few to estimate the noise with `most` sources.
     """
     batch = len(observation)
-    _check_samples(localiser, observation, most, count)
+    check_samples(localiser, observation, most, count)
     least = torch.full((batch,), most if count is None else count)
     noise = torch.full((batch,), 0.1, dtype=torch.float32)
     blank = localiser.sensing(observation)
@@ -180,7 +180,25 @@ def _taken(n: Tensor, snap: int, elements: int) -> Tensor:
     return snap + (2 * snap * (1 - snap / n.clamp_min(snap)) * chance).sqrt() + chance / 3
 
 
-def _check_samples(localiser: Localiser, observation: Observation, most: int, count: int | None) -> None:
+def check_samples(localiser: Localiser, observation: Observation, most: int, count: int | None) -> None:
+    """Check that there are enough samples to separate the noise from the sources.
+
+    Parameters
+    ----------
+    localiser
+        The localiser of the surface.
+    observation
+        The scenes.
+    most
+        The largest number of sources.
+    count
+        The number of sources K if it is known.
+
+    Raises
+    ------
+    NoiseLevelError
+        There are too few.
+    """
     _, snap, ant = observation.y.shape
     existing = torch.tensor([max(most - 1, 0) if count is None else count])
     n = degrees_of_freedom(existing, snap, ant, localiser.domain.free)

@@ -94,7 +94,7 @@ def _echoes(
     at = scene, waves.source[scene, wave], rank[scene, wave]
     batch = len(waves)
 
-    def placed(x: Tensor, empty: float) -> Tensor:
+    def placed(x: Tensor, empty: float | bool) -> Tensor:
         slots = torch.full((batch, waves.most, paths, *x.shape[2:]), empty, dtype=x.dtype, device=x.device)
         slots[at] = x[scene, wave]
         return slots

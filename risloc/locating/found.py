@@ -6,17 +6,48 @@ Axes: batch B, src K.
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Complex, Float, Int
 from torch import Tensor
 
-from risloc.estimation.assessment import Estimates
-from risloc.estimation.misfit import degrees_of_freedom, misfit_limits
+from risloc.estimation.assessment import EchoEstimates, Estimates
+from risloc.estimation.misfit import misfit_limits
 from risloc.estimation.reliability import NOT_WHITE, REASONS, with_reason
 from risloc.estimation.whiteness import Whiteness
 from risloc.performance.crb import position_jacobian
 from risloc.physics.geometry import location_of, position_of
 
-__all__ = ["Found", "found_of"]
+__all__ = ["Found", "FoundEchoes", "found_of"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundEchoes:
+    """The echoes of the sources of B scenes, the strongest of each source first.
+
+    Parameters
+    ----------
+    position : [batch, src, path, 3]
+        x, y, z of the images in metres.
+    position_covariance : [batch, src, path, 3, 3]
+        The covariance of the positions in m^2, as that of a source.
+    location : [batch, src, path, 3]
+        Azimuth and elevation of the images in radians, distance in metres.
+    gain : [batch, src, path]
+        The complex gain relative to the direct wave.
+    gain_std : [batch, src, path]
+        The standard deviation of the gain: the root of the summed variances of its real and imaginary part.
+    present : [batch, src, path]
+        Which slots hold an echo.
+    ambiguous : [batch]
+        Whether the symbols do not vary and cannot tell an echo from a source, so that it is a choice what counts as one.
+    """
+
+    position: Float[Tensor, "batch src path 3"]
+    position_covariance: Float[Tensor, "batch src path 3 3"]
+    location: Float[Tensor, "batch src path 3"]
+    gain: Complex[Tensor, "batch src path"]
+    gain_std: Float[Tensor, "batch src path"]
+    present: Bool[Tensor, "batch src path"]
+    ambiguous: Bool[Tensor, " batch"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +95,8 @@ class Found:
         Whether `noise_var` was estimated from the data, because none was given or the data contradict the given one.
     method
         "hybrid", "nomp" or "music".
+    echoes
+        The echoes of the sources; None if they were not searched for.
     """
 
     position: Float[Tensor, "batch src 3"]
@@ -82,6 +115,7 @@ class Found:
     noise_var: Float[Tensor, " batch"]
     estimated: Bool[Tensor, " batch"]
     method: str
+    echoes: FoundEchoes | None = None
 
     def __len__(self) -> int:
         return len(self.power)
@@ -99,8 +133,6 @@ class Found:
 
 def found_of(
     estimates: Estimates,
-    free: tuple[bool, bool, bool],
-    samples: tuple[int, int],
     *,
     scale: Float[Tensor, " batch"],
     noise_var: Float[Tensor, " batch"],
@@ -114,10 +146,6 @@ def found_of(
     ----------
     estimates
         The estimates.
-    free
-        Which of azimuth, elevation and distance are not fixed.
-    samples
-        The numbers L of snapshots and M of antennas.
     scale : [batch]
         The unit of the powers.
     noise_var : [batch]
@@ -140,7 +168,7 @@ def found_of(
     covariance = torch.where(present[..., None], J @ estimates.covariance @ J.mT, torch.nan)
     location_var = estimates.covariance.diagonal(dim1=-2, dim2=-1).clone()
     location_var[..., 2] *= location[..., 2] ** 4  # the variance of 1 / distance becomes that of the distance
-    low, high = misfit_limits(degrees_of_freedom(estimates.present.sum(1), *samples, free))
+    low, high = misfit_limits(estimates.freedom)
     misfit = estimates.misfit if whiteness is None else torch.full_like(estimates.misfit, torch.nan)
     contradicted = (misfit > high) & checked
     return Found(
@@ -160,6 +188,23 @@ def found_of(
         noise_var=torch.where(contradicted, noise_var.double() * misfit, noise_var.double()),
         estimated=contradicted if whiteness is None else torch.ones_like(contradicted),
         method=method,
+        echoes=None if estimates.echoes is None else _found_echoes(estimates.echoes),
+    )
+
+
+def _found_echoes(echoes: EchoEstimates) -> FoundEchoes:
+    location = location_of(echoes.polar.double())
+    there = echoes.present[..., None]
+    J = position_jacobian(location)
+    variance = echoes.gain_covariance.diagonal(dim1=-2, dim2=-1).sum(-1)
+    return FoundEchoes(
+        position=torch.where(there, position_of(location), torch.nan),
+        position_covariance=torch.where(there[..., None], J @ echoes.covariance @ J.mT, torch.nan),
+        location=torch.where(there, location, torch.nan),
+        gain=echoes.gain,
+        gain_std=torch.where(echoes.present, variance.clamp_min(0).sqrt(), torch.nan),
+        present=echoes.present,
+        ambiguous=echoes.ambiguous,
     )
 
 

@@ -21,6 +21,7 @@ def locate(
     most: "SupportsIndex | None" = None,
     noise: str = "auto",
     fit: str = "conditional",
+    echoes: str = "auto",
 ) -> Found:
     """Locate the sources of all scenes at once; `Locator` takes them part by part.
 
@@ -29,9 +30,9 @@ def locate(
     measurements
         The scenes.
     model
-        A network, the name of one of the package or its folder; None: NOMP; "music": classical MUSIC; "auto": the network
-        "default" if it fits the setup, otherwise NOMP (`Found.method` says which).
-    sources, most, noise, fit
+        "auto" or None: NOMP, which finds echoes too; a network, the name of one of the package or its folder: the hybrid;
+        "music": classical MUSIC. If the K rule `sources` is part of a network, "auto" is the network "default".
+    sources, most, noise, fit, echoes
         As in `Locator`.
 
     Returns
@@ -49,7 +50,9 @@ def locate(
     if not isinstance(measurements, Measurements):
         raise TypeError(not_measurements(measurements))
     method = "music" if isinstance(model, str) and model == "music" else None
-    network = chosen_network(model, measurements.setup, sources) if method is None else None
+    network = chosen_network(model, sources) if method is None else None
     _, snapshots, antennas = measurements.y.shape
-    locator = Locator(measurements.setup, snapshots, antennas, network, sources, most, noise, fit, method=method)
+    locator = Locator(
+        measurements.setup, snapshots, antennas, network, sources, most, noise, fit, method=method, echoes=echoes
+    )
     return locator.locate(measurements)

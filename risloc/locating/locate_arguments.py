@@ -3,9 +3,9 @@
 import torch
 
 from risloc.config import integer, shown
+from risloc.estimation.echo_localiser import ECHOES
 from risloc.learning.k_rules import BY_BIC, RULES, needs_network
 from risloc.learning.network import HybridNetwork
-from risloc.scenes.scenario import MOST_IN_A_SCENE, MOST_SOURCES
 from risloc.utils.argument_checks import whole
 
 __all__ = [
@@ -13,13 +13,12 @@ __all__ = [
     "METHODS",
     "NOISE",
     "LocateError",
-    "check_size",
     "check_usable",
     "checked_choice",
     "checked_count",
+    "checked_echoes",
     "checked_method",
     "checked_sources",
-    "largest_order",
 ]
 
 METHODS = ("hybrid", "nomp", "music")
@@ -154,6 +153,38 @@ def checked_method(method: object, network: object) -> str:
     return method
 
 
+def checked_echoes(echoes: object, method: str, fit: str) -> str:
+    """Check whether echoes are searched for, or choose it.
+
+    Parameters
+    ----------
+    echoes
+        One of `risloc.estimation.echo_localiser.ECHOES`.
+    method
+        The method.
+    fit
+        The likelihood of the final fit.
+
+    Returns
+    -------
+    str
+        `echoes`; "never" in place of "auto" for what knows of no echoes.
+
+    Raises
+    ------
+    risloc.locating.locate_arguments.LocateError
+        It is none of the choices, or echoes are asked for and the method or the fit knows of none.
+    """
+    choice = checked_choice("echoes", echoes, ECHOES)
+    knows = method == "nomp" and fit == "conditional"
+    if choice == "always" and not knows:
+        raise LocateError(
+            f"echoes: 'always' needs the method 'nomp' (model=None) and the fit 'conditional', got {method!r} and {fit!r}; change "
+            "them, or use echoes='auto'"
+        )
+    return choice if knows else "never"
+
+
 def check_usable(network: object) -> None:
     """Check that the network can be run: a `HybridNetwork` in single precision on the CPU.
 
@@ -179,95 +210,3 @@ def check_usable(network: object) -> None:
             f"network: expected single precision on the CPU, where sources are located, got {weight.dtype} on {weight.device}: "
             "use network.float().cpu()"
         )
-
-
-def check_size(elements: int, antennas: int, snapshots: int, slots: int) -> None:
-    """Check that a scenario could have scenes of this size.
-
-    Parameters
-    ----------
-    elements
-        The number of elements N.
-    antennas
-        The number of antennas M.
-    snapshots
-        The number of snapshots L.
-    slots
-        The largest number of sources.
-
-    Raises
-    ------
-    risloc.locating.locate_arguments.LocateError
-        There are more sources, or larger arrays, than in any scenario.
-    """
-    if slots > MOST_SOURCES:
-        raise LocateError(f"sources: expected at most {MOST_SOURCES}, got {slots}; search for fewer sources")
-    if elements * (rows := max(antennas, slots * snapshots)) > MOST_IN_A_SCENE:
-        raise LocateError(
-            f"antennas, snapshots, sources: expected at most {MOST_IN_A_SCENE} entries in an array of a scene (elements x "
-            f"antennas, elements x sources x snapshots), got {elements} x {rows}; reduce one of these numbers"
-        )
-
-
-def largest_order(K_MAX: int, antennas: int, snapshots: int, *, known: int | None, most: object, fixed: bool) -> int:
-    """Return the largest number of sources to search for.
-
-    It is K_MAX of the network; without a network K if it is known, otherwise `most` or K_MAX. At most
-    floor(2 M L / (2 L + 4)) sources can be separated.
-
-    Parameters
-    ----------
-    K_MAX
-        The largest number of sources of the scenario.
-    antennas
-        The number of antennas M.
-    snapshots
-        The number of snapshots L.
-    known
-        The number of sources K, or None.
-    most
-        The largest number asked for, or None.
-    fixed
-        Whether K_MAX is that of a network.
-
-    Returns
-    -------
-    int
-        The number of slots.
-
-    Raises
-    ------
-    risloc.locating.locate_arguments.LocateError
-        More sources were asked for than the network or the samples allow.
-    """
-    limit = None if most is None else checked_count("most", most, 1)
-    slots = K_MAX if fixed else max(1, known if known is not None else K_MAX if limit is None else limit)
-    if not 0 <= (known or 0) <= slots or (fixed and limit not in (None, slots)):
-        raise LocateError(
-            f"sources: this network searches for at most {slots} sources; requested {known or limit}: use NOMP (--method nomp; "
-            "model=None)"
-        )
-    if slots > _separable(antennas, snapshots):
-        raise LocateError(_too_many(antennas, snapshots, slots, known, fixed))
-    return slots
-
-
-def _separable(antennas: int, snapshots: int) -> int:
-    """Return the most sources that 2 M L real samples can separate: each has 2 L of symbols, 3 of position, 1 of power."""
-    return 2 * antennas * snapshots // (2 * snapshots + 4)
-
-
-def _too_many(antennas: int, snapshots: int, slots: int, known: int | None, fixed: bool) -> str:
-    """Say why so many `slots` cannot be separated, and what to do."""
-    limit = _separable(antennas, snapshots)
-    samples = f"{antennas} antenna{'s' * (antennas > 1)} and {snapshots} snapshot{'s' * (snapshots > 1)}"
-    if limit == 0:
-        return f"sources: {samples} cannot locate even one source: expected M >= {2 if snapshots > 1 else 3}"
-    remedies = ["use NOMP (--method nomp; model=None)"] if fixed else []
-    if known is None:
-        remedies.append(f"search for at most {limit} (--most {limit}; most={limit})")
-    elif known > limit:
-        remedies.append(f"search for at most {limit} (--sources {limit}; sources={limit})")
-    requested = f"up to {slots}" if known is None or fixed else f"{known}"
-    sources = f"at most {limit} source{'s' * (limit > 1)} can be separated with {samples}"
-    return f"sources: {sources}; requested {requested}: {' and '.join(remedies)}"

@@ -16,35 +16,38 @@ from torch import Tensor
 from risloc.config import build
 from risloc.estimation.assessment import Estimates
 from risloc.estimation.conditional import Sensing
+from risloc.estimation.echo_localiser import EchoLocaliser
 from risloc.estimation.estimates import fit_and_assess
 from risloc.estimation.likelihood_gain import GainMap
 from risloc.estimation.localiser import Localiser
 from risloc.estimation.music_positions import displaced, music_places
-from risloc.estimation.noise_level import NoiseLevelError, checked_order, noise_level
+from risloc.estimation.noise_level import NoiseLevelError, check_samples, checked_order, noise_level
 from risloc.estimation.order_rules import EarlyRule, Rule
 from risloc.estimation.whiteness import whiteness
 from risloc.io.measurement_checks import array_faults
 from risloc.io.measurements import Measurements, Setup
 from risloc.learning.hybrid import NetworkView
-from risloc.learning.k_rules import BY_BIC, order_rules
+from risloc.learning.k_rules import BY_BIC, NOISE_UNKNOWN, order_rules
 from risloc.learning.network import HybridNetwork
 from risloc.locating.found import Found, found_of
 from risloc.locating.locate_arguments import (
     FITS,
     NOISE,
     LocateError,
-    check_size,
     check_usable,
     checked_choice,
     checked_count,
+    checked_echoes,
     checked_method,
     checked_sources,
-    largest_order,
 )
+from risloc.locating.locate_sizes import check_size, largest_order
+from risloc.locating.located_echoes import located_echoes
 from risloc.locating.measurement_match import check_match
 from risloc.locating.networks import network_fault
 from risloc.locating.single_precision import factorised, of_unit_size
 from risloc.locating.visible_angles import with_visible_angles
+from risloc.physics.steering import steering_matrix
 from risloc.scenes.batch import Observation
 from risloc.scenes.preset_files import preset
 from risloc.scenes.scenario import Scenario
@@ -92,6 +95,10 @@ class Locator:
         strongest peaks of MUSIC on R_samp; a K that is not known comes from the fit that starts at its peaks, and so do powers,
         misfit and reasons. Standard deviations are those of the fit, increased by the distance
         between the peak and the fitted position.
+    echoes
+        "auto": a source and its echoes are waves of the same symbols; where symbols do not vary and cannot tell, every wave
+        counts as a source. "always": they count as echoes there too. "never": there are none. Networks, MUSIC, the stochastic fit
+        and the learnt K rule know of no echoes.
 
     Raises
     ------
@@ -113,6 +120,7 @@ class Locator:
         fit: str = "conditional",
         *,
         method: str | None = None,
+        echoes: str = "auto",
     ) -> None:
         self.method = checked_method(method, network)
         if not isinstance(setup, Setup):
@@ -134,8 +142,10 @@ class Locator:
         self.network, self.setup = network, setup
         self.sources: int | str = str(sources) if order is None else order
         check_size(setup.size, self.antennas, self.snapshots, self.slots)
+        self.echoes = checked_echoes(echoes, self.method, self.fit)
         visible, self.notes = with_visible_angles(setup.with_spans_of(base))
         self.localiser = Localiser(visible.surface, most=self.slots, snapshots=self.snapshots)
+        self._echoes = None if self.echoes == "never" else EchoLocaliser(self.localiser, self.echoes)
         self.batch = max(1, min(_BATCH, _BATCH_BYTES // (8 * self.snapshots * self.antennas * setup.size)))
 
     @torch.no_grad()
@@ -225,6 +235,8 @@ class Locator:
         return dataclasses.replace(blank, noise_var=noise), size_y, size_H
 
     def _located(self, measurements: Measurements) -> tuple[Found, NetworkView | None]:
+        if self._echoes is not None:
+            return self._located_with_echoes(self._echoes, measurements), None
         observation, size_y, size_H = self._with_noise(measurements)
         sensing = self.localiser.sensing(observation)
         view = None if self.network is None else NetworkView.of(self.network, observation)
@@ -232,13 +244,12 @@ class Locator:
         if self.fit == "stochastic":
             estimates = self.localiser.efficient(sensing, estimates)
         estimated = self._noise_given(measurements) is None
-        residual = whiteness(sensing, estimates.polar, estimates.present) if estimated else None
+        B = sensing.responses(steering_matrix(sensing.array, estimates.polar))
+        residual = whiteness(sensing, B, estimates.present) if estimated else None
         if peaks is not None:
             estimates = displaced(estimates, peaks, sensing.domain)
         found = found_of(
             estimates,
-            sensing.domain.free,
-            (self.snapshots, self.antennas),
             scale=(size_y / size_H).square(),
             noise_var=observation.noise_var * size_y * size_y,
             whiteness=residual,
@@ -246,6 +257,25 @@ class Locator:
             method=self.method,
         )
         return found, view
+
+    def _located_with_echoes(self, localiser: EchoLocaliser, measurements: Measurements) -> Found:
+        given, count = self._noise_given(measurements), self.sources if isinstance(self.sources, int) else None
+        blank, size_y, size_H = of_unit_size(measurements)
+        if given is None:
+            self._check_samples(blank, count)
+        known = None if given is None else (given.double() / size_y / size_y).float()
+        believe, checked = self.sources != NOISE_UNKNOWN, self.noise == "auto"
+        estimates, noise_var, residual = located_echoes(
+            localiser, blank, known, count, believe=believe, checked=checked
+        )
+        return found_of(
+            estimates,
+            scale=(size_y / size_H).square(),
+            noise_var=noise_var * size_y * size_y,
+            whiteness=residual,
+            checked=checked,
+            method=self.method,
+        )
 
     def _check(self, measurements: Measurements) -> None:
         """Check type, shapes, setup and values."""
@@ -274,9 +304,13 @@ class Locator:
             return torch.full((batch,), self.sources)
         return EarlyRule(checked_order) if (self.sources, self.noise) == (BY_BIC, "auto") else self.sources
 
-    def _estimated_noise(self, blank: Observation) -> Float[Tensor, " batch"]:
-        order = self.sources if isinstance(self.sources, int) else None
+    def _check_samples(self, blank: Observation, count: int | None) -> None:
         try:
-            return noise_level(self.localiser, blank, self.slots, order)
+            check_samples(self.localiser, blank, self.slots, count)
         except NoiseLevelError as error:
             raise LocateError(str(error)) from None
+
+    def _estimated_noise(self, blank: Observation) -> Float[Tensor, " batch"]:
+        order = self.sources if isinstance(self.sources, int) else None
+        self._check_samples(blank, order)
+        return noise_level(self.localiser, blank, self.slots, order)

@@ -35,17 +35,13 @@ def load_model(name: "str | os.PathLike[str]") -> HybridNetwork:
     return load_checkpoint(shipped_checkpoint(text) if text in SHIPPED else text)[0]
 
 
-def chosen_network(
-    model: "HybridNetwork | str | os.PathLike[str] | None", setup: Setup, sources: object
-) -> HybridNetwork | None:
+def chosen_network(model: "HybridNetwork | str | os.PathLike[str] | None", sources: object) -> HybridNetwork | None:
     """Return the network that an argument `model` stands for.
 
     Parameters
     ----------
     model
-        A network, its name or folder, or None; "auto": "default" if it fits the setup or its own K rule is asked for.
-    setup
-        The setup of the measurements.
+        A network, its name or folder, or None; "auto": "default" if its own K rule is asked for, otherwise none.
     sources
         The number of sources, or the name of a K rule.
 
@@ -55,8 +51,7 @@ def chosen_network(
         The network.
     """
     if model == "auto":
-        network = load_model("default")
-        return network if needs_network(sources) or network_fault(network, setup) is None else None
+        return load_model("default") if needs_network(sources) else None
     return load_model(model) if isinstance(model, str | os.PathLike) else model
 
 

@@ -13,6 +13,7 @@ from risloc.estimation.estimates import fit_and_assess
 from risloc.estimation.misfit import ALARM
 from risloc.estimation.whiteness import eigenvalue_limit, extended_grid, peak_limit, variation_limit, whiteness
 from risloc.physics.geometry import planar_array
+from risloc.physics.steering import steering_matrix
 
 SHARE = ALARM / 3
 
