@@ -1,7 +1,9 @@
 """Which wave of a source is its direct wave, and whether the symbols can tell echoes from sources.
 
 An image is farther than its source, so that the direct wave is the shortest, and it is the strongest unless it is obstructed. Here it
-is the shortest of the waves with at least half the power of the strongest one.
+is the shortest of the waves with at least half the power of the strongest one. This is unsure if there are several such waves, or if
+the echoes together have more power than the direct wave. The latter is also how waves of another kind than the model's are
+explained, such as those of the other sign of the phase.
 
 Axes: batch B, wave W, src K, snap L.
 """
@@ -36,7 +38,7 @@ def direct_first(sensing: Sensing, waves: Waves) -> tuple[Waves, Bool[Tensor, "b
     Waves
         The waves of each source, the direct one first and the echoes by strength.
     [batch, src]
-        The sources with several strong waves, so that it is not sure which of them is direct.
+        The sources whose direct wave is unsure.
     """
     strength = waves.ordered()
     relative = strength.gain.abs()  # of the strongest wave of its source
@@ -47,7 +49,10 @@ def direct_first(sensing: Sensing, waves: Waves) -> tuple[Waves, Bool[Tensor, "b
         near, 10 + strength.polar[..., 2] / strength.polar[..., 2].amax().clamp_min(1e-30), 0.0
     )
     own = torch.nn.functional.one_hot(strength.source, waves.most).bool() & strong[..., None]
-    return strength.ordered(preference), own.sum(1) > 1
+    waves = strength.ordered(preference)
+    echoes = torch.nn.functional.one_hot(waves.source, waves.most) * (waves.present & ~waves.reference)[..., None]
+    power = (echoes * waves.gain.abs().square()[..., None]).sum(1)
+    return waves, (own.sum(1) > 1) | (power > 1)
 
 
 def constant_symbols(sensing: Sensing, waves: Waves) -> Bool[Tensor, "batch src"]:

@@ -56,7 +56,7 @@ def assess_waves(
     waves, unsure = direct_first(sensing, waves)
     B, present = wave_responses(sensing, waves), waves.sources
     power, value = fit_response_powers(B, sensing.y, sensing.noise_var, present)
-    places, gain_covariance = wave_covariance(sensing, waves, power)
+    places, gain_covariance = wave_covariance(sensing, waves, power, observed=True)
     direct = _slots(waves, waves.reference)
     polar = _taken(waves.polar, direct, present)
     covariance = torch.where(present[..., None, None], _taken(places, direct, present), torch.nan)

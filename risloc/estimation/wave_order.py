@@ -1,9 +1,9 @@
 """How many sources with how many echoes: the search under an unknown noise level, and under a given one that is checked.
 
 The search settles with sigma^2 unknown first, at a price of sources that prefers echoes and then at BIC's; a wrong model then raises the noise level instead of the number of waves. If sigma^2
-is given, the search goes on with it, which shows weaker sources. It is believed where the residual then agrees with it. A model
-that is wrong in another way than echoes adds waves until none is left, or ends with a residual above the given sigma^2; there the
-first answer stays.
+is given, the search goes on with it, which shows weaker sources. It is believed where the residual agrees with it, after the first
+search already, because sources that are too weak for that search raise the residual little, whereas a wrong model or a wrong sigma^2
+would add waves until the residual is as small as the given sigma^2.
 
 Axes: batch B.
 """
@@ -81,7 +81,7 @@ def search_waves(search: WaveSearch, start: Waves, *, given: bool, checked: bool
     if given:
         further = search.settled(waves, bic_known_noise)
         if checked:
-            believed = _agrees(sensing, further)
+            believed = _agrees(sensing, waves, TOLERANCE) & _agrees(sensing, further, 1.0)
         rows = believed.nonzero()[:, 0]
         waves = waves.put(rows, further[rows])
     end = fit_waves(sensing, waves, tolerance=_TIGHT, iterations=iterations)
@@ -90,10 +90,8 @@ def search_waves(search: WaveSearch, start: Waves, *, given: bool, checked: bool
     return OrderedWaves(end.waves, noise_var, believed, end.converged)
 
 
-def _agrees(sensing: Sensing, waves: Waves) -> Bool[Tensor, " batch"]:
-    """Find the scenes whose residual is not larger than the given sigma^2 explains, with slots left."""
+def _agrees(sensing: Sensing, waves: Waves, factor: float) -> Bool[Tensor, " batch"]:
+    """Find the scenes whose residual is at most `factor` times what the given sigma^2 explains."""
     freedom = wave_freedom(sensing, waves)
     level = residual_level(project_waves(sensing, waves).cost, freedom)
-    room = (waves.total < waves.present.shape[1]) & (waves.count < waves.most)
-    limit = sensing.noise_var.double() * misfit_limits(freedom)[1]
-    return (level <= torch.where(room, limit, limit / TOLERANCE)) & level.isfinite()
+    return level <= factor * sensing.noise_var.double() * misfit_limits(freedom)[1]

@@ -1,106 +1,34 @@
 """Search for sources with echoes: growth by two moves, and merging.
 
-Growth adds one wave at a time: a new source, at the place of the largest likelihood gain, or an echo of a source. The matched
-filter of an echo runs over snapshots and antennas at once, because the echo carries the symbols s_k(l) that are known so far:
-
-    h_k = sum_l conj(s_k(l)) G_l^H r_l,   gain |a^H h_k|^2 / sum_l |s_k(l)|^2 |P_perp(B_l) G_l a|^2.
-
-Both are fitted jointly with all other waves, and the smaller BIC wins. Greedy growth takes a strong echo for a source, because free
+Growth adds one wave at a time: a new source, at the place of the largest likelihood gain, or an echo of a source, at that of
+`risloc.estimation.echo_place`. Both are fitted jointly with all other waves, and the smaller BIC wins. Greedy growth takes a strong echo for a source, because free
 symbols explain a part of all that is still missing. Therefore sources whose symbols are proportional are merged afterwards where
 this lowers BIC: the evidence is that of the likelihood, that their ratio is constant over the snapshots.
 
-Axes: row, cand, wave W, src K, snap L, ant M, elem N.
+Axes: row, wave W, src K, snap L.
 """
 
-from dataclasses import dataclass
-
 import torch
-from jaxtyping import Bool, Complex, Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from risloc.estimation.conditional import Sensing
+from risloc.estimation.echo_place import best_echo
 from risloc.estimation.likelihood_gain import GainMap
-from risloc.estimation.projection import INDEPENDENT, Projection
-from risloc.estimation.spectrum import grid_products, peaks
+from risloc.estimation.projection import Projection
+from risloc.estimation.spectrum import peaks
 from risloc.estimation.wave_criterion import Criterion
 from risloc.estimation.wave_fit import fit_waves, project_waves
 from risloc.estimation.waves import Waves
-from risloc.physics.echo_domain import echo_domain
 from risloc.physics.grid import PolarGrid
-from risloc.physics.steering import steering_matrix
 
-__all__ = ["EchoPlace", "WaveSearch", "best_echo"]
+__all__ = ["WaveSearch"]
 
-_TRIES = 4  # places of each source whose exact gain is computed
 _PROPORTIONAL = 0.5  # the least correlation of the symbols of two sources that are tried as one
 _WEAKEST = 2  # waves of a scene that are tried without
 _SURELY = 1e-3  # by how much BIC must fall
 _LOOSE = 1.0  # tolerance of a fit, in units of the level of the residual
 _MISSING = 1e9  # what the criterion of a source costs that is known to exist and is missing
-
-
-@dataclass(frozen=True)
-class EchoPlace:
-    """The most promising echo of each scene.
-
-    Parameters
-    ----------
-    polar : [row, 3]
-        Its place (u, v, w).
-    source : [row]
-        The source whose echo it is.
-    gain : [row]
-        Its complex gain.
-    value : [row]
-        The decrease of the conditional cost; not above 0 if there is none.
-    """
-
-    polar: Float[Tensor, "row 3"]
-    source: Tensor
-    gain: Complex[Tensor, " row"]
-    value: Float[Tensor, " row"]
-
-
-def best_echo(sensing: Sensing, waves: Waves, fit: Projection, grid: PolarGrid) -> EchoPlace:
-    """Find the echo that lowers the cost most, with the symbols as fitted so far.
-
-    The places are the strongest peaks of |a^H h_k| on the grid; their gain is exact.
-
-    Parameters
-    ----------
-    sensing
-        The scenes.
-    waves
-        Their waves.
-    fit
-        The projection of the waves.
-    grid
-        The grid of the echoes' region.
-
-    Returns
-    -------
-    EchoPlace
-        The echoes.
-    """
-    rows, (_, snap, ant), most = len(sensing), sensing.y.shape, max(1, int(waves.count.amax()))
-    s = fit.s[:, :, :most]
-    back = (fit.residual.conj()[:, :, None] @ sensing.G.view(rows, snap, ant, -1))[:, :, 0]  # r_l^H G_l
-    h = (s.mT @ back).conj().mT  # [row, elem, src]
-    match = torch.cat([part.abs().square() for part in grid_products(grid, h)], dim=-1)
-    found = peaks(match.flatten(0, 1), grid, _TRIES, 0.0)
-    polar = echo_domain(sensing.domain).clamp(found.polar).view(rows, most * _TRIES, 3)
-    Z = sensing.responses(steering_matrix(sensing.array, polar))
-    symbols = s.repeat_interleave(_TRIES, dim=2)
-    weight = symbols.abs().square()
-    inner = (symbols.conj() * (Z.conj() @ fit.residual[..., None])[..., 0]).sum(1)
-    energy = (weight * Z.abs().square().sum(-1)).sum(1)
-    outside = (weight * fit.complement(Z).abs().square().sum(-1)).sum(1)
-    outside = torch.maximum(outside, INDEPENDENT * energy).clamp_min(1e-30)
-    usable = found.valid.view(rows, -1) & waves.sources[:, :most].repeat_interleave(_TRIES, dim=1)
-    value = torch.where(usable, inner.abs().square() / outside, 0.0).nan_to_num(0.0)
-    best = value.argmax(dim=1)
-    at = torch.arange(rows, device=best.device), best
-    return EchoPlace(polar[at], best // _TRIES, (inner / outside)[at], value[at])
 
 
 class WaveSearch:
@@ -219,7 +147,7 @@ class WaveSearch:
             The waves.
         """
         waves, value = start, self._rated(self.sensing, start, criterion)
-        active = waves.total > 1
+        active = waves.total > 0
         while active.any():
             rows = active.nonzero()[:, 0]
             before = value[rows]
@@ -228,7 +156,7 @@ class WaveSearch:
                 if len(still):
                     weak = _by_strength(self.sensing.scenes(still), waves[still])[:, rank]
                     waves, value = self._tried(still, waves, value, waves[still].without(weak), criterion)
-            active[rows] = (value[rows] < before) & (waves.total[rows] > 1)
+            active[rows] = (value[rows] < before) & (waves.total[rows] > 0)
         return waves
 
     def _best_move(self, rows: Tensor, waves: Waves, value: Tensor, criterion: Criterion) -> tuple[Waves, Tensor]:

@@ -52,7 +52,7 @@ def located_echoes(
     Whiteness or None
         Tests of the residual if no sigma^2 is given.
     """
-    level = torch.ones(len(blank)) if noise_var is None else noise_var
+    level = torch.ones(len(blank), dtype=torch.float32) if noise_var is None else noise_var
     sensing = localiser.localiser.sensing(dataclasses.replace(blank, noise_var=level))
     given = noise_var is not None
     answer = localiser.locate(sensing, count=count, given=given and believe, checked=checked)

@@ -21,7 +21,7 @@ from risloc.estimation.estimates import fit_and_assess
 from risloc.estimation.likelihood_gain import GainMap
 from risloc.estimation.localiser import Localiser
 from risloc.estimation.music_positions import displaced, music_places
-from risloc.estimation.noise_level import NoiseLevelError, check_samples, checked_order, noise_level
+from risloc.estimation.noise_level import checked_order
 from risloc.estimation.order_rules import EarlyRule, Rule
 from risloc.estimation.whiteness import whiteness
 from risloc.io.measurement_checks import array_faults
@@ -43,6 +43,7 @@ from risloc.locating.locate_arguments import (
 )
 from risloc.locating.locate_sizes import check_size, largest_order
 from risloc.locating.located_echoes import located_echoes
+from risloc.locating.measured_noise import check_noise_samples, estimated_noise
 from risloc.locating.measurement_match import check_match
 from risloc.locating.networks import network_fault
 from risloc.locating.single_precision import factorised, of_unit_size
@@ -84,21 +85,18 @@ class Locator:
         The largest number of sources to search for without a network (a network has a limit of its own, K_MAX); None: K if it
         is known, otherwise 5.
     noise
-        "auto": the noise variance of the measurements; it is estimated from the data if it is missing, or if the misfit under
-        it is too high, and in the second case BIC treats it as unknown. "given": that of the measurements in any case.
-        "estimated": always from the data.
+        "auto": the noise variance of the measurements, or that of the data if it is missing or contradicts them. "given": that
+        of the measurements in any case. "estimated": always that of the data.
     fit
         "conditional"; or "stochastic", which fits once more with Gaussian symbols that are independent between sources: better
         below threshold, wrong if sources share a waveform.
     method
         One of `risloc.locating.locate_arguments.METHODS`; None: the hybrid with a network, NOMP without. "music" returns the
-        strongest peaks of MUSIC on R_samp; a K that is not known comes from the fit that starts at its peaks, and so do powers,
-        misfit and reasons. Standard deviations are those of the fit, increased by the distance
-        between the peak and the fitted position.
+        strongest peaks of MUSIC on R_samp; all else is that of the fit that starts at its peaks, and standard deviations are
+        increased by the distance between peak and fit.
     echoes
-        "auto": a source and its echoes are waves of the same symbols; where symbols do not vary and cannot tell, every wave
-        counts as a source. "always": they count as echoes there too. "never": there are none. Networks, MUSIC, the stochastic fit
-        and the learnt K rule know of no echoes.
+        "auto": waves of the same symbols are a source and its echoes; where symbols do not vary, every wave is a source.
+        "always": there too. "never": there are none, as for networks, MUSIC and the stochastic fit.
 
     Raises
     ------
@@ -221,6 +219,10 @@ class Locator:
         with torch.autocast("cpu", enabled=False):
             return self._with_noise(measurements)[0]
 
+    @property
+    def _count(self) -> int | None:
+        return self.sources if isinstance(self.sources, int) else None
+
     def _noise_given(self, measurements: Measurements) -> Float[Tensor, " batch"] | None:
         """Return the noise variance of the measurements, or None if it is not used."""
         if measurements.noise_var is None and self.noise == "given":
@@ -231,7 +233,10 @@ class Locator:
         """Return the scaled scenes, and what y and H were divided by."""
         given = self._noise_given(measurements)
         blank, size_y, size_H = of_unit_size(measurements)
-        noise = self._estimated_noise(blank) if given is None else (given.double() / size_y / size_y).float()
+        if given is None:
+            noise = estimated_noise(self.localiser, blank, self._count)
+        else:
+            noise = (given.double() / size_y / size_y).float()
         return dataclasses.replace(blank, noise_var=noise), size_y, size_H
 
     def _located(self, measurements: Measurements) -> tuple[Found, NetworkView | None]:
@@ -259,14 +264,14 @@ class Locator:
         return found, view
 
     def _located_with_echoes(self, localiser: EchoLocaliser, measurements: Measurements) -> Found:
-        given, count = self._noise_given(measurements), self.sources if isinstance(self.sources, int) else None
+        given = self._noise_given(measurements)
         blank, size_y, size_H = of_unit_size(measurements)
         if given is None:
-            self._check_samples(blank, count)
+            check_noise_samples(self.localiser, blank, self._count)
         known = None if given is None else (given.double() / size_y / size_y).float()
         believe, checked = self.sources != NOISE_UNKNOWN, self.noise == "auto"
         estimates, noise_var, residual = located_echoes(
-            localiser, blank, known, count, believe=believe, checked=checked
+            localiser, blank, known, self._count, believe=believe, checked=checked
         )
         return found_of(
             estimates,
@@ -303,14 +308,3 @@ class Locator:
         if isinstance(self.sources, int):
             return torch.full((batch,), self.sources)
         return EarlyRule(checked_order) if (self.sources, self.noise) == (BY_BIC, "auto") else self.sources
-
-    def _check_samples(self, blank: Observation, count: int | None) -> None:
-        try:
-            check_samples(self.localiser, blank, self.slots, count)
-        except NoiseLevelError as error:
-            raise LocateError(str(error)) from None
-
-    def _estimated_noise(self, blank: Observation) -> Float[Tensor, " batch"]:
-        order = self.sources if isinstance(self.sources, int) else None
-        self._check_samples(blank, order)
-        return noise_level(self.localiser, blank, self.slots, order)

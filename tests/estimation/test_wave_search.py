@@ -8,10 +8,11 @@ from echo_worlds import echo_world
 from worlds import roomy, world
 
 from risloc.estimation.conditional import Sensing
+from risloc.estimation.echo_place import best_echo
 from risloc.estimation.likelihood_gain import GainMap
 from risloc.estimation.wave_criterion import bic_known_noise, bic_unknown_noise, wave_freedom
 from risloc.estimation.wave_fit import project_waves
-from risloc.estimation.wave_search import WaveSearch, best_echo
+from risloc.estimation.wave_search import WaveSearch
 from risloc.estimation.waves import Waves
 from risloc.physics.echo_domain import echo_domain
 from risloc.physics.geometry import Surface

@@ -61,8 +61,18 @@ def test_what_is_good_is_called_so(good: World) -> None:
     assert ((given.misfit_limits[:, 0] < given.misfit) & (given.misfit < given.misfit_limits[:, 1])).all()
 
 
-def test_the_other_sign_of_phase_is_an_alarm(good: World) -> None:
-    given, blind = both(measured(good, y=received(good, good.A.conj())))
+def test_the_other_sign_of_phase_is_resolved_nowhere(good: World) -> None:
+    """Many strong echoes may explain it, more than any room has; then no direct path is sure."""
+    for found in both(measured(good, y=received(good, good.A.conj()))):
+        assert not found.resolved.any()
+        assert found.echoes is not None
+        echoes = (found.echoes.gain.abs().square() * found.echoes.present).sum(-1).amax(1)
+        alarmed = torch.tensor([verdict in ("too high", "not white") for verdict in found.verdict])
+        assert (alarmed | (echoes > 1)).all()
+
+
+def test_the_other_sign_of_phase_is_an_alarm_without_echoes(good: World) -> None:
+    given, blind = both(measured(good, y=received(good, good.A.conj())), echoes="never")
     assert given.verdict == ("too high",) * SCENES
     assert (given.misfit > 20).all()
     assert blind.verdict == ("not white",) * SCENES
@@ -207,4 +217,4 @@ def test_a_setup_that_no_network_is_made_for_is_located_by_nomp(scenario: Scenar
     assert torch.equal(found.present.sum(1), w.count)
     with pytest.raises(LocateError, match="network was made for 12 x 12 elements"):
         locate(measured(w), "default")
-    assert locate(measured(world(scenario, [1], seed=26))).method == "hybrid"
+    assert locate(measured(world(scenario, [1], seed=26)), "default").method == "hybrid"
