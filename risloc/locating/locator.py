@@ -23,7 +23,7 @@ from risloc.estimation.localiser import Localiser
 from risloc.estimation.music_positions import displaced, music_places
 from risloc.estimation.noise_level import checked_order
 from risloc.estimation.order_rules import EarlyRule, Rule
-from risloc.estimation.whiteness import whiteness
+from risloc.estimation.whiteness import Whiteness, whiteness
 from risloc.io.measurement_checks import array_faults
 from risloc.io.measurements import Measurements, Setup
 from risloc.learning.hybrid import NetworkView
@@ -131,11 +131,11 @@ class Locator:
         if network is not None:
             check_usable(network)
             if fault := network_fault(network, setup):
-                raise LocateError(
-                    f"the network {fault}; use NOMP (--method nomp; model=None), or train a network for this setup"
-                )
-        base = network.scenario if network is not None else build(Scenario, preset("default"), "default")
-        fixed = network is not None
+                raise LocateError(f"the network {fault}; use NOMP (model=None), or train a network for this setup")
+        base, fixed = (
+            build(Scenario, preset("default"), "default") if network is None else network.scenario,
+            network is not None,
+        )
         self.slots = largest_order(base.K_MAX, self.antennas, self.snapshots, known=order, most=most, fixed=fixed)
         self.network, self.setup = network, setup
         self.sources: int | str = str(sources) if order is None else order
@@ -253,15 +253,7 @@ class Locator:
         residual = whiteness(sensing, B, estimates.present) if estimated else None
         if peaks is not None:
             estimates = displaced(estimates, peaks, sensing.domain)
-        found = found_of(
-            estimates,
-            scale=(size_y / size_H).square(),
-            noise_var=observation.noise_var * size_y * size_y,
-            whiteness=residual,
-            checked=self.noise == "auto",
-            method=self.method,
-        )
-        return found, view
+        return self._found(estimates, size_y, size_H, observation.noise_var, residual), view
 
     def _located_with_echoes(self, localiser: EchoLocaliser, measurements: Measurements) -> Found:
         given = self._noise_given(measurements)
@@ -269,17 +261,18 @@ class Locator:
         if given is None:
             check_noise_samples(self.localiser, blank, self._count)
         known = None if given is None else (given.double() / size_y / size_y).float()
-        believe, checked = self.sources != NOISE_UNKNOWN, self.noise == "auto"
-        estimates, noise_var, residual = located_echoes(
-            localiser, blank, known, self._count, believe=believe, checked=checked
-        )
+        rules = {"believe": self.sources != NOISE_UNKNOWN, "checked": self.noise == "auto"}
+        estimates, noise_var, residual = located_echoes(localiser, blank, known, self._count, **rules)
+        return self._found(estimates, size_y, size_H, noise_var, residual)
+
+    def _found(
+        self, estimates: Estimates, size_y: Tensor, size_H: Tensor, noise_var: Tensor, residual: Whiteness | None
+    ) -> Found:
+        """Return the sources in the units of the measurements."""
+        scale, level = (size_y / size_H).square(), noise_var * size_y * size_y
+        checked = self.noise == "auto"
         return found_of(
-            estimates,
-            scale=(size_y / size_H).square(),
-            noise_var=noise_var * size_y * size_y,
-            whiteness=residual,
-            checked=checked,
-            method=self.method,
+            estimates, scale=scale, noise_var=level, whiteness=residual, checked=checked, method=self.method
         )
 
     def _check(self, measurements: Measurements) -> None:
@@ -296,9 +289,9 @@ class Locator:
         rule = self._rule(len(observation))
         if self.method == "music":
             [order] = order_rules([rule])
-            polar, present = music_places(self.localiser, sensing, observation, order)
+            places = music_places(self.localiser, sensing, observation, order)
             gains, most = GainMap(sensing, self.localiser.coarse), self.localiser.search.iterations
-            return fit_and_assess(sensing, polar, present, iterations=most, gains=gains), polar
+            return fit_and_assess(sensing, *places, iterations=most, gains=gains), places[0]
         if view is None:
             return self.localiser.pursuit(sensing, *order_rules([rule]))[0], None
         return view.locate(self.localiser, [rule], sensing)[0], None
