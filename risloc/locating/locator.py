@@ -65,9 +65,8 @@ class Locator:
     At most K = floor(2 M L / (2 L + 4)) sources can be separated: each has 2 L + 4 real unknowns (L complex
     symbols, three coordinates and a power), and there are 2 M L real samples.
 
-    If the setup has no span, that of the network holds, or with NOMP that of the preset `default`. A line of elements sees one
-    angle and the distance: the other angle is fixed at 0, or in the middle of its span if 0 is outside. `notes` says what was
-    decided about the setup, and `batch` how many scenes to locate together.
+    If the setup has no span, that of the network or of the preset `default` holds. A line of elements sees one angle: the other is
+    fixed at 0, or in the middle of its span. `notes` says what was decided about the setup, and `batch` how many scenes to take.
 
     Parameters
     ----------
@@ -131,14 +130,16 @@ class Locator:
         if network is not None:
             check_usable(network)
             if fault := network_fault(network, setup):
-                raise LocateError(f"the network {fault}; use NOMP (model=None), or train a network for this setup")
+                raise LocateError(
+                    f"the network {fault}; use NOMP (--method nomp; model=None), or train a network for this setup"
+                )
         base, fixed = (
             build(Scenario, preset("default"), "default") if network is None else network.scenario,
             network is not None,
         )
         self.slots = largest_order(base.K_MAX, self.antennas, self.snapshots, known=order, most=most, fixed=fixed)
         self.network, self.setup = network, setup
-        self.sources: int | str = str(sources) if order is None else order
+        self.sources, self._count = str(sources) if order is None else order, order
         check_size(setup.size, self.antennas, self.snapshots, self.slots)
         self.echoes = checked_echoes(echoes, self.method, self.fit)
         visible, self.notes = with_visible_angles(setup.with_spans_of(base))
@@ -219,10 +220,6 @@ class Locator:
         with torch.autocast("cpu", enabled=False):
             return self._with_noise(measurements)[0]
 
-    @property
-    def _count(self) -> int | None:
-        return self.sources if isinstance(self.sources, int) else None
-
     def _noise_given(self, measurements: Measurements) -> Float[Tensor, " batch"] | None:
         """Return the noise variance of the measurements, or None if it is not used."""
         if measurements.noise_var is None and self.noise == "given":
@@ -278,8 +275,8 @@ class Locator:
     def _check(self, measurements: Measurements) -> None:
         """Check type, shapes, setup and values."""
         check_match(measurements, self.setup, self.snapshots, self.antennas)
-        noise_var = self._noise_given(measurements)
-        for fault in array_faults(measurements.y, measurements.codebook, measurements.H, noise_var):
+        m, noise_var = measurements, self._noise_given(measurements)
+        for fault in array_faults(m.y, m.codebook, m.H, noise_var):
             raise LocateError(fault.words())
 
     def _search(
