@@ -143,7 +143,7 @@ def test_the_command_line_names_a_wrong_parameter_without_a_traceback(repository
     [
         (
             ["--preset", "nope"],
-            "--preset: preset: expected one of default, legacy, robust, room_3g5, ula_coherent, wide, got 'nope'",
+            "--preset: preset: expected one of default, hall, legacy, robust, room_3g5, ula_coherent, wide, got 'nope'",
         ),
         # 3 sources are within the K_MAX of params.yaml, and beyond the preset's
         (
