@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from risloc.learning.k_rules import K_RULES, KNOWN, RULES
 
-__all__ = ["GROUPS", "HYBRID", "NOMP", "PLAIN", "REFINED", "SOURCES", "STEPS", "STOCHASTIC", "Method", "chosen"]
+__all__ = ["ECHOES", "GROUPS", "HYBRID", "NOMP", "PLAIN", "REFINED", "SOURCES", "STEPS", "STOCHASTIC", "Method", "chosen"]
 
 REFINED, STOCHASTIC, PLAIN = STEPS = ("refined", "stochastic", "plain")
 """Refined by likelihood; fitted once more by the stochastic likelihood; a plain spectrum, or whatever has no fit."""
@@ -28,6 +28,7 @@ SOURCES: Mapping[str, str] = {
     "sbl": "classical",
     "omp": "classical",
     "nomp": "classical",
+    "nomp_echoes": "classical",
     "R_true": "oracle",
 }
 """The group of each source, in the order in which they are listed; a source that is not here is classical and comes last."""
@@ -113,6 +114,9 @@ HYBRID = Method("R_blend")
 
 NOMP = Method("nomp")
 """The strong classical method, which stands beside the hybrid."""
+
+ECHOES = Method("nomp_echoes")
+"""NOMP that searches for the echoes of the sources, too; it finds K itself, so it has no row with K known."""
 
 
 def chosen(

@@ -6,7 +6,7 @@ A time begins with the snapshots. That of a plain spectrum leaves out the search
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from types import MappingProxyType
 from typing import TypeVar
 
@@ -18,16 +18,17 @@ from risloc.covariance.factored import FactoredCovariance, covariance_of
 from risloc.covariance.snapshots import sample_covariance_of
 from risloc.estimation.assessment import Estimates
 from risloc.estimation.conditional import Sensing
+from risloc.estimation.echo_localiser import EchoLocaliser
 from risloc.estimation.information_criteria import aic_order, mdl_order
 from risloc.estimation.localiser import Localiser
 from risloc.estimation.order_rules import Rule
 from risloc.estimation.spectral_methods import Located, first
 from risloc.learning.hybrid import NetworkView
-from risloc.learning.k_rules import BY_BIC, KNOWN, needs_network, order_rule
+from risloc.learning.k_rules import BY_BIC, KNOWN, NOISE_UNKNOWN, needs_network, order_rule
 from risloc.learning.network import HybridNetwork
 from risloc.learning.prediction import PRESENT
 from risloc.scenes.batch import Scenes
-from stages.evaluation.method import HYBRID, NOMP, PLAIN, STOCHASTIC, Method
+from stages.evaluation.method import ECHOES, HYBRID, NOMP, PLAIN, STOCHASTIC, Method
 
 __all__ = ["METHODS", "NO_SELECTION", "Result", "Seen", "model_orders", "run_methods"]
 
@@ -83,7 +84,8 @@ def run_methods(
     stochastic likelihood. The candidates of a network include its slots and the peaks of the score spectrum; every method
     has the same number of candidates. If K is not given, a plain spectrum uses the K that the refinement of the same
     covariance found. The learnt K rule of the trained network is applied to R_blend, R_pred, the hybrid with fewer kinds of
-    candidates, and NOMP.
+    candidates, and NOMP. NOMP with echoes has no other K than its own; it runs with sigma^2 given, where the data may contradict
+    it (`bic`), and with sigma^2 unknown (`bic_noise`), whatever `k_rules` says.
     """
     batch = _Batch(scenes, localiser, trained, untrained, k_rules)
     for method, answers in _FAMILIES.items():
@@ -257,8 +259,19 @@ def _nomp(batch: _Batch, method: Method) -> Iterator[Result]:
     yield from batch.fitted(method, search, 0.0, rules)
 
 
+def _nomp_echoes(batch: _Batch, method: Method) -> Iterator[Result]:
+    localiser = _echo_localiser(batch.localiser)
+    for rule, given in ((BY_BIC, True), (NOISE_UNKNOWN, False)):
+        answer, seconds = _timed(partial(localiser.locate, batch.sensing, given=given, checked=True))
+        found = answer.estimates
+        yield Result(method.by(rule), Located(found.polar, found.present), seconds, found)
+
+
 def _R_true(batch: _Batch, method: Method) -> Iterator[Result]:
     yield from batch.covariance(method, covariance_of(batch.truth, batch.localiser.array), 0.0)
+
+
+_echo_localiser = lru_cache(maxsize=1)(EchoLocaliser)  # its grid serves every batch of a localiser
 
 
 def _timed(work: Callable[[], T]) -> tuple[T, float]:
@@ -282,6 +295,7 @@ _FAMILIES: Mapping[Method, Callable[[_Batch, Method], Iterator[Result]]] = {
     Method("sbl"): _sbl,
     Method("omp", PLAIN): _omp,
     NOMP: _nomp,
+    ECHOES: _nomp_echoes,
     Method("R_true"): _R_true,
 }
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from risloc.learning.k_rules import K_RULES, needs_network
 from risloc.plotting.palette import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY_BLUE, VERMILION
-from stages.evaluation.method import HYBRID, NOMP, PLAIN, REFINED, STOCHASTIC, Method
+from stages.evaluation.method import ECHOES, HYBRID, NOMP, PLAIN, REFINED, STOCHASTIC, Method
 
 __all__ = ["GROUP_WORDS", "ORDERS", "RULES", "Look", "look_of", "phrase", "rule_phrase"]
 
@@ -61,10 +61,11 @@ _SOURCES: Mapping[str, tuple[str, str, str, str]] = {
     "sbl": ("sparse Bayesian learning", GREY, "X", "-"),
     "omp": ("matching pursuit (OMP)", BLACK, "D", "--"),
     "nomp": ("matching pursuit (NOMP)", BLACK, "D", "-"),
+    "nomp_echoes": ("matching pursuit (NOMP) with echoes", BLUE, "D", "-."),
     "R_true": ("R_true", GREEN, "*", "-"),
 }
 _MUSIC = ("R_blend", "R_pred", "untrained", "R_samp", "R_true")
-_PHRASES = {HYBRID.source: "hybrid", NOMP.source: "NOMP"}  # short words for a source in the tables of studies
+_PHRASES = {HYBRID.source: "hybrid", NOMP.source: "NOMP", ECHOES.source: "NOMP with echoes"}  # short words for a source in the tables of studies
 _STEPS = {PLAIN: "", REFINED: ", refined", STOCHASTIC: ", refined, stochastic fit"}
 
 ORDERS = {

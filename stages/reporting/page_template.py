@@ -98,7 +98,9 @@ cut-off for each missed and each false source (p = 2, alpha = 2).</dd>
 <dt>K rules</dt><dd>{% for name in rules.values() %}{{ name }}{{ ", or " if not loop.last }}{% endfor %}. Tables
 give each rule its own rows: <code>_bic</code> at the end of a name means that the method had to find K by the Bayesian
 information criterion; a plain spectrum then takes the K that the refinement of the same covariance found, the network's slots the
-number of those that are more likely present than not. All methods know the same domain, K rule and noise power.</dd>
+number of those that are more likely present than not. All methods know the same domain, K rule and noise power, except that
+<code>_bic_noise</code> means that the noise power is unknown, too. NOMP with echoes always finds K itself; its rows stand under
+both rules.</dd>
 <dt>Resolved, unresolved</dt><dd><code>resolved</code>: share of scenes in which every error is below half the distance to
 the nearest other source. <code>unresolved</code>: share of <em>reported</em> sources whose own fit says that it did not
 converge or that its range is known no better than beforehand; empty where a method makes no fit.

@@ -8,7 +8,7 @@ import pytest
 import torch
 from drawn_page import draw_page
 from oracle import elements, steering
-from small_evaluation import COMPANIONS, CONFIG, GRID, NETWORK, SEARCH, make, rows, run
+from small_evaluation import CONFIG, GRID, NETWORK, SEARCH, make, results_of, rows, run
 
 from pipeline.console_reporter import ConsoleReporter
 from risloc.config import ParamError, build
@@ -47,9 +47,7 @@ def result(world, small_scenario, tmp_path_factory):
 
 def test_every_method_stands_in_every_table(result):
     out, _ = result
-    names = {each for method in METHODS for each in (method, *COMPANIONS.get(method, []))}
-    names = {name for name in names if not Method.named(name).ablation}
-    names |= {f"{name}_bic" for name in names}
+    names = {name for method in METHODS for name in results_of(method) if not Method.named(name).ablation}
     by_snr = rows(out / "evaluate" / "by_snr.csv")
     methods = {row["method"] for row in by_snr}
     assert names == {name for name in methods if not Method.named(name).ablation}

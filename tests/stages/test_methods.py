@@ -6,7 +6,8 @@ import json
 import pytest
 import torch
 from drawn_page import draw_page
-from small_evaluation import COMPANIONS, CONFIG, GRID, NETWORK, SEARCH, make, rows, run
+from drawn_scenes import with_echoes
+from small_evaluation import CONFIG, GRID, NETWORK, SEARCH, make, results_of, rows, run
 
 from risloc.config import ParamError, build
 from risloc.covariance.factored import CovarianceConfig, FactoredCovariance
@@ -55,8 +56,7 @@ def world(small_scenario, tmp_path_factory):
 @pytest.mark.parametrize("name", METHODS)
 def test_a_method_alone_answers_as_among_all(answers, everyone, name):
     alone = answers(name)
-    rules = [""] if name == "ablation_no_selection" else ["", "_bic"]
-    assert list(alone) == [f"{each}{rule}" for rule in rules for each in (name, *COMPANIONS.get(name, []))]
+    assert list(alone) == results_of(name)
     for each, result in alone.items():
         assert torch.equal(result.located.polar, everyone[each].located.polar)
         assert torch.equal(result.located.present, everyone[each].located.present)
@@ -66,6 +66,42 @@ def test_all_are_all_of_them_in_one_order_whatever_is_asked_for_first(answers, e
     parts = [name for method in METHODS for name in answers(method)]
     assert list(everyone) == parts
     assert list(answers("nomp_refined", "slots_plain")) == [*answers("slots_plain"), *answers("nomp_refined")]
+
+
+def test_nomp_with_echoes_counts_sources_where_nomp_counts_echoes(scenario):
+    """12 scenes at 20 dB, two sources with two echoes each; sigma^2 is used only where it is given."""
+    scenario = with_echoes(scenario, "farther", paths=2, power_db=-6.0)
+    localiser = Localiser(scenario, SEARCH)
+    network = HybridNetwork(scenario, GRID, CovarianceConfig(beta=0.3), NETWORK).eval()
+    scenes = simulate(scenario, seed=4, split="test", start=0, stop=12, snr_db=20.0, count=2)
+    wrong = dataclasses.replace(scenes.observation, noise_var=3 * scenes.observation.noise_var)
+
+    def of(scenes):
+        with torch.inference_mode():
+            seen = Seen.by(network, scenes)
+            found = run_methods(scenes, localiser, seen, network, ("bic",), ("nomp_refined", "nomp_echoes_refined"))
+            return {result.method.name: result for result in found}
+
+    results, others = of(scenes), of(dataclasses.replace(scenes, observation=wrong))
+    right = {name: float((r.located.present.sum(1) == 2).double().mean()) for name, r in results.items()}
+    assert right["nomp_refined_bic"] <= 0.2
+    assert right["nomp_echoes_refined_bic"] >= 0.8
+    assert right["nomp_echoes_refined_bic_noise"] >= 0.8
+    unknown = [r["nomp_echoes_refined_bic_noise"].located.polar for r in (results, others)]
+    assert torch.equal(*unknown)
+    given = [r["nomp_echoes_refined_bic"].estimates.distance_std for r in (results, others)]
+    assert not torch.equal(*given)
+
+
+def test_tables_figures_and_page_can_do_with_a_method_that_is_never_told_K(world, small_scenario, tmp_path):
+    run(world, small_scenario, tmp_path, dataclasses.replace(CONFIG, methods=("nomp_echoes_refined",)))
+    draw_page(tmp_path)
+    tables = json.loads((tmp_path / "evaluate" / "tables.json").read_text())
+    for name in ("by_snr", "by_k", "by_cell", "resolution", "k_accuracy", "calibration", "time"):
+        methods = {row["method"] for row in tables[name]} - {"mdl", "aic", "presence"}
+        assert methods == {"nomp_echoes_refined_bic", "nomp_echoes_refined_bic_noise"}, name
+    page = (tmp_path / "page" / "page.html").read_text()
+    assert all(str(row["gospa_2m"]) in page for row in tables["by_snr"])
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,13 @@ COMPANIONS = {
     "nomp_refined": ["nomp_stochastic"],
     "R_true_refined": ["R_true_stochastic", "R_true_plain"],
 }  # what comes with each method
+ENDS = {"ablation_no_selection": ("",), "nomp_echoes_refined": ("_bic", "_bic_noise")}  # K rules of those with their own
+
+
+def results_of(name):
+    """The names of the results of a method and its companions, with K known and by BIC, in their order."""
+    ends = ENDS.get(name, ("", "_bic"))
+    return [f"{each}{end}" for end in ends for each in (name, *COMPANIONS.get(name, []))]
 
 
 def make(scenario, root):
