@@ -8,7 +8,19 @@ from dataclasses import dataclass, replace
 
 from risloc.learning.k_rules import K_RULES, KNOWN, RULES
 
-__all__ = ["ECHOES", "GROUPS", "HYBRID", "NOMP", "PLAIN", "REFINED", "SOURCES", "STEPS", "STOCHASTIC", "Method", "chosen"]
+__all__ = [
+    "ECHOES",
+    "GROUPS",
+    "HYBRID",
+    "NOMP",
+    "PLAIN",
+    "REFINED",
+    "SOURCES",
+    "STEPS",
+    "STOCHASTIC",
+    "Method",
+    "chosen",
+]
 
 REFINED, STOCHASTIC, PLAIN = STEPS = ("refined", "stochastic", "plain")
 """Refined by likelihood; fitted once more by the stochastic likelihood; a plain spectrum, or whatever has no fit."""

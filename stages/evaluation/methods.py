@@ -84,8 +84,7 @@ def run_methods(
     stochastic likelihood. The candidates of a network include its slots and the peaks of the score spectrum; every method
     has the same number of candidates. If K is not given, a plain spectrum uses the K that the refinement of the same
     covariance found. The learnt K rule of the trained network is applied to R_blend, R_pred, the hybrid with fewer kinds of
-    candidates, and NOMP. NOMP with echoes has no other K than its own; it runs with sigma^2 given, where the data may contradict
-    it (`bic`), and with sigma^2 unknown (`bic_noise`), whatever `k_rules` says.
+    candidates, and NOMP. NOMP with echoes finds K itself whatever `k_rules` says: sigma^2 given (`bic`) or not (`bic_noise`).
     """
     batch = _Batch(scenes, localiser, trained, untrained, k_rules)
     for method, answers in _FAMILIES.items():
@@ -203,10 +202,9 @@ def _without_candidates(batch: _Batch, method: Method, **left_out: bool) -> Iter
 
 def _without_fit(batch: _Batch, method: Method, **left_out: bool) -> Iterator[Result]:
     """Run the hybrid without the joint fit (`joint=False`), or without any fit (`fit=False`)."""
-    seen = batch.trained
+    seen, rules = batch.trained, list(batch.rules.values())
 
     def search() -> list[Estimates]:
-        rules = list(batch.rules.values())
         return batch.localiser.select(batch.sensing, seen.candidates(batch.localiser), rules, **left_out)
 
     yield from batch.fitted(method, search, seen.seconds, batch.rules)
@@ -222,8 +220,7 @@ def _without_selection(batch: _Batch, method: Method) -> Iterator[Result]:
                 return batch.localiser.strongest(batch.sensing, seen.candidates(batch.localiser), count)
 
             found, own = _timed(search)
-            located = Located(found.polar, found.present)
-            yield Result(method.by(name), located, seen.seconds + own, found)
+            yield Result(method.by(name), Located(found.polar, found.present), seen.seconds + own, found)
 
 
 def _untrained(batch: _Batch, method: Method) -> Iterator[Result]:
@@ -261,8 +258,8 @@ def _nomp(batch: _Batch, method: Method) -> Iterator[Result]:
 
 def _nomp_echoes(batch: _Batch, method: Method) -> Iterator[Result]:
     localiser = _echo_localiser(batch.localiser)
-    for rule, given in ((BY_BIC, True), (NOISE_UNKNOWN, False)):
-        answer, seconds = _timed(partial(localiser.locate, batch.sensing, given=given, checked=True))
+    for rule in (BY_BIC, NOISE_UNKNOWN):
+        answer, seconds = _timed(partial(localiser.locate, batch.sensing, given=rule == BY_BIC, checked=True))
         found = answer.estimates
         yield Result(method.by(rule), Located(found.polar, found.present), seconds, found)
 

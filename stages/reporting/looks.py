@@ -65,7 +65,8 @@ _SOURCES: Mapping[str, tuple[str, str, str, str]] = {
     "R_true": ("R_true", GREEN, "*", "-"),
 }
 _MUSIC = ("R_blend", "R_pred", "untrained", "R_samp", "R_true")
-_PHRASES = {HYBRID.source: "hybrid", NOMP.source: "NOMP", ECHOES.source: "NOMP with echoes"}  # short words for a source in the tables of studies
+# Short words for a source in the tables of studies.
+_PHRASES = {HYBRID.source: "hybrid", NOMP.source: "NOMP", ECHOES.source: "NOMP with echoes"}
 _STEPS = {PLAIN: "", REFINED: ", refined", STOCHASTIC: ", refined, stochastic fit"}
 
 ORDERS = {

@@ -45,7 +45,8 @@ COMPANIONS = {
     "nomp_refined": ["nomp_stochastic"],
     "R_true_refined": ["R_true_stochastic", "R_true_plain"],
 }  # what comes with each method
-ENDS = {"ablation_no_selection": ("",), "nomp_echoes_refined": ("_bic", "_bic_noise")}  # K rules of those with their own
+# K rules of those that have their own.
+ENDS = {"ablation_no_selection": ("",), "nomp_echoes_refined": ("_bic", "_bic_noise")}
 
 
 def results_of(name):
