@@ -8,6 +8,8 @@ this lowers BIC: the evidence is that of the likelihood, that their ratio is con
 Axes: row, wave W, src K, snap L.
 """
 
+import math
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -61,10 +63,14 @@ class WaveSearch:
         echoes: bool = True,
     ) -> None:
         self.sensing, self.gains, self.grid, self.steps, self.least = sensing, gains, grid, steps, least
+        self._echoing = torch.zeros(len(sensing), dtype=torch.bool, device=sensing.y.device)
         self._moves = (self._with_source, self._with_echo) if echoes else (self._with_source,)
 
     def settled(self, start: Waves, criterion: Criterion) -> Waves:
         """Grow, merge and prune.
+
+        Where a scene has echoes at the start, a source costs 2 ln N more, for the choice among N places (Chen and Chen 2008): echoes
+        that are too weak to be found one by one otherwise pass for a source together.
 
         Parameters
         ----------
@@ -78,6 +84,7 @@ class WaveSearch:
         Waves
             The waves.
         """
+        self._echoing = start.total > start.count
         return self.pruned(self.merged(self.grown(start, criterion), criterion), criterion)
 
     def grown(self, start: Waves, criterion: Criterion) -> Waves:
@@ -95,7 +102,7 @@ class WaveSearch:
         Waves
             The waves.
         """
-        waves, value = start, self._rated(self.sensing, start, criterion)
+        waves, value = start, self._rated(torch.arange(len(start)), start, criterion)
         growing = waves.total < waves.present.shape[1]
         while growing.any():
             rows = growing.nonzero()[:, 0]
@@ -120,7 +127,7 @@ class WaveSearch:
         Waves
             The waves.
         """
-        waves, value = start, self._rated(self.sensing, start, criterion)
+        waves, value = start, self._rated(torch.arange(len(start)), start, criterion)
         active = waves.count > 1
         while active.any():
             rows = active.nonzero()[:, 0]
@@ -146,7 +153,7 @@ class WaveSearch:
         Waves
             The waves.
         """
-        waves, value = start, self._rated(self.sensing, start, criterion)
+        waves, value = start, self._rated(torch.arange(len(start)), start, criterion)
         active = waves.total > 0
         while active.any():
             rows = active.nonzero()[:, 0]
@@ -208,9 +215,11 @@ class WaveSearch:
             open_rows = open_rows[value[rows[open_rows]] >= before]
         return waves, value
 
-    def _rated(self, scenes: Sensing, waves: Waves, criterion: Criterion) -> Float[Tensor, " row"]:
-        """Return the criterion, to which every missing source adds more than any other difference."""
-        return criterion(scenes, waves) + _MISSING * (self.least - waves.count).clamp_min(0)
+    def _rated(self, rows: Tensor, waves: Waves, criterion: Criterion) -> Float[Tensor, " row"]:
+        """Return the criterion with the price of missing sources and, where there are echoes, that of the choice of a place."""
+        missing = (self.least - waves.count).clamp_min(0)
+        choice = torch.where(self._echoing[rows], 2 * math.log(self.sensing.array.size), 0.0)
+        return criterion(self.sensing.scenes(rows), waves) + _MISSING * missing + choice * waves.count
 
     def _tried(
         self, rows: Tensor, waves: Waves, value: Tensor, proposal: Waves, criterion: Criterion
@@ -220,7 +229,7 @@ class WaveSearch:
             return waves, value
         scenes = self.sensing.scenes(rows)
         fitted = fit_waves(scenes, proposal, tolerance=_LOOSE, iterations=self.steps).waves
-        rated = self._rated(scenes, fitted, criterion)
+        rated = self._rated(rows, fitted, criterion)
         better = rated < value[rows] - _SURELY
         value = value.clone()
         value[rows[better]] = rated[better]

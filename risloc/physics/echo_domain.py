@@ -6,13 +6,13 @@ from risloc.physics.geometry import Domain
 
 __all__ = ["FARTHER", "echo_domain"]
 
-STEEPEST = math.radians(80.0)
+STEEPEST = math.radians(87.0)
 FARTHER = 8.0
 """The distance of the farthest image over that of the farthest source."""
 
 
 def echo_domain(domain: Domain) -> Domain:
-    """Return the region of the images: up to 80 degrees in both angles, and up to eight times as far as the sources.
+    """Return the region of the images: up to 87 degrees in both angles, and up to eight times as far as the sources.
 
     An image lies behind a wall. It is farther than its source, but it may be nearer than another source. Angles that are fixed
     stay fixed.

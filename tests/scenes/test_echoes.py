@@ -103,8 +103,8 @@ def test_images_are_uniform_in_angle_and_ratio(small_scenario):
     azimuth, elevation, distance = truth.echoes.location[:, 0, 0].double().unbind(-1)
     low, high = small_scenario.echoes.farther_span
     for values, lowest, highest in (
-        (azimuth, -math.radians(80), math.radians(80)),
-        (elevation, -math.radians(80), math.radians(80)),
+        (azimuth, -math.radians(87), math.radians(87)),
+        (elevation, -math.radians(87), math.radians(87)),
         (distance / truth.location[:, 0, 2], low, high),
     ):
         assert stats.kstest(values.numpy(), "uniform", (lowest, highest - lowest)).pvalue > 1e-4

@@ -28,7 +28,7 @@ def farther_echoes(s, index, sources):
     gains = (normal[..., 0] + 1j * normal[..., 1]) * math.sqrt(10 ** (law.power_db / 10) / law.paths / 2)
     lowest, highest = law.farther_span
     for k, (_, _, distance) in enumerate(sources):
-        angles = np.radians(-80 + 160 * unit[k, :, :2])
+        angles = np.radians(-87 + 174 * unit[k, :, :2])
         ratio = lowest + (highest - lowest) * unit[k, :, 2]
         yield [([*angles[j], distance * ratio[j]], gains[k, j]) for j in range(law.paths)]
 
