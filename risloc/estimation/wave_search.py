@@ -69,7 +69,7 @@ class WaveSearch:
     def settled(self, start: Waves, criterion: Criterion) -> Waves:
         """Grow, merge and prune.
 
-        Where a scene has echoes at the start, a source costs 2 ln N more, for the choice among N places (Chen and Chen 2008): echoes
+        Where a scene has echoes at the start, a source costs 2 ln N more, for the choice among N places: echoes
         that are too weak to be found one by one otherwise pass for a source together.
 
         Parameters
@@ -83,6 +83,10 @@ class WaveSearch:
         -------
         Waves
             The waves.
+
+        References
+        ----------
+        Chen and Chen 2008, "Extended Bayesian information criteria for model selection with large model spaces".
         """
         self._echoing = start.total > start.count
         return self.pruned(self.merged(self.grown(start, criterion), criterion), criterion)
