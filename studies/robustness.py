@@ -5,7 +5,7 @@ Writes docs/robustness.json, and from it docs/robustness.md and its figure.
     python -m studies.robustness [--scenes 400]        (`make robustness`)
 
 Error against each departure from the model alone, at 20 dB; then the worlds that no network was trained on: channels with a
-strong line of sight, other codes; then each number of sources by SNR. A cell that has been computed with the same code,
+strong line of sight, other codes; then each number of sources by SNR; then echoes, beside the same scenes without them. A cell that has been computed with the same code,
 networks and settings is kept in ship/robustness.json, so that an interrupted run is resumed.
 """
 
@@ -13,6 +13,7 @@ import argparse
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +21,19 @@ import torch
 
 from pipeline.sections import override
 from risloc.config import as_mapping, build
+from risloc.estimation.echo_localiser import EchoLocaliser
 from risloc.estimation.localiser import Localiser
 from risloc.estimation.search_config import SearchConfig
 from risloc.learning.checkpoint import SHIPPED, load_checkpoint, shipped_checkpoint
-from risloc.performance.intervals import Interval, bootstrap_interval
+from risloc.performance.intervals import Interval, bootstrap_interval, proportion_interval
 from risloc.scenes.preset_files import preset
 from risloc.scenes.scenario import Scenario
 from risloc.scenes.simulation import simulate
 from risloc.utils.atomic_files import replacing
 from risloc.utils.yaml_reader import read_yaml
 from stages.support.resumable import source_digest
-from studies.robustness_methods import METHODS, Cell, located
-from studies.robustness_page import FIGURE, RESULTS, Results, page, plot, write_results
+from studies.robustness_methods import METHODS, Cell, empty_cell, located
+from studies.robustness_page import FIGURE, RESULTS, Results, Rows, Tables, page, plot, write_results
 
 SEED, BATCH = 20261124, 50
 SNRS = (-5.0, 0.0, 10.0, 20.0, 30.0)  # dB, at which each number of sources is shown
@@ -62,6 +64,19 @@ ELSEWHERE: Mapping[str, Mapping[str, Any]] = {
 """Channels, codes and separations of other distributions, at 10 dB."""
 
 
+def _echoing(paths: int, power_db: float) -> Mapping[str, Any]:
+    return {"echoes.law": "farther", "echoes.paths": paths, "echoes.power_db": power_db}
+
+
+ECHOES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
+    "two echoes a source, their mean power together [dB]": {
+        f"{power:g}": _echoing(2, power) for power in (-30.0, -24.0, -18.0, -12.0, -6.0, 0.0)
+    },
+    "echoes a source, their mean power together -6 dB": {str(paths): _echoing(paths, -6.0) for paths in range(1, 7)},
+}
+"""How many echoes a source has and how strong they are, at 20 dB."""
+
+
 def main() -> None:
     """Compute what is missing and write the results and the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -81,7 +96,7 @@ def write(results: Results) -> None:
 
 
 class Study:
-    """Cells of scenes, computed once: GOSPA of every method in every scene."""
+    """Cells of scenes, computed once: what every method finds in every scene."""
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -93,30 +108,34 @@ class Study:
         self.state = hashlib.sha256(b"".join(weights) + code.encode()).hexdigest()
         self.kept: dict[str, Cell] = json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.is_file() else {}
 
-    def cell(self, changes: Mapping[str, Any], snr_db: float, sources: int | None = None) -> Cell:
-        """GOSPA by method, scene by scene, of the default scenario with these changes."""
+    def cell(
+        self, changes: Mapping[str, Any], snr_db: float, sources: int | None = None, *, echoes: bool = True
+    ) -> Cell:
+        """The cell of the default scenario with these changes; `echoes=False` takes the echoes out of the same scenes."""
         scenario = changed(self.base, changes)
-        asked = [self.state, as_mapping(scenario), as_mapping(self.search), snr_db, sources, self.count, SEED]
+        asked = [self.state, as_mapping(scenario), as_mapping(self.search), snr_db, sources, echoes, self.count, SEED]
         key = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:20]
         if key not in self.kept:
             print(
                 f"{changes or 'default'}, {snr_db:g} dB, K = {sources if sources is not None else scenario.K_span}",
                 flush=True,
             )
-            self.kept[key] = self._compute(scenario, snr_db, sources)
+            self.kept[key] = self._compute(scenario, snr_db, sources, echoes)
             KEPT.parent.mkdir(exist_ok=True)
             with replacing(KEPT) as temporary:
                 temporary.write_text(json.dumps(self.kept), encoding="utf-8")
         return self.kept[key]
 
-    def _compute(self, scenario: Scenario, snr_db: float, sources: int | None) -> Cell:
-        localiser, found = Localiser(scenario, self.search), {name: list[float]() for name in METHODS}
+    def _compute(self, scenario: Scenario, snr_db: float, sources: int | None, echoes: bool) -> Cell:
+        localiser, found = EchoLocaliser(Localiser(scenario, self.search)), empty_cell()
+        drawn = partial(simulate, scenario, seed=SEED, split="test", snr_db=snr_db, count=sources, echoes=echoes)
         for first in range(0, self.count, BATCH):
-            stop = min(first + BATCH, self.count)
-            scenes = simulate(scenario, seed=SEED, split="test", start=first, stop=stop, snr_db=snr_db, count=sources)
+            scenes = drawn(start=first, stop=min(first + BATCH, self.count))
             with torch.inference_mode():
-                for name, values in located(scenes, localiser, self.networks).items():
-                    found[name] += values
+                part = located(scenes, localiser, self.networks)
+            for name in METHODS:
+                found["gospa"][name] += part["gospa"][name]
+                found["right"][name] += part["right"][name]
         return found
 
 
@@ -136,17 +155,38 @@ def results_of(study: Study) -> Results:
     worlds = {"world": {name: _means(study.cell(changes, 10.0)) for name, changes in ELSEWHERE.items()}}
     wide, counts = {"K_span": (0, study.base.K_MAX)}, range(study.base.K_MAX + 1)
     by_count = {f"K, at {snr:g} dB": {str(k): _means(study.cell(wide, snr, k)) for k in counts} for snr in SNRS}
-    return Results(study.count, departures, worlds, by_count)
+    return Results(study.count, departures, worlds, by_count, *_with_echoes(study))
+
+
+def _with_echoes(study: Study) -> tuple[Tables, Tables]:
+    """GOSPA, and the share of scenes with the right number of sources, with the echoes and without them."""
+    costs, shares = dict[str, Rows](), dict[str, Rows]()
+    for title, rows in ECHOES.items():
+        for words, echoes in ((title, True), (f"{title}, removed", False)):
+            cells = {row: study.cell(changes, 20.0, echoes=echoes) for row, changes in rows.items()}
+            costs[words] = {row: _means(cell) for row, cell in cells.items()}
+            shares[words] = {row: _shares(cell) for row, cell in cells.items()}
+    return costs, shares
 
 
 def _means(cell: Cell) -> Mapping[str, Interval]:
-    """The mean of each method with its interval, in whole millimetres."""
-    return {name: _mean(cell[name]) for name in METHODS}
+    """The mean GOSPA of each method with its interval, in whole millimetres."""
+    return {name: _mean(values) for name, values in cell["gospa"].items()}
 
 
 def _mean(values: Sequence[float]) -> Interval:
-    found = bootstrap_interval(torch.tensor(values, dtype=torch.float64).numpy(), lambda x: x.mean(axis=-1), 0.95, SEED)
-    return Interval(*(round(x, 3) for x in (found.value, found.low, found.high)))
+    return _rounded(
+        bootstrap_interval(torch.tensor(values, dtype=torch.float64).numpy(), lambda x: x.mean(axis=-1), 0.95, SEED)
+    )
+
+
+def _shares(cell: Cell) -> Mapping[str, Interval]:
+    """The share of scenes in which each method finds the right number of sources."""
+    return {name: _rounded(proportion_interval(sum(right), len(right), 0.95)) for name, right in cell["right"].items()}
+
+
+def _rounded(x: Interval) -> Interval:
+    return Interval(*(round(value, 3) for value in (x.value, x.low, x.high)))
 
 
 def _shown(value: object) -> str:

@@ -13,26 +13,32 @@ from risloc.utils.atomic_files import replacing
 from studies.robustness_methods import CUTOFF, METHODS
 from studies.table_rows import shown, table
 
-__all__ = ["FIGURE", "RESULTS", "Results", "Tables", "page", "plot", "read_results", "write_results"]
+__all__ = ["FIGURE", "RESULTS", "Results", "Rows", "Tables", "page", "plot", "read_results", "write_results"]
 
 RESULTS, FIGURE = Path("docs/robustness.json"), Path("docs/robustness.png")
 
-Tables = Mapping[str, Mapping[str, Mapping[str, Interval]]]
-"""GOSPA in metres by table, row and method."""
+Rows = Mapping[str, Mapping[str, Interval]]
+"""A value with its interval by row and method."""
+
+Tables = Mapping[str, Rows]
+"""The rows of each table by its title."""
 
 
 @dataclass(frozen=True)
 class Results:
-    """What the page shows.
+    """What the page shows; GOSPA is in metres.
 
-    scenes : in a cell.  departures : one departure from the model at a time.  worlds : those that no network was trained
-    on.  counts : each number of sources, a table for each SNR.
+    scenes : in a cell.  departures : GOSPA, one departure from the model at a time.  worlds : GOSPA in those that no network
+    was trained on.  counts : GOSPA by number of sources, a table for each SNR.  echoes : GOSPA with echoes and without them;
+    none where they have not been measured.  right : likewise, the share of scenes with the right number of sources.
     """
 
     scenes: int
     departures: Tables
     worlds: Tables
     counts: Tables
+    echoes: Tables = dataclasses.field(default_factory=dict)
+    right: Tables = dataclasses.field(default_factory=dict)
 
     def row(self, title: str, row: str) -> Mapping[str, Interval]:
         """GOSPA by method in one row of a table; KeyError if there is none."""
@@ -72,8 +78,10 @@ def page(results: Results) -> Iterator[str]:
         "interval. `default` and `robust` are the shipped networks (see their cards in `risloc/learning/shipped`). All methods share "
         "selection and fit; NOMP searches a grid with half the step in u and v. NOMP finds the number of sources by BIC with the "
         "given noise level, or by BIC with the noise level unknown, which attributes the whole residual to noise. "
+        "NOMP with echoes searches for waves with the symbols of a source, too, and does not count them as sources. "
         f"`{RESULTS}` holds the same numbers."
     )
+    yield from _not_measured(results)
     yield from ("", f"![GOSPA against each departure]({FIGURE.name})")
     yield from ("", "## One departure from the model at a time: default scenario, 20 dB, K = 1..5", "")
     yield from _shown(results.departures)
@@ -81,12 +89,41 @@ def page(results: Results) -> Iterator[str]:
     yield from _shown(results.worlds)
     yield from ("## Each SNR and number of sources: default scenario", "")
     yield from _shown(results.counts)
+    if results.echoes:
+        yield from _with_echoes(results)
+
+
+def _with_echoes(results: Results) -> Iterator[str]:
+    yield from ("## Echoes: default scenario, 20 dB, K = 1..5", "")
+    yield (
+        "Each source has echoes from images that are farther away than the source. Below each table are the same scenes with the "
+        "echoes removed: places, codes, symbols and noise variance are the same."
+    )
+    yield ""
+    yield from _shown(results.echoes)
+    yield from ("### Share of scenes with the right number of sources", "")
+    yield from _shown(results.right)
+
+
+def _not_measured(results: Results) -> Iterator[str]:
+    """What `METHODS` and the study have, and these results have not."""
+    measured = _methods(results.departures)
+    missing = [name for name in METHODS if name not in measured] + ([] if results.echoes else ["scenes with echoes"])
+    if missing:
+        yield from ("", f"Not measured yet, because they are newer than these results: {'; '.join(missing)}.")
+
+
+def _methods(tables: Tables) -> list[str]:
+    """The methods that were measured in every row, in the order of `METHODS`."""
+    cells = [values for rows in tables.values() for values in rows.values()]
+    return [name for name in METHODS if all(name in values for values in cells)]
 
 
 def _shown(tables: Tables) -> Iterator[str]:
+    methods = _methods(tables)
     for name, rows in tables.items():
-        cells = ([row, *(shown(values[method]) for method in METHODS)] for row, values in rows.items())
-        yield from table([name, *METHODS], cells)
+        cells = ([row, *(shown(values[method]) for method in methods)] for row, values in rows.items())
+        yield from table([name, *methods], cells)
 
 
 def plot(departures: Tables) -> None:
@@ -96,9 +133,9 @@ def plot(departures: Tables) -> None:
     figure = Figure(figsize=(4.2 * columns, 3.4 * rows), layout="constrained")
     axes = figure.subplots(rows, columns, sharey=True, squeeze=False).flatten()
     for axis, (title, cells) in zip(axes, departures.items(), strict=False):
-        for name, colour in METHODS.items():
+        for name in _methods(departures):
             means = [values[name].value for values in cells.values()]
-            axis.plot(list(cells), means, color=colour, marker="o", label=name)
+            axis.plot(list(cells), means, color=METHODS[name], marker="o", label=name)
         axis.set(xlabel=title, ylim=(0, None))
         axis.grid(True, alpha=0.3)
     for axis in axes[len(departures) :]:

@@ -7,6 +7,7 @@ import torch
 
 from risloc.covariance.snapshots import sample_covariance_of
 from risloc.estimation.assessment import Estimates
+from risloc.estimation.echo_localiser import EchoLocaliser
 from risloc.estimation.localiser import Localiser
 from risloc.estimation.order_rules import Rule
 from risloc.learning.hybrid import NetworkView
@@ -17,7 +18,7 @@ from risloc.performance.metrics import gospa, match
 from risloc.physics.channel import effective_rank
 from risloc.physics.geometry import location_of, position_of
 from risloc.scenes.batch import Scenes
-from stages.evaluation.method import HYBRID, NOMP, Method
+from stages.evaluation.method import ECHOES, HYBRID, NOMP, Method
 from stages.reporting.looks import phrase
 
 __all__ = ["CUTOFF", "LENDER", "NOMP_RULES", "Cell", "measured"]
@@ -29,6 +30,7 @@ LENDER = "robust"
 
 HYBRID_RULES = (KNOWN, LEARNT, BY_BIC)
 NOMP_RULES = (KNOWN, LEARNT, BY_BIC, NOISE_UNKNOWN)
+ECHO_RULES = (BY_BIC, NOISE_UNKNOWN)
 BACK_PROJECTION, PEAK_RULES = Method("back_projection"), (KNOWN, NOISE_UNKNOWN)
 
 
@@ -50,21 +52,21 @@ class Cell(TypedDict):
 
 def measured(scenes: Scenes, localiser: Localiser, networks: Mapping[str, HybridNetwork]) -> Cell:
     """Every method on the scenes, against the bound of the line-of-sight model with the H that is given."""
-    bounds, methods = list[float](), dict[str, Outcome]()
+    bounds, methods, echo_localiser = list[float](), dict[str, Outcome](), EchoLocaliser(localiser)
     for start in range(0, len(scenes), BATCH):
         part = scenes[start : start + BATCH]
         bound = _bound(part, localiser)
         bounds += bound[part.truth.present].tolist()
         with torch.inference_mode():
-            for name, found in _located(part, localiser, networks):
+            for name, found in _located(part, echo_localiser, networks):
                 _add(methods.setdefault(name, Outcome(gospa=[], near=0, right=0)), part, found, bound)
     return Cell(rank=float(effective_rank(scenes.observation.H[0])), bounds=bounds, methods=methods)
 
 
 def _located(
-    scenes: Scenes, localiser: Localiser, networks: Mapping[str, HybridNetwork]
+    scenes: Scenes, echo_localiser: EchoLocaliser, networks: Mapping[str, HybridNetwork]
 ) -> Iterator[tuple[str, Estimates]]:
-    o, known = scenes.observation, scenes.truth.count
+    localiser, o, known = echo_localiser.localiser, scenes.observation, scenes.truth.count
     sensing, R_samp = localiser.sensing(o), sample_covariance_of(o)
     views = {name: NetworkView.of(network, o) for name, network in networks.items()}
     for name, view in views.items():
@@ -72,6 +74,8 @@ def _located(
         yield from _named(HYBRID, HYBRID_RULES, estimates, name)
     pursuit = localiser.pursuit(sensing, *_rules(NOMP_RULES, known, views[LENDER]))
     yield from _named(NOMP, NOMP_RULES, pursuit, LENDER)
+    echoing = (echo_localiser.locate(sensing, given=rule == BY_BIC).estimates for rule in ECHO_RULES)
+    yield from _named(ECHOES, ECHO_RULES, echoing, LENDER)
     peaks = localiser.back_projection(sensing, R_samp, *_rules(PEAK_RULES, known, views[LENDER]))
     yield from _named(BACK_PROJECTION, PEAK_RULES, peaks, LENDER)
 

@@ -31,8 +31,8 @@ def page(
     yield ""
     yield (
         "The hall measures 12 x 6.5 x 8 m (`risloc/scenes/rooms/hall.yaml`). Sionna RT traces two things at 1 GHz: the channel H to "
-        "the base station, which is known with all its paths, and the waves from each source to the surface. Of the latter every "
-        "method, the training of the networks and the bound model the line of sight only. Sources, codes, symbols and SNR follow "
+        "the base station, which is known with all its paths, and the waves from each source to the surface. Of the latter the "
+        "bound, the training of the networks and every method but NOMP with echoes model the line of sight only. Sources, codes, symbols and SNR follow "
         f"the preset `default`, with powers within +-6 dB. Each cell has {places * draws} scenes: {places} placements of the sources "
         f"with {draws} draws each of codes, powers, symbols and noise, the same in all worlds. Each world has one H, so the "
         "intervals cover the variation of sources and snapshots, but not of rooms."

@@ -1,5 +1,6 @@
 """What is shipped, and the page on mismatch from made-up numbers; what they claim to change is what is changed."""
 
+import dataclasses
 import json
 import shutil
 import sys
@@ -17,9 +18,12 @@ from pipeline.changes import parse_change
 from pipeline.sections import override, typed_sections, with_preset
 from risloc.config import as_mapping
 from risloc.learning.checkpoint import SHIPPED, CheckpointError, load_checkpoint, shipped_checkpoint
+from risloc.learning.k_rules import BY_BIC, NOISE_UNKNOWN
 from risloc.scenes.scenario import Scenario
 from risloc.utils.yaml_reader import read_yaml
+from stages.evaluation.method import ECHOES, NOMP
 from stages.order import HELD_BACK
+from stages.reporting.looks import phrase
 from studies import robustness, ship
 from studies.robustness_page import RESULTS, read_results
 from studies.stage_runs import command
@@ -125,9 +129,12 @@ def test_the_page_has_every_cell_and_computes_each_once(
             self.count, self.base, self.search, self.state = 3, scenario, {}, "made"
             self.kept = json.loads(robustness.KEPT.read_text()) if robustness.KEPT.is_file() else {}
 
-        def _compute(self, changed: Scenario, snr_db: float, sources: int | None) -> robustness.Cell:
+        def _compute(self, changed: Scenario, snr_db: float, sources: int | None, echoes: bool) -> robustness.Cell:
             asked.append((snr_db, sources))
-            return {name: [float(len(name)), 1.0, 2.0] for name in robustness.METHODS}
+            return {
+                "gospa": {name: [float(len(name)), 1.0, 2.0] for name in robustness.METHODS},
+                "right": {name: [1, 0, int(echoes)] for name in robustness.METHODS},
+            }
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(robustness, "as_mapping", lambda x: x if isinstance(x, dict) else as_mapping(x))
@@ -135,12 +142,55 @@ def test_the_page_has_every_cell_and_computes_each_once(
     lines = list(robustness.page(results))
     cells = sum(len(values) for _, values in robustness.MISMATCH.values()) + len(robustness.ELSEWHERE) + 5 * 6
     rows = [line for line in lines if line.startswith("|") and "---" not in line]
-    assert len(rows) == cells + len(robustness.MISMATCH) + 1 + 5  # and a head each
+    heads = len(robustness.MISMATCH) + 1 + 5
+    with_echoes, tables = sum(map(len, robustness.ECHOES.values())), 4 * len(robustness.ECHOES)  # and as many without
+    assert len(rows) == cells + heads + 4 * with_echoes + tables  # GOSPA, and how often K is right
+    assert "| 0.667 [0.208, 0.939] |" in next(row for row in reversed(rows) if row.startswith("| 6 |"))  # without them
+    assert not any("Not measured yet" in line for line in lines)
     assert all(line.count("|") == rows[0].count("|") for line in rows)
     done = len(asked)
-    assert done < cells  # the default scenario stands in several tables
+    assert done < cells + 2 * with_echoes  # the default scenario stands in several tables
     assert robustness.results_of(Made()) == results
     assert len(asked) == done
+
+
+def test_a_cell_with_echoes_and_the_same_scenes_without_them(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The study itself, three scenes of two sources with one echo each; computed once, and kept."""
+    monkeypatch.chdir(repository)
+    monkeypatch.setattr(robustness, "KEPT", tmp_path / "kept" / "robustness.json")
+    changes = robustness.ECHOES["echoes a source, their mean power together -6 dB"]["1"]
+    study = robustness.Study(3)
+    cells = [study.cell(changes, 20.0, 2, echoes=echoes) for echoes in (True, False)]
+    for cell in cells:
+        assert list(cell["gospa"]) == list(cell["right"]) == list(robustness.METHODS)
+        for rule in (BY_BIC, NOISE_UNKNOWN):
+            name = phrase(ECHOES.by(rule))
+            assert cell["right"][name] == [1, 1, 1]
+            assert max(cell["gospa"][name]) < 0.5
+    plain = phrase(NOMP.by(BY_BIC))
+    assert sum(cells[0]["right"][plain]) < sum(cells[1]["right"][plain]) == 3
+    monkeypatch.setattr(robustness, "located", None)
+    assert [robustness.Study(3).cell(changes, 20.0, 2, echoes=echoes) for echoes in (True, False)] == cells
+
+
+def test_the_page_names_what_its_results_have_not(repository: Path) -> None:
+    results = read_results(repository / RESULTS)
+    first = next(iter(robustness.METHODS))
+    less = dataclasses.replace(
+        results,
+        departures={
+            title: {row: {name: x for name, x in cells.items() if name != first} for row, cells in rows.items()}
+            for title, rows in results.departures.items()
+        },
+        echoes={},
+    )
+    lines = list(robustness.page(less))
+    assert any(line.startswith("Not measured yet") and first in line and "with echoes" in line for line in lines)
+    heads = [line for line in lines if line.startswith("| phase error")]
+    assert len(heads) == 1
+    assert first not in heads[0]
 
 
 def test_the_study_writes_results_page_and_figure_that_agree(
