@@ -117,7 +117,8 @@ class Study:
         key = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:20]
         if key not in self.kept:
             print(
-                f"{changes or 'default'}, {snr_db:g} dB, K = {sources if sources is not None else scenario.K_span}",
+                f"{changes or 'default'}, {snr_db:g} dB, K = {sources if sources is not None else scenario.K_span}"
+                f"{'' if echoes else ', echoes removed'}",
                 flush=True,
             )
             self.kept[key] = self._compute(scenario, snr_db, sources, echoes)
