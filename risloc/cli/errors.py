@@ -29,8 +29,8 @@ class CommandError(Exception):
         self.code = code
 
 
-def counted(number: int, noun: str) -> str:
-    """Return the number with the noun, which takes an s unless the number is 1.
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """Return the number with the noun, in the plural unless the number is 1.
 
     Parameters
     ----------
@@ -38,10 +38,12 @@ def counted(number: int, noun: str) -> str:
         The number.
     noun
         The noun in the singular.
+    plural
+        The noun in the plural, if that is not the noun with an s.
 
     Returns
     -------
     str
         For example "1 scene" or "2 scenes".
     """
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    return f"{number} {noun}" if number == 1 else f"{number} {plural or noun + 's'}"

@@ -89,10 +89,9 @@ def _locate(
     say = partial(click.echo, err=any(map(is_standard, paths.values())))
     bad = read_in_child(file, measurement_steps)
     with MeasurementReader(file) as reader:
-        options, note = options.with_method(reader)
         locator = options.locator(reader)
         check(file, bad, len(reader), skip_bad)
-        for words in (options.describe(reader), *([note] if note else []), *locator.notes):
+        for words in (options.describe(reader), *locator.notes):
             say(f"{file}: {words}")
         report = LocateReport(options.noise_words(reader), reader.sources > 0, show, say)
         with row_files(targets, options.head(file, reader, locator.notes), truth=report.truth) as files:

@@ -114,7 +114,8 @@ class LocateReport:
     def __init__(self, noise: str, truth: bool, show: int, say: Callable[[str], object]) -> None:
         self.truth, self.skipped = truth, dict[int, str]()
         self._fit, self._show, self._say = "misfit" if noise == "given" else "explained", show, say
-        self._sources, self._unresolved, self._alarms, self._tally = 0, 0, Alarms(), Tally()
+        self._sources, self._unresolved, self._echoes = 0, 0, 0
+        self._alarms, self._tally = Alarms(), Tally()
         if show:
             say(table_head(self._fit, truth=truth))
 
@@ -137,6 +138,7 @@ class LocateReport:
         for scene, rows in zip(scenes_of(found, start), scenes, strict=True):
             self._sources += len(rows)
             self._unresolved += sum(not row["resolved"] for row in rows)
+            self._echoes += sum(row["echoes"] or 0 for row in rows)
             if scene["scene"] < self._show:
                 for line in [table_line(row, self._fit) for row in rows] or [empty_line(scene, self._fit)]:
                     self._say(line)
@@ -206,4 +208,5 @@ class LocateReport:
         return self._alarms.words(slots, order_known, noise_given)
 
     def _counts(self, scenes: int) -> str:
-        return f"{counted(self._sources, 'source')} in {counted(scenes, 'scene')}"
+        echoes = f" with {counted(self._echoes, 'echo', 'echoes')}" if self._echoes else ""
+        return f"{counted(self._sources, 'source')}{echoes} in {counted(scenes, 'scene')}"

@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 
 import click
 
+from risloc.estimation.echo_localiser import ECHOES
 from risloc.learning.k_rules import RULES, alternatives
 from risloc.locating.locate_arguments import FITS, METHODS, NOISE
 
@@ -27,14 +28,14 @@ _OPTIONS = (
         "--checkpoint",
         metavar="NAME|FOLDER",
         help="The network: 'default' or 'robust', which are part of the package, or the folder of a checkpoint. [the network "
-        "'default']",
+        "'default', if --method hybrid or the K rule asks for one]",
     ),
     click.option(
         "--method",
         type=click.Choice(METHODS),
-        help="hybrid uses a network; nomp is Newtonised orthogonal matching pursuit and needs no network; music takes the "
-        "peaks of classical MUSIC on the sample covariance as positions. [hybrid if --checkpoint is given or the network "
-        "'default' fits the setup, otherwise nomp]",
+        help="nomp is Newtonised orthogonal matching pursuit, which also finds echoes; hybrid uses a network; music takes the "
+        "peaks of classical MUSIC on the sample covariance as positions. [nomp, unless --checkpoint or the K rule asks for a "
+        "network]",
     ),
     click.option("--sources", type=click.IntRange(0, 64), metavar="K", help="The number of sources, if it is known."),
     click.option(
@@ -64,6 +65,14 @@ _OPTIONS = (
         show_default=True,
         help="The likelihood of the final fit: conditional takes the symbols as unknown, stochastic as Gaussian and "
         "independent between sources.",
+    ),
+    click.option(
+        "--echoes",
+        type=click.Choice(ECHOES),
+        default="auto",
+        show_default=True,
+        help="Whether waves with the same symbols are a source and its echoes: auto takes them as sources where the symbols do "
+        "not vary, always as echoes there too, and never looks for no echoes. Only nomp with --fit conditional finds echoes.",
     ),
     *(
         click.option(

@@ -1,6 +1,5 @@
 """What the options of a command that locates sources ask for, and the locator that they describe."""
 
-import dataclasses
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from risloc.learning.checkpoint import SHIPPED
 from risloc.learning.k_rules import RULES, needs_network
 from risloc.learning.network import HybridNetwork
 from risloc.locating.locator import Locator
-from risloc.locating.networks import load_model, network_fault
+from risloc.locating.networks import load_model
 
 __all__ = ["SearchRequest"]
 
@@ -45,6 +44,8 @@ class SearchRequest:
         ``--noise``.
     fit
         ``--fit``.
+    echoes
+        ``--echoes``.
     azimuth, elevation
         The search region in degrees, or None.
     distance
@@ -63,6 +64,7 @@ class SearchRequest:
     most: int | None
     noise: str
     fit: str
+    echoes: str
     azimuth: Span
     elevation: Span
     distance: Span
@@ -77,8 +79,12 @@ class SearchRequest:
             raise click.UsageError(f"--checkpoint: {str(self.method).upper()} uses no network; use --method hybrid")
         if without_network and needs_network(self.rule):
             raise click.UsageError(f"--k-rule {self.k_rule}: this rule is part of a network; use --method hybrid")
-        if not without_network and self.most is not None:
+        if self.network is not None and self.most is not None:
             raise click.UsageError("--most: a network has its own limit; use --method nomp or music")
+        if self.echoes == "always" and not self._knows_echoes:
+            raise click.UsageError(
+                "--echoes always: only NOMP with --fit conditional finds echoes; use --method nomp, or --echoes auto"
+            )
         if self.most is not None and self.sources is not None and self.sources > self.most:
             raise click.UsageError(f"--sources: expected at most --most = {self.most}, got {self.sources}")
 
@@ -88,31 +94,26 @@ class SearchRequest:
         return self.sources if self.sources is not None else (self.k_rule or RULES[0]).replace("-", "_")
 
     @property
+    def network(self) -> str | None:
+        """The name or the folder of the network that the options ask for; None if they ask for none."""
+        asked = self.method == "hybrid" or self.checkpoint is not None or needs_network(self.rule)
+        return (self.checkpoint or DEFAULT) if asked else None
+
+    @property
+    def searched_echoes(self) -> str:
+        """``--echoes``, or "never" for a method or a fit that finds none."""
+        return self.echoes if self._knows_echoes else "never"
+
+    @property
     def how(self) -> str:
         """The method in words."""
-        return self.method if self.method in ("nomp", "music") else f"hybrid, network {self.checkpoint or DEFAULT}"
+        if self.network is not None:
+            return f"hybrid, network {self.network}"
+        return f"{(self.method or 'nomp').upper()}{'' if self.searched_echoes == 'never' else ' with echoes'}"
 
-    def with_method(self, reader: MeasurementReader) -> "tuple[SearchRequest, str | None]":
-        """Choose NOMP if no method was given and the network `default` does not fit the file.
-
-        Parameters
-        ----------
-        reader
-            The open file.
-
-        Returns
-        -------
-        SearchRequest
-            The options with the method.
-        str or None
-            A note that explains the choice of NOMP.
-        """
-        if self.method is not None or self.checkpoint is not None or needs_network(self.rule):
-            return self, None
-        fault = network_fault(load_model(DEFAULT), self._setup(reader))
-        if fault is None:
-            return self, None
-        return dataclasses.replace(self, method="nomp"), f"using NOMP, because the network {DEFAULT} {fault}"
+    @property
+    def _knows_echoes(self) -> bool:
+        return self.network is None and self.method != "music" and self.fit == "conditional"
 
     def noise_words(self, reader: MeasurementReader) -> str:
         """Return whether sigma^2 is "given" or "estimated".
@@ -173,7 +174,7 @@ class SearchRequest:
         risloc.config.ParamError
             A span is invalid.
         """
-        network = None if self.method in ("nomp", "music") else _network(self.checkpoint or DEFAULT)
+        network = None if self.network is None else _network(self.network)
         setup = self._setup(reader)
         if self.noise == "given" and not reader.has_noise:
             raise CommandError("--noise given: the file has no noise_var; use --noise auto, which estimates it")
@@ -187,6 +188,7 @@ class SearchRequest:
             self.noise,
             self.fit,
             method=self.method,
+            echoes=self.echoes,
         )
 
     def head(self, file: Path, reader: MeasurementReader, notes: Sequence[str]) -> dict[str, Any]:
@@ -208,7 +210,8 @@ class SearchRequest:
         """
         return {
             "file": str(file),
-            "method": self.how,
+            "method": self.how if self.network is not None else self.method or "nomp",
+            "echoes": self.searched_echoes,
             "sources": self.rule,
             "noise": self.noise_words(reader),
             "fit": self.fit,

@@ -66,11 +66,9 @@ def view(
             (MOST_SERVED, "") if html_path is None else (MOST_WRITTEN, ", or serve the page (without --html)")
         )
         chosen = _good(_chosen(scenes, len(reader), most, remedy), bad, named=bool(scenes))
-        options, note = options.with_method(reader)
         locator = options.locator(reader)
         record = functools.partial(_record, reader, locator)
-        title, notes = file.name, [note] if note else []
-        subtitle = "; ".join([options.describe(reader), *notes, *locator.notes])
+        title, subtitle = file.name, "; ".join([options.describe(reader), *locator.notes])
         if html_path is not None:
             write_bytes(targets["--html"], page(title, subtitle, chosen, _records(chosen, record)).encode())
             click.echo(f"wrote {html_path}")

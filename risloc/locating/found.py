@@ -49,6 +49,16 @@ class FoundEchoes:
     present: Bool[Tensor, "batch src path"]
     ambiguous: Bool[Tensor, " batch"]
 
+    @property
+    def position_std(self) -> Float[Tensor, "batch src path 3"]:
+        """The standard deviations of the positions in metres."""
+        return _deviations(self.position_covariance.diagonal(dim1=-2, dim2=-1), self.present[..., None])
+
+    @property
+    def share(self) -> Float[Tensor, "batch src"]:
+        """The summed power of the echoes of each source relative to that of its direct wave; 0 if it has none."""
+        return torch.where(self.present, self.gain.abs().square(), 0.0).sum(-1)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Found:

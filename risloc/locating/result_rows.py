@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from risloc.locating.echo_rows import echo_rows_of
 from risloc.locating.found import Found
 from risloc.locating.truth_errors import TruthErrors
 
@@ -24,10 +25,10 @@ Row = dict[str, Any]
 COLUMNS = (
     *("scene", "source", "x_m", "y_m", "z_m", "x_std_m", "y_std_m", "z_std_m"),
     *("azimuth_deg", "elevation_deg", "distance_m", "azimuth_std_deg", "elevation_std_deg", "distance_std_m"),
-    *("xy_cov_m2", "xz_cov_m2", "yz_cov_m2", "power", "resolved", "reason"),
-    *("noise_var", "noise", "misfit", "misfit_low", "misfit_high", "explained", "verdict"),
+    *("xy_cov_m2", "xz_cov_m2", "yz_cov_m2", "power", "resolved", "reason", "echoes"),
+    *("noise_var", "noise", "misfit", "misfit_low", "misfit_high", "explained", "verdict", "grouping"),
 )
-"""The columns of the CSV, of a source up to `reason` and of its scene from `noise_var` on. A scene without sources has no row."""
+"""The columns of the CSV, of a source up to `echoes`, their number, and of its scene from `noise_var` on. A scene without sources has no row."""
 
 OF_THE_SCENE = COLUMNS[COLUMNS.index("noise_var") :]
 
@@ -59,10 +60,11 @@ def rows_of(found: Found, start: int) -> list[list[Row]]:
         [found.position, found.position_std, found.location * degrees, found.location_std * degrees, upper], dim=-1
     ).tolist()
     scenes, why = [], found.why
+    echoes = None if found.echoes is None else found.echoes.present.sum(-1).tolist()
     for i, scene in enumerate(scenes_of(found, start)):
         rows = []
         for k in torch.nonzero(found.present[i]).flatten().tolist():
-            tail = [float(found.power[i, k]), bool(found.resolved[i, k]), why[i][k]]
+            tail = [float(found.power[i, k]), bool(found.resolved[i, k]), why[i][k], None if echoes is None else echoes[i][k]]
             tail += [scene[name] for name in OF_THE_SCENE]
             rows.append(dict(zip(COLUMNS, [start + i, k + 1, *numbers[i][k], *tail], strict=True)))
         scenes.append(rows)
@@ -86,16 +88,20 @@ def records_of(found: Found, start: int, scenes: list[list[Row]] | None = None) 
     list of Row
         The record of each scene; a number that is not finite is None.
     """
-    records, scenes = [], rows_of(found, start) if scenes is None else scenes
-    for i, (scene, rows) in enumerate(zip(scenes_of(found, start), scenes, strict=True)):
-        covariances = found.position_covariance[i].tolist()
-        sources = [
-            {name: value for name, value in row.items() if name not in ("scene", *OF_THE_SCENE)}
-            | {"position_covariance_m2": covariances[row["source"] - 1]}
-            for row in rows
-        ]
-        records.append(_finite(scene | {"sources": sources}))
-    return records
+    scenes = rows_of(found, start) if scenes is None else scenes
+    covariances, echoes = found.position_covariance.tolist(), echo_rows_of(found, start)
+
+    def source(i: int, row: Row) -> Row:
+        own = [_without(each, "scene", "source") for each in echoes[i] if each["source"] == row["source"]]
+        return _without(row, "scene", *OF_THE_SCENE) | {
+            "position_covariance_m2": covariances[i][row["source"] - 1],
+            "echoes": None if found.echoes is None else own,
+        }
+
+    return [
+        _finite(scene | {"sources": [source(i, row) for row in rows]})
+        for i, (scene, rows) in enumerate(zip(scenes_of(found, start), scenes, strict=True))
+    ]
 
 
 def with_errors(scenes: list[list[Row]], errors: TruthErrors | None, start: int) -> list[list[Row]]:
@@ -139,17 +145,18 @@ def scenes_of(found: Found, start: int) -> list[Row]:
     Returns
     -------
     list of Row
-        Its noise variance, misfit, share of energy explained, verdict and whiteness.
+        Its noise variance, misfit, share of energy explained, verdict, whiteness and grouping: "ambiguous" if the symbols do
+        not vary and cannot tell an echo from a source, otherwise "clear"; None if echoes were not searched for.
     """
     tensors = (found.noise_var, found.misfit, found.misfit_limits[:, 0], found.misfit_limits[:, 1], found.explained)
     names = ("noise_var", "misfit", "misfit_low", "misfit_high", "explained")
     numbers = torch.stack([x.double() for x in tensors], dim=1).tolist()
     noise = ["estimated" if estimated else "given" for estimated in found.estimated.tolist()]
-    rest = zip(noise, found.verdict, _whiteness_of(found), strict=True)
+    rest = zip(noise, found.verdict, _whiteness_of(found), _grouping_of(found), strict=True)
     return [
         {"scene": start + i}
         | dict(zip(names, values, strict=True))
-        | dict(zip(("noise", "verdict", "whiteness"), words, strict=True))
+        | dict(zip(("noise", "verdict", "whiteness", "grouping"), words, strict=True))
         for i, (values, words) in enumerate(zip(numbers, rest, strict=True))
     ]
 
@@ -161,6 +168,16 @@ def _whiteness_of(found: Found) -> list[Row | None]:
     names = [field.name for field in dataclasses.fields(found.whiteness)]
     columns = [getattr(found.whiteness, name).tolist() for name in names]
     return [dict(zip(names, numbers, strict=True)) for numbers in zip(*columns, strict=True)]
+
+
+def _grouping_of(found: Found) -> list[str | None]:
+    if found.echoes is None:
+        return [None] * len(found)
+    return ["ambiguous" if ambiguous else "clear" for ambiguous in found.echoes.ambiguous.tolist()]
+
+
+def _without(row: Row, *names: str) -> Row:
+    return {name: value for name, value in row.items() if name not in names}
 
 
 def _finite(value: Any) -> Any:

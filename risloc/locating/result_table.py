@@ -42,7 +42,7 @@ def table_head(fit: str, *, truth: bool = False) -> str:
 
 
 def table_line(row: Row, fit: str) -> str:
-    """Return the line of a source, which ends with the reason if the source is not resolved.
+    """Return the line of a source, which ends with the number of its echoes and, if it is not resolved, with the reason.
 
     Parameters
     ----------
@@ -58,6 +58,8 @@ def table_line(row: Row, fit: str) -> str:
     """
     columns = _columns(fit, "error_m" in row)
     cells = " ".join(f"{row[name]:>{width}{format_}}" for name, width, format_ in columns).replace("nan", "  -")
+    if row["echoes"]:
+        cells += f"  {row['echoes']} {'echo' if row['echoes'] == 1 else 'echoes'}"
     return cells if row["resolved"] else f"{cells}  not resolved: {row['reason']}"
 
 
