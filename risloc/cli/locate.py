@@ -120,7 +120,7 @@ def _add(batch: Located | Skipped, report: LocateReport, files: RowFiles, pictur
     files.add(batch.found, scenes, batch.start)
     report.add(batch.found, scenes, errors, batch.start)
     if picture is not None:
-        picture.add(scenes, batch.part)
+        picture.add(scenes, batch.part, batch.found)
 
 
 def _finish(

@@ -1,15 +1,18 @@
-"""Draws the first located sources from above and from the side, with standard deviations and the truth."""
+"""Draws the first located sources and their echoes from above and from the side, with standard deviations and the truth."""
 
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
+import torch
 
 from risloc.cli.errors import NOT_DONE, CommandError
 from risloc.io.measurements import Measurements, Setup
+from risloc.locating.found import Found
 from risloc.locating.result_rows import Row
 from risloc.physics.geometry import position_of
+from risloc.plotting.echo_places import ECHO, drawn_images, joints
 from risloc.plotting.figure_files import FORMATS, save_figure
 from risloc.plotting.palette import BLUE, VERMILION
 
@@ -45,13 +48,14 @@ class Picture:
         except ImportError:
             raise CommandError("--png needs matplotlib; run: pip install 'risloc[figures]'", NOT_DONE) from None
         self._path, self._rows, self._truth = path, list[Row](), list[np.ndarray]()
+        self._images = [torch.zeros(2, 0, 3, dtype=torch.float64)]  # of the echoes, and their sources
 
     @property
     def shown(self) -> int:
         """The number of sources in the picture."""
         return len(self._rows)
 
-    def add(self, scenes: list[list[Row]], part: Measurements) -> None:
+    def add(self, scenes: list[list[Row]], part: Measurements, found: Found) -> None:
         """Add scenes, up to `DRAWN` sources.
 
         Parameters
@@ -60,11 +64,15 @@ class Picture:
             The rows of each scene.
         part
             The measurements, which may have the truth.
+        found
+            The sources, which may have echoes.
         """
         for i, rows in enumerate(scenes):
             if len(self._rows) >= DRAWN:
                 return
-            self._rows += rows[: DRAWN - len(self._rows)]
+            drawn = rows[: DRAWN - len(self._rows)]
+            self._rows += drawn
+            self._images += [_echoes(found, i, row["source"] - 1) for row in drawn]
             if part.truth is not None:
                 location = part.truth.location[i, : int(part.truth.count[i])]
                 self._truth.append(position_of(location.double()).numpy())
@@ -85,10 +93,13 @@ class Picture:
         axes = figure.subplots(1, 2)
         elements = setup.surface.array.elements.numpy()
         truth = np.concatenate([np.zeros((0, 3)), *self._truth])
+        image, source = torch.cat(self._images, dim=1)
         for ax, (i, name) in zip(axes, ((0, "x"), (1, "y")), strict=True):
             ax.plot(elements[:, i], np.zeros(len(elements)), "s", ms=2, color=_GREY, label="surface")
             if len(truth):
                 ax.plot(truth[:, i], truth[:, 2], "o", ms=9, mfc="none", color=VERMILION, label="truth")
+            if len(image):
+                _add_echoes(ax, drawn_images(image, source), source, i)
             for resolved, colour, label in ((True, BLUE, "located, +- 1 std"), (False, _GREY, "not resolved")):
                 rows = [row for row in self._rows if row["resolved"] is resolved]
                 if rows:
@@ -99,6 +110,21 @@ class Picture:
         axes[0].legend(loc="upper left")  # "best" compares all positions, which may take seconds
         figure.suptitle(title)
         save_figure(figure, self._path)
+
+
+def _echoes(found: Found, scene: int, source: int) -> torch.Tensor:
+    """Return the images of the echoes of a source, and as many times the position of the source."""
+    position = found.position[scene, source].double()
+    if found.echoes is None:
+        return position.new_zeros(2, 0, 3)
+    image = found.echoes.position[scene, source][found.echoes.present[scene, source]].double()
+    return torch.stack([image, position.expand_as(image)])
+
+
+def _add_echoes(ax: Any, image: torch.Tensor, source: torch.Tensor, i: int) -> None:
+    lines, image = joints(image, source).numpy(), image.numpy()
+    ax.plot(lines[:, i], lines[:, 2], lw=0.6, alpha=0.4, color=BLUE)
+    ax.plot(image[:, i], image[:, 2], ".", ms=5, alpha=0.4, color=BLUE, label=ECHO)
 
 
 def _points(ax: Any, rows: list[Row], name: str, colour: str, label: str) -> None:

@@ -30,6 +30,7 @@ COLUMNS = (
     "azimuth [°]",
     "elevation [°]",
     "power",
+    "echoes",
     "resolved",
     "error [m]",
 )
@@ -136,13 +137,16 @@ def _cells(row: Row, error: float) -> list[str]:
     degrees = [f"{row[f'{name}_deg']:.2f} ± {row[f'{name}_std_deg']:.2f}" for name in ("azimuth", "elevation")]
     resolved = "yes" if row["resolved"] else f"no: {row['reason']}"
     distance = "–" if math.isnan(error) else f"{error:.3f}"
-    return [str(row["source"]), *metres, *degrees, f"{row['power']:.3g}", resolved, distance]
+    echoes = "–" if row["echoes"] is None else str(row["echoes"])
+    return [str(row["source"]), *metres, *degrees, f"{row['power']:.3g}", echoes, resolved, distance]
 
 
 def _summary(view: SceneView, rows: Sequence[Row], errors: Sequence[float]) -> str:
     (scene,) = scenes_of(view.found, 0)
     noise = f"sigma² = {scene['noise_var']:.3g}, {scene['noise']}; {_fit(scene)}"
-    sources = f"{counted(len(rows), 'source')}, {sum(not row['resolved'] for row in rows)} not resolved; {noise}."
+    number = sum(row["echoes"] or 0 for row in rows)
+    echoes = f" with {counted(number, 'echo', 'echoes')}" if number else ""
+    sources = f"{counted(len(rows), 'source')}{echoes}, {sum(not row['resolved'] for row in rows)} not resolved; {noise}."
     if view.truth is None:
         return f"{sources} The file has no truth, so the errors are unknown."
     false = counted(sum(map(math.isnan, errors)), "false alarm")

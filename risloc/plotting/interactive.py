@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from risloc.physics.geometry import polar_of, position_of
+from risloc.plotting.echo_places import ECHO, drawn_images, joints
 from risloc.plotting.palette import BLUE, VERMILION
 from risloc.plotting.scene_view import SceneView
 
@@ -34,11 +35,15 @@ _FOUND: dict[bool, _Look] = {
     True: {"symbol": "diamond", "color": VERMILION},
     False: {"symbol": "square-open", "color": _GREY},
 }
+_ECHO: _Look = {"symbol": "circle", "color": VERMILION, "opacity": 0.4}
+_JOINT: _Look = {"color": "rgba(213, 94, 0, 0.4)", "width": 1}
 _WORDS = {True: "estimate, bar +- 1 std of range", False: "estimate, not resolved"}
 
 
 def space_figure(view: SceneView) -> "plotly.graph_objects.Figure":
     """Draw the surface, the strongest points of the spectrum in bands, the true sources and the estimates in space, in metres.
+
+    Echoes are fainter marks, each joined to its source by a line; `risloc.plotting.echo_places` says where they are drawn.
 
     The vertical axis of the figure is y. The `meta` of a trace that is a band says where the band ends; see `BANDS`.
 
@@ -101,11 +106,37 @@ def _sources(view: SceneView) -> list["plotly.graph_objects.Scatter3d"]:
             line = {"color": VERMILION, "width": 5}
             bars = _drawn(_bars(view, slots))
             traces.append(go.Scatter3d(**bars, mode="lines", line=line, hoverinfo="skip", showlegend=False, **name))
-    return traces
+    return [*traces, *_echoes(view)]
+
+
+def _echoes(view: SceneView) -> list["plotly.graph_objects.Scatter3d"]:
+    """Draw the echoes in space; without echoes there is no trace."""
+    image, source = _images(view)
+    if not len(image):
+        return []
+    drawn, name = drawn_images(image, source), {"name": ECHO, "legendgroup": ECHO}
+    lines = _plotly().Scatter3d(
+        **_drawn(joints(drawn, source)), mode="lines", line=_JOINT, hoverinfo="skip", showlegend=False, **name
+    )
+    hover = "x %{customdata[0]:.2f}, y %{customdata[1]:.2f}, z %{customdata[2]:.2f} m"
+    marks = _plotly().Scatter3d(
+        **_drawn(drawn), mode="markers", marker=_ECHO | {"size": 4}, customdata=image.numpy(), hovertemplate=hover, **name
+    )
+    return [lines, marks]
+
+
+def _images(view: SceneView) -> tuple[Tensor, Tensor]:
+    """Return the positions of the images, and that of the source of each."""
+    echoes, position = view.found.echoes, view.found.position[0]
+    if echoes is None:
+        return position[:0], position[:0]
+    present = echoes.present[0]
+    return echoes.position[0][present], position[present.nonzero()[:, 0]]
 
 
 def direction_figure(view: SceneView) -> "plotly.graph_objects.Figure":
-    """Draw the spectrum over (u, v) at the range of the strongest estimate, with all sources, whatever their range.
+    """Draw the spectrum over (u, v) at the range of the strongest estimate, with all sources and their echoes, whatever
+    their range.
 
     Parameters
     ----------
@@ -137,12 +168,24 @@ def direction_figure(view: SceneView) -> "plotly.graph_objects.Figure":
         figure.add_scatter(
             x=polar[:, 0].numpy(), y=polar[:, 1].numpy(), mode="markers", marker=marker, name=_WORDS[good]
         )
+    _add_echo_directions(figure, view)
     axes = {
         name: {"title": {"text": name}, "range": [float(x[0]), float(x[-1])]}
         for name, x in (("u", slices.u), ("v", slices.v))
     }
     figure.update_layout(xaxis=axes["u"], yaxis=axes["v"], showlegend=False)
     return _plain(figure)
+
+
+def _add_echo_directions(figure: "plotly.graph_objects.Figure", view: SceneView) -> None:
+    image, source = _images(view)
+    if len(image):
+        u_v = [(x / x.norm(dim=-1, keepdim=True))[:, :2] for x in (image, source)]
+        lines = joints(*u_v)
+        figure.add_scatter(
+            x=lines[:, 0].numpy(), y=lines[:, 1].numpy(), mode="lines+markers", line=_JOINT,
+            marker=_ECHO | {"size": [0, 6, 0] * len(image)}, name=ECHO, hoverinfo="skip",
+        )  # fmt: skip
 
 
 def range_figure(view: SceneView) -> "plotly.graph_objects.Figure":

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from risloc.estimation.spectrum_slices import Slice, spectrum_slices
 from risloc.physics.geometry import Array, Domain, polar_of, position_of
+from risloc.plotting.echo_places import ECHO, drawn_images, joints
 from risloc.plotting.palette import BLUE, PALETTE, VERMILION
 
 if typing.TYPE_CHECKING:
@@ -48,6 +49,7 @@ def plot_scene(
     *,
     estimate: Float[Tensor, "found 3"] | None = None,
     distance_std: Float[Tensor, " found"] | None = None,
+    echoes: Float[Tensor, "found path 3"] | None = None,
 ) -> "matplotlib.figure.Figure":
     """Draw the elements of the array, the sources and the estimates in space; the vertical axis of the figure is y.
 
@@ -62,6 +64,9 @@ def plot_scene(
     distance_std : [found]
         The standard deviation of each estimated distance in metres, drawn as a bar of one deviation to both sides along the
         ray; None: no bars.
+    echoes : [found, path, 3]
+        Azimuth, elevation and distance of the images of each estimate, NaN in empty slots; None: none are drawn. They are
+        fainter marks, each joined to its estimate by a line; `risloc.plotting.echo_places` says where they are drawn.
 
     Returns
     -------
@@ -86,6 +91,8 @@ def plot_scene(
             ends = place.repeat(2, 1)
             ends[:, 2] += torch.stack([-std, std]).to(ends)
             axis.plot(*_drawn(position_of(ends)), color=VERMILION, linewidth=1.6)
+        if echoes is not None:
+            _add_echoes(axis, position_of(echoes.cpu()), found)
     axis.set(xlabel="x [m]", ylabel="z [m], boresight", zlabel="y [m]")
     spans = [high - low for low, high in (axis.get_xlim3d(), axis.get_ylim3d(), axis.get_zlim3d())]
     axis.set_box_aspect(
@@ -95,6 +102,15 @@ def plot_scene(
     axis.view_init(elev=22, azim=-62)
     axis.legend(fontsize=8, loc="upper left")
     return figure
+
+
+def _add_echoes(axis: typing.Any, image: Tensor, source: Tensor) -> None:
+    present = image.isfinite().all(-1)
+    if bool(present.any()):
+        own = source[present.nonzero()[:, 0]].to(image)
+        drawn = drawn_images(image[present], own)
+        axis.plot(*_drawn(joints(drawn, own)), color=VERMILION, linewidth=0.6, alpha=0.4)
+        axis.scatter(*_drawn(drawn), s=14, color=VERMILION, alpha=0.4, label=ECHO)
 
 
 def plot_codebook(
