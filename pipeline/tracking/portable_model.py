@@ -92,8 +92,9 @@ def _signature() -> ModelSignature:
         "misfit_low",
         "misfit_high",
         "whiteness",
+        "grouping",
         "sources",
-    )  # a number or null, a mapping or null, a list
+    )  # a number, a mapping or text, or null; a list
     return ModelSignature(
         Schema([ColSpec(type_, name, required=False) for name, type_ in inputs.items()]),
         Schema([ColSpec(type_, name) for name, type_ in (outputs | dict.fromkeys(untyped, anything)).items()]),

@@ -29,6 +29,9 @@ OUT, TEXT = FileName(dir_okay=False), FileName(dir_okay=False, allow_dash=True)
 @search_options
 @click.option("--csv", "csv_path", type=TEXT, help="Write one row per source to this CSV file; - is standard output.")
 @click.option(
+    "--echo-csv", "echo_path", type=TEXT, help="Write one row per echo to this CSV file; - is standard output."
+)
+@click.option(
     "--json", "json_path", type=TEXT, help="Write one record per scene to this JSON file; - is standard output."
 )
 @click.option(
@@ -47,6 +50,7 @@ OUT, TEXT = FileName(dir_okay=False), FileName(dir_okay=False, allow_dash=True)
 def locate(
     file: Path,
     csv_path: Path | None,
+    echo_path: Path | None,
     json_path: Path | None,
     png_path: Path | None,
     show: int,
@@ -60,6 +64,7 @@ def locate(
     another position is nearly as likely. The misfit compares the residual with the noise variance; it is about 1 where the
     model holds. If the file has no noise_var, the noise variance is estimated for each scene, and the table says whether
     the residual is white instead.
+    Waves with the same symbols are a source and its echoes: the table counts the echoes, and JSON lists them.
     docs/command_line.md in the repository describes the layout of the file and of the outputs.
 
     \b
@@ -68,13 +73,17 @@ def locate(
       risloc locate room.h5 --csv sources.csv --json sources.json --png sources.png
       risloc locate room.h5 --csv -                     rows on standard output, the table on standard error
       risloc locate room.h5 --sources 2                 the number of sources is known
-      risloc locate room.h5 --method nomp --most 8      without a network
+      risloc locate room.h5 --most 8 --echoes never     at most 8 sources, and no echoes
+      risloc locate room.h5 --echo-csv echoes.csv       one row per echo
       risloc locate room.h5 --checkpoint robust --k-rule learnt
       risloc locate room.h5 --distance 1 4              all sources are 1 to 4 m away
       risloc locate room.h5 --skip-bad                  skip scenes that cannot be located
     """
-    paths = {"--csv": csv_path, "--json": json_path, "--png": png_path}
-    _locate(file, paths, targets_of({"FILE": file}, paths), SearchRequest(**search), show, skip_bad)
+    paths = {"--csv": csv_path, "--echo-csv": echo_path, "--json": json_path, "--png": png_path}
+    options = SearchRequest(**search)
+    if echo_path is not None and options.searched_echoes == "never":
+        raise click.UsageError("--echo-csv: echoes are not searched for; use --method nomp and --echoes auto")
+    _locate(file, paths, targets_of({"FILE": file}, paths), options, show, skip_bad)
 
 
 def _locate(

@@ -10,9 +10,10 @@ from risloc.cli.alarms import Alarms
 from risloc.cli.errors import counted
 from risloc.cli.output_files import text_file
 from risloc.cli.tally import Tally
+from risloc.locating.echo_rows import ECHO_COLUMNS, echo_rows_of
 from risloc.locating.found import Found
 from risloc.locating.result_files import CsvFile, JsonFile
-from risloc.locating.result_rows import Row, scenes_of
+from risloc.locating.result_rows import COLUMNS, SKIPPED, TRUTH_COLUMNS, Row, scenes_of
 from risloc.locating.result_table import empty_line, table_head, table_line
 from risloc.locating.truth_errors import TruthErrors
 
@@ -26,12 +27,15 @@ class RowFiles:
     Parameters
     ----------
     csv
-        The CSV file, or None.
+        The CSV file of the sources, or None.
+    echo_csv
+        The CSV file of the echoes, or None.
     json
         The JSON file, or None.
     """
 
     csv: CsvFile | None
+    echo_csv: CsvFile | None
     json: JsonFile | None
 
     def add(self, found: Found, scenes: list[list[Row]], start: int) -> None:
@@ -48,6 +52,8 @@ class RowFiles:
         """
         if self.csv is not None:
             self.csv.add(scenes)
+        if self.echo_csv is not None:
+            self.echo_csv.add(echo_rows_of(found, start))
         if self.json is not None:
             self.json.add(found, scenes, start)
 
@@ -73,7 +79,7 @@ def row_files(targets: Mapping[str, Path], head: Mapping[str, Any], *, truth: bo
     Parameters
     ----------
     targets
-        The paths by option, among them ``--csv`` and ``--json``.
+        The paths by option, among them ``--csv``, ``--echo-csv`` and ``--json``.
     head
         The head of the JSON file.
     truth
@@ -84,12 +90,16 @@ def row_files(targets: Mapping[str, Path], head: Mapping[str, Any], *, truth: bo
     RowFiles
         The files.
     """
+    columns = (*COLUMNS, *(TRUTH_COLUMNS if truth else ()), SKIPPED)
     with contextlib.ExitStack() as stack:
-        csv, json = (
-            stack.enter_context(text_file(targets[name])) if name in targets else None for name in ("--csv", "--json")
+        csv, echo_csv, json = (
+            stack.enter_context(text_file(targets[name])) if name in targets else None
+            for name in ("--csv", "--echo-csv", "--json")
         )
         files = RowFiles(
-            CsvFile(csv, truth=truth) if csv is not None else None, JsonFile(json, head) if json is not None else None
+            csv=CsvFile(csv, columns) if csv is not None else None,
+            echo_csv=CsvFile(echo_csv, ECHO_COLUMNS) if echo_csv is not None else None,
+            json=JsonFile(json, head) if json is not None else None,
         )
         yield files
         if files.json is not None:

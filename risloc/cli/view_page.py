@@ -146,7 +146,9 @@ def _summary(view: SceneView, rows: Sequence[Row], errors: Sequence[float]) -> s
     noise = f"sigma² = {scene['noise_var']:.3g}, {scene['noise']}; {_fit(scene)}"
     number = sum(row["echoes"] or 0 for row in rows)
     echoes = f" with {counted(number, 'echo', 'echoes')}" if number else ""
-    sources = f"{counted(len(rows), 'source')}{echoes}, {sum(not row['resolved'] for row in rows)} not resolved; {noise}."
+    sources = (
+        f"{counted(len(rows), 'source')}{echoes}, {sum(not row['resolved'] for row in rows)} not resolved; {noise}."
+    )
     if view.truth is None:
         return f"{sources} The file has no truth, so the errors are unknown."
     false = counted(sum(map(math.isnan, errors)), "false alarm")

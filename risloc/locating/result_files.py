@@ -1,30 +1,29 @@
-"""CSV and JSON files of located sources, written batch by batch."""
+"""CSV and JSON files of located sources and their echoes, written batch by batch."""
 
 import csv
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from io import TextIOBase
 from typing import Any, TextIO
 
 from risloc.locating.found import Found
-from risloc.locating.result_rows import COLUMNS, SKIPPED, TRUTH_COLUMNS, Row, records_of
+from risloc.locating.result_rows import SKIPPED, Row, records_of
 
 __all__ = ["CsvFile", "JsonFile"]
 
 
 class CsvFile:
-    """A CSV file with one row per source.
+    """A CSV file with one row per source or echo.
 
     Parameters
     ----------
     file
         The file to write to.
-    truth
-        Whether there are columns that need the truth.
+    columns
+        The names of the columns.
     """
 
-    def __init__(self, file: TextIO | TextIOBase, *, truth: bool = False) -> None:
-        columns = (*COLUMNS, *TRUTH_COLUMNS, SKIPPED) if truth else (*COLUMNS, SKIPPED)
+    def __init__(self, file: TextIO | TextIOBase, columns: Sequence[str]) -> None:
         self._writer = csv.DictWriter(file, columns, lineterminator="\n")
         self._writer.writeheader()
 

@@ -64,9 +64,9 @@ def rows_of(found: Found, start: int) -> list[list[Row]]:
     for i, scene in enumerate(scenes_of(found, start)):
         rows = []
         for k in torch.nonzero(found.present[i]).flatten().tolist():
-            tail = [float(found.power[i, k]), bool(found.resolved[i, k]), why[i][k], None if echoes is None else echoes[i][k]]
-            tail += [scene[name] for name in OF_THE_SCENE]
-            rows.append(dict(zip(COLUMNS, [start + i, k + 1, *numbers[i][k], *tail], strict=True)))
+            state = [float(found.power[i, k]), bool(found.resolved[i, k]), why[i][k], echoes and echoes[i][k]]
+            values = [start + i, k + 1, *numbers[i][k], *state, *(scene[name] for name in OF_THE_SCENE)]
+            rows.append(dict(zip(COLUMNS, values, strict=True)))
         scenes.append(rows)
     return scenes
 

@@ -120,7 +120,12 @@ def _echoes(view: SceneView) -> list["plotly.graph_objects.Scatter3d"]:
     )
     hover = "x %{customdata[0]:.2f}, y %{customdata[1]:.2f}, z %{customdata[2]:.2f} m"
     marks = _plotly().Scatter3d(
-        **_drawn(drawn), mode="markers", marker=_ECHO | {"size": 4}, customdata=image.numpy(), hovertemplate=hover, **name
+        **_drawn(drawn),
+        mode="markers",
+        marker=_ECHO | {"size": 4},
+        customdata=image.numpy(),
+        hovertemplate=hover,
+        **name,
     )
     return [lines, marks]
 

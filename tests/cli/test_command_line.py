@@ -154,7 +154,7 @@ def test_nomp_with_nothing_known(tmp_path: Path, capsys: Capture) -> None:
     )
     assert run(["locate", path, "--method", "nomp", "--most", "3", "--distance", "0.5", "8", "--show", "1"]) == 0
     said = capsys.readouterr().out
-    assert "nomp, K by bic, noise estimated" in said
+    assert "NOMP with echoes, K by bic, noise estimated" in said
     assert "2 sources in 2 scenes, 0 not resolved; the table shows the first scene" in said
 
 
@@ -169,19 +169,17 @@ def test_one_is_singular_and_no_table_has_no_head(tmp_path: Path, capsys: Captur
     assert said[2:] == ["1 source in 1 scene, 0 not resolved"]
 
 
-def test_a_setup_without_a_network_is_located_by_nomp_and_a_line_says_so(tmp_path: Path, capsys: Capture) -> None:
+def test_a_setup_without_a_network_is_located_unless_a_network_is_asked_for(tmp_path: Path, capsys: Capture) -> None:
     path = str(tmp_path / "m.h5")
     words = ["simulate", path, "--scenes", "1", "--snr", "20", "--sources", "1", "--preset", "room_3g5"]
     assert run(words) == 0
     assert run(["locate", path, "--json", str(tmp_path / "a.json")]) == 0
     said = capsys.readouterr().out
-    assert "nomp, K by bic, noise given" in said
-    assert (
-        "using NOMP, because the network default was made for 12 x 12 elements with reference centre, but the" in said
-    )
+    assert "NOMP with echoes, K by bic, noise given" in said
     assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))["method"] == "nomp"
-    assert run(["locate", path, "--checkpoint", "default"]) == 1
-    assert "the network was made for 12 x 12 elements" in capsys.readouterr().err
+    for options in (["--checkpoint", "default"], ["--method", "hybrid"], ["--k-rule", "learnt"]):
+        assert run(["locate", path, *options]) == 1
+        assert "the network was made for 12 x 12 elements" in capsys.readouterr().err
 
 
 def test_a_source_beyond_the_span_is_said_with_the_option_that_widens_it(tmp_path: Path, capsys: Capture) -> None:
@@ -381,6 +379,7 @@ def test_ctrl_c_while_packages_are_imported_is_130(tmp_path: Path, repository: P
     assert (process.returncode, said) == (130, "risloc: interrupted\n")
 
 
+ONLY_NOMP = "--echoes always: only NOMP with --fit conditional finds echoes; use --method nomp, or --echoes auto"
 BAD: dict[str, tuple[list[str], int, str]] = {
     "no file": (["locate", "nothing.h5"], 1, "nothing.h5: expected a measurement file, got no such file"),
     "no checkpoint": (
@@ -388,7 +387,11 @@ BAD: dict[str, tuple[list[str], int, str]] = {
         1,
         "--checkpoint nowhere: no such network; expected default, robust, or a folder with config.json and model.safetensors",
     ),
-    "too many": (["locate", "{room}", "--sources", "9"], 1, "this network searches for at most 5 sources; requested 9"),
+    "too many": (
+        ["locate", "{room}", "--method", "hybrid", "--sources", "9"],
+        1,
+        "this network searches for at most 5 sources; requested 9",
+    ),
     "span": (
         ["locate", "{room}", "--distance", "4", "1"],
         1,
@@ -430,12 +433,21 @@ BAD: dict[str, tuple[list[str], int, str]] = {
         2,
         "this rule is part of a network; use --method hybrid",
     ),
-    "most": (["locate", "{room}", "--most", "3"], 2, "a network has its own limit; use --method nomp"),
+    "most": (
+        ["locate", "{room}", "--checkpoint", "robust", "--most", "3"],
+        2,
+        "a network has its own limit; use --method nomp",
+    ),
     "no network": (
         ["locate", "{room}", "--method", "nomp", "--checkpoint", "robust"],
         2,
         "--checkpoint: NOMP uses no network",
     ),
+    "echoes": (["locate", "{room}", "--echoes", "some"], 2, "'some' is not one of 'auto', 'never', 'always'"),
+    "no echoes by the network": (["locate", "{room}", "--method", "hybrid", "--echoes", "always"], 2, ONLY_NOMP),
+    "no echoes by the rule": (["locate", "{room}", "--k-rule", "learnt", "--echoes", "always"], 2, ONLY_NOMP),
+    "no echoes by MUSIC": (["locate", "{room}", "--method", "music", "--echoes", "always"], 2, ONLY_NOMP),
+    "no echoes by the fit": (["locate", "{room}", "--fit", "stochastic", "--echoes", "always"], 2, ONLY_NOMP),
     "no rule": (
         ["locate", "{room}", "--sources", "2", "--k-rule", "bic"],
         2,
@@ -524,7 +536,7 @@ def test_the_picture_has_the_truth_of_what_it_shows(tmp_path: Path, monkeypatch:
     assert len(lines["truth"].get_xdata()) == 4
     found = next(each for each in figure.axes[0].containers if each.get_label() == "located, +- 1 std")
     assert len(found.lines[0].get_xdata()) == 3
-    assert figure.get_suptitle() == "m.h5: the first 3 of 8 sources in 4 scenes, hybrid, network default"
+    assert figure.get_suptitle() == "m.h5: the first 3 of 8 sources in 4 scenes, NOMP with echoes"
 
 
 @pytest.mark.parametrize(("ending", "begins"), [(".pdf", b"%PDF"), (".svg", b"<?xml"), (".PNG", b"\x89PNG")])

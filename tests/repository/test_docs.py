@@ -15,6 +15,7 @@ import yaml
 import risloc
 from docs.build import architecture
 from docs.build.tutorial import SCRIPT, cells, code_of
+from risloc.locating.echo_rows import ECHO_COLUMNS
 from risloc.locating.result_rows import COLUMNS
 
 PAGES = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/**/*.md", "risloc/learning/shipped/*/card.md")
@@ -87,8 +88,8 @@ def test_the_command_line_s_page_names_all_that_is_written(repository: Path, tmp
     section = page.split("## What it writes", 1)[1].split("\n## ", 1)[0]
     source = (repository / "risloc" / "cli" / "search_request.py").read_text(encoding="utf-8")
     head = re.findall(r'^ +"(\w+)": ', source.split("def head(", 1)[1].split("\n        }", 1)[0], re.MULTILINE)
-    assert len(head) == 7
-    for name in (*COLUMNS, *head, "scenes"):
+    assert len(head) == 8
+    for name in (*COLUMNS, *ECHO_COLUMNS, *head, "scenes"):
         assert f"`{name}`" in section, f"docs/command_line.md, What it writes: no word of {name}"
 
 
