@@ -27,6 +27,7 @@ class Alarms:
 
     def __init__(self) -> None:
         self._scenes, self._full = 0, 0
+        self._with_sources, self._strong = 0, 0
         self._verdicts, self._borders = Counter[str](), Counter[str]()
         self._misfits: dict[str, list[float]] = {"too high": [], "too low": []}
 
@@ -40,6 +41,9 @@ class Alarms:
         """
         self._scenes += len(found)
         self._full += int(found.present.all(1).sum())
+        self._with_sources += int(found.present.any(1).sum())
+        if found.echoes is not None:
+            self._strong += int((found.present & (found.echoes.share > 1)).any(1).sum())
         self._verdicts.update(found.verdict)
         for verdict, misfit in zip(found.verdict, found.misfit.tolist(), strict=True):
             if verdict in self._misfits:
@@ -68,6 +72,7 @@ class Alarms:
         return [
             *self._of_misfits(),
             *self._of_whiteness(),
+            *self._of_strong_echoes(),
             *self._of_borders(),
             *(self._of_full(slots, noise_given) if not order_known and slots > 1 else []),
         ]
@@ -93,6 +98,15 @@ class Alarms:
         return [
             f"{self._share(stained)} a residual that is not white noise: the model does not explain the data, and the sources "
             f"are not resolved; likely causes: {_CAUSES}"
+        ]
+
+    def _of_strong_echoes(self) -> list[str]:
+        if 2 * self._strong <= self._with_sources:
+            return []
+        return [
+            f"{self._share(self._strong)} a source whose echoes together are stronger than its direct wave; if there is a line "
+            "of sight, check the sign of the phase (conjugate y, H and codes), the carrier, the spacing and the order of the "
+            "elements"
         ]
 
     def _of_borders(self) -> list[str]:

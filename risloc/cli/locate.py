@@ -110,7 +110,7 @@ def _locate(
                 raise CommandError(f"{file}: {in_words(report.skipped, len(reader))}; no scene is left to locate")
         if picture is not None:
             picture.draw(reader.setup, f"{file.name}: {report.title(len(reader), picture.shown)}, {options.how}")
-    report.totals(len(reader))
+    report.totals(len(reader), options.echoes)
     for path in paths.values():
         if path is not None and not is_standard(path):
             say(f"wrote {path}")

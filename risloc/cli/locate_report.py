@@ -19,6 +19,11 @@ from risloc.locating.truth_errors import TruthErrors
 
 __all__ = ["LocateReport", "RowFiles", "row_files"]
 
+_COUNTED = {
+    "auto": "each path counts as a source; with --echoes always, paths with the same symbols count as one",
+    "always": "paths with the same symbols count as one source",
+}
+
 
 @dataclass(frozen=True)
 class RowFiles:
@@ -124,7 +129,7 @@ class LocateReport:
     def __init__(self, noise: str, truth: bool, show: int, say: Callable[[str], object]) -> None:
         self.truth, self.skipped = truth, dict[int, str]()
         self._fit, self._show, self._say = "misfit" if noise == "given" else "explained", show, say
-        self._sources, self._unresolved, self._echoes = 0, 0, 0
+        self._sources, self._unresolved, self._echoes, self._ambiguous = 0, 0, 0, 0
         self._alarms, self._tally = Alarms(), Tally()
         if show:
             say(table_head(self._fit, truth=truth))
@@ -146,6 +151,7 @@ class LocateReport:
         self._alarms.add(found)
         self._tally.add(errors)
         for scene, rows in zip(scenes_of(found, start), scenes, strict=True):
+            self._ambiguous += scene["grouping"] == "ambiguous"
             self._sources += len(rows)
             self._unresolved += sum(not row["resolved"] for row in rows)
             self._echoes += sum(row["echoes"] or 0 for row in rows)
@@ -184,17 +190,22 @@ class LocateReport:
         """
         return f"{f'the first {drawn} of ' if drawn < self._sources else ''}{self._counts(scenes)}"
 
-    def totals(self, scenes: int) -> None:
-        """Print the number of sources and, if the truth is known, how well they match it.
+    def totals(self, scenes: int, echoes: str) -> None:
+        """Print the number of sources, where symbols cannot tell echoes and, if the truth is known, how well sources match it.
 
         Parameters
         ----------
         scenes
             The number of scenes in the file.
+        echoes
+            "auto", "never" or "always".
         """
         first = counted(self._show, "scene") if self._show > 1 else "scene"
         part = f"; the table shows the first {first}" if 0 < self._show < scenes else ""
         self._say(f"{self._counts(scenes)}, {self._unresolved} not resolved{part}")
+        if self._ambiguous:
+            number = f"{self._ambiguous} of {counted(scenes, 'scene')}"
+            self._say(f"{number}: the symbols do not vary and cannot tell an echo from a source; {_COUNTED[echoes]}")
         if self.truth:
             self._say(self._tally.words())
 

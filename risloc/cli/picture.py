@@ -122,9 +122,9 @@ def _echoes(found: Found, scene: int, source: int) -> torch.Tensor:
 
 
 def _add_echoes(ax: Any, image: torch.Tensor, source: torch.Tensor, i: int) -> None:
-    lines, image = joints(image, source).numpy(), image.numpy()
-    ax.plot(lines[:, i], lines[:, 2], lw=0.6, alpha=0.4, color=BLUE)
-    ax.plot(image[:, i], image[:, 2], ".", ms=5, alpha=0.4, color=BLUE, label=ECHO)
+    lines = joints(image, source)
+    ax.plot(*lines[:, (i, 2)].numpy().T, lw=0.6, alpha=0.4, color=BLUE)
+    ax.plot(*image[:, (i, 2)].numpy().T, ".", ms=5, alpha=0.4, color=BLUE, label=ECHO)
 
 
 def _points(ax: Any, rows: list[Row], name: str, colour: str, label: str) -> None:

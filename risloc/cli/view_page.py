@@ -149,6 +149,8 @@ def _summary(view: SceneView, rows: Sequence[Row], errors: Sequence[float]) -> s
     sources = (
         f"{counted(len(rows), 'source')}{echoes}, {sum(not row['resolved'] for row in rows)} not resolved; {noise}."
     )
+    if scene["grouping"] == "ambiguous":
+        sources += " The symbols do not vary and cannot tell an echo from a source."
     if view.truth is None:
         return f"{sources} The file has no truth, so the errors are unknown."
     false = counted(sum(map(math.isnan, errors)), "false alarm")
