@@ -63,11 +63,11 @@ class WaveSearch:
         echoes: bool = True,
     ) -> None:
         self.sensing, self.gains, self.grid, self.steps, self.least = sensing, gains, grid, steps, least
-        self._echoing = torch.zeros(len(sensing), dtype=torch.bool, device=sensing.y.device)
+        self._echoes, self._echoing = echoes, torch.zeros(len(sensing), dtype=torch.bool, device=sensing.y.device)
         self._moves = (self._with_source, self._with_echo) if echoes else (self._with_source,)
 
     def settled(self, start: Waves, criterion: Criterion) -> Waves:
-        """Grow, merge and prune.
+        """Grow, merge if sources may have echoes, and prune.
 
         Where a scene has echoes at the start, a source costs 2 ln N more, for the choice among N places: echoes
         that are too weak to be found one by one otherwise pass for a source together.
@@ -89,7 +89,8 @@ class WaveSearch:
         Chen and Chen 2008, "Extended Bayesian information criteria for model selection with large model spaces".
         """
         self._echoing = start.total > start.count
-        return self.pruned(self.merged(self.grown(start, criterion), criterion), criterion)
+        waves = self.grown(start, criterion)
+        return self.pruned(self.merged(waves, criterion) if self._echoes else waves, criterion)
 
     def grown(self, start: Waves, criterion: Criterion) -> Waves:
         """Add waves to each scene as long as the criterion falls.

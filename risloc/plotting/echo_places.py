@@ -2,7 +2,7 @@
 
 The distance of a weak echo is poorly determined, and a far image would shrink everything else.
 
-Axes: image.
+Axes: image, dim (x, y, z, or the two coordinates of a plane), line.
 """
 
 import torch
@@ -37,19 +37,19 @@ def drawn_images(image: Float[Tensor, "image 3"], sources: Float[Tensor, "src 3"
     return image * (limit / image.norm(dim=-1, keepdim=True)).clamp_max(1)
 
 
-def joints(image: Float[Tensor, "image 3"], source: Float[Tensor, "image 3"]) -> Float[Tensor, "line 3"]:
+def joints(image: Float[Tensor, "image dim"], source: Float[Tensor, "image dim"]) -> Float[Tensor, "line dim"]:
     """Return the corners of the lines that join images to their sources, with a gap after each line.
 
     Parameters
     ----------
-    image : [image, 3]
+    image : [image, dim]
         The images.
-    source : [image, 3]
+    source : [image, dim]
         The source of each image.
 
     Returns
     -------
-    [line, 3]
+    [line, dim]
         Three rows per image, the last of which is NaN.
     """
     return torch.stack([source, image, torch.full_like(image, torch.nan)], dim=1).flatten(0, 1)

@@ -1,6 +1,7 @@
 """`risloc view` without a browser: what the page shows is what was located, the file needs nothing else, the server is careful."""
 
 import base64
+import dataclasses
 import hashlib
 import http.client
 import json
@@ -26,7 +27,7 @@ from risloc.io.measurement_reader import MeasurementReader
 from risloc.learning.checkpoint import shipped_checkpoint
 from risloc.locating.locator import Locator
 from risloc.locating.networks import load_model
-from risloc.physics.geometry import position_of
+from risloc.physics.geometry import polar_of, position_of
 from risloc.plotting.interactive import BANDS, codebook_figure, direction_figure, range_figure, space_figure
 from risloc.plotting.scene_view import scene_view
 
@@ -194,6 +195,39 @@ def test_figures_show_what_they_were_given(views: list) -> None:
     np.testing.assert_allclose(np.cos(np.deg2rad(image.z)), view.codebook.real, atol=0.02)
     assert "r = " in range_figure(view).layout.annotations[0].text
     assert len(direction_figure(view).data) == 4
+
+
+def test_echoes_are_joined_to_their_sources(tmp_path: Path) -> None:
+    """In space and over directions; where none are found, the figures are as if none had been searched for."""
+    path, out = tmp_path / "hall.h5", tmp_path / "hall.html"
+    options = ["--preset", "hall", "--scenes", "1", "--snr", "20", "--sources", "1", "--seed", "4"]
+    assert run(["simulate", str(path), *options]) == 0
+    (view,) = viewed(path, None)
+    echoes, source = view.found.echoes, view.found.location[0, :1]
+    location = echoes.location[0, 0][echoes.present[0, 0]]
+    assert len(location) >= 2
+    lines, marks = space_figure(view).data[-2:]
+    assert marks.name == "echo, joined to its source"
+    drawn = np.stack([marks.x, marks.z, marks.y], axis=1)
+    far = location[:, 2].clamp_max(2 * float(source[0, 2]))
+    np.testing.assert_allclose(drawn, position_of(torch.cat([location[:, :2], far[:, None]], dim=1)), rtol=1e-5)
+    np.testing.assert_allclose(marks.customdata, echoes.position[0, 0, : len(location)], rtol=1e-6)
+    corners = np.stack([lines.x, lines.z, lines.y], axis=1).reshape(-1, 3, 3)
+    np.testing.assert_array_equal(corners[:, 1], drawn)
+    np.testing.assert_allclose(corners[:, 0], position_of(source).expand(len(location), 3), rtol=1e-6)
+    over = direction_figure(view).data[-1]
+    corners = np.stack([over.x, over.y], axis=1).reshape(-1, 3, 2)
+    np.testing.assert_allclose(corners[:, 1], polar_of(location)[:, :2], atol=1e-6)
+    np.testing.assert_allclose(corners[:, 0], polar_of(source)[:, :2].expand(len(location), 2), atol=1e-6)
+    assert run(["view", str(path), "--html", str(out)]) == 0
+    record = Page(out.read_text(encoding="utf-8")).records()["0"]
+    assert record["rows"][0]["cells"][COLUMNS.index("echoes")] == str(len(location))
+    assert f"1 source with {len(location)} echoes, " in record["summary"]
+    plain = dataclasses.replace(view, found=dataclasses.replace(view.found, echoes=None))
+    for draw in (space_figure, direction_figure):
+        empty = dataclasses.replace(echoes, present=torch.zeros_like(echoes.present))
+        none = dataclasses.replace(view, found=dataclasses.replace(view.found, echoes=empty))
+        assert draw(none).to_json() == draw(plain).to_json()
 
 
 BAD: dict[str, tuple[list[str], int, str]] = {

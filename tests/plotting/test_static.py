@@ -13,7 +13,7 @@ from matplotlib.colors import to_rgb
 from risloc.estimation.spectrum import music_spectrum
 from risloc.physics.geometry import polar_of, position_of
 from risloc.physics.steering import steering_matrix
-from risloc.plotting import figure_files, static
+from risloc.plotting import echo_places, figure_files, static
 from risloc.scenes.simulation import simulate
 from stages.reporting.loss_figures import plot_losses
 
@@ -34,6 +34,28 @@ def test_a_scene_has_its_sources_where_they_are(scenario):
     bars = [line for line in axis.lines if line.get_linewidth() == 1.6]
     lengths = [float(np.linalg.norm(np.diff(np.array(bar.get_data_3d()), axis=1))) for bar in bars]
     assert lengths == pytest.approx([0.2, 1.0], rel=1e-5)
+
+
+def test_echoes_are_joined_to_their_estimates_and_far_ones_keep_their_direction(scenario):
+    images = torch.full((2, 2, 3), torch.nan)
+    images[0, 0] = torch.tensor([0.2, 0.3, 5.0])
+    images[1] = torch.tensor([[-0.4, 0.1, 6.0], [0.5, -0.2, 40.0]])
+    array, how = scenario.surface.array, {"estimate": FOUND, "distance_std": torch.tensor([0.1, 0.5])}
+    with_echoes, without = (static.plot_scene(array, FOUND, echoes=each, **how).axes[0] for each in (images, None))
+    assert len(with_echoes.collections) == len(without.collections) + 1
+    assert len(with_echoes.lines) == len(without.lines) + 1
+    none = static.plot_scene(array, FOUND, echoes=torch.full_like(images, torch.nan), **how).axes[0]
+    assert len(none.collections) == len(without.collections)
+    images[1, 1, 2] = echo_places.FARTHEST * 4.0  # the farthest source is 4 m away
+    x, z, y = (np.asarray(each) for each in with_echoes.collections[-1]._offsets3d)
+    drawn = np.stack([x, y, z], axis=1)
+    expected = position_of(images[[0, 1, 1], [0, 0, 1]]).numpy()
+    np.testing.assert_allclose(drawn[np.argsort(x)], expected[np.argsort(expected[:, 0])], rtol=1e-5)
+    x, z, y = with_echoes.lines[-1].get_data_3d()
+    corners = np.stack([x, y, z], axis=1).reshape(3, 3, 3)
+    np.testing.assert_allclose(corners[:, 0], position_of(FOUND[[0, 1, 1]]).numpy(), rtol=1e-6)
+    np.testing.assert_allclose(corners[:, 1], expected, rtol=1e-5)
+    assert with_echoes.get_legend().get_texts()[-1].get_text() == echo_places.ECHO
 
 
 def test_a_codebook_s_panels_are_its_phases(scenario, generator):
