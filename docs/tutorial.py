@@ -192,7 +192,7 @@ with torch.inference_mode():
         located = localiser.music(each, many.truth.count)
         report(name, located.polar, located.present)
 report_located("the hybrid", network)
-report_located("NOMP (no network)", None)
+report_located("NOMP with echoes", None)
 
 # %% [markdown]
 # ## Training a small network

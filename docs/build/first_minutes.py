@@ -24,8 +24,8 @@ COMMANDS = (
     ("List the commands; the `--help` of each command has examples.", "risloc --help"),
     ("Simulate four scenes of the default scenario, with their truth.", "risloc simulate default.h5 --scenes 4"),
     ("Show the contents of the file.", "risloc inspect default.h5"),
-    ("Locate the sources with the shipped network.", "risloc locate default.h5 --csv found.csv --png found.png"),
-    ("Locate them without a network.", "risloc locate default.h5 --method nomp"),
+    ("Locate the sources and their echoes.", "risloc locate default.h5 --csv found.csv --png found.png"),
+    ("Locate them with the shipped network.", "risloc locate default.h5 --method hybrid"),
     ("Look at the output file.", "head -3 found.csv"),
     (
         "Write the results as an interactive page in one file; without --html the page is served to the browser.",

@@ -112,7 +112,7 @@ def _measurements(path: Path, bad: Mapping[int, str]) -> Facts:
         if bad:
             facts["checked"] = f"{len(reader) - len(bad)} of {counted(len(reader), 'scene')} can be located"
             facts[BAD] = dict(bad)
-        facts["fits"] = ", ".join(_fitting(reader)) or "no shipped network; use --method nomp"
+        facts["fits"] = ", ".join(_fitting(reader)) or "no shipped network; risloc locate needs none"
         return facts
 
 
