@@ -33,7 +33,7 @@ CHANNELS := $(VENV)/.channels-$(KEY)
 TORCH := $(shell sed -n '/^torch==/p' constraints.txt)
 LOCAL_SERVER := http://127.0.0.1:4200/api
 
-.PHONY: help setup repro verify test test-scale test-ui test-channels screenshots postgresql chromium channels lint docs ui server worker deploy study peers ablations ship robustness room preset dependencies fuzz wheel ci
+.PHONY: help setup repro verify test test-scale test-ui test-channels screenshots postgresql chromium channels lint docs ui server worker deploy study peers ablations ship robustness echoes room preset dependencies fuzz wheel ci
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -154,6 +154,10 @@ ship: setup ## train, test and package a network: make ship NAME=default (or rob
 robustness: setup ## measure the error against every mismatch, and in worlds not trained for: docs/robustness.md
 	@echo "== robustness: the shipped networks and NOMP"
 	python -m studies.robustness
+
+echoes: setup ## measure how sources with echoes are located, beside the same scenes without: docs/echoes.md
+	@echo "== echoes: cells that are in docs/echoes.json are kept"
+	python -m studies.echoes
 
 room: $(CHANNELS) ## compare the shipped networks with NOMP in a ray-traced room, by line of sight and with reflections: docs/room.md
 	@echo "== room: traces into ship/room, then docs/room.md"
