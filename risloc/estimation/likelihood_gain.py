@@ -16,6 +16,7 @@ so that all gains of a scene are linear in the products (Q_l^H z, r_l^H z), whic
 Axes: batch B, snap L, ant M, elem N, src K, grid G.
 """
 
+import dataclasses
 from collections.abc import Callable, Sequence
 
 import torch
@@ -66,6 +67,22 @@ class GainMap:
             The gains; 0 if there is no fit.
         """
         return self._gains(rows, fit, [_further] * len(rows))[:, 0]
+
+    def further_at_least(self, rows: Tensor, fit: Projection) -> Float[Tensor, "row grid"]:
+        """Compute a lower bound of `further`: with |z|^2 in place of |P_perp z|^2, in a fraction of the time.
+
+        Parameters
+        ----------
+        rows, fit
+            As in `further`.
+
+        Returns
+        -------
+        [row, grid]
+            The lower bounds; 0 if there is no fit.
+        """
+        empty = dataclasses.replace(fit, Qh=fit.Qh[:, :, :0], s=fit.s[:, :, :0])
+        return self._gains(rows, empty, [_further] * len(rows))[:, 0]
 
     def elsewhere(
         self, rows: Tensor, fit: Projection, inverse: Complex[Tensor, "row snap src src"]

@@ -16,16 +16,19 @@ from torch import Tensor
 
 from risloc.estimation.conditional import Sensing
 from risloc.estimation.echo_place import best_echo
+from risloc.estimation.exchange import sees_little
 from risloc.estimation.likelihood_gain import GainMap
-from risloc.estimation.projection import Projection
+from risloc.estimation.projection import Projection, likelihood_gain
 from risloc.estimation.spectrum import peaks
 from risloc.estimation.wave_criterion import Criterion
 from risloc.estimation.wave_fit import fit_waves, project_waves
 from risloc.estimation.waves import Waves
 from risloc.physics.grid import PolarGrid
+from risloc.physics.steering import steering_matrix
 
 __all__ = ["WaveSearch"]
 
+_TRIES = 8  # places of a new source whose exact gain is computed
 _PROPORTIONAL = 0.5  # the least correlation of the symbols of two sources that are tried as one
 _WEAKEST = 2  # waves of a scene that are tried without
 _SURELY = 1e-3  # by how much BIC must fall
@@ -182,12 +185,20 @@ class WaveSearch:
     def _with_source(
         self, rows: Tensor, scenes: Sensing, waves: Waves, fit: Projection
     ) -> tuple[Waves, Bool[Tensor, " row"]]:
-        peak = peaks(self.gains.further(rows, fit), self.gains.grid, 1, 0.0)
-        polar = scenes.domain.clamp(peak.polar)[:, 0]
+        """Return the waves with a source at the best of the strongest peaks, by the exact gain.
+
+        The peaks are those of a lower bound of the gain, unless the snapshots see little of the surface.
+        """
+        gain_map = self.gains.further if bool(sees_little(scenes).any()) else self.gains.further_at_least
+        found = peaks(gain_map(rows, fit), self.gains.grid, _TRIES, 0.0)
+        polar = scenes.domain.clamp(found.polar)
+        Z = scenes.responses(steering_matrix(scenes.array, polar))
+        gain = torch.where(found.valid, likelihood_gain(Z, fit).nan_to_num(0.0), 0.0)
+        value, best = gain.max(dim=1)
+        place = polar[torch.arange(len(rows), device=rows.device), best]
         number = waves.count.clamp_max(waves.most - 1)
-        return waves.joined_by(polar, number, torch.ones_like(waves.gain[:, 0])), peak.valid[:, 0] & (
-            waves.count < waves.most
-        )
+        proposal = waves.joined_by(place, number, torch.ones_like(waves.gain[:, 0]))
+        return proposal, (value > 0) & (waves.count < waves.most)
 
     def _with_echo(
         self, rows: Tensor, scenes: Sensing, waves: Waves, fit: Projection

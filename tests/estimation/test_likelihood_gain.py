@@ -82,3 +82,14 @@ def test_where_there_is_no_fit_there_is_no_gain(case):
     fit = project(B[:1], s.y[:1], torch.ones(1, 2, dtype=torch.bool))
     fit.residual[:] = torch.nan  # as Cholesky finds sources that cannot be separated
     assert (gains.further(torch.tensor([0]), fit) == 0).all()
+
+
+def test_the_cheap_map_is_a_lower_bound_and_exact_without_sources(case):
+    _, s, gains, B = case
+    rows, both = torch.arange(3), torch.ones(3, 2, dtype=torch.bool)
+    fit = project(B, s.y, both)
+    bound, exact = gains.further_at_least(rows, fit), gains.further(rows, fit)
+    assert (bound <= exact * (1 + 1e-9)).all()
+    assert (bound < 0.9 * exact).any()
+    none = project(B[:, :, :0], s.y, both[:, :0])
+    assert torch.allclose(gains.further_at_least(rows, none), gains.further(rows, none))
