@@ -67,7 +67,7 @@ def page(results: Results) -> Iterator[str]:
         "(see [Concepts](concepts.md)). GOSPA is a mean over the scenes with a cut-off of 2 m; 95 % intervals are in brackets. "
         "The number of sources is unknown unless a column says otherwise. *With echoes*: `risloc locate` as it is "
         "by default, with the noise variance given and correct, or unknown. *Over no echoes*: GOSPA over that in the same scenes "
-        "(places, codes, symbols, noise and noise variance) without their echoes."
+        "(places, codes, symbols, noise and noise variance) without their echoes. A cell that is not in a table has not been measured."
     )
     for world in dict.fromkeys(name.split("; ")[0] for name in results.cells):
         yield from _section(
