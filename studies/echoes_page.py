@@ -70,9 +70,8 @@ def page(results: Results) -> Iterator[str]:
         "(places, codes, symbols, noise and noise variance) without their echoes. A cell that is not in a table has not been measured."
     )
     for world in dict.fromkeys(name.split("; ")[0] for name in results.cells):
-        yield from _section(
-            world, {name: cell for name, cell in results.cells.items() if name.startswith(f"{world}; ")}
-        )
+        names = sorted((name for name in results.cells if name.startswith(f"{world}; ")), key=_order)
+        yield from _section(world, {name: results.cells[name] for name in names})
 
 
 def _section(world: str, cells: Mapping[str, Cell]) -> Iterator[str]:
