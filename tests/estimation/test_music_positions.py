@@ -93,7 +93,7 @@ def test_methods_and_networks_that_do_not_go_together_are_refused(measured: Meas
 def test_the_command_locates_by_music(room: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = [str(tmp_path / name) for name in ("a.csv", "a.json")]
     assert run(["locate", str(room), "--method", "music", "--sources", "2", "--csv", out[0], "--json", out[1]]) == 0
-    assert "; music, K = 2, noise given" in capsys.readouterr().out
+    assert "; MUSIC, K = 2, noise given" in capsys.readouterr().out
     record = json.loads(Path(out[1]).read_text(encoding="utf-8"))
     rows = list(csv.DictReader(Path(out[0]).read_text(encoding="utf-8").splitlines()))
     assert record["method"] == "music"

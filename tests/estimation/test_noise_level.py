@@ -24,22 +24,29 @@ def test_a_model_that_is_wrong_does_not_lead_to_sources_that_are_not_there() -> 
     world = scenario("default", mismatch=as_mapping(scenario("default").mismatch) | hardware)
     drawn = simulate(world, seed=3, split="test", start=0, stop=40, snr_db=20.0, count=2)
     m = measurements_of(world, drawn)
-    plain, checked = locate(m, noise="given"), locate(m)
+    plain, checked = locate(m, "default", noise="given"), locate(m, "default")
     assert (plain.present.sum(1) == 2).float().mean() < 0.1
     assert (checked.present.sum(1) == 2).float().mean() > 0.8
     assert checked.verdict.count("too high") == 40
     assert not checked.resolved.any()
     assert _covered(checked, drawn.truth) > 0.8
     assert _covered(checked, drawn.truth) > _covered(plain, drawn.truth)
+    echoing = locate(m)
+    assert (echoing.present.sum(1) == 2).float().mean() > 0.8
+    assert not echoing.resolved.any()
+    assert _covered(echoing, drawn.truth) > 0.7
 
 
 def test_scenes_of_a_true_model_keep_the_order_of_bic() -> None:
     world = scenario("default")
     for snr_db in (0.0, 10.0):
         m = measurements_of(world, simulate(world, seed=6, split="test", start=0, stop=100, snr_db=snr_db))
-        plain, checked = locate(m, noise="given"), locate(m)
+        plain, checked = locate(m, "default", noise="given"), locate(m, "default")
         assert (checked.present.sum(1) == plain.present.sum(1)).all()
         assert checked.verdict == ("fits",) * 100
+        echoing = locate(m)
+        assert (echoing.present.sum(1) == plain.present.sum(1)).double().mean() > 0.9
+        assert echoing.verdict.count("fits") >= 99
 
 
 def _covered(found: Found, truth: Truth) -> float:
