@@ -1,9 +1,9 @@
 """How many sources with how many echoes: the search under an unknown noise level, and under a given one that is checked.
 
 The search settles with sigma^2 unknown first, at a price of sources that prefers echoes and then at BIC's; a wrong model then raises the noise level instead of the number of waves. If sigma^2
-is given, the search goes on with it, which shows weaker sources. It is believed where the residual agrees with it, after the first
-search already, because sources that are too weak for that search raise the residual little, whereas a wrong model or a wrong sigma^2
-would add waves until the residual is as small as the given sigma^2.
+is given, the search goes on with it, which shows weaker sources. It is believed where the residual then agrees with it, and did
+so nearly after the first search already or does so by a wave or two: sources that are too weak for the first search raise the
+residual little, whereas a wrong model or a wrong sigma^2 adds waves until the residual is as small as the given sigma^2.
 
 Axes: batch B.
 """
@@ -30,6 +30,7 @@ from risloc.estimation.waves import Waves
 __all__ = ["OrderedWaves", "search_waves"]
 
 _TIGHT = 1e-3
+_FEW = 2  # waves that the search with the given sigma^2 may add where the first search left too much
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,8 @@ def search_waves(search: WaveSearch, start: Waves, *, given: bool, checked: bool
     if given:
         further = search.settled(waves, bic_known_noise)
         if checked:
-            believed = _agrees(sensing, waves, TOLERANCE) & _agrees(sensing, further, 1.0)
+            few = further.total <= waves.total + _FEW
+            believed = (_agrees(sensing, waves, TOLERANCE) | few) & _agrees(sensing, further, 1.0)
         rows = believed.nonzero()[:, 0]
         waves = waves.put(rows, further[rows])
     end = fit_waves(sensing, waves, tolerance=_TIGHT, iterations=iterations)
