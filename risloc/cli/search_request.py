@@ -15,6 +15,7 @@ from risloc.io.measurements import Setup
 from risloc.learning.checkpoint import SHIPPED
 from risloc.learning.k_rules import RULES, needs_network
 from risloc.learning.network import HybridNetwork
+from risloc.locating.locate_arguments import finds_echoes
 from risloc.locating.locator import Locator
 from risloc.locating.networks import load_model
 
@@ -113,7 +114,7 @@ class SearchRequest:
 
     @property
     def _knows_echoes(self) -> bool:
-        return self.network is None and self.method != "music" and self.fit == "conditional"
+        return self.network is None and finds_echoes(self.method or "nomp", self.fit)
 
     def noise_words(self, reader: MeasurementReader) -> str:
         """Return whether sigma^2 is "given" or "estimated".

@@ -14,7 +14,8 @@ from scipy.special import gammainccinv
 from torch import Tensor
 
 from risloc.estimation.conditional import Sensing
-from risloc.estimation.wave_fit import project_waves, wave_responses
+from risloc.estimation.projection import project
+from risloc.estimation.wave_fit import wave_responses
 from risloc.estimation.waves import Waves
 
 __all__ = ["constant_symbols", "direct_first"]
@@ -48,11 +49,12 @@ def direct_first(sensing: Sensing, waves: Waves) -> tuple[Waves, Bool[Tensor, "b
     preference = relative + torch.where(
         near, 10 + strength.polar[..., 2] / strength.polar[..., 2].amax().clamp_min(1e-30), 0.0
     )
-    own = torch.nn.functional.one_hot(strength.source, waves.most).bool() & strong[..., None]
+    several = (strength.own & strong[..., None]).sum(1) > 1
     waves = strength.ordered(preference)
-    echoes = torch.nn.functional.one_hot(waves.source, waves.most) * (waves.present & ~waves.reference)[..., None]
-    power = (echoes * waves.gain.abs().square()[..., None]).sum(1)
-    return waves, (own.sum(1) > 1) | (power > 1)
+    power = (waves.own * (waves.echo * waves.gain.abs().square())[..., None]).sum(
+        1
+    )  # of the echoes, the direct wave having 1
+    return waves, several | (power > 1)
 
 
 def constant_symbols(sensing: Sensing, waves: Waves) -> Bool[Tensor, "batch src"]:
@@ -74,7 +76,7 @@ def constant_symbols(sensing: Sensing, waves: Waves) -> Bool[Tensor, "batch src"
         Which sources those are; False in empty slots.
     """
     B = wave_responses(sensing, waves)
-    fit = project_waves(sensing, waves)
+    fit = project(B, sensing.y, waves.sources)
     W = fit.inverse_factor(B).abs().square().sum(-2).double() * sensing.noise_var.double()[:, None, None]
     weight = torch.where(waves.sources[:, None], 1 / W.clamp_min(1e-300), 0.0)
     s = fit.s.to(torch.complex128)

@@ -143,9 +143,7 @@ class EchoLocaliser:
     def _ambiguous(self, sensing: Sensing, found: OrderedWaves) -> Bool[Tensor, " batch"]:
         """Find the scenes in which a source with echoes has symbols that do not vary."""
         level = dataclasses.replace(sensing, noise_var=found.noise_var.to(sensing.noise_var))
-        waves = found.waves
-        own = torch.nn.functional.one_hot(waves.source, waves.most).bool() & waves.present[..., None]
-        return (constant_symbols(level, waves) & (own.sum(1) > 1)).any(1)
+        return (constant_symbols(level, found.waves) & (found.waves.own.sum(1) > 1)).any(1)
 
 
 def _put(found: OrderedWaves, rows: Tensor, again: OrderedWaves) -> OrderedWaves:

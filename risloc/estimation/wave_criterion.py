@@ -131,9 +131,8 @@ def wave_freedom(sensing: Sensing, waves: Waves) -> Float[Tensor, " batch"]:
     """
     _, snapshots, antennas = sensing.y.shape
     sources = waves.count.double()
-    echoes = waves.total.double() - sources
-    real = sources * sum(sensing.domain.free) + echoes * (sum(echo_domain(sensing.domain).free) + 2)
-    return snapshots * (antennas - sources) - real / 2
+    places_and_gains = _parameters(sensing, waves) - sources  # without the powers
+    return snapshots * (antennas - sources) - places_and_gains / 2
 
 
 def _bic(sensing: Sensing, waves: Waves, B: Tensor, noise_var: Tensor) -> Tensor:

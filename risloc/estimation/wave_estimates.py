@@ -86,8 +86,8 @@ def _echoes(
     waves: Waves, places: Tensor, gains: Tensor, wider: Float[Tensor, " batch"], ambiguous: Tensor
 ) -> EchoEstimates:
     """Sort the echoes by their source; the strongest of each comes first."""
-    echo = waves.present & ~waves.reference
-    own = torch.nn.functional.one_hot(waves.source, waves.most).bool() & echo[..., None]
+    echo = waves.echo
+    own = waves.own & echo[..., None]
     rank = (own.cumsum(1) * own).sum(-1) - 1  # of an echo among those of its source
     paths = max(1, int(own.sum(1).amax()))
     scene, wave = echo.nonzero(as_tuple=True)

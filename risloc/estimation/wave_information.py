@@ -96,7 +96,7 @@ def _mean_symbols(B: Tensor, y: Tensor, power: Tensor, noise_var: Tensor) -> Com
 
 def _parameters(sensing: Sensing, waves: Waves) -> Tensor:
     """Return which places, gains and powers are unknown, as booleans [batch, par]."""
-    echo = waves.present & ~waves.reference
+    echo = waves.echo
     direct, image = (
         torch.tensor(domain.free, device=echo.device) for domain in (sensing.domain, echo_domain(sensing.domain))
     )

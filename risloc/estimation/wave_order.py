@@ -1,9 +1,10 @@
 """How many sources with how many echoes: the search under an unknown noise level, and under a given one that is checked.
 
-The search settles with sigma^2 unknown first, at a price of sources that prefers echoes and then at BIC's; a wrong model then raises the noise level instead of the number of waves. If sigma^2
-is given, the search goes on with it, which shows weaker sources. It is believed where the residual then agrees with it, and did
-so nearly after the first search already or does so by a wave or two: sources that are too weak for the first search raise the
-residual little, whereas a wrong model or a wrong sigma^2 adds waves until the residual is as small as the given sigma^2.
+The search settles with sigma^2 unknown first, at a price of sources that prefers echoes and then at BIC's; a wrong model then
+raises the noise level instead of the number of waves. If sigma^2 is given, the search continues with it, which shows weaker
+sources. It is believed where the residual then agrees with it, and nearly did so after the first search or does so thanks to one or
+two waves: sources that are too weak for the first search raise the residual little, whereas a wrong model or a wrong sigma^2 adds
+waves until the residual is as small as the given sigma^2.
 
 Axes: batch B.
 """

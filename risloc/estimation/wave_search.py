@@ -1,14 +1,16 @@
 """Search for sources with echoes: growth by two moves, and merging.
 
 Growth adds one wave at a time: a new source, at the place of the largest likelihood gain, or an echo of a source, at that of
-`risloc.estimation.echo_place`. Both are fitted jointly with all other waves, and the smaller BIC wins. Greedy growth takes a strong echo for a source, because free
-symbols explain a part of all that is still missing. Therefore sources whose symbols are proportional are merged afterwards where
-this lowers BIC: the evidence is that of the likelihood, that their ratio is constant over the snapshots.
+`risloc.estimation.echo_place`. Both are fitted jointly with all other waves, and the smaller BIC wins. Greedy growth takes a
+strong echo for a source, because free symbols explain a part of all that is still missing. Therefore sources whose symbols are
+proportional are merged afterwards where this lowers BIC: the evidence is that of the likelihood, that their ratio is constant
+over the snapshots.
 
 Axes: row, wave W, src K, snap L.
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Bool, Float
@@ -34,6 +36,9 @@ _WEAKEST = 2  # waves of a scene that are tried without
 _SURELY = 1e-3  # by how much BIC must fall
 _LOOSE = 1.0  # tolerance of a fit, in units of the level of the residual
 _MISSING = 1e9  # what the criterion of a source costs that is known to exist and is missing
+
+_Step = Callable[[Tensor, Waves, Tensor, Criterion], tuple[Waves, Tensor]]
+"""Takes the numbers of scenes, all waves and their values, and the criterion; returns better waves and their values."""
 
 
 class WaveSearch:
@@ -110,15 +115,7 @@ class WaveSearch:
         Waves
             The waves.
         """
-        waves, value = start, self._rated(torch.arange(len(start)), start, criterion)
-        growing = waves.total < waves.present.shape[1]
-        while growing.any():
-            rows = growing.nonzero()[:, 0]
-            before = value[rows]
-            waves, value = self._best_move(rows, waves, value, criterion)
-            growing[rows] = value[rows] < before
-            growing &= waves.total < waves.present.shape[1]
-        return waves
+        return self._repeated(self._best_move, lambda waves: waves.total < waves.present.shape[1], start, criterion)
 
     def merged(self, start: Waves, criterion: Criterion) -> Waves:
         """Merge sources of proportional symbols where this lowers the criterion, until no pair is left that does.
@@ -135,14 +132,7 @@ class WaveSearch:
         Waves
             The waves.
         """
-        waves, value = start, self._rated(torch.arange(len(start)), start, criterion)
-        active = waves.count > 1
-        while active.any():
-            rows = active.nonzero()[:, 0]
-            before = value[rows]
-            waves, value = self._merge_once(rows, waves, value, criterion)
-            active[rows] = (value[rows] < before) & (waves.count[rows] > 1)
-        return waves
+        return self._repeated(self._merge_once, lambda waves: waves.count > 1, start, criterion)
 
     def pruned(self, start: Waves, criterion: Criterion) -> Waves:
         """Remove the weakest waves where this lowers the criterion, until none is left whose removal does.
@@ -161,18 +151,31 @@ class WaveSearch:
         Waves
             The waves.
         """
+        return self._repeated(self._prune_once, lambda waves: waves.total > 0, start, criterion)
+
+    def _repeated(
+        self, step: _Step, possible: Callable[[Waves], Bool[Tensor, " batch"]], start: Waves, criterion: Criterion
+    ) -> Waves:
+        """Repeat a step in every scene where it is possible and lowered the criterion the last time."""
         waves, value = start, self._rated(torch.arange(len(start)), start, criterion)
-        active = waves.total > 0
+        active = possible(waves)
         while active.any():
             rows = active.nonzero()[:, 0]
             before = value[rows]
-            for rank in range(_WEAKEST):
-                still = rows[(value[rows] == before) & (waves.total[rows] > rank)]
-                if len(still):
-                    weak = _by_strength(self.sensing.scenes(still), waves[still])[:, rank]
-                    waves, value = self._tried(still, waves, value, waves[still].without(weak), criterion)
-            active[rows] = (value[rows] < before) & (waves.total[rows] > 0)
+            waves, value = step(rows, waves, value, criterion)
+            active[rows] = value[rows] < before
+            active &= possible(waves)
         return waves
+
+    def _prune_once(self, rows: Tensor, waves: Waves, value: Tensor, criterion: Criterion) -> tuple[Waves, Tensor]:
+        """Try to remove the weakest wave of each scene or, where that does not help, the next."""
+        before = value[rows]
+        for rank in range(_WEAKEST):
+            still = rows[(value[rows] == before) & (waves.total[rows] > rank)]
+            if len(still):
+                weak = _by_strength(self.sensing.scenes(still), waves[still])[:, rank]
+                waves, value = self._tried(still, waves, value, waves[still].without(weak), criterion)
+        return waves, value
 
     def _best_move(self, rows: Tensor, waves: Waves, value: Tensor, criterion: Criterion) -> tuple[Waves, Tensor]:
         scenes, start = self.sensing.scenes(rows), waves[rows]

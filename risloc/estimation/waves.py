@@ -120,13 +120,22 @@ class Waves:
         Waves
             The waves of all scenes.
         """
-        return self._paired(other, lambda x, new: _put(x, rows, new))
+        return self._paired(other, lambda x, new: x.index_put((rows,), new))
+
+    @property
+    def own(self) -> Bool[Tensor, "batch wave src"]:
+        """Which waves are of which source."""
+        return torch.nn.functional.one_hot(self.source, self.most).bool() & self.present[..., None]
+
+    @property
+    def echo(self) -> Bool[Tensor, "batch wave"]:
+        """Which waves are echoes, as those that are not the first of their source."""
+        return self.present & ~self.reference
 
     @property
     def reference(self) -> Bool[Tensor, "batch wave"]:
         """Which waves are the first of their source."""
-        own = torch.nn.functional.one_hot(self.source, self.most) * self.present[..., None]
-        return ((own.cumsum(1) * own).sum(-1) == 1) & self.present
+        return ((self.own.cumsum(1) * self.own).sum(-1) == 1) & self.present
 
     @property
     def count(self) -> Int[Tensor, " batch"]:
@@ -146,7 +155,7 @@ class Waves:
     @property
     def composition(self) -> Complex[Tensor, "batch wave src"]:
         """The matrix whose columns hold the gains of the waves of each source."""
-        return torch.nn.functional.one_hot(self.source, self.most) * (self.gain * self.present)[..., None]
+        return self.own * self.gain[..., None]
 
     def trimmed(self) -> "Waves":
         """Drop the slots of waves that are empty in every scene.
@@ -284,9 +293,3 @@ class Waves:
     def _taken(self, order: Tensor) -> "Waves":
         """Return the slots in a new order."""
         return self._mapped(lambda x: x.gather(1, order if x.ndim == 2 else order[..., None].expand(-1, -1, 3)))
-
-
-def _put(x: Tensor, rows: Tensor, new: Tensor) -> Tensor:
-    x = x.clone()
-    x[rows] = new
-    return x

@@ -19,6 +19,7 @@ __all__ = [
     "checked_echoes",
     "checked_method",
     "checked_sources",
+    "finds_echoes",
 ]
 
 METHODS = ("hybrid", "nomp", "music")
@@ -176,13 +177,30 @@ def checked_echoes(echoes: object, method: str, fit: str) -> str:
         It is none of the choices, or echoes are asked for and the method or the fit knows of none.
     """
     choice = checked_choice("echoes", echoes, ECHOES)
-    knows = method == "nomp" and fit == "conditional"
-    if choice == "always" and not knows:
+    if choice == "always" and not finds_echoes(method, fit):
         raise LocateError(
             f"echoes: 'always' needs the method 'nomp' (model=None) and the fit 'conditional', got {method!r} and {fit!r}; change "
             "them, or use echoes='auto'"
         )
-    return choice if knows else "never"
+    return choice if finds_echoes(method, fit) else "never"
+
+
+def finds_echoes(method: str, fit: str) -> bool:
+    """Test whether a method with a fit can find echoes.
+
+    Parameters
+    ----------
+    method
+        One of `METHODS`.
+    fit
+        One of `FITS`.
+
+    Returns
+    -------
+    bool
+        True for NOMP with the conditional fit.
+    """
+    return method == "nomp" and fit == "conditional"
 
 
 def check_usable(network: object) -> None:
