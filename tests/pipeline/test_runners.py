@@ -49,7 +49,13 @@ def test_an_error_in_one_item_is_said_once_and_leaves_nothing(repository, serial
     arrays["noise_var"][3] = 0.0
     np.savez(block, **arrays)
     manifest = json.loads((serial / "raw" / "manifest.json").read_text())
-    changes = {f"scenario.{key}": value for key, value in manifest["scenario"].items() if key != "mismatch"}
+    sections = ("mismatch", "echoes")
+    changes = {f"scenario.{key}": value for key, value in manifest["scenario"].items() if key not in sections}
+    changes |= {
+        f"scenario.{section}.{key}": value
+        for section in sections
+        for key, value in manifest["scenario"][section].items()
+    }
     changes |= {"seed": manifest["seed"], "shards.scenes_per_shard": 24, "shards.chunk": 8}
     words = [word for key, value in changes.items() for word in ("--set", f"{key}={json.dumps(value)}")]
     done = subprocess.run(
