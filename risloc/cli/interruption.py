@@ -1,12 +1,17 @@
-"""Ctrl-C while packages are imported, and afterwards."""
+"""The end of the process by Ctrl-C or SIGTERM."""
 
+import contextlib
 import os
 import signal
+import sys
 from types import FrameType
+from typing import NoReturn
 
 from risloc.cli.errors import INTERRUPTED
 
-__all__ = ["end_at_once", "end_in_order"]
+__all__ = ["TERMINATED", "end_at_once", "end_in_order", "leave"]
+
+TERMINATED = 143
 
 
 def end_at_once() -> None:
@@ -21,6 +26,25 @@ def end_in_order() -> None:
     """Let Ctrl-C raise a KeyboardInterrupt again, if `end_at_once` was called before."""
     if signal.getsignal(signal.SIGINT) is _end:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def leave(code: int) -> NoReturn:
+    """End the process without finalising the interpreter.
+
+    At its end, Python stops the threads that still compute, such as those of the viewer's server, in the middle of a C++
+    library. This aborts the process or blocks it for ever.
+
+    Parameters
+    ----------
+    code
+        The exit code.
+    """
+    end_at_once()  # even if the reader of the output does not read
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            with contextlib.suppress(OSError):
+                stream.flush()
+    os._exit(code)
 
 
 def _end(number: int, frame: FrameType | None) -> None:

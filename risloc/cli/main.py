@@ -4,19 +4,29 @@ import signal
 import sys
 from types import FrameType
 
-from risloc.cli.errors import NOT_DONE
-from risloc.cli.interruption import end_at_once
+from risloc.cli.errors import INTERRUPTED, NOT_DONE
+from risloc.cli.interruption import TERMINATED, end_at_once, leave
 
 __all__ = ["main", "run"]
 
-_TERMINATED = 143
+
+class _Terminated(BaseException):
+    """SIGTERM arrived."""
 
 
 def main() -> None:
     """Run the command line of this process and exit."""
     end_at_once()
     signal.signal(signal.SIGTERM, _terminate)
-    sys.exit(run(sys.argv[1:]))
+    try:
+        code = run(sys.argv[1:])
+    except _Terminated:
+        leave(TERMINATED)
+    except KeyboardInterrupt:  # a second Ctrl-C, while the first was reported
+        leave(INTERRUPTED)
+    if code == INTERRUPTED:
+        leave(code)
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:
@@ -53,4 +63,4 @@ def _without_click(arguments: list[str], error: ImportError) -> int:
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
-    sys.exit(_TERMINATED)
+    raise _Terminated

@@ -127,6 +127,7 @@ def _is_complete(receiver: Connection, quiet_s: float, bad: dict[int, str]) -> b
 
 def _take(path: Path, steps: Steps, sender: Connection) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # not the parent's handler
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to both, and the parent ends this process
     torch.set_num_threads(1)  # a fork does not inherit the thread pool
     with contextlib.suppress(Exception):
         for bad in steps(path):

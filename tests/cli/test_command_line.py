@@ -17,6 +17,7 @@ from pathlib import Path
 import h5py
 import pytest
 import torch
+from child_processes import started
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -370,9 +371,7 @@ def test_ctrl_c_while_packages_are_imported_is_130(tmp_path: Path, repository: P
     (tmp_path / "torch.py").write_text(slow)
     own = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{repository}"}
     command = [sys.executable, "-m", "risloc", "simulate", "m.h5"]
-    with subprocess.Popen(
-        command, cwd=tmp_path, env=own, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
+    with started(command, cwd=tmp_path, env=own, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "here\n"
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=60)
@@ -632,7 +631,7 @@ def test_interruption_is_130_and_leaves_nothing(tmp_path: Path, shell: list[str]
     """A job that the shell starts with SIGINT ignored, as it does with `&`, can be interrupted, too."""
     out = tmp_path / "big.h5"
     command = [*shell, sys.executable, "-m", "risloc", "simulate", str(out), "--scenes", "200000"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    with started(command, stderr=subprocess.PIPE, text=True) as process:
         deadline = time.monotonic() + 60
         while not list(tmp_path.iterdir()) and time.monotonic() < deadline:
             time.sleep(0.05)

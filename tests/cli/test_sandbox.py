@@ -45,6 +45,17 @@ def test_a_child_that_a_signal_ends_is_one_line(number: signal.Signals, tmp_path
         signal.signal(signal.SIGTERM, before)
 
 
+def test_ctrl_c_is_left_to_the_parent(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """A terminal sends it to both; the child would show a traceback."""
+
+    def interrupted(path: Path) -> Iterator[dict[int, str]]:
+        os.kill(os.getpid(), signal.SIGINT)
+        yield {3: "y: bad"}
+
+    assert read_in_child(tmp_path / "m.h5", interrupted) == {3: "y: bad"}
+    assert capfd.readouterr().err == ""
+
+
 @pytest.mark.parametrize("error", [ValueError, KeyError, MemoryError])
 def test_what_is_merely_wrong_is_left_to_its_reader(error: type[Exception], tmp_path: Path) -> None:
     def failing(path: Path) -> Iterator[dict[int, str]]:

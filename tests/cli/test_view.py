@@ -1,6 +1,7 @@
 """`risloc view` without a browser: what the page shows is what was located, the file needs nothing else, the server is careful."""
 
 import base64
+import contextlib
 import dataclasses
 import hashlib
 import http.client
@@ -12,6 +13,8 @@ import socket
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -19,6 +22,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from child_processes import started
 
 from risloc.cli.main import run
 from risloc.cli.view_page import COLUMNS
@@ -371,14 +375,34 @@ def test_a_port_that_is_taken_is_said(room: Path, server: ViewServer, capsys: Ca
     assert capsys.readouterr().err.startswith(words)
 
 
-def test_it_serves_until_ctrl_c(room: Path) -> None:
-    command = [sys.executable, "-m", "risloc", "view", str(room), "--scene", "1", "--no-open"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+@contextlib.contextmanager
+def served(room: Path, *options: str) -> Iterator[tuple[subprocess.Popen, http.client.HTTPConnection]]:
+    """`risloc view` in a process of its own, and a connection to it."""
+    command = [sys.executable, "-m", "risloc", "view", str(room), "--no-open", *options]
+    with started(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         url = re.match(r"http://(127\.0\.0\.1):(\d+)/ ", process.stdout.readline())
-        connection = http.client.HTTPConnection(url[1], int(url[2]), timeout=60)
+        with contextlib.closing(http.client.HTTPConnection(url[1], int(url[2]), timeout=60)) as connection:
+            yield process, connection
+
+
+def test_it_serves_until_ctrl_c(room: Path) -> None:
+    with served(room, "--scene", "1") as (process, connection):
         connection.request("GET", "/scene/1")
         assert json.loads(connection.getresponse().read())["scene"] == 1
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=60)
     assert process.returncode == 130
     assert said.strip() == "risloc: interrupted"
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "last"), [(signal.SIGINT, 130, "risloc: interrupted"), (signal.SIGTERM, 143, "")]
+)
+def test_a_signal_ends_it_while_a_scene_is_located(room: Path, number: signal.Signals, code: int, last: str) -> None:
+    """Python would stop the thread of the request within torch, which aborts the process, or within HDF5, which blocks it."""
+    with served(room) as (process, connection):
+        connection.request("GET", "/scene/2")
+        time.sleep(0.2)
+        process.send_signal(number)
+        _, said = process.communicate(timeout=60)
+    assert (process.returncode, said.strip()) == (code, last)

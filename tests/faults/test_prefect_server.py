@@ -7,8 +7,9 @@ import time
 from pathlib import Path
 
 import pytest
+from child_processes import kill
 from mapped_stages import SIMULATE, Run, identity, undisturbed
-from servers import free_port, kill, prefect_server
+from servers import free_port, prefect_server
 
 pytestmark = [pytest.mark.e2e, pytest.mark.scale, pytest.mark.timeout(900)]
 

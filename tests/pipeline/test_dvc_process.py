@@ -1,5 +1,6 @@
 """Real DVC under `pipeline.dvc_process`: its exit code says whether another try may help."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from child_processes import started
 from dvc.lock import Lock
 
 from pipeline.dvc_process import TRANSIENT
@@ -22,7 +24,7 @@ STAGES = {
     "slow": "import pathlib, time; pathlib.Path('began').touch(); time.sleep(60)",
 }
 
-Run = Callable[..., "subprocess.Popen[str]"]
+Run = Callable[..., contextlib.AbstractContextManager["subprocess.Popen[str]"]]
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +50,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(project: Path, repository: Path) -> Run:
     """Starts `dvc ARGUMENTS` by way of `pipeline.dvc_process`."""
 
-    def start(*arguments: str) -> "subprocess.Popen[str]":
-        return subprocess.Popen(
+    def start(*arguments: str) -> contextlib.AbstractContextManager["subprocess.Popen[str]"]:
+        return started(
             [sys.executable, "-m", "pipeline.dvc_process", *arguments],
             cwd=project,
             env={name: value for name, value in os.environ.items() if name != "DVC_ROOT"}

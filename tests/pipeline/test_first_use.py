@@ -1,11 +1,14 @@
 """Several first uses of Prefect at once: one makes the database, the others wait for it."""
 
+import contextlib
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from child_processes import started
 
 USE = """
 import sys, time
@@ -34,20 +37,12 @@ def test_three_first_uses_at_once_make_one_database(repository: Path, tmp_path: 
         "PREFECT_HOME": str(tmp_path / "home"),
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "300",  # on a busy machine
     }
-    children = [
-        subprocess.Popen(
-            [sys.executable, "-c", USE, str(tmp_path / "ready"), str(number)],
-            cwd=repository,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for number in range(3)
-    ]
-    for child in children:
-        said, _ = child.communicate()
-        assert child.returncode == 0, said
-        assert "Traceback" not in said
-        assert "Error" not in said, said
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    commands = [[sys.executable, "-c", USE, str(tmp_path / "ready"), str(number)] for number in range(3)]
+    with contextlib.ExitStack() as stack:
+        for child in [stack.enter_context(started(c, cwd=repository, env=environment, **pipes)) for c in commands]:
+            said, _ = child.communicate()
+            assert child.returncode == 0, said
+            assert "Traceback" not in said
+            assert "Error" not in said, said
     assert len(list((tmp_path / "home").glob("prefect.db.made-by-*"))) == 1

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
+from child_processes import started
 
 from pipeline.console_reporter import ConsoleReporter
 from pipeline.dvc_process import TRANSIENT
@@ -253,7 +254,7 @@ with signals.on_stop(lambda: Path(sys.argv[1]).write_text("cleaned")):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_at_once_and_cleans_up(repository: Path, tmp_path: Path, number: signal.Signals) -> None:
     command = [sys.executable, "-c", STOPPED, str(tmp_path / "mark")]
-    with subprocess.Popen(command, cwd=repository, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+    with started(command, cwd=repository, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == "ready\n"
         began = time.monotonic()
@@ -275,10 +276,10 @@ with lock("test"):
 def test_the_lock_of_a_killed_process_is_free(repository: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-c", HOLDER]
     environment = {"DVC_ROOT": str(tmp_path), "PYTHONPATH": str(repository)}
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as first:
+    with started(command, env=environment, stdout=subprocess.PIPE, text=True) as first:
         assert first.stdout is not None
         assert first.stdout.readline() == "held\n"
-        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as second:
+        with started(command, env=environment, stdout=subprocess.PIPE, text=True) as second:
             assert second.stdout is not None
             with pytest.raises(subprocess.TimeoutExpired):
                 second.wait(1)  # it waits its turn

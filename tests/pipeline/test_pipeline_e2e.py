@@ -19,10 +19,11 @@ from urllib.request import Request, urlopen
 import psutil
 import pytest
 import torch
+from child_processes import end, kill
 from cloned_pipeline import Clone
 from loaded_model import answers, same
 from mlflow import MlflowClient
-from servers import end, free_port, kill, mlflow_server, prefect_server, served_model
+from servers import free_port, mlflow_server, prefect_server, served_model
 
 from pipeline.layout import MEASURED, PATHS, STAGES
 from pipeline.tracking.portable_model import REGISTERED

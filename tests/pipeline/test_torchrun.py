@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from child_processes import kill, started
 from learning_shards import make_shards
 from mlflow import MlflowClient
 from safetensors import SafetensorError, safe_open
@@ -71,7 +72,7 @@ def test_the_silent_reporter_is_a_reporter_and_says_nothing(tmp_path: Path, caps
 
 
 class Training:
-    """`python -m pipeline train` in two processes, on the shards and into the results of `folder`."""
+    """`python -m pipeline train` in two processes, on the shards and into the results of `folder`; killed after its block."""
 
     def __init__(self, repository: Path, folder: Path) -> None:
         self.folder, self.words = folder, folder / "words.txt"
@@ -85,6 +86,12 @@ class Training:
                 stdout=words,
                 stderr=subprocess.STDOUT,
             )
+
+    def __enter__(self) -> "Training":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        kill(self.process)
 
     def rank(self, number: int) -> psutil.Process:
         """The process of that rank."""
@@ -126,21 +133,21 @@ def test_ranks_that_are_killed_or_stopped_lose_nothing(
         (each / "data").mkdir(parents=True)
         (each / "data" / "shards").symlink_to(make_shards(each / "made", small(), train=112, val=40))
         write_best(each / "models" / "best.yaml", Best.default())
-    training = Training(repository, folder)
-    training.wait_for(2)
-    first = [training.rank(0), training.rank(1), *training.rank(0).children(recursive=True)]
-    first[0].kill()
-    assert 0.1 * EPOCHS < training.epoch() < 0.9 * EPOCHS
-    killed_at = training.epoch()
-    training.wait_for(killed_at + 2)
-    assert "rank 0 was killed; all start again from the last checkpoint" in training.words.read_text()
-    assert "Going on after epoch" in training.words.read_text()
-    running = training.process.children(recursive=True)
-    assert len(running) >= 2
-    began = time.monotonic()
-    training.process.terminate()
-    assert training.process.wait(30) == 130
-    assert time.monotonic() - began < 15
+    with Training(repository, folder) as training:
+        training.wait_for(2)
+        first = [training.rank(0), training.rank(1), *training.rank(0).children(recursive=True)]
+        first[0].kill()
+        assert 0.1 * EPOCHS < training.epoch() < 0.9 * EPOCHS
+        killed_at = training.epoch()
+        training.wait_for(killed_at + 2)
+        assert "rank 0 was killed; all start again from the last checkpoint" in training.words.read_text()
+        assert "Going on after epoch" in training.words.read_text()
+        running = training.process.children(recursive=True)
+        assert len(running) >= 2
+        began = time.monotonic()
+        training.process.terminate()
+        assert training.process.wait(30) == 130
+        assert time.monotonic() - began < 15
     psutil.wait_procs(running, timeout=5)
     assert not [p for p in (*first, *running) if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
     stopped_at = training.epoch()
@@ -189,13 +196,13 @@ def test_ranks_end_when_their_launcher_is_killed(repository: Path, tmp_path: Pat
     script.write_text(LONELY)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     environment = os.environ | {"PYTHONPATH": str(repository), "OMP_NUM_THREADS": "1"}
-    launcher = psutil.Popen([*command, str(script), str(tmp_path)], env=environment, stderr=subprocess.DEVNULL)
-    while not all((tmp_path / rank).exists() and (tmp_path / rank).read_text() for rank in "01"):
-        assert launcher.poll() is None
-        time.sleep(0.05)
-    ranks = launcher.children()
-    assert len(ranks) == 2
-    launcher.kill()
-    launcher.wait()
+    with started([*command, str(script), str(tmp_path)], env=environment, stderr=subprocess.DEVNULL) as launcher:
+        while not all((tmp_path / rank).exists() and (tmp_path / rank).read_text() for rank in "01"):
+            assert launcher.poll() is None
+            time.sleep(0.05)
+        ranks = psutil.Process(launcher.pid).children()
+        assert len(ranks) == 2
+        launcher.kill()
+        launcher.wait()
     _, alive = psutil.wait_procs(ranks, timeout=20)
     assert not alive

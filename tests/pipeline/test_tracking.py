@@ -1,7 +1,7 @@
 """What MLflow holds after a run: parameters, components, tags, files, the model; and how a run ends."""
 
+import contextlib
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import mlflow
 import pytest
+from child_processes import started
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
@@ -92,8 +93,8 @@ def test_a_failure_is_recorded_and_a_dead_run_is_buried(store: MlflowClient) -> 
     runs = _runs(store)
     assert (runs["train"].info.status, runs["trial-0"].info.status) == ("FAILED", "FAILED")
     experiment = store.get_experiment_by_name(EXPERIMENT).experiment_id
-    gone = subprocess.Popen([sys.executable, "-c", ""])
-    gone.wait()
+    with started([sys.executable, "-c", ""]) as gone:
+        gone.wait()
     tags = _process_tags() | {"pid": str(gone.pid)}
     store.create_run(experiment, run_name="dead", tags=tags)
     store.create_run(experiment, run_name="elsewhere", tags=tags | {"host": "another"})
@@ -169,5 +170,6 @@ def test_a_run_s_page_is_on_the_server_or_where_the_file_is_shown(monkeypatch: p
 def test_processes_that_use_a_new_store_at_once_all_find_it(repository: Path, tmp_path: Path) -> None:
     environment = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path / 'new.db'}"}
     command = [sys.executable, "-c", "from pipeline.tracking.server import reach; reach()"]
-    using = [subprocess.Popen(command, cwd=repository, env=environment) for _ in range(3)]
-    assert [each.wait() for each in using] == [0, 0, 0]
+    with contextlib.ExitStack() as stack:
+        using = [stack.enter_context(started(command, cwd=repository, env=environment)) for _ in range(3)]
+        assert [each.wait() for each in using] == [0, 0, 0]

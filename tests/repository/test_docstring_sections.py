@@ -51,7 +51,7 @@ def parameters_of(node: Node) -> list[str]:
 
 def returns_something(node: Node) -> bool:
     returned = isinstance(node, ast.FunctionDef) and node.returns and ast.unparse(node.returns)
-    return bool(returned) and returned != "None" and not has_decorator(node, "property")
+    return bool(returned) and returned not in ("None", "NoReturn") and not has_decorator(node, "property")
 
 
 def complaints(name: str, node: Node) -> list[str]:

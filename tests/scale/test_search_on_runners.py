@@ -2,13 +2,13 @@
 
 import json
 import os
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from child_processes import started
 from servers import dask_cluster
 from small_searches import RESULTS, SEARCH, kill_a_worker, plan_of
 
@@ -68,10 +68,8 @@ def _disturb(
         json.dumps(as_mapping(easy)),
     ]
     log = path / "log.txt"
-    with log.open("w") as out:
-        search = subprocess.Popen(
-            command, cwd=repository, env=_environment(repository) | settings, stdout=out, stderr=out, text=True
-        )
+    environment = _environment(repository) | settings
+    with log.open("w") as out, started(command, cwd=repository, env=environment, stdout=out, stderr=out) as search:
         place, share = kill_a_worker(plan)
         assert search.wait(300) == 0, log.read_text()
     assert 0.1 <= share <= 0.9

@@ -1,9 +1,12 @@
 """One holder at a time of a lock on a file, whatever becomes of those who hold it or wait for it."""
 
+import contextlib
 import subprocess
 import sys
 import threading
 import time
+
+from child_processes import started
 
 from stages.support.file_lock import file_lock
 
@@ -19,11 +22,12 @@ with file_lock(Path(sys.argv[1])) as held:
 """
 
 
+@contextlib.contextmanager
 def holder(repository, path, what):
     command = [sys.executable, "-c", HOLDER, str(path), what]
-    process = subprocess.Popen(command, cwd=repository, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert process.stdout.readline() == "held\n"
-    return process
+    with started(command, cwd=repository, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "held\n"
+        yield process
 
 
 def waiter(path):

@@ -10,6 +10,7 @@ import threading
 import mapped_run as mapped
 import pytest
 import torch
+from child_processes import started
 from mapped_run import results, run_all, run_evaluate, run_shard, run_simulate
 
 from pipeline.console_reporter import ConsoleReporter
@@ -120,7 +121,7 @@ def test_the_second_of_two_waits_and_then_has_it_to_itself(repository, tmp_path)
     for end in ("well", "killed"):
         command = [sys.executable, "-c", HOLDER, str(tmp_path / "key")]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-        with subprocess.Popen(command, cwd=repository, text=True, **pipes) as first:
+        with started(command, cwd=repository, text=True, **pipes) as first:
             assert first.stdout.readline() == "held\n"
             waiting = threading.Thread(target=second)
             waiting.start()

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
-from servers import kill
+from child_processes import kill
 
 from pipeline.console_reporter import ConsoleReporter
 from pipeline.sections import override, typed_sections

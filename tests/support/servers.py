@@ -12,13 +12,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import psutil
+from child_processes import end, kill
 
 __all__ = [
     "MlflowServer",
     "dask_cluster",
-    "end",
     "free_port",
-    "kill",
     "mlflow_server",
     "prefect_server",
     "served_model",
@@ -160,22 +159,3 @@ def dask_cluster(folder: Path, repository: Path, *, workers: int, threads: int) 
         finally:
             for process in reversed(processes):
                 end(process)
-
-
-def end(process: psutil.Popen) -> None:
-    """SIGTERM, and kill -9 for it and for all that it has started, if they are still there after 15 s."""
-    with contextlib.suppress(psutil.NoSuchProcess):
-        everyone = [process, *process.children(recursive=True)]
-        process.terminate()
-        for slow in psutil.wait_procs(everyone, 15)[1]:
-            slow.kill()
-    process.wait()
-
-
-def kill(process: psutil.Popen) -> None:
-    """kill -9 of a process and of all that it has started."""
-    started = process.children(recursive=True) if process.is_running() else []
-    for each in [*started, process]:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            each.kill()
-    process.wait()

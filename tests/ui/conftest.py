@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from child_processes import started
 from playwright.sync_api import Browser
 from watched_pages import REBOUND, Served, Watched
 
@@ -55,7 +56,7 @@ def written(room: Path) -> str:
 @pytest.fixture(scope="session")
 def served(room: Path) -> Iterator[Served]:
     command = [sys.executable, "-m", "risloc", "view", str(room), "--no-open"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with started(command, stdout=subprocess.PIPE, text=True) as process:
         found = re.match(r"(http://127\.0\.0\.1:(\d+)/) ", process.stdout.readline())
         yield Served(process, found[1], int(found[2]))
         process.send_signal(signal.SIGINT)
