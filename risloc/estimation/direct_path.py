@@ -5,6 +5,9 @@ is the shortest of the waves with at least half the power of the strongest one. 
 the echoes together have more power than the direct wave. The latter is also how waves of another kind than the model's are
 explained, such as those of the other sign of the phase.
 
+The direct path of a source with echoes is not found if its first wave lies at a border of the region of the sources, and fits
+much better outside or is weaker than an echo: its line of sight is blocked.
+
 Axes: batch B, wave W, src K, snap L.
 """
 
@@ -15,12 +18,15 @@ from torch import Tensor
 
 from risloc.estimation.conditional import Sensing
 from risloc.estimation.projection import project
-from risloc.estimation.wave_fit import wave_responses
+from risloc.estimation.reliability import at_border
+from risloc.estimation.wave_fit import fit_waves, project_waves, wave_responses
 from risloc.estimation.waves import Waves
 
-__all__ = ["constant_symbols", "direct_first"]
+__all__ = ["constant_symbols", "direct_first", "direct_lost"]
 
 _STRONG = 0.5**0.5  # amplitude, of that of the strongest wave
+_SURE = 10.0  # by how much the cost over sigma^2 falls outside the region of the sources
+_TIGHT, _STEPS = 1e-2, 20  # of that fit
 _ALARM = 1e-3  # the share of constant symbols that are taken for varying ones
 
 
@@ -55,6 +61,37 @@ def direct_first(sensing: Sensing, waves: Waves) -> tuple[Waves, Bool[Tensor, "b
         1
     )  # of the echoes, the direct wave having 1
     return waves, several | (power > 1)
+
+
+def direct_lost(sensing: Sensing, waves: Waves) -> Bool[Tensor, "batch src"]:
+    """Find the sources with echoes whose first wave is that of an image.
+
+    Parameters
+    ----------
+    sensing
+        The scenes.
+    waves
+        Their waves, fitted; the first of each source is at a border of the region of the sources if it is that of an image.
+
+    Returns
+    -------
+    [batch, src]
+        Which sources those are.
+    """
+    outside = at_border(sensing.domain, waves.polar).any(-1) & waves.reference
+    several = (waves.own.sum(1) > 1).gather(1, waves.source)
+    lost = torch.zeros_like(waves.sources)
+    rows = (outside & several).any(1).nonzero()[:, 0]
+    if len(rows) == 0:
+        return lost
+    scenes, some = sensing.scenes(rows), waves[rows]
+    free = fit_waves(scenes, some, tolerance=_TIGHT, iterations=_STEPS, anywhere=True)
+    fall = (project_waves(scenes, some).cost - free.value) / scenes.noise_var
+    beyond = ~scenes.domain.contains(free.waves.polar.double()) & (fall > _SURE)[:, None]
+    stronger = some.own & (some.echo & (some.gain.abs() > 1))[..., None]
+    left = (outside & several)[rows] & (beyond | stronger.any(1).gather(1, some.source))
+    lost[rows] = (some.own & left[..., None]).any(1)
+    return lost
 
 
 def constant_symbols(sensing: Sensing, waves: Waves) -> Bool[Tensor, "batch src"]:

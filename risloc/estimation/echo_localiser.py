@@ -137,7 +137,7 @@ class EchoLocaliser:
         most = self.localiser.slots if count is None else count
         slots = most_waves(most, snapshots, antennas) if echoes else max(1, most)
         start = Waves.none(len(sensing), slots, max(1, most), sensing.domain, sensing.y)
-        seeker = WaveSearch(sensing, gains, self.grid, steps=search.steps_between, least=count or 0, echoes=echoes)
+        seeker = WaveSearch(sensing, gains, self.grid, least=count or 0, echoes=echoes)
         return search_waves(seeker, start, given=given, checked=checked, iterations=search.iterations)
 
     def _ambiguous(self, sensing: Sensing, found: OrderedWaves) -> Bool[Tensor, " batch"]:

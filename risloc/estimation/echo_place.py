@@ -24,7 +24,7 @@ from risloc.physics.echo_domain import echo_domain
 from risloc.physics.grid import PolarGrid
 from risloc.physics.steering import steering_matrix
 
-__all__ = ["EchoPlace", "best_echo"]
+__all__ = ["EchoPlace", "best_echo", "echo_gain"]
 
 _TRIES = 4  # places of each source whose exact gain is computed
 
@@ -79,15 +79,44 @@ def best_echo(sensing: Sensing, waves: Waves, fit: Projection, grid: PolarGrid) 
     match = torch.cat([part.abs().square() for part in grid_products(grid, h)], dim=-1)
     found = peaks(match.flatten(0, 1), grid, _TRIES, 0.0)
     polar = echo_domain(sensing.domain).clamp(found.polar).view(rows, most * _TRIES, 3)
+    gain, value = echo_gain(sensing, fit, polar, s.repeat_interleave(_TRIES, dim=2))
+    usable = found.valid.view(rows, -1) & waves.sources[:, :most].repeat_interleave(_TRIES, dim=1)
+    value = torch.where(usable, value, 0.0)
+    best = value.argmax(dim=1)
+    at = torch.arange(rows, device=best.device), best
+    return EchoPlace(polar[at], best // _TRIES, gain[at], value[at])
+
+
+def echo_gain(
+    sensing: Sensing,
+    fit: Projection,
+    polar: Float[Tensor, "row cand 3"],
+    symbols: Complex[Tensor, "row snap cand"],
+) -> tuple[Complex[Tensor, "row cand"], Float[Tensor, "row cand"]]:
+    """Compute the gain of an echo at each place, and the decrease of the conditional cost.
+
+    Parameters
+    ----------
+    sensing
+        The scenes.
+    fit
+        The projection of the waves so far.
+    polar : [row, cand, 3]
+        The places (u, v, w).
+    symbols : [row, snap, cand]
+        The symbols that the echo at each place would carry.
+
+    Returns
+    -------
+    [row, cand]
+        The complex gains.
+    [row, cand]
+        The decreases.
+    """
     Z = sensing.responses(steering_matrix(sensing.array, polar))
-    symbols = s.repeat_interleave(_TRIES, dim=2)
     weight = symbols.abs().square()
     inner = (symbols.conj() * (Z.conj() @ fit.residual[..., None])[..., 0]).sum(1)
     energy = (weight * Z.abs().square().sum(-1)).sum(1)
     outside = (weight * fit.complement(Z).abs().square().sum(-1)).sum(1)
     outside = torch.maximum(outside, INDEPENDENT * energy).clamp_min(1e-30)
-    usable = found.valid.view(rows, -1) & waves.sources[:, :most].repeat_interleave(_TRIES, dim=1)
-    value = torch.where(usable, inner.abs().square() / outside, 0.0).nan_to_num(0.0)
-    best = value.argmax(dim=1)
-    at = torch.arange(rows, device=best.device), best
-    return EchoPlace(polar[at], best // _TRIES, (inner / outside)[at], value[at])
+    return inner / outside, (inner.abs().square() / outside).nan_to_num(0.0)

@@ -18,6 +18,7 @@ from risloc.physics.geometry import Array, Domain
 __all__ = [
     "AMBIGUOUS",
     "BORDERS",
+    "DIRECT_LOST",
     "DIRECT_UNSURE",
     "NOT_WHITE",
     "REASONS",
@@ -33,10 +34,12 @@ UNKNOWN = ("azimuth unknown", "elevation unknown", "distance unknown")
 NOT_WHITE = "residual not white"
 AMBIGUOUS = "place ambiguous"
 ONE_SNAPSHOT = "one snapshot alone"
+DIRECT_LOST = "direct path not found"
 DIRECT_UNSURE = "direct path unsure"
 
 REASONS = (
     "",
+    DIRECT_LOST,
     *BORDERS,
     "misfit",
     NOT_WHITE,

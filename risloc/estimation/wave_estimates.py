@@ -11,10 +11,10 @@ from torch import Tensor
 
 from risloc.estimation.assessment import EchoEstimates, Estimates, Fitted, assessed
 from risloc.estimation.conditional import Sensing
-from risloc.estimation.direct_path import direct_first
+from risloc.estimation.direct_path import direct_first, direct_lost
 from risloc.estimation.likelihood_gain import GainMap
 from risloc.estimation.misfit import widening
-from risloc.estimation.reliability import DIRECT_UNSURE, with_reason
+from risloc.estimation.reliability import DIRECT_LOST, DIRECT_UNSURE, with_reason
 from risloc.estimation.stochastic import fit_response_powers
 from risloc.estimation.wave_criterion import wave_freedom
 from risloc.estimation.wave_fit import wave_responses
@@ -75,9 +75,10 @@ def assess_waves(
     )
     estimates = assessed(sensing, fitted, gains)
     wider = widening(estimates.misfit)
+    reason = with_reason(estimates.reason, present, DIRECT_UNSURE, unsure)
     return dataclasses.replace(
         estimates,
-        reason=with_reason(estimates.reason, present, DIRECT_UNSURE, unsure),
+        reason=with_reason(reason, present, DIRECT_LOST, direct_lost(sensing, waves)),
         echoes=_echoes(waves, places, gain_covariance, wider, ambiguous),
     )
 

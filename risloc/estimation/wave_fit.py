@@ -21,7 +21,7 @@ from risloc.physics.box_coordinates import box_clamp, box_derivatives, from_box,
 from risloc.physics.echo_domain import echo_domain
 from risloc.physics.steering import steering_derivatives, steering_matrix
 
-__all__ = ["WaveFit", "fit_waves", "project_waves", "wave_responses"]
+__all__ = ["WaveFit", "fit_newest", "fit_waves", "project_waves", "wave_responses"]
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class WaveFit:
     converged: Bool[Tensor, " batch"]
 
 
-def fit_waves(sensing: Sensing, start: Waves, *, tolerance: float, iterations: int) -> WaveFit:
+def fit_waves(sensing: Sensing, start: Waves, *, tolerance: float, iterations: int, anywhere: bool = False) -> WaveFit:
     """Fit the places of all waves and the gains of all echoes jointly; the cost never rises.
 
     Parameters
@@ -56,6 +56,8 @@ def fit_waves(sensing: Sensing, start: Waves, *, tolerance: float, iterations: i
         The predicted decrease of the cost at which to stop, in units of the mean |residual|^2 of a sample at the start.
     iterations
         The largest number of steps.
+    anywhere
+        Whether references may lie where only echoes do.
 
     Returns
     -------
@@ -68,9 +70,45 @@ def fit_waves(sensing: Sensing, start: Waves, *, tolerance: float, iterations: i
     level = project_waves(sensing, waves).cost.nan_to_num() / energy[0].numel()
     limit = tolerance * level + torch.finfo(waves.polar.dtype).eps * energy.sum((-2, -1))
     point = torch.cat([to_box(waves.polar).flatten(1), waves.gain.real, waves.gain.imag], dim=1)
-    end = minimise(_Joint(sensing, waves, waves.reference), point, limit, iterations)
+    direct = waves.reference & (not anywhere)
+    end = minimise(_Joint(sensing, waves, waves.reference, direct), point, limit, iterations)
     fitted = _waves_at(waves, waves.reference, end.point, width)
     return WaveFit(fitted.in_slots_of(start), end.value, end.converged)
+
+
+def fit_newest(sensing: Sensing, start: Waves, *, tolerance: float, iterations: int) -> WaveFit:
+    """Fit the place and the gain of the last wave of each scene alone; the other waves keep theirs.
+
+    Parameters
+    ----------
+    sensing
+        The scenes.
+    start
+        The waves, with at least one in each scene.
+    tolerance
+        As in `fit_waves`.
+    iterations
+        The largest number of steps.
+
+    Returns
+    -------
+    WaveFit
+        The fit.
+    """
+    waves = start.trimmed()
+    newest = torch.nn.functional.one_hot(waves.total - 1, waves.present.shape[1]).bool()
+    before = dataclasses.replace(waves, present=waves.present & ~newest)
+    own = torch.nn.functional.one_hot(waves.source[newest], waves.most).bool()
+    problem = _Newest(sensing, wave_responses(sensing, before), own, waves.echo[newest], waves.sources)
+    gain = waves.gain[newest]
+    point = torch.cat([to_box(waves.polar[newest]), gain.real[:, None], gain.imag[:, None]], dim=1)
+    energy = sensing.y.abs().square()
+    level = problem.model(point).value.nan_to_num() / energy[0].numel()
+    end = minimise(problem, point, tolerance * level + torch.finfo(point.dtype).eps * energy.sum((-2, -1)), iterations)
+    polar, gain = waves.polar.clone(), waves.gain.clone()
+    polar[newest] = from_box(end.point[:, :3])
+    gain[newest] = torch.where(problem.echo, torch.complex(end.point[:, 3], end.point[:, 4]), gain[newest])
+    return WaveFit(dataclasses.replace(waves, polar=polar, gain=gain).in_slots_of(start), end.value, end.converged)
 
 
 def _waves_at(waves: Waves, reference: Tensor, point: Tensor, width: int) -> Waves:
@@ -84,15 +122,16 @@ class _Joint(Problem):
     sensing: Sensing
     waves: Waves
     reference: Tensor
+    direct: Tensor  # the waves that stay inside the region of the sources
 
     def __getitem__(self, rows: Tensor) -> "_Joint":
-        return _Joint(self.sensing[rows], self.waves[rows], self.reference[rows])
+        return _Joint(self.sensing[rows], self.waves[rows], self.reference[rows], self.direct[rows])
 
     def project(self, point: Tensor) -> Tensor:
         width = self.reference.shape[1]
         box = point[:, : 3 * width].reshape(len(point), width, 3)
         direct, echo = box_clamp(box, self.sensing.domain), box_clamp(box, echo_domain(self.sensing.domain))
-        inside = torch.where(self.reference[..., None], direct, echo)
+        inside = torch.where(self.direct[..., None], direct, echo)
         return torch.cat([inside.flatten(1), point[:, 3 * width :]], dim=1)
 
     def model(self, point: Tensor) -> Model:
@@ -105,10 +144,44 @@ class _Joint(Problem):
         by_place = Z[:, :, width:] * (symbols * waves.gain[:, None]).repeat_interleave(3, dim=-1)[..., None]
         by_gain = Z[:, :, :width] * (symbols * ~self.reference[:, None])[..., None]
         V = fit.complement(torch.cat([by_place, by_gain], dim=2))
-        V = torch.cat([V, 1j * V[:, :, 3 * width :]], dim=2)
-        J = torch.view_as_real(V.transpose(1, 2).contiguous()).flatten(2)  # of -residual: [batch, par, snap ant 2]
-        r = torch.view_as_real(fit.residual).flatten(1)
-        return Model(value=fit.cost, gradient=-(J @ r[..., None])[..., 0], curvature=J @ J.mT)
+        return _kaufman(fit, torch.cat([V, 1j * V[:, :, 3 * width :]], dim=2))
+
+
+@dataclass(frozen=True)
+class _Newest(Problem):
+    sensing: Sensing
+    rest: Tensor  # [row, snap, src, ant]: the responses of the other waves
+    own: Tensor  # [row, src]: the source of the wave
+    echo: Tensor
+    sources: Tensor
+
+    def __getitem__(self, rows: Tensor) -> "_Newest":
+        return _Newest(self.sensing[rows], self.rest[rows], self.own[rows], self.echo[rows], self.sources[rows])
+
+    def project(self, point: Tensor) -> Tensor:
+        domains = self.sensing.domain, echo_domain(self.sensing.domain)
+        direct, echo = (box_clamp(point[:, :3], domain) for domain in domains)
+        return torch.cat([torch.where(self.echo[:, None], echo, direct), point[:, 3:]], dim=1)
+
+    def model(self, point: Tensor) -> Model:
+        polar = from_box(point[:, None, :3])
+        gain = torch.complex(point[:, 3], point[:, 4])[:, None, None, None]
+        A, dA = steering_derivatives(self.sensing.array, polar)
+        Z = self.sensing.responses(torch.cat([A, box_derivatives(dA, polar).flatten(-2)], dim=-1))
+        own = self.own[:, None, :, None]
+        fit = project(self.rest + own * (gain * Z[:, :, :1]), self.sensing.y, self.sources)
+        s = (fit.s[..., None] * own).sum(2, keepdim=True)  # [row, snap, 1, 1]
+        V = fit.complement(
+            torch.cat([Z[:, :, 1:] * (s * gain), Z[:, :, :1] * (s * self.echo[:, None, None, None])], dim=2)
+        )
+        return _kaufman(fit, torch.cat([V, 1j * V[:, :, 3:]], dim=2))
+
+
+def _kaufman(fit: Projection, V: Complex[Tensor, "batch snap par ant"]) -> Model:
+    """Return the quadratic model of the cost by the derivatives V of what is fitted, outside the span of the responses."""
+    J = torch.view_as_real(V.transpose(1, 2).contiguous()).flatten(2)  # of -residual: [batch, par, snap ant 2]
+    r = torch.view_as_real(fit.residual).flatten(1)
+    return Model(value=fit.cost, gradient=-(J @ r[..., None])[..., 0], curvature=J @ J.mT)
 
 
 def wave_responses(sensing: Sensing, waves: Waves) -> Complex[Tensor, "batch snap src ant"]:

@@ -1,10 +1,12 @@
 """How many sources with how many echoes: the search under an unknown noise level, and under a given one that is checked.
 
-The search settles with sigma^2 unknown first, at a price of sources that prefers echoes and then at BIC's; a wrong model then
-raises the noise level instead of the number of waves. If sigma^2 is given, the search continues with it, which shows weaker
-sources. It is believed where the residual then agrees with it, and nearly did so after the first search or does so thanks to one or
-two waves: sources that are too weak for the first search raise the residual little, whereas a wrong model or a wrong sigma^2 adds
-waves until the residual is as small as the given sigma^2.
+The search settles with sigma^2 unknown first; a wrong model then raises the noise level instead of the number of waves. BIC takes
+strong echoes for sources, and a price of sources that prefers echoes takes sources for echoes while much is still missing. Therefore
+scenes with echoes are searched from both starts, and the better end by BIC counts. If sigma^2 is given, the search continues with it, which shows weaker
+sources. What it adds counts where the residual then agrees with sigma^2, and nearly did so after the first search or does so thanks to
+one or two waves, and where the additional waves explain more than 2 % of the energy of all sources: sources that are too weak for
+the first search are not much weaker than the noise, whereas a wrong model or a wrong sigma^2 adds waves, many or faint ones, until
+the residual is as small as the given sigma^2.
 
 Axes: batch B.
 """
@@ -32,6 +34,9 @@ __all__ = ["OrderedWaves", "search_waves"]
 
 _TIGHT = 1e-3
 _FEW = 2  # waves that the search with the given sigma^2 may add where the first search left too much
+_INEXACT = (
+    0.02  # share of the signal's energy: what a wrong model leaves, and a source that the first search misses exceeds
+)
 
 
 @dataclass(frozen=True)
@@ -78,14 +83,16 @@ def search_waves(search: WaveSearch, start: Waves, *, given: bool, checked: bool
         The waves.
     """
     sensing = search.sensing
-    waves = search.settled(search.settled(start, bic_free_symbols), bic_unknown_noise)
+    waves = _searched(search, start)
     believed = torch.full((len(sensing),), given, device=sensing.y.device)
     if given:
         further = search.settled(waves, bic_known_noise)
+        better = believed
         if checked:
-            few = further.total <= waves.total + _FEW
-            believed = (_agrees(sensing, waves, TOLERANCE) | few) & _agrees(sensing, further, 1.0)
-        rows = believed.nonzero()[:, 0]
+            agrees, few = _agrees(sensing, waves, TOLERANCE), further.total <= waves.total + _FEW
+            better = (agrees | few) & _agrees(sensing, further, 1.0) & (_gained(sensing, waves, further) > _INEXACT)
+            believed = agrees | better
+        rows = better.nonzero()[:, 0]
         waves = waves.put(rows, further[rows])
     end = fit_waves(sensing, waves, tolerance=_TIGHT, iterations=iterations)
     level = residual_level(end.value, wave_freedom(sensing, end.waves))
@@ -93,8 +100,27 @@ def search_waves(search: WaveSearch, start: Waves, *, given: bool, checked: bool
     return OrderedWaves(end.waves, noise_var, believed, end.converged)
 
 
+def _searched(search: WaveSearch, start: Waves) -> Waves:
+    """Search with sigma^2 unknown; where there are echoes, from two starts."""
+    first = search.settled(start, bic_unknown_noise)
+    echoing = first.total > first.count
+    if not echoing.any():
+        return first
+    rows = echoing.nonzero()[:, 0]
+    second = search.settled(start, bic_free_symbols, echoing)
+    first, second = (search.settled(waves, bic_unknown_noise, echoing) for waves in (first, second))
+    return search.better(first, first.put(rows, second[rows]), bic_unknown_noise)
+
+
 def _agrees(sensing: Sensing, waves: Waves, factor: float) -> Bool[Tensor, " batch"]:
     """Find the scenes whose residual is at most `factor` times what the given sigma^2 explains."""
     freedom = wave_freedom(sensing, waves)
     level = residual_level(project_waves(sensing, waves).cost, freedom)
     return level <= factor * sensing.noise_var.double() * misfit_limits(freedom)[1]
+
+
+def _gained(sensing: Sensing, waves: Waves, further: Waves) -> Float[Tensor, " batch"]:
+    """Compute what further waves explain, as a share of the energy of all sources."""
+    fall = project_waves(sensing, waves).cost - project_waves(sensing, further).cost
+    energy = sensing.y.abs().square().sum((-2, -1)) - sensing.noise_var * sensing.y[0].numel()
+    return fall.double() / energy.double().clamp_min(1e-30)

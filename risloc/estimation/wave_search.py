@@ -4,7 +4,8 @@ Growth adds one wave at a time: a new source, at the place of the largest likeli
 `risloc.estimation.echo_place`. Both are fitted jointly with all other waves, and the smaller BIC wins. Greedy growth takes a
 strong echo for a source, because free symbols explain a part of all that is still missing. Therefore sources whose symbols are
 proportional are merged afterwards where this lowers BIC: the evidence is that of the likelihood, that their ratio is constant
-over the snapshots.
+over the snapshots. Where elements lie half a wavelength apart, u = 1 and u = -1 are the same phase, so that an echo at a grazing
+angle is often found on the wrong side first; it is tried at the opposite angle.
 
 Axes: row, wave W, src K, snap L.
 """
@@ -17,14 +18,15 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from risloc.estimation.conditional import Sensing
-from risloc.estimation.echo_place import best_echo
+from risloc.estimation.echo_place import best_echo, echo_gain
 from risloc.estimation.exchange import sees_little
 from risloc.estimation.likelihood_gain import GainMap
 from risloc.estimation.projection import Projection, likelihood_gain
 from risloc.estimation.spectrum import peaks
 from risloc.estimation.wave_criterion import Criterion
-from risloc.estimation.wave_fit import fit_waves, project_waves
+from risloc.estimation.wave_fit import fit_newest, fit_waves, project_waves
 from risloc.estimation.waves import Waves
+from risloc.physics.box_coordinates import from_box, to_box
 from risloc.physics.grid import PolarGrid
 from risloc.physics.steering import steering_matrix
 
@@ -35,6 +37,13 @@ _PROPORTIONAL = 0.5  # the least correlation of the symbols of two sources that 
 _WEAKEST = 2  # waves of a scene that are tried without
 _SURELY = 1e-3  # by how much BIC must fall
 _LOOSE = 1.0  # tolerance of a fit, in units of the level of the residual
+_STEPS = 8  # of a fit
+_GRAZING, _INSIDE = (
+    0.9,
+    0.97,
+)  # sines of angles: beyond the first an echo is tried at the opposite angle, at most at the second
+_TURNED = 6  # echoes of a scene that are tried at the opposite angle
+_PROMISING = 20.0  # by how much the criterion may rise if one wave alone is fitted, for all to be fitted jointly
 _MISSING = 1e9  # what the criterion of a source costs that is known to exist and is missing
 
 _Step = Callable[[Tensor, Waves, Tensor, Criterion], tuple[Waves, Tensor]]
@@ -52,8 +61,6 @@ class WaveSearch:
         The map of gains in which sources are searched for.
     grid
         The grid of the region of the echoes.
-    steps
-        The largest number of Gauss-Newton steps of a fit.
     least
         The number of sources that are known to exist: a model with fewer is worse than any with as many.
     echoes
@@ -66,16 +73,15 @@ class WaveSearch:
         gains: GainMap,
         grid: PolarGrid,
         *,
-        steps: int,
         least: int = 0,
         echoes: bool = True,
     ) -> None:
-        self.sensing, self.gains, self.grid, self.steps, self.least = sensing, gains, grid, steps, least
+        self.sensing, self.gains, self.grid, self.least = sensing, gains, grid, least
         self._echoes, self._echoing = echoes, torch.zeros(len(sensing), dtype=torch.bool, device=sensing.y.device)
         self._moves = (self._with_source, self._with_echo) if echoes else (self._with_source,)
 
-    def settled(self, start: Waves, criterion: Criterion) -> Waves:
-        """Grow, merge if sources may have echoes, and prune.
+    def settled(self, start: Waves, criterion: Criterion, among: Bool[Tensor, " batch"] | None = None) -> Waves:
+        """Grow; merge and turn, if sources may have echoes; and prune.
 
         Where a scene has echoes at the start, a source costs 2 ln N more, for the choice among N places: echoes
         that are too weak to be found one by one otherwise pass for a source together.
@@ -86,6 +92,8 @@ class WaveSearch:
             The waves so far.
         criterion
             The criterion.
+        among : [batch]
+            The scenes to search in; None: all. The others keep their waves.
 
         Returns
         -------
@@ -97,68 +105,46 @@ class WaveSearch:
         Chen and Chen 2008, "Extended Bayesian information criteria for model selection with large model spaces".
         """
         self._echoing = start.total > start.count
-        waves = self.grown(start, criterion)
-        return self.pruned(self.merged(waves, criterion) if self._echoes else waves, criterion)
+        among = torch.ones_like(self._echoing) if among is None else among
+        waves = self._repeated(self._best_move, _has_room, start, criterion, among)
+        if self._echoes:
+            waves = self._repeated(self._merge_once, _has_sources, waves, criterion, among)
+            waves = self._repeated(self._turn_once, _has_echoes, waves, criterion, among)
+        return self._repeated(self._prune_once, _has_waves, waves, criterion, among)
 
-    def grown(self, start: Waves, criterion: Criterion) -> Waves:
-        """Add waves to each scene as long as the criterion falls.
+    def better(self, first: Waves, second: Waves, criterion: Criterion) -> Waves:
+        """Choose the better waves of each scene.
 
         Parameters
         ----------
-        start
-            The waves so far.
+        first
+            Waves of each scene.
+        second
+            Others, which are chosen where the criterion is smaller.
         criterion
-            The criterion.
+            The criterion. A source costs 2 ln N more in scenes in which either has echoes.
 
         Returns
         -------
         Waves
             The waves.
         """
-        return self._repeated(self._best_move, lambda waves: waves.total < waves.present.shape[1], start, criterion)
-
-    def merged(self, start: Waves, criterion: Criterion) -> Waves:
-        """Merge sources of proportional symbols where this lowers the criterion, until no pair is left that does.
-
-        Parameters
-        ----------
-        start
-            The waves.
-        criterion
-            The criterion.
-
-        Returns
-        -------
-        Waves
-            The waves.
-        """
-        return self._repeated(self._merge_once, lambda waves: waves.count > 1, start, criterion)
-
-    def pruned(self, start: Waves, criterion: Criterion) -> Waves:
-        """Remove the weakest waves where this lowers the criterion, until none is left whose removal does.
-
-        A source that growth added while much was missing may explain nothing that is left.
-
-        Parameters
-        ----------
-        start
-            The waves.
-        criterion
-            The criterion.
-
-        Returns
-        -------
-        Waves
-            The waves.
-        """
-        return self._repeated(self._prune_once, lambda waves: waves.total > 0, start, criterion)
+        self._echoing = (first.total > first.count) | (second.total > second.count)
+        every = torch.arange(len(first), device=first.present.device)
+        rows = (self._rated(every, second, criterion) < self._rated(every, first, criterion)).nonzero()[:, 0]
+        return first.put(rows, second[rows])
 
     def _repeated(
-        self, step: _Step, possible: Callable[[Waves], Bool[Tensor, " batch"]], start: Waves, criterion: Criterion
+        self,
+        step: _Step,
+        possible: Callable[[Waves], Bool[Tensor, " batch"]],
+        start: Waves,
+        criterion: Criterion,
+        among: Bool[Tensor, " batch"],
     ) -> Waves:
         """Repeat a step in every scene where it is possible and lowered the criterion the last time."""
         waves, value = start, self._rated(torch.arange(len(start)), start, criterion)
-        active = possible(waves)
+        active = possible(waves) & among
         while active.any():
             rows = active.nonzero()[:, 0]
             before = value[rows]
@@ -166,6 +152,19 @@ class WaveSearch:
             active[rows] = value[rows] < before
             active &= possible(waves)
         return waves
+
+    def _turn_once(self, rows: Tensor, waves: Waves, value: Tensor, criterion: Criterion) -> tuple[Waves, Tensor]:
+        """Try the strongest echo of each scene at a grazing angle at the opposite one or, where that does not help, the next."""
+        before, start = value[rows], waves[rows]
+        grazing = start.echo & (to_box(start.polar)[..., :2].abs().amax(-1) > _GRAZING)
+        order = torch.where(grazing, start.gain.abs(), -1.0).argsort(dim=1, descending=True)
+        for wave in order[:, :_TURNED].unbind(1):
+            chosen = grazing.gather(1, wave[:, None])[:, 0]
+            still = ((value[rows] == before) & chosen).nonzero()[:, 0]
+            if len(still):
+                turned = _turned(self.sensing.scenes(rows[still]), start[still], wave[still])
+                waves, value = self._tried_alone(rows[still], waves, value, turned, criterion)
+        return waves, value
 
     def _prune_once(self, rows: Tensor, waves: Waves, value: Tensor, criterion: Criterion) -> tuple[Waves, Tensor]:
         """Try to remove the weakest wave of each scene or, where that does not help, the next."""
@@ -240,6 +239,15 @@ class WaveSearch:
         choice = torch.where(self._echoing[rows], 2 * math.log(self.sensing.array.size), 0.0)
         return criterion(self.sensing.scenes(rows), waves) + _MISSING * missing + choice * waves.count
 
+    def _tried_alone(
+        self, rows: Tensor, waves: Waves, value: Tensor, proposal: Waves, criterion: Criterion
+    ) -> tuple[Waves, Tensor]:
+        """Fit the newest wave of a proposal alone, and try the proposal where this is promising."""
+        scenes = self.sensing.scenes(rows)
+        alone = fit_newest(scenes, proposal, tolerance=_LOOSE, iterations=_STEPS).waves
+        hopeful = (self._rated(rows, alone, criterion) < value[rows] + _PROMISING).nonzero()[:, 0]
+        return self._tried(rows[hopeful], waves, value, alone[hopeful], criterion)
+
     def _tried(
         self, rows: Tensor, waves: Waves, value: Tensor, proposal: Waves, criterion: Criterion
     ) -> tuple[Waves, Tensor]:
@@ -247,7 +255,7 @@ class WaveSearch:
         if len(rows) == 0:
             return waves, value
         scenes = self.sensing.scenes(rows)
-        fitted = fit_waves(scenes, proposal, tolerance=_LOOSE, iterations=self.steps).waves
+        fitted = fit_waves(scenes, proposal, tolerance=_LOOSE, iterations=_STEPS).waves
         rated = self._rated(rows, fitted, criterion)
         better = rated < value[rows] - _SURELY
         value = value.clone()
@@ -260,3 +268,31 @@ def _by_strength(sensing: Sensing, waves: Waves) -> Tensor:
     power = project_waves(sensing, waves).s.abs().square().mean(1).nan_to_num()
     strength = power.gather(1, waves.source) * waves.gain.abs().square()
     return torch.where(waves.present, strength, torch.inf).argsort(dim=1)
+
+
+def _turned(sensing: Sensing, waves: Waves, wave: Tensor) -> Waves:
+    """Move an echo of each scene to the opposite angle, with the gain that suits it; it comes last."""
+    at = torch.arange(len(wave), device=wave.device), wave
+    box, source, rest = to_box(waves.polar[at]), waves.source[at], waves.without(wave)
+    steeper = torch.nn.functional.one_hot(box[..., :2].abs().argmax(-1), 3).bool()
+    place = from_box(torch.where(steeper, -box.clamp(-_INSIDE, _INSIDE), box))
+    fit = project_waves(sensing, rest)
+    symbols = fit.s.gather(2, source[:, None, None].expand(-1, fit.s.shape[1], 1))
+    gain, _ = echo_gain(sensing, fit, place[:, None], symbols)
+    return rest.joined_by(place, source, gain[:, 0])
+
+
+def _has_room(waves: Waves) -> Bool[Tensor, " batch"]:
+    return waves.total < waves.present.shape[1]
+
+
+def _has_sources(waves: Waves) -> Bool[Tensor, " batch"]:
+    return waves.count > 1
+
+
+def _has_echoes(waves: Waves) -> Bool[Tensor, " batch"]:
+    return waves.total > waves.count
+
+
+def _has_waves(waves: Waves) -> Bool[Tensor, " batch"]:
+    return waves.total > 0

@@ -8,7 +8,8 @@ from echo_worlds import echo_world
 from worlds import roomy, world
 
 from risloc.estimation.conditional import Sensing, fit_conditional
-from risloc.estimation.wave_fit import _Joint, fit_waves
+from risloc.estimation.reliability import at_border
+from risloc.estimation.wave_fit import _Joint, fit_newest, fit_waves
 from risloc.estimation.waves import Waves
 from risloc.physics.box_coordinates import from_box, to_box
 from risloc.physics.echo_domain import echo_domain
@@ -56,7 +57,7 @@ def test_the_gradient_is_half_the_derivative_of_the_cost(roomy_scenario):
     waves = nudged(e.waves, s.domain, 0.03)
     width = waves.present.shape[1]
     point = torch.cat([to_box(waves.polar).flatten(1), waves.gain.real, waves.gain.imag], dim=1)
-    gradient = _Joint(s, waves, waves.reference).model(point).gradient
+    gradient = _Joint(s, waves, waves.reference, waves.reference).model(point).gradient
     used = torch.cat([waves.present.repeat_interleave(3, 1), waves.present & ~waves.reference], dim=1)
     used = torch.cat([used, waves.present & ~waves.reference], dim=1)
 
@@ -74,6 +75,31 @@ def test_the_gradient_is_half_the_derivative_of_the_cost(roomy_scenario):
             gradient[:, i][used[:, i]], slope[used[:, i]], rtol=1e-4, atol=1e-4 * float(gradient.abs().amax())
         )
     assert (gradient[~used] == 0).all()
+
+
+@pytest.mark.parametrize("paths", [0, 1])
+def test_the_newest_wave_alone_ends_where_its_cost_is_stationary(roomy_scenario, paths):
+    """The new wave is a source or an echo; the others keep their places, and none of 12 small steps lowers the cost."""
+    e = echo_world(roomy_scenario, [2] * 6, paths=paths or 1, level_db=-6 if paths else -200, snr_db=20, seed=9)
+    s = sensing(e.world)
+    truth = e.waves if paths else Waves.of_sources(e.world.polar, e.world.present, 3)
+    rough = nudged(truth, s.domain, 0.01)
+    last = torch.nn.functional.one_hot(rough.total - 1, rough.present.shape[1]).bool()
+    fitted = fit_newest(s, rough, tolerance=1e-9, iterations=40)
+    inside = ~(at_border(echo_domain(s.domain), fitted.waves.polar[last][:, None]).any(-1)[:, 0])
+    inside &= paths > 0 or ~(at_border(s.domain, fitted.waves.polar[last][:, None]).any(-1)[:, 0])
+    assert inside.sum() >= 3
+    assert torch.equal(fitted.waves.polar[~last], rough.polar[~last])
+    assert torch.equal(fitted.waves.gain[~last], rough.gain[~last])
+    assert torch.allclose(fitted.value, dense_cost(s, fitted.waves), rtol=1e-9)
+    assert (fitted.value < dense_cost(s, rough)).all()
+    g = torch.Generator().manual_seed(1)
+    for _ in range(12):
+        step = torch.randn(6, 3, dtype=torch.float64, generator=g) * 1e-3
+        polar = fitted.waves.polar.clone()
+        polar[last] += step
+        worse = dense_cost(s, dataclasses.replace(fitted.waves, polar=polar)) - fitted.value
+        assert (worse > -1e-6 * fitted.value)[inside].all()
 
 
 def test_without_noise_it_ends_at_the_true_waves(roomy_scenario):
