@@ -9,7 +9,7 @@ run with another number of scenes measures every cell again.
 import argparse
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -129,7 +129,7 @@ def answers(
     scenes: int,
     *,
     echoes: bool,
-    methods: "Mapping[str, Method]",
+    methods: Sequence[str],
 ) -> Answers:
     """Locate the sources of the scenes of a cell by every method."""
     localiser = Localiser(scenario)
@@ -141,7 +141,7 @@ def answers(
             scenario, seed=SEED, split="test", start=start, stop=stop, snr_db=snr_db, count=count, echoes=echoes
         )
         with torch.inference_mode():
-            found = {name: method(seeker, drawn, count) for name, method in methods.items()}
+            found = dict(zip(methods, located(seeker, drawn, count), strict=False))
             parts.append((found, drawn, _bound(scenario, drawn, count).position if count else torch.zeros(0)))
     truth = torch.cat([drawn.truth.placed for _, drawn, _ in parts]).double()
 
@@ -159,32 +159,18 @@ def answers(
     )
 
 
-Method = Callable[[EchoLocaliser, Scenes, int], Estimates]
+def located(seeker: EchoLocaliser, scenes: Scenes, count: int) -> Iterator[Estimates]:
+    """What every method of `METHODS` finds, those of `PAIRED` first."""
+    localiser = seeker.localiser
+    sensing = localiser.sensing(scenes.observation)
+    search = seeker.search(sensing)
+    yield search.answer(given=True).estimates
+    yield search.answer(given=False).estimates
+    yield from localiser.pursuit(sensing, torch.full((len(scenes),), count), BIC, bic_noise_order)
 
 
-def _with_echoes(*, given: bool) -> Method:
-    def locate(seeker: EchoLocaliser, scenes: Scenes, count: int) -> Estimates:
-        return seeker.locate(seeker.localiser.sensing(scenes.observation), given=given).estimates
-
-    return locate
-
-
-def _plain(rule: Callable[[int, int], object]) -> Method:
-    def locate(seeker: EchoLocaliser, scenes: Scenes, count: int) -> Estimates:
-        localiser = seeker.localiser
-        return localiser.pursuit(localiser.sensing(scenes.observation), rule(len(scenes), count))[0]  # type: ignore[arg-type]
-
-    return locate
-
-
-METHODS: Mapping[str, Method] = {
-    GIVEN: _with_echoes(given=True),
-    ABSENT: _with_echoes(given=False),
-    "NOMP, K known": _plain(lambda batch, count: torch.full((batch,), count)),
-    "NOMP, K by BIC": _plain(lambda batch, count: BIC),
-    "NOMP, K by BIC, noise level unknown": _plain(lambda batch, count: bic_noise_order),
-}
-PAIRED = {name: METHODS[name] for name in (GIVEN, ABSENT)}
+PAIRED = (GIVEN, ABSENT)
+METHODS = (*PAIRED, "NOMP, K known", "NOMP, K by BIC", "NOMP, K by BIC, noise level unknown")
 
 
 def _bound(scenario: Scenario, scenes: Scenes, count: int) -> Bound:

@@ -67,8 +67,9 @@ def _estimates(
     pursued = localiser.pursuit(sensing, *order_rules(CLASSICAL), scenes.truth.count)
     for rule, estimates in zip((*CLASSICAL, KNOWN), pursued, strict=True):
         found[phrase(NOMP.by(rule))] = estimates
+    search = echo_localiser.search(sensing)
     for rule in CLASSICAL:
-        found[phrase(ECHOES.by(rule))] = echo_localiser.locate(sensing, given=rule == BY_BIC).estimates
+        found[phrase(ECHOES.by(rule))] = search.answer(given=rule == BY_BIC).estimates
     return found
 
 

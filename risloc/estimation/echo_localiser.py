@@ -17,14 +17,14 @@ from risloc.estimation.likelihood_gain import GainMap
 from risloc.estimation.localiser import Localiser
 from risloc.estimation.wave_estimates import assess_waves
 from risloc.estimation.wave_fit import wave_responses
-from risloc.estimation.wave_order import OrderedWaves, search_waves
+from risloc.estimation.wave_order import OrderedWaves, ordered_waves, waves_of_unknown_noise
 from risloc.estimation.wave_search import WaveSearch
 from risloc.estimation.waves import Waves
 from risloc.physics.echo_domain import echo_domain
 from risloc.physics.geometry import Surface
 from risloc.physics.grid import PolarGrid, polar_grid
 
-__all__ = ["ECHOES", "EchoAnswer", "EchoLocaliser", "most_waves"]
+__all__ = ["ECHOES", "EchoAnswer", "EchoLocaliser", "EchoSearch", "most_waves"]
 
 ECHOES = ("auto", "never", "always")
 """Whether waves of the same symbols count as echoes: where symbols vary and can tell, never, or always."""
@@ -112,38 +112,89 @@ class EchoLocaliser:
         EchoAnswer
             The sources with their echoes.
         """
-        gains = GainMap(sensing, self.localiser.coarse)
-        one = sensing.y.shape[1] == 1 and self.echoes == "auto"
-        found = self._searched(sensing, gains, count, given=given, checked=checked, echoes=not one)
-        ambiguous = torch.full_like(found.believed, one)
-        if not one:
-            ambiguous = self._ambiguous(sensing, found)
-            rows = ambiguous.nonzero()[:, 0]
-            if self.echoes == "auto" and len(rows):
-                scenes = sensing[rows]
-                apart = GainMap(scenes, self.localiser.coarse)
-                again = self._searched(scenes, apart, count, given=given, checked=checked, echoes=False)
-                found = _put(found, rows, again)
-        noise_var = sensing.noise_var if given else found.noise_var.to(sensing.noise_var)
-        level = dataclasses.replace(sensing, noise_var=noise_var)
-        estimates = assess_waves(level, found.waves, found.converged, ambiguous, gains)
-        return EchoAnswer(estimates, wave_responses(sensing, found.waves), noise_var, found.believed)
+        return self.search(sensing, count=count).answer(given=given, checked=checked)
 
-    def _searched(
-        self, sensing: Sensing, gains: GainMap, count: int | None, *, given: bool, checked: bool, echoes: bool
-    ) -> OrderedWaves:
-        search = self.localiser.search
+    def search(self, sensing: Sensing, *, count: int | None = None) -> "EchoSearch":
+        """Search without sigma^2, which then answers with a given one as well as without.
+
+        Parameters
+        ----------
+        sensing
+            The scenes.
+        count
+            The number of sources if it is known.
+
+        Returns
+        -------
+        EchoSearch
+            The search.
+        """
+        one = sensing.y.shape[1] == 1 and self.echoes == "auto"
+        return EchoSearch(self, sensing, count, echoes=not one)
+
+
+class EchoSearch:
+    """What a search without sigma^2 finds in a batch of scenes.
+
+    Parameters
+    ----------
+    localiser
+        The localiser.
+    sensing
+        The scenes.
+    count
+        The number of sources if it is known.
+    echoes
+        Whether sources may have echoes.
+    """
+
+    def __init__(self, localiser: EchoLocaliser, sensing: Sensing, count: int | None, *, echoes: bool) -> None:
+        self._localiser, self._sensing, self._count, self._echoes = localiser, sensing, count, echoes
+        self._gains = GainMap(sensing, localiser.localiser.coarse)
         _, snapshots, antennas = sensing.y.shape
-        most = self.localiser.slots if count is None else count
+        most = localiser.localiser.slots if count is None else count
         slots = most_waves(most, snapshots, antennas) if echoes else max(1, most)
         start = Waves.none(len(sensing), slots, max(1, most), sensing.domain, sensing.y)
-        seeker = WaveSearch(sensing, gains, self.grid, least=count or 0, echoes=echoes)
-        return search_waves(seeker, start, given=given, checked=checked, iterations=search.iterations)
+        self._search = WaveSearch(sensing, self._gains, localiser.grid, least=count or 0, echoes=echoes)
+        self._waves = waves_of_unknown_noise(self._search, start)
 
-    def _ambiguous(self, sensing: Sensing, found: OrderedWaves) -> Bool[Tensor, " batch"]:
-        """Find the scenes in which a source with echoes has symbols that do not vary."""
-        level = dataclasses.replace(sensing, noise_var=found.noise_var.to(sensing.noise_var))
-        return (constant_symbols(level, found.waves) & (found.waves.own.sum(1) > 1)).any(1)
+    def answer(self, *, given: bool, checked: bool = True) -> EchoAnswer:
+        """Answer with sigma^2 given or unknown.
+
+        Parameters
+        ----------
+        given
+            Whether sigma^2 is given.
+        checked
+            Whether a given sigma^2 is ignored where the data contradict it.
+
+        Returns
+        -------
+        EchoAnswer
+            The sources with their echoes.
+        """
+        sensing, found = self._sensing, self._ordered(given=given, checked=checked)
+        ambiguous = torch.full_like(found.believed, not self._echoes)
+        if self._echoes:
+            ambiguous = _ambiguous(sensing, found)
+            rows = ambiguous.nonzero()[:, 0]
+            if self._localiser.echoes == "auto" and len(rows):
+                apart = EchoSearch(self._localiser, sensing[rows], self._count, echoes=False)
+                found = _put(found, rows, apart._ordered(given=given, checked=checked))
+        noise_var = sensing.noise_var if given else found.noise_var.to(sensing.noise_var)
+        level = dataclasses.replace(sensing, noise_var=noise_var)
+        estimates = assess_waves(level, found.waves, found.converged, ambiguous, self._gains)
+        return EchoAnswer(estimates, wave_responses(sensing, found.waves), noise_var, found.believed)
+
+    def _ordered(self, *, given: bool, checked: bool) -> OrderedWaves:
+        iterations = self._localiser.localiser.search.iterations
+        return ordered_waves(self._search, self._waves, given=given, checked=checked, iterations=iterations)
+
+
+def _ambiguous(sensing: Sensing, found: OrderedWaves) -> Bool[Tensor, " batch"]:
+    """Find the scenes in which a source with echoes has symbols that do not vary."""
+    level = dataclasses.replace(sensing, noise_var=found.noise_var.to(sensing.noise_var))
+    return (constant_symbols(level, found.waves) & (found.waves.own.sum(1) > 1)).any(1)
 
 
 def _put(found: OrderedWaves, rows: Tensor, again: OrderedWaves) -> OrderedWaves:

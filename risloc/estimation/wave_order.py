@@ -30,7 +30,7 @@ from risloc.estimation.wave_fit import fit_waves, project_waves
 from risloc.estimation.wave_search import WaveSearch
 from risloc.estimation.waves import Waves
 
-__all__ = ["OrderedWaves", "search_waves"]
+__all__ = ["OrderedWaves", "ordered_waves", "waves_of_unknown_noise"]
 
 _TIGHT = 1e-3
 _FEW = 2  # waves that the search with the given sigma^2 may add where the first search left too much
@@ -61,8 +61,8 @@ class OrderedWaves:
     converged: Bool[Tensor, " batch"]
 
 
-def search_waves(search: WaveSearch, start: Waves, *, given: bool, checked: bool, iterations: int) -> OrderedWaves:
-    """Search for sources with echoes and fit them.
+def waves_of_unknown_noise(search: WaveSearch, start: Waves) -> Waves:
+    """Search for sources with echoes with sigma^2 unknown; where there are echoes, from two starts.
 
     Parameters
     ----------
@@ -70,6 +70,31 @@ def search_waves(search: WaveSearch, start: Waves, *, given: bool, checked: bool
         The search.
     start
         The waves to start from, mostly none.
+
+    Returns
+    -------
+    Waves
+        The waves.
+    """
+    first = search.settled(start, bic_unknown_noise)
+    echoing = first.total > first.count
+    if not echoing.any():
+        return first
+    rows = echoing.nonzero()[:, 0]
+    second = search.settled(start, bic_free_symbols, echoing)
+    first, second = (search.settled(waves, bic_unknown_noise, echoing) for waves in (first, second))
+    return search.better(first, first.put(rows, second[rows]), bic_unknown_noise)
+
+
+def ordered_waves(search: WaveSearch, waves: Waves, *, given: bool, checked: bool, iterations: int) -> OrderedWaves:
+    """Continue a search with a given sigma^2, and fit the waves.
+
+    Parameters
+    ----------
+    search
+        The search.
+    waves
+        What `waves_of_unknown_noise` found.
     given
         Whether the sigma^2 of the scenes is given.
     checked
@@ -83,7 +108,6 @@ def search_waves(search: WaveSearch, start: Waves, *, given: bool, checked: bool
         The waves.
     """
     sensing = search.sensing
-    waves = _searched(search, start)
     believed = torch.full((len(sensing),), given, device=sensing.y.device)
     if given:
         further = search.settled(waves, bic_known_noise)
@@ -98,18 +122,6 @@ def search_waves(search: WaveSearch, start: Waves, *, given: bool, checked: bool
     level = residual_level(end.value, wave_freedom(sensing, end.waves))
     noise_var = torch.where(believed, sensing.noise_var.double(), level)
     return OrderedWaves(end.waves, noise_var, believed, end.converged)
-
-
-def _searched(search: WaveSearch, start: Waves) -> Waves:
-    """Search with sigma^2 unknown; where there are echoes, from two starts."""
-    first = search.settled(start, bic_unknown_noise)
-    echoing = first.total > first.count
-    if not echoing.any():
-        return first
-    rows = echoing.nonzero()[:, 0]
-    second = search.settled(start, bic_free_symbols, echoing)
-    first, second = (search.settled(waves, bic_unknown_noise, echoing) for waves in (first, second))
-    return search.better(first, first.put(rows, second[rows]), bic_unknown_noise)
 
 
 def _agrees(sensing: Sensing, waves: Waves, factor: float) -> Bool[Tensor, " batch"]:

@@ -258,10 +258,11 @@ def _nomp(batch: _Batch, method: Method) -> Iterator[Result]:
 
 def _nomp_echoes(batch: _Batch, method: Method) -> Iterator[Result]:
     localiser = _echo_localiser(batch.localiser)
+    search, searching = _timed(partial(localiser.search, batch.sensing))
     for rule in (BY_BIC, NOISE_UNKNOWN):
-        answer, seconds = _timed(partial(localiser.locate, batch.sensing, given=rule == BY_BIC, checked=True))
+        answer, answering = _timed(partial(search.answer, given=rule == BY_BIC))
         found = answer.estimates
-        yield Result(method.by(rule), Located(found.polar, found.present), seconds, found)
+        yield Result(method.by(rule), Located(found.polar, found.present), searching + answering, found)
 
 
 def _R_true(batch: _Batch, method: Method) -> Iterator[Result]:
