@@ -1,0 +1,67 @@
+"""What a given noise level adds to a search without one, and when it is not believed."""
+
+import dataclasses
+
+import pytest
+import torch
+from worlds import roomy, world
+
+from risloc.estimation.conditional import Sensing
+from risloc.estimation.echo_localiser import EchoLocaliser
+from risloc.estimation.localiser import Localiser
+
+
+@pytest.fixture(scope="module")
+def localiser(scenario):
+    own = dataclasses.replace(roomy(scenario), K_MAX=3, K_span=(0, 3))
+    return EchoLocaliser(Localiser(own))
+
+
+def scenes(localiser, counts, *, snr_db, seed):
+    w = world(localiser.localiser.scenario, counts, snr_db=snr_db, seed=seed)
+    return w, Sensing.of(w.observation, w.scenario.surface)
+
+
+def share(answer, count):
+    return float((answer.estimates.present.sum(1) == count).double().mean())
+
+
+def test_a_given_noise_level_shows_weak_sources(localiser):
+    """60 scenes at 0 dB: the given level finds the right number in at least as many, and is believed."""
+    w, s = scenes(localiser, [1, 2, 3] * 20, snr_db=0, seed=4)
+    search = localiser.search(s)
+    given, unknown = search.answer(given=True), search.answer(given=False)
+    assert given.believed.double().mean() >= 0.95
+    assert share(given, w.count) >= share(unknown, w.count)
+
+
+def test_one_search_answers_as_two(localiser):
+    _, s = scenes(localiser, [0, 1, 2, 3], snr_db=10, seed=5)
+    search = localiser.search(s)
+    for given in (True, False):
+        together, alone = search.answer(given=given).estimates, localiser.locate(s, given=given).estimates
+        assert torch.equal(together.polar, alone.polar)
+        assert torch.equal(together.present, alone.present)
+
+
+def test_a_slightly_wrong_model_adds_no_faint_sources(localiser):
+    """The gain of each element is wrong by 4 %: 0.16 % of the signal, as much as noise of 28 dB; 40 scenes at 25 dB."""
+    w, s = scenes(localiser, [1, 2] * 20, snr_db=25, seed=6)
+    g = torch.Generator().manual_seed(2)
+    wrong = 1 + 0.04 * torch.randn(s.G.shape[-1], dtype=torch.complex128, generator=g)
+    bent = torch.einsum("bpn,n,bnk,bkl->bpl", s.G, wrong, w.A, w.symbols)
+    true = torch.einsum("bpn,bnk,bkl->bpl", s.G, w.A, w.symbols)
+    snap, ant = s.y.shape[1:]
+    own = torch.arange(snap)
+    change = (bent - true).view(len(s), snap, ant, snap)[:, own, :, own].transpose(0, 1)
+    answer = localiser.locate(dataclasses.replace(s, y=s.y + change), given=True)
+    assert share(answer, w.count) >= 0.9
+
+
+def test_a_noise_level_that_is_far_too_small_is_not_believed(localiser):
+    w, s = scenes(localiser, [1, 2] * 10, snr_db=15, seed=7)
+    answer = localiser.locate(dataclasses.replace(s, noise_var=s.noise_var / 10), given=True)
+    assert not answer.believed.any()
+    assert share(answer, w.count) >= 0.9
+    unchecked = localiser.locate(dataclasses.replace(s, noise_var=s.noise_var / 10), given=True, checked=False)
+    assert unchecked.believed.all()
