@@ -40,13 +40,13 @@ def test_a_model_that_is_wrong_does_not_lead_to_sources_that_are_not_there() -> 
 def test_scenes_of_a_true_model_keep_the_order_of_bic() -> None:
     world = scenario("default")
     for snr_db in (0.0, 10.0):
-        m = measurements_of(world, simulate(world, seed=6, split="test", start=0, stop=100, snr_db=snr_db))
+        m = measurements_of(world, simulate(world, seed=6, split="test", start=0, stop=50, snr_db=snr_db))
         plain, checked = locate(m, "default", noise="given"), locate(m, "default")
         assert (checked.present.sum(1) == plain.present.sum(1)).all()
-        assert checked.verdict == ("fits",) * 100
+        assert checked.verdict == ("fits",) * 50
         echoing = locate(m)
         assert (echoing.present.sum(1) == plain.present.sum(1)).double().mean() > 0.9
-        assert echoing.verdict.count("fits") >= 99
+        assert echoing.verdict.count("fits") >= 49
 
 
 def _covered(found: Found, truth: Truth) -> float:
@@ -64,11 +64,11 @@ def _covered(found: Found, truth: Truth) -> float:
 
 
 def _ratio(count: int, snr_db: float, most: int = 5, known: bool = False, **changes: object) -> torch.Tensor:
-    """Of 64 scenes, estimated over true."""
+    """Of 32 scenes, estimated over true."""
     world = scenario("default", K_span=[0, 5], **changes)
-    o = simulate(world, seed=5, split="test", start=0, stop=64, snr_db=snr_db, count=count).observation
+    o = simulate(world, seed=5, split="test", start=0, stop=32, snr_db=snr_db, count=count).observation
     size = o.y.abs().square().mean((1, 2)).sqrt()
-    blank = dataclasses.replace(o, y=o.y / size[:, None, None], noise_var=torch.full((64,), torch.nan))
+    blank = dataclasses.replace(o, y=o.y / size[:, None, None], noise_var=torch.full((32,), torch.nan))
     with torch.no_grad():
         return (
             noise_level(Localiser(world, default_search()), blank, most, count if known else None)
@@ -93,7 +93,7 @@ def test_with_the_number_known_it_is_the_mean_square_of_what_is_left() -> None:
 @pytest.mark.parametrize(("antennas", "snapshots"), [(8, 32), (8, 64), (12, 32), (16, 16)])
 @pytest.mark.parametrize("count", [0, 1, 2, 3])
 def test_it_has_no_bias_whatever_the_antennas_snapshots_and_sources(antennas: int, snapshots: int, count: int) -> None:
-    """Within 5 % in the mean of 64 scenes, whose standard error is 1 %; the spread is that of the samples that are left."""
+    """Within 5 % in the mean of 32 scenes, whose standard error is 1.4 %; the spread is that of the samples that are left."""
     ratio = _ratio(count, 10.0, antennas=antennas, snapshots=snapshots)
     assert 0.95 < ratio.mean() < 1.05
     assert ratio.std() < 1.5 / (snapshots * (antennas - count)) ** 0.5

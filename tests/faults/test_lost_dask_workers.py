@@ -1,5 +1,6 @@
 """kill -9 of a Dask worker in the middle of a stage: what it had is done again by the others, and the results are the same."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,10 @@ pytestmark = [
 
 @pytest.mark.parametrize("work", [SIMULATE, SHARD, EVALUATE], ids=lambda work: work.stage)
 def test_a_stage_outlives_a_worker(work: Work, tmp_path: Path, repository: Path) -> None:
-    into = tmp_path / "into"
-    prepare(work, into)
+    alone, into = tmp_path / "alone", tmp_path / "into"
+    alone.mkdir()
+    prepare(work, alone)
+    shutil.copytree(alone, into)
     with (
         dask_cluster(tmp_path, repository, workers=2, threads=1) as (address, keeper),
         Run(work, into, RISLOC_RUNNER=f"dask:{address}") as run,
@@ -28,4 +31,4 @@ def test_a_stage_outlives_a_worker(work: Work, tmp_path: Path, repository: Path)
         assert work.midway(work.known(into))
         run.wait()
     assert not list((into / ".state" / work.stage).iterdir())
-    assert (into / "metrics" / f"{work.stage}.json").read_bytes() == undisturbed(work, tmp_path / "alone")
+    assert (into / "metrics" / f"{work.stage}.json").read_bytes() == undisturbed(work, alone)

@@ -1,5 +1,6 @@
 """Whole runs and their workers are killed in the middle: nothing is left running, nothing that was done is done again."""
 
+import shutil
 import signal
 from pathlib import Path
 
@@ -14,8 +15,10 @@ TWO = {"RISLOC_RUNNER": "processes:2"}
 
 @pytest.mark.parametrize("work", [SIMULATE, SHARD, EVALUATE], ids=lambda work: work.stage)
 def test_killed_workers_and_runs_lose_nothing_but_what_was_under_way(work: Work, tmp_path: Path) -> None:
-    into, part = tmp_path / "into", work.pieces // 10
-    prepare(work, into)
+    alone, into, part = tmp_path / "alone", tmp_path / "into", work.pieces // 10
+    alone.mkdir()
+    prepare(work, alone)
+    shutil.copytree(alone, into)
     with Run(work, into, **TWO) as run:
         before = run.wait_for(part + 1)
         run.workers()[0].kill()
@@ -31,7 +34,7 @@ def test_killed_workers_and_runs_lose_nothing_but_what_was_under_way(work: Work,
     if work.made is not None:
         assert kept_later < {identity(path) for path in (into / work.made).iterdir()}
     assert not list((into / ".state" / work.stage).iterdir())
-    assert (into / "metrics" / f"{work.stage}.json").read_bytes() == undisturbed(work, tmp_path / "alone")
+    assert (into / "metrics" / f"{work.stage}.json").read_bytes() == undisturbed(work, alone)
 
 
 def _ended(run: Run, number: signal.Signals) -> set[tuple[int, int]]:

@@ -90,7 +90,7 @@ def small_simulation(blocks: int) -> dict[str, object]:
     }
 
 
-_BLOCKS, _PACKED, _BATCHES = 160, 120, 60
+_BLOCKS, _PACKED, _BATCHES = 60, 50, 30
 _SHARDS = {"shards.scenes_per_shard": 64, "shards.chunk": 16}
 _SCENES = small_simulation(4) | _SHARDS | {"data.test_snr_db": [10.0, 30.0], "data.test_per_cell": _BATCHES // 6}
 
@@ -146,8 +146,8 @@ def undisturbed(work: Work, folder: Path) -> bytes:
 
 
 def prepare(work: Work, folder: Path) -> None:
-    """What the stage reads: scenes, their shards, a network before training."""
-    if work.stage == "simulate":
+    """What the stage reads: scenes, their shards, a network before training; nothing, if they are there."""
+    if work.stage == "simulate" or (folder / "data").exists():
         return
     _stage(work, "simulate", simulate.run, folder, {"raw": "data/raw"})
     if work.stage == "shard":
