@@ -39,6 +39,7 @@ def test_every_byte_is_the_same_on_every_runner(serial, mapped, number):
 
 
 @pytest.mark.e2e
+@pytest.mark.usefixtures("shared_prefect")
 @pytest.mark.parametrize("runner", SETTINGS)
 def test_an_error_in_one_item_is_said_once_and_leaves_nothing(repository, serial, tmp_path, runner):
     """Scene 20 of the second block of val has no power: the stage `shard` says so and ends; no shard is published."""
