@@ -7,9 +7,7 @@ from typing import Any
 
 import psutil
 
-__all__ = ["Child", "end", "kill", "started"]
-
-Child = psutil.Popen | subprocess.Popen
+__all__ = ["end", "kill", "started"]
 
 
 @contextlib.contextmanager
@@ -25,7 +23,7 @@ def started(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen
             kill(process)
 
 
-def end(process: Child) -> None:
+def end(process: psutil.Popen) -> None:
     """SIGTERM, and kill -9 for it and for all that it has started, if they are still there after 15 s."""
     everyone = _family(process)
     if everyone:
@@ -35,7 +33,7 @@ def end(process: Child) -> None:
     process.wait()
 
 
-def kill(process: Child) -> None:
+def kill(process: psutil.Popen | subprocess.Popen) -> None:
     """kill -9 of a process and of all that it has started."""
     for each in _family(process):
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -43,9 +41,8 @@ def kill(process: Child) -> None:
     process.wait()
 
 
-def _family(process: Child) -> list[psutil.Process]:
+def _family(process: psutil.Popen | subprocess.Popen) -> list[Any]:
     """All that the process has started, and the process; empty if it has ended."""
     if process.poll() is not None:
         return []
-    root = psutil.Process(process.pid)
-    return [*root.children(recursive=True), root]
+    return [*psutil.Process(process.pid).children(recursive=True), process]
