@@ -257,8 +257,7 @@ def _nomp(batch: _Batch, method: Method) -> Iterator[Result]:
 
 
 def _nomp_echoes(batch: _Batch, method: Method) -> Iterator[Result]:
-    localiser = _echo_localiser(batch.localiser)
-    search, searching = _timed(partial(localiser.search, batch.sensing))
+    search, searching = _timed(partial(_echo_localiser(batch.localiser).search, batch.sensing))
     for rule in (BY_BIC, NOISE_UNKNOWN):
         answer, answering = _timed(partial(search.answer, given=rule == BY_BIC))
         found = answer.estimates
