@@ -12,11 +12,12 @@ networks and settings is kept in ship/robustness.json, so that an interrupted ru
 import argparse
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from pipeline.sections import override
@@ -32,8 +33,8 @@ from risloc.scenes.simulation import simulate
 from risloc.utils.atomic_files import replacing
 from risloc.utils.yaml_reader import read_yaml
 from stages.support.resumable import source_digest
-from studies.robustness_methods import METHODS, Cell, empty_cell, located
-from studies.robustness_page import FIGURE, RESULTS, Results, Rows, Tables, page, plot, write_results
+from studies.robustness_methods import METHODS, RIVALS, Cell, empty_cell, located
+from studies.robustness_page import FIGURE, RESULTS, Results, Rows, page, plot, write_results
 
 SEED, BATCH = 20261124, 50
 SNRS = (-5.0, 0.0, 10.0, 20.0, 30.0)  # dB, at which each number of sources is shown
@@ -150,24 +151,53 @@ def changed(base: Scenario, changes: Mapping[str, Any]) -> Scenario:
 def results_of(study: Study) -> Results:
     """Every table of the page."""
     departures = {
-        title: {_shown(value): _means(study.cell({path: value}, 20.0)) for value in values}
+        title: {_shown(value): study.cell({path: value}, 20.0) for value in values}
         for title, (path, values) in MISMATCH.items()
     }
-    worlds = {"world": {name: _means(study.cell(changes, 10.0)) for name, changes in ELSEWHERE.items()}}
+    worlds = {"world": {name: study.cell(changes, 10.0) for name, changes in ELSEWHERE.items()}}
     wide, counts = {"K_span": (0, study.base.K_MAX)}, range(study.base.K_MAX + 1)
-    by_count = {f"K, at {snr:g} dB": {str(k): _means(study.cell(wide, snr, k)) for k in counts} for snr in SNRS}
-    return Results(study.count, departures, worlds, by_count, *_with_echoes(study))
+    by_count = {f"K, at {snr:g} dB": {str(k): study.cell(wide, snr, k) for k in counts} for snr in SNRS}
+    echoes = {
+        words: {row: study.cell(changes, 20.0, echoes=kept) for row, changes in rows.items()}
+        for title, rows in ECHOES.items()
+        for words, kept in ((title, True), (f"{title}, removed", False))
+    }
+    return Results(
+        study.count,
+        departures=_each(departures, _means),
+        worlds=_each(worlds, _means),
+        counts=_each(by_count, _means),
+        echoes=_each(echoes, _means),
+        right=_each(echoes, _shares),
+        ratios=_each(departures | worlds | by_count | echoes, _ratios),
+    )
 
 
-def _with_echoes(study: Study) -> tuple[Tables, Tables]:
-    """GOSPA, and the share of scenes with the right number of sources, with the echoes and without them."""
-    costs, shares = dict[str, Rows](), dict[str, Rows]()
-    for title, rows in ECHOES.items():
-        for words, echoes in ((title, True), (f"{title}, removed", False)):
-            cells = {row: study.cell(changes, 20.0, echoes=echoes) for row, changes in rows.items()}
-            costs[words] = {row: _means(cell) for row, cell in cells.items()}
-            shares[words] = {row: _shares(cell) for row, cell in cells.items()}
-    return costs, shares
+def _each(
+    tables: Mapping[str, Mapping[str, Cell]], made: Callable[[Cell], Mapping[str, Interval]]
+) -> Mapping[str, Rows]:
+    """What is made of the cells of each table; rows of which nothing is made are left out."""
+    found = {title: {row: made(cell) for row, cell in cells.items()} for title, cells in tables.items()}
+    return {title: {row: values for row, values in rows.items() if values} for title, rows in found.items()}
+
+
+def _ratios(cell: Cell) -> Mapping[str, Interval]:
+    """The default over the best other method that finds K and knows as much of the noise; empty where that makes no error."""
+    found: dict[str, Interval] = {}
+    for words, (default, others) in RIVALS.items():
+        best = min(others, key=lambda name: sum(cell["gospa"][name]))
+        pair = torch.tensor([cell["gospa"][default], cell["gospa"][best]], dtype=torch.float64).numpy()
+        if not pair[1].any():
+            return {}
+        scenes = np.arange(pair.shape[1], dtype=np.float64)
+
+        def ratio(x: np.ndarray, pair: np.ndarray = pair) -> np.ndarray:
+            own, other = (row[x.astype(int)].mean(axis=-1) for row in pair)
+            return own / np.maximum(other, 1e-9)
+
+        found[words] = _rounded(bootstrap_interval(scenes, ratio, 0.95, SEED))
+        found[f"best other, {words} [m]"] = _mean(cell["gospa"][best])
+    return found
 
 
 def _means(cell: Cell) -> Mapping[str, Interval]:

@@ -15,7 +15,7 @@ from risloc.scenes.batch import Scenes
 from stages.evaluation.method import ECHOES, HYBRID, NOMP
 from stages.reporting.looks import phrase
 
-__all__ = ["CUTOFF", "METHODS", "Cell", "empty_cell", "located"]
+__all__ = ["CUTOFF", "METHODS", "RIVALS", "Cell", "empty_cell", "located"]
 
 CUTOFF = 2.0
 """Of GOSPA, metres."""
@@ -33,6 +33,13 @@ METHODS = {
     phrase(NOMP): GREY,
 }
 """The phrase of each method, and its colour."""
+
+
+RIVALS = {
+    "noise level given": (phrase(ECHOES.by(BY_BIC)), [*METHODS][:5]),
+    "noise level unknown": (phrase(ECHOES.by(NOISE_UNKNOWN)), [phrase(NOMP.by(NOISE_UNKNOWN))]),
+}
+"""The default method with and without the noise level, and the others that find K and know no more of the noise."""
 
 
 class Cell(TypedDict):

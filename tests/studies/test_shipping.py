@@ -141,10 +141,15 @@ def test_the_page_has_every_cell_and_computes_each_once(
     results = robustness.results_of(Made())
     lines = list(robustness.page(results))
     cells = sum(len(values) for _, values in robustness.MISMATCH.values()) + len(robustness.ELSEWHERE) + 5 * 6
-    rows = [line for line in lines if line.startswith("|") and "---" not in line]
+    judged = lines.index("## The default against the best other method")
+    ratios = [line for line in lines[judged:] if line.startswith("|") and "---" not in line]
+    rows = [line for line in lines[:judged] if line.startswith("|") and "---" not in line]
     heads = len(robustness.MISMATCH) + 1 + 5
     with_echoes, tables = sum(map(len, robustness.ECHOES.values())), 4 * len(robustness.ECHOES)  # and as many without
     assert len(rows) == cells + heads + 4 * with_echoes + tables  # GOSPA, and how often K is right
+    assert len(ratios) == cells + heads + 2 * (with_echoes + len(robustness.ECHOES))
+    default, best = len("NOMP with echoes, K by BIC"), len("NOMP, K by BIC")
+    assert f" | {(default + 3) / (best + 3):.3f} [" in ratios[1]
     with_and_without = [row.split(" | ")[1] for row in rows if row.startswith("| 6 |")][-2:]
     assert with_and_without == ["0.667 [0.208, 0.939]", "0.333 [0.061, 0.792]"]
     assert not any("Not measured yet" in line for line in lines)
