@@ -60,6 +60,7 @@ def worlds() -> list[World]:
         World("two echoes, together -12 dB", farther(-12.0), (10.0, 20.0, 30.0), COUNTS, paired=True),
         World("hall", hall, (10.0, 20.0), (1, 2, 3), paired=True),
         World("no echoes", default, (0.0, 10.0, 20.0), (0, *COUNTS), paired=False),
+        World("preset robust", named_scenario("robust"), (10.0, 20.0), (1, 2, 3), paired=False),
     ]
 
 
