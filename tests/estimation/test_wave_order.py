@@ -4,11 +4,13 @@ import dataclasses
 
 import pytest
 import torch
+from echo_worlds import echo_world
 from worlds import roomy, world
 
 from risloc.estimation.conditional import Sensing
-from risloc.estimation.echo_localiser import EchoLocaliser
+from risloc.estimation.echo_localiser import EchoLocaliser, most_waves
 from risloc.estimation.localiser import Localiser
+from risloc.estimation.wave_fit import wave_responses
 
 
 @pytest.fixture(scope="module")
@@ -65,3 +67,27 @@ def test_a_noise_level_that_is_far_too_small_is_not_believed(localiser):
     assert share(answer, w.count) >= 0.9
     unchecked = localiser.locate(dataclasses.replace(s, noise_var=s.noise_var / 10), given=True, checked=False)
     assert unchecked.believed.all()
+
+
+def test_more_echoes_than_the_samples_carry_are_found_in_part_the_strong_ones_first(localiser):
+    """Thirty echoes of one source, 10 dB between the strong and the weak ones, of which half of the samples carry fewer."""
+    e = echo_world(localiser.localiser.scenario, [1] * 6, paths=30, level_db=0, snr_db=30, seed=8)
+    gain = e.gain * torch.where(torch.arange(30) < 3, 1.0, 0.1)
+    s = Sensing.of(e.world.observation, localiser.localiser.scenario.surface)
+    weak = dataclasses.replace(e, gain=gain).listed
+    change = ((wave_responses(s, weak) - wave_responses(s, e.listed)) * e.world.symbols.mT[..., None]).sum(2)
+    found = localiser.locate(dataclasses.replace(s, y=s.y + change), given=True).estimates
+    _, snapshots, antennas = s.y.shape
+    total = found.present.sum(1) + found.echoes.present.sum((1, 2))
+    assert (total <= most_waves(3, snapshots, antennas)).all()
+    assert most_waves(3, snapshots, antennas) < 31
+    away = torch.cdist(weak.polar[:, 1:4, :2].double(), found.echoes.polar.flatten(1, 2)[..., :2].double())
+    near = away.masked_fill(~found.echoes.present.flatten(1)[:, None], torch.inf).amin(-1)
+    assert (near < 0.1).double().mean() >= 0.7
+    assert found.polar.isfinite().all()
+
+
+@pytest.mark.parametrize(("sources", "snapshots", "antennas", "most"), [(3, 1, 4, 3), (2, 16, 16, 24), (3, 4, 8, 4)])
+def test_the_waves_of_a_scene_leave_half_of_its_samples_to_the_noise(sources, snapshots, antennas, most):
+    assert most_waves(sources, snapshots, antennas) == most
+    assert most == sources or 2 * snapshots + 4 + 5 * most <= snapshots * antennas
