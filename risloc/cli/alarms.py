@@ -7,7 +7,7 @@ from scipy.stats import binom
 
 from risloc.cli.errors import counted
 from risloc.estimation.misfit import ALARM
-from risloc.estimation.reliability import BORDERS, REASONS
+from risloc.estimation.reliability import BORDERS, DIRECT_LOST, REASONS
 from risloc.locating.found import Found
 
 __all__ = ["Alarms"]
@@ -28,7 +28,7 @@ class Alarms:
     def __init__(self) -> None:
         self._scenes, self._full = 0, 0
         self._with_sources, self._strong = 0, 0
-        self._verdicts, self._borders = Counter[str](), Counter[str]()
+        self._verdicts, self._reasons = Counter[str](), Counter[str]()
         self._misfits: dict[str, list[float]] = {"too high": [], "too low": []}
 
     def add(self, found: Found) -> None:
@@ -48,9 +48,7 @@ class Alarms:
         for verdict, misfit in zip(found.verdict, found.misfit.tolist(), strict=True):
             if verdict in self._misfits:
                 self._misfits[verdict].append(misfit)
-        for number in found.reason.flatten().tolist():
-            if REASONS[number] in BORDERS:
-                self._borders[REASONS[number]] += 1
+        self._reasons.update(REASONS[number] for number in found.reason.flatten().tolist())
 
     def words(self, slots: int, order_known: bool, noise_given: bool) -> list[str]:
         """Return the warnings.
@@ -74,6 +72,7 @@ class Alarms:
             *self._of_whiteness(),
             *self._of_strong_echoes(),
             *self._of_borders(),
+            *self._of_lost(),
             *(self._of_full(slots, noise_given) if not order_known and slots > 1 else []),
         ]
 
@@ -106,19 +105,30 @@ class Alarms:
         return [
             f"{self._share(self._strong)} a source whose echoes together are stronger than its direct wave; if there is a line "
             "of sight, check the sign of the phase (conjugate y, H and codes), the carrier, the spacing and the order of the "
-            "elements"
+            "elements, and that the search region (--azimuth, --elevation, --distance) holds the sources"
         ]
 
     def _of_borders(self) -> list[str]:
-        if not self._borders:
+        total = sum(self._reasons[border] for border in BORDERS)
+        if total == 0:
             return []
-        names = [_OPTIONS[border] for border in BORDERS if self._borders[border]]
+        names = [_OPTIONS[border] for border in BORDERS if self._reasons[border]]
         options = ", ".join(f"--{name} LOW HIGH" for name in names)
         spans = ", ".join(_SPANS[name] for name in names)
-        total = sum(self._borders.values())
         return [
             f"{counted(total, 'source')} at the border of the search region ({', '.join(names)}), not resolved: the true "
             f"position may lie outside; widen the region with {options} ({spans} in the file and in Python)"
+        ]
+
+    def _of_lost(self) -> list[str]:
+        lost = self._reasons[DIRECT_LOST]
+        if lost == 0:
+            return []
+        spans = ", ".join(_SPANS.values())
+        return [
+            f"{counted(lost, 'source')} without a direct path in the search region, not resolved: the line of sight is blocked, or the "
+            f"true position lies outside; widen the region with --azimuth, --elevation or --distance LOW HIGH ({spans} in the "
+            "file and in Python)"
         ]
 
     def _of_full(self, slots: int, noise_given: bool) -> list[str]:

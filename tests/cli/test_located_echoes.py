@@ -1,6 +1,7 @@
 """Echoes on the command line: the same in the table, JSON, CSV and pictures, and said where they cannot be told."""
 
 import csv
+import dataclasses
 import json
 import math
 import re
@@ -9,9 +10,12 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import torch
 
 from risloc.cli import picture
+from risloc.cli.alarms import Alarms
 from risloc.cli.main import run
+from risloc.estimation.reliability import DIRECT_LOST, REASONS
 from risloc.io.measurement_reader import MeasurementReader
 from risloc.locating.echo_rows import ECHO_COLUMNS
 from risloc.locating.found import Found
@@ -118,6 +122,18 @@ def test_the_other_sign_of_the_phase_is_an_alarm(tmp_path: Path, capsys: Capture
         r"check the sign of the phase \(conjugate y, H and codes\)",
         capsys.readouterr().err,
     )
+
+
+def test_a_direct_path_that_is_not_found_is_an_alarm_with_both_causes(hall: Path) -> None:
+    found = found_in(hall)
+    quiet, alarms = Alarms(), Alarms()
+    quiet.add(found)
+    assert not any("direct path" in line for line in quiet.words(5, order_known=False, noise_given=True))
+    lost = dataclasses.replace(found, reason=torch.where(found.present, REASONS.index(DIRECT_LOST), 0))
+    alarms.add(lost)
+    (said,) = (line for line in alarms.words(5, order_known=False, noise_given=True) if "direct path" in line)
+    assert said.startswith(f"{int(found.present.sum())} sources without a direct path in the search region")
+    assert "the line of sight is blocked, or the true position lies outside; widen the region with --azimuth" in said
 
 
 def test_the_picture_joins_each_echo_to_its_source(hall: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
