@@ -40,7 +40,7 @@ def test_killed_workers_and_runs_lose_nothing_but_what_was_under_way(work: Work,
 def _ended(run: Run, number: signal.Signals) -> set[tuple[int, int]]:
     """The pieces that are there when the run, stopped by the signal, is gone with all its workers."""
     workers, others = run.workers(), run.process.children(recursive=True)
-    assert len(workers) == 2
+    assert 1 <= len(workers) <= 2, "one may not have been replaced yet"
     run.process.send_signal(number)
     run.process.wait(30)
     assert psutil.wait_procs(workers, 10)[1] == []

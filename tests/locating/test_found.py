@@ -167,7 +167,7 @@ def test_a_line_sees_one_angle_and_the_other_is_fixed(
 ) -> None:
     value = 0.0 if span[0] < 0 else sum(span) / 2
     line = dataclasses.replace(scenario, n_h=n_h, n_v=n_v, antennas=8, **{f"{fixed}_span_deg": (value, value)})
-    w = world(line, [1] * 4, seed=23, spread=0.1)
+    w = world(line, [1] * 4, seed=24, spread=0.1)
     m = dataclasses.replace(measured(w), setup=setup_of(dataclasses.replace(line, **{f"{fixed}_span_deg": span})))
     locator = Locator(m.setup, 16, 8)
     assert locator.notes == (
