@@ -30,6 +30,7 @@ from risloc.scenes.batch import Scenes
 from risloc.scenes.scenario import Scenario
 from risloc.scenes.simulation import simulate
 from studies.echoes_page import Cell, Results, read_results, write_results
+from studies.paired_ratio import paired_ratio
 
 CUTOFF, SEED, LEVEL, BATCH = 2.0, 31, 0.95, 50
 GIVEN, ABSENT = "echoes, sigma^2 given", "echoes, sigma^2 unknown"
@@ -118,7 +119,7 @@ def measured(world: World, snr_db: float, count: int, scenes: int) -> Cell:
         right={name: _share(own.present[name].sum(1) == count) for name in METHODS},
         close={name: _share(_close(own, name)) for name in METHODS} if count else {},
         error={name: _matched(own, name) for name in METHODS} if count else {},
-        ratio={name: _ratio(errors[name], pair[name]) for name in pair},
+        ratio={name: paired_ratio(errors[name], pair[name], LEVEL, SEED) for name in pair},
         inside={name: _inside(own, name) for name in PAIRED} if count else {},
     )
 
@@ -194,17 +195,6 @@ def _mean(errors: np.ndarray) -> Interval:
 
 def _share(hits: Tensor) -> Interval:
     return proportion_interval(int(hits.sum()), int(hits.numel()), LEVEL)
-
-
-def _ratio(with_echoes: np.ndarray, without: np.ndarray) -> Interval:
-    """GOSPA with echoes over GOSPA without them, in the same scenes."""
-    rows = np.arange(len(without), dtype=np.float64)
-
-    def ratio(x: np.ndarray) -> np.ndarray:
-        index = x.astype(int)
-        return with_echoes[index].mean(axis=1) / without[index].mean(axis=1)
-
-    return bootstrap_interval(rows, ratio, LEVEL, SEED)
 
 
 def _nearest(own: Answers, name: str) -> tuple[Tensor, Tensor]:

@@ -33,6 +33,7 @@ from risloc.scenes.simulation import simulate
 from risloc.utils.atomic_files import replacing
 from risloc.utils.yaml_reader import read_yaml
 from stages.support.resumable import source_digest
+from studies.paired_ratio import paired_ratio
 from studies.robustness_methods import METHODS, RIVALS, Cell, empty_cell, located
 from studies.robustness_page import FIGURE, RESULTS, Results, Rows, page, plot, write_results
 
@@ -186,16 +187,10 @@ def _ratios(cell: Cell) -> Mapping[str, Interval]:
     found: dict[str, Interval] = {}
     for words, (default, others) in RIVALS.items():
         best = min(others, key=lambda name: sum(cell["gospa"][name]))
-        pair = torch.tensor([cell["gospa"][default], cell["gospa"][best]], dtype=torch.float64).numpy()
-        if not pair[1].any():
+        errors, least = (np.asarray(cell["gospa"][name], dtype=np.float64) for name in (default, best))
+        if not least.any():
             return {}
-        scenes = np.arange(pair.shape[1], dtype=np.float64)
-
-        def ratio(x: np.ndarray, pair: np.ndarray = pair) -> np.ndarray:
-            own, other = (row[x.astype(int)].mean(axis=-1) for row in pair)
-            return own / np.maximum(other, 1e-9)
-
-        found[words] = _rounded(bootstrap_interval(scenes, ratio, 0.95, SEED))
+        found[words] = _rounded(paired_ratio(errors, least, 0.95, SEED))
         found[f"best other, {words} [m]"] = _mean(cell["gospa"][best])
     return found
 
