@@ -4,13 +4,12 @@ import dataclasses
 
 import pytest
 import torch
-from echo_worlds import echo_world
+from echo_worlds import echo_world, with_waves
 from worlds import roomy, world
 
 from risloc.estimation.conditional import Sensing
 from risloc.estimation.echo_localiser import EchoLocaliser, most_waves
 from risloc.estimation.localiser import Localiser
-from risloc.estimation.wave_fit import wave_responses
 
 
 @pytest.fixture(scope="module")
@@ -75,8 +74,7 @@ def test_more_echoes_than_the_samples_carry_are_found_in_part_the_strong_ones_fi
     gain = e.gain * torch.where(torch.arange(30) < 3, 1.0, 0.1)
     s = Sensing.of(e.world.observation, localiser.localiser.scenario.surface)
     weak = dataclasses.replace(e, gain=gain).listed
-    change = ((wave_responses(s, weak) - wave_responses(s, e.listed)) * e.world.symbols.mT[..., None]).sum(2)
-    found = localiser.locate(dataclasses.replace(s, y=s.y + change), given=True).estimates
+    found = localiser.locate(with_waves(e, s, weak), given=True).estimates
     _, snapshots, antennas = s.y.shape
     total = found.present.sum(1) + found.echoes.present.sum((1, 2))
     assert (total <= most_waves(3, snapshots, antennas)).all()

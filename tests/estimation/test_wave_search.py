@@ -4,14 +4,14 @@ import dataclasses
 
 import pytest
 import torch
-from echo_worlds import echo_world
+from echo_worlds import echo_world, with_waves
 from worlds import roomy, world
 
 from risloc.estimation.conditional import Sensing
 from risloc.estimation.echo_place import best_echo
 from risloc.estimation.likelihood_gain import GainMap
 from risloc.estimation.wave_criterion import bic_known_noise, bic_unknown_noise, wave_freedom
-from risloc.estimation.wave_fit import fit_waves, project_waves, wave_responses
+from risloc.estimation.wave_fit import fit_waves, project_waves
 from risloc.estimation.wave_search import WaveSearch
 from risloc.estimation.waves import Waves
 from risloc.physics.echo_domain import echo_domain
@@ -146,11 +146,9 @@ def test_an_echo_at_a_grazing_angle_is_found_on_its_side(roomy_scenario):
     e = echo_world(roomy_scenario, [1] * 12, paths=1, level_db=-6, snr_db=25, seed=5)
     s = sensing(e.world)
     place = torch.tensor([0.03, -0.985, 0.1], dtype=torch.float64)
-    own = e.waves.echo[..., None]
-    waves = dataclasses.replace(e.waves, polar=torch.where(own, place, e.waves.polar))
-    clean = (wave_responses(s, waves) * e.world.symbols.mT[..., None]).sum(2)
-    dirt = s.y - (wave_responses(s, e.waves) * e.world.symbols.mT[..., None]).sum(2)
-    s = dataclasses.replace(s, y=clean + dirt)
+    own = e.listed.echo[..., None]
+    waves = dataclasses.replace(e.listed, polar=torch.where(own, place, e.listed.polar))
+    s = with_waves(e, s, waves)
     wrong = dataclasses.replace(waves, polar=torch.where(own, place * torch.tensor([1.0, -1.0, 1.0]), waves.polar))
     found = search(s).settled(fit_waves(s, wrong, tolerance=1e-3, iterations=30).waves, bic_unknown_noise)
     side = torch.where(found.echo, found.polar[..., 1], 0.0).amin(1)

@@ -39,8 +39,7 @@ def test_killed_workers_and_runs_lose_nothing_but_what_was_under_way(work: Work,
 
 def _ended(run: Run, number: signal.Signals) -> set[tuple[int, int]]:
     """The pieces that are there when the run, stopped by the signal, is gone with all its workers."""
-    workers, others = run.workers(), run.process.children(recursive=True)
-    assert 1 <= len(workers) <= 2, "one may not have been replaced yet"
+    workers, others = run.wait_for_workers(2), run.process.children(recursive=True)
     run.process.send_signal(number)
     run.process.wait(30)
     assert psutil.wait_procs(workers, 10)[1] == []

@@ -8,6 +8,7 @@ import torch
 from oracle import elements, steering
 from worlds import World, world
 
+from risloc.estimation.wave_fit import wave_responses
 from risloc.estimation.waves import Waves
 from risloc.physics.geometry import polar_of
 from risloc.scenes.batch import Echoes
@@ -69,3 +70,9 @@ def echo_world(scenario, counts, *, paths=2, level_db=-6.0, snr_db=20.0, seed=0,
         torch.from_numpy(place),
         torch.from_numpy(gain),
     )
+
+
+def with_waves(e, s, waves):
+    """The sensing `s` of the world with other waves, listed in the same order, and the same symbols and noise."""
+    before, after = ((wave_responses(s, x) * e.world.symbols.mT[..., None]).sum(2) for x in (e.listed, waves))
+    return dataclasses.replace(s, y=s.y - before + after)

@@ -197,6 +197,15 @@ class Run:
         """The processes of its own that do the mapped work."""
         return [child for child in self.process.children() if "spawn_main" in " ".join(child.cmdline())]
 
+    def wait_for_workers(self, count: int) -> list[psutil.Process]:
+        """Until there are so many, as one that was killed is replaced by and by; which they are."""
+        for _ in range(600):
+            if len(workers := self.workers()) == count:
+                return workers
+            assert self.process.poll() is None, self.said()[-4000:]
+            time.sleep(0.05)
+        pytest.fail(f"{len(workers)} of {count} workers after 30 s:\n{self.said()[-4000:]}")
+
     def wait_for(self, pieces: int) -> int:
         """Until so many are done; how many are."""
         for _ in range(4000):
