@@ -14,20 +14,23 @@ import socket
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import BrokenExecutor, Future
+from concurrent.futures import BrokenExecutor, CancelledError, Future
+from datetime import UTC
 from functools import lru_cache, partial
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import prefect
 from prefect import State, Task
 from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import TaskRun
-from prefect.context import FlowRunContext
+from prefect.client.schemas import objects
+from prefect.context import FlowRunContext, TagsContext
+from prefect.events.related import RESOURCE_CACHE
 from prefect.futures import PrefectWrappedFuture
 from prefect.logging import get_run_logger
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED, temporary_settings
 from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTaskRunner
+from prefect.types import DateTime
 
 from pipeline.runner_setting import RUNNER, RunnerSetting
 from risloc.utils.atomic_files import full
@@ -46,7 +49,7 @@ _Submitted = tuple[_Call, _Future]
 _WINDOW = 4
 """Items under way for each worker: enough that none waits while the oldest result is still to come."""
 _LOSSES = 3
-"""Pools of processes that may break while one result is waited for."""
+"""How often a piece of work may end without a result, or the pool of processes may break, while one result is awaited."""
 _PATIENCE = 30
 """Seconds in which a Dask scheduler must answer."""
 _MISTAKES = (
@@ -66,6 +69,9 @@ _CLOSED = (errno.EROFS, errno.EACCES)
 def open_runner(setting: RunnerSetting) -> Iterator[Runner]:
     """The runner that was asked for, within a flow; what it started has ended when the block has.
 
+    No task waits for Prefect's server, so the work goes on when that is away: the flow has checked its version, a task
+    with tags would look up a limit of each of them, and a process that is told of the flow need not look it up.
+
     Raises
     ------
     ConnectionError
@@ -76,8 +82,13 @@ def open_runner(setting: RunnerSetting) -> Iterator[Runner]:
         return
     context = FlowRunContext.get()
     assert context is not None, "mapped work consists of tasks of a flow: open the runner within a flow"
-    server = temporary_settings({PREFECT_API_URL: str(context.client.api_url)})  # the one that this process has started
-    with server, context.model_copy(update={"flow": _FLOW}), contextlib.closing(_mapper(setting)) as mapper:
+    url = str(context.client.api_url)  # of the server that this process has started, where there is no other
+    known = temporary_settings({PREFECT_API_URL: url, PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED: False})
+    assert context.flow is not None, "the stage's own"
+    assert context.flow_run is not None, "the stage's own"
+    flow = objects.Flow(id=context.flow_run.flow_id, name=context.flow.name, labels={})
+    within = context.model_copy(update={"flow": _FLOW})
+    with known, TagsContext(current_tags=set()), within, contextlib.closing(_mapper(setting, flow)) as mapper:
         yield mapper
 
 
@@ -122,37 +133,53 @@ class TaskMapper:
         return self._tasks.submit(task, {"call": call, "module": module, "digest": digest})
 
     def _result(self, under_way: deque[_Submitted], submit: Callable[[_Call], _Future]) -> Any:
-        """Return the oldest result. If its worker has died, all work that was under way in that pool is started again."""
+        """Return the oldest result; work that has ended without one is started again."""
+        error: BaseException | None = None
         for _ in range(_LOSSES):
-            try:
-                result = under_way[0][1].result()
-            except BrokenExecutor:
+            call, future = under_way[0]
+            error = _loss(future)
+            if error is None:
+                under_way.popleft()
+                return future.result()
+            if isinstance(error, BrokenExecutor):
                 get_run_logger().warning("A worker process has died; its work is repeated")
                 self._restart()
-                again = [(call, submit(call) if _is_lost(future) else future) for call, future in under_way]
+                again = [(call, submit(call) if _loss(future) else future) for call, future in under_way]
                 under_way.clear()
                 under_way.extend(again)
-                continue
-            under_way.popleft()
-            return result
+            else:
+                get_run_logger().warning(f"A piece of work has ended without a result ({_said(error)}); it is repeated")
+                under_way[0] = call, submit(call)
         raise ChildProcessError(
-            f"{_LOSSES} worker processes have died on the same piece of work, perhaps for lack of memory; "
+            f"the same piece of work has ended {_LOSSES} times without a result ({_said(error)}), perhaps for lack of memory; "
             "use fewer workers, or smaller pieces (evaluate.batch, data.block, shards.scenes_per_shard)"
-        )
+        ) from error
 
     def _restart(self) -> None:
         self._tasks.__exit__(None, None, None)
         self._tasks = self._start().__enter__()
 
 
-def _mapper(setting: RunnerSetting) -> TaskMapper:
+class _Processes(ProcessPoolTaskRunner):
+    """Processes of this host, where a task that exits is an error of its own future, and does not stop all others."""
+
+    def __enter__(self) -> Self:
+        """Start the pool, all of whose calls go through `_reported`."""
+        super().__enter__()
+        assert self._executor is not None, "the runner has started"
+        submit: Callable[..., Any] = self._executor.submit
+        vars(self._executor)["submit"] = partial(submit, _reported)
+        return self
+
+
+def _mapper(setting: RunnerSetting, flow: objects.Flow) -> TaskMapper:
     if setting.workers is None:
         return _on_cluster(str(setting.address))
     workers = setting.workers
     if setting.kind == "threads":
         return TaskMapper(partial(ThreadPoolTaskRunner, workers), workers)
     if setting.kind == "processes":
-        return TaskMapper(partial(ProcessPoolTaskRunner, workers, initializer=_begin_process), workers)
+        return TaskMapper(partial(_Processes, workers, initializer=_begin_process, initargs=(flow,)), workers)
     from prefect_dask.task_runners import DaskTaskRunner
 
     logging.getLogger("distributed").setLevel(logging.WARNING)
@@ -187,6 +214,16 @@ def _call(call: _Call, module: str, digest: str | None) -> Any:
     return call()
 
 
+def _reported(call: _Call) -> Any:
+    """Call it in a worker. What is no `Exception` would end the thread that serves all futures of the pool, for ever."""
+    try:
+        return call()
+    except Exception:
+        raise
+    except BaseException as error:
+        raise ChildProcessError(_said(error)) from error
+
+
 def _stage() -> None:
     """Stands for the stage's flow in workers, which then need not load what the flow works with."""
 
@@ -195,16 +232,23 @@ _FLOW = prefect.Flow(_stage, name="stage")
 _digest_here = lru_cache(maxsize=None)(source_digest)
 
 
-def _may_pass(task: Task[Any, Any], run: TaskRun, state: State[Any]) -> bool:
+def _may_pass(task: Task[Any, Any], run: objects.TaskRun, state: State[Any]) -> bool:
     """Whether another try may help: not where the work itself is at fault, nor where there is no room to write."""
     error = state.result(raise_on_failure=False)
     no_room = isinstance(error, OSError) and (full(error) is not None or error.errno in _CLOSED)
     return not isinstance(error, _MISTAKES) and not no_room
 
 
-def _is_lost(future: _Future) -> bool:
-    """What went wrong in the work itself is a state, not an exception of the future."""
-    return future.wrapped_future.exception() is not None
+def _loss(future: _Future) -> BaseException | None:
+    """Why the task has ended without a result, or None. What went wrong in the work itself is a result: a state."""
+    try:
+        return future.wrapped_future.exception()
+    except CancelledError as error:
+        return error
+
+
+def _said(error: BaseException | None) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def _abandon(futures: Sequence[Any]) -> None:
@@ -215,11 +259,15 @@ def _abandon(futures: Sequence[Any]) -> None:
     begun = [future for future in futures if not (isinstance(future, Future) and future.cancel())]
     for future in begun:
         with contextlib.suppress(Exception):
-            future.result()
+            future.exception()
 
 
-def _begin_process() -> None:
-    """Leave Ctrl-C to the process that started this one, and end this one when that has ended for any reason."""
+def _begin_process(flow: objects.Flow) -> None:
+    """Leave Ctrl-C to the process that started this one, and end this one when that has ended for any reason.
+
+    flow : the one whose tasks run here, which each of their events names.
+    """
+    RESOURCE_CACHE[f"flow.{flow.id}"] = {"kind": "flow", "role": "flow", "object": flow}, DateTime.now(UTC)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, name="end-with-parent", daemon=True).start()
 
