@@ -20,6 +20,7 @@ _COMMANDS = {
     "view": "Show the scenes in FILE and their sources on an interactive page.",
     "simulate": "Simulate scenes and write them to FILE as measurements, with the truth.",
     "trace": "Ray-trace scenes in a room and write them to FILE as measurements, with the truth.",
+    "convert": "Convert IN, measurements that another program has written, to the layout of risloc in OUT.",
     "inspect": "Describe and check a measurement file, a shard, a folder of shards or a checkpoint.",
     "doctor": "Check the installation: list its packages, and locate a simulated source.",
 }

@@ -105,6 +105,8 @@ def _measurements(path: Path, bad: Mapping[int, str]) -> Facts:
             "noise_var": "",
             "truth": _truth(reader),
         }
+        if reader.how:
+            facts["how"] = reader.how
         facts["noise_var"] = _noise(reader, bad)
         if reader.unknown:
             facts["unknown names"] = f"{', '.join(reader.unknown)} (ignored)"

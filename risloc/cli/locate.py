@@ -100,10 +100,11 @@ def _locate(
     with MeasurementReader(file) as reader:
         locator = options.locator(reader)
         check(file, bad, len(reader), skip_bad)
-        for words in (options.describe(reader), *locator.notes):
+        notes = (*((reader.how,) if reader.how else ()), *locator.notes)
+        for words in (options.describe(reader), *notes):
             say(f"{file}: {words}")
         report = LocateReport(options.noise_words(reader), reader.sources > 0, show, say)
-        with row_files(targets, options.head(file, reader, locator.notes), truth=report.truth) as files:
+        with row_files(targets, options.head(file, reader, notes), truth=report.truth) as files:
             for batch in located(reader, locator, bad):
                 _add(batch, report, files, picture)
             if len(report.skipped) == len(reader):

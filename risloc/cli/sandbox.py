@@ -18,6 +18,7 @@ import torch
 
 from risloc.cli.errors import CommandError
 from risloc.io.measurement_reader import MeasurementReader
+from risloc.io.reading_options import Reading
 from risloc.io.shard_header import check_shard
 
 __all__ = ["Steps", "measurement_steps", "read_in_child", "shard_steps"]
@@ -79,20 +80,22 @@ def read_in_child(path: Path, steps: Steps, quiet_s: float = QUIET_S) -> dict[in
     return bad
 
 
-def measurement_steps(path: Path) -> Iterator[Mapping[int, str]]:
+def measurement_steps(path: Path, reading: Reading | None = None) -> Iterator[Mapping[int, str]]:
     """Read and check every scene of a measurement file.
 
     Parameters
     ----------
     path
         The file.
+    reading
+        What the file does not say.
 
     Yields
     ------
     Mapping
         The bad scenes of a part of the file, with their reasons.
     """
-    with MeasurementReader(path) as reader:
+    with MeasurementReader(path, reading) as reader:
         yield {}
         for part in reader.parts():
             yield reader.bad(part)

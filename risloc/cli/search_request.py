@@ -202,7 +202,7 @@ class SearchRequest:
         reader
             The open file.
         notes
-            What the locator decided about the setup.
+            How the file was read and what the locator decided about the setup.
 
         Returns
         -------

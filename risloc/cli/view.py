@@ -68,7 +68,7 @@ def view(
         chosen = _good(_chosen(scenes, len(reader), most, remedy), bad, named=bool(scenes))
         locator = options.locator(reader)
         record = functools.partial(_record, reader, locator)
-        title, subtitle = file.name, "; ".join([options.describe(reader), *locator.notes])
+        title, subtitle = file.name, "; ".join(filter(None, [options.describe(reader), reader.how, *locator.notes]))
         if html_path is not None:
             write_bytes(targets["--html"], page(title, subtitle, chosen, _records(chosen, record)).encode())
             click.echo(f"wrote {html_path}")

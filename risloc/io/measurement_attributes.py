@@ -4,12 +4,11 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-import h5py
-
 from risloc.config import ParamError, build
 from risloc.io.measurement_checks import MeasurementError
+from risloc.io.measurement_contents import Contents
 from risloc.io.measurements import FORMAT, VERSION, Setup
-from risloc.io.safe_hdf5 import StoredError, attribute
+from risloc.io.safe_hdf5 import StoredError
 
 __all__ = ["LAYOUT", "check_format", "code_bits_in", "setup_in"]
 
@@ -20,35 +19,37 @@ _WHOLE = ("n_h", "n_v", "version", "code_bits")
 _OPTIONAL = ("azimuth_span_deg", "elevation_span_deg", "distance_span_m")
 
 
-def check_format(path: Path, file: h5py.File) -> None:
-    """Check that a file has the format and the version of measurements.
+def check_format(path: Path, contents: Contents) -> None:
+    """Check that a file has the format and the version of measurements, unless the names of its variables say what it is.
 
     Parameters
     ----------
     path
         Its path, for messages.
-    file
-        The open file.
+    contents
+        The contents of the file.
 
     Raises
     ------
     MeasurementError
         The format or the version is another one.
     """
-    found = [_read(path, file, name) if name in file.attrs else None for name in ("format", "version")]
+    if not contents.declared and not any(map(contents.has_attribute, ("format", "version"))):
+        return
+    found = [_read(path, contents, name) if contents.has_attribute(name) else None for name in ("format", "version")]
     if found != [FORMAT, VERSION]:
         raise MeasurementError(_fault(path, f"expected format {FORMAT!r}, version {VERSION}, got {found}; {LAYOUT}"))
 
 
-def setup_in(path: Path, file: h5py.File) -> Setup:
+def setup_in(path: Path, contents: Contents) -> Setup:
     """Read the setup from the attributes of a file.
 
     Parameters
     ----------
     path
         Its path, for messages.
-    file
-        The open file.
+    contents
+        The contents of the file.
 
     Returns
     -------
@@ -62,8 +63,8 @@ def setup_in(path: Path, file: h5py.File) -> Setup:
     """
     values: dict[str, Any] = {"reference": "centre", **dict.fromkeys(_OPTIONAL)}
     for field in dataclasses.fields(Setup):
-        if field.name in file.attrs:
-            values[field.name] = _read(path, file, field.name)
+        if contents.has_attribute(field.name):
+            values[field.name] = _read(path, contents, field.name)
         elif field.name not in values:
             doc = f"{field.metadata['doc']} {field.metadata['unit']}".strip()
             raise MeasurementError(_fault(path, f"expected {field.name} ({doc}), got none; {LAYOUT}"))
@@ -73,15 +74,15 @@ def setup_in(path: Path, file: h5py.File) -> Setup:
         raise MeasurementError(f"{path}: {error.fault}; correct the attribute in the file") from None
 
 
-def code_bits_in(path: Path, file: h5py.File) -> Any:
+def code_bits_in(path: Path, contents: Contents) -> Any:
     """Read the bits of the codes, which are not checked.
 
     Parameters
     ----------
     path
         Its path, for messages.
-    file
-        The open file.
+    contents
+        The contents of the file.
 
     Returns
     -------
@@ -93,13 +94,13 @@ def code_bits_in(path: Path, file: h5py.File) -> Any:
     MeasurementError
         The attribute is not text, a number or a list of two numbers.
     """
-    return _read(path, file, "code_bits") if "code_bits" in file.attrs else None
+    return _read(path, contents, "code_bits") if contents.has_attribute("code_bits") else None
 
 
-def _read(path: Path, file: h5py.File, name: str) -> Any:
+def _read(path: Path, contents: Contents, name: str) -> Any:
     """Read a small attribute as plain Python: text, a number or a list of two."""
     try:
-        value = attribute(file, name)
+        value = contents.attribute(name)
     except StoredError as error:
         raise MeasurementError(_fault(path, f"{name}: {error}; {LAYOUT}")) from None
     whole = name in _WHOLE and isinstance(value, float) and value.is_integer()

@@ -16,17 +16,18 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 
-import h5py
 import numpy as np
 
 from risloc.config import shown
+from risloc.io.columns import Column
 from risloc.io.measurement_attributes import LAYOUT, check_format, code_bits_in, setup_in
 from risloc.io.measurement_checks import MeasurementError
+from risloc.io.measurement_contents import Contents, open_variables
 from risloc.io.measurement_rows import Rows
 from risloc.io.measurement_shapes import allowed_shapes, bits_fault, shape_fault, size_fault, stored_fault
 from risloc.io.measurements import Measurements, Setup
-from risloc.io.safe_hdf5 import MOST_IN_A_CHUNK, StoredError, broken_as, check_storage, dataset, present
-from risloc.io.unknown_names import unknown_names
+from risloc.io.reading_options import Reading
+from risloc.io.safe_hdf5 import StoredError, broken_as
 
 __all__ = ["MeasurementReader"]
 
@@ -38,7 +39,9 @@ _DATASETS, _TRUTH, _ECHOES = (
     ("location", "power", "count"),
     ("location", "gain"),
 )
-_TURNED = "MATLAB, Julia and Fortran write the axes in reverse order; permute them before writing"
+_TURNED = (
+    f"if the axes have another order, say it with --axes, as in --axes y=ant,snap,scene (in Python Reading); {LAYOUT}"
+)
 
 
 class MeasurementReader:
@@ -53,7 +56,9 @@ class MeasurementReader:
     Parameters
     ----------
     path
-        The file.
+        The file: HDF5, .npz or .mat.
+    reading
+        What the file does not say about its axes, elements and phases.
 
     Attributes
     ----------
@@ -70,6 +75,8 @@ class MeasurementReader:
     unknown
         Names in the file that the layout does not define, quoted, each with the most similar known name that is absent. They
         are ignored. What netCDF4 and PyTables write beside the data is not listed.
+    how
+        What was taken differently from how the file stores it, in words; "" if nothing was.
 
     Raises
     ------
@@ -77,20 +84,22 @@ class MeasurementReader:
         The file does not exist, is not HDF5 or violates the layout.
     """
 
-    def __init__(self, path: "str | os.PathLike[str]") -> None:
+    def __init__(self, path: "str | os.PathLike[str]", reading: Reading | None = None) -> None:
         path = Path(path)
         if not path.is_file():
             found = "a directory" if path.is_dir() else "no such file"
             raise MeasurementError(f"{path}: expected a measurement file, got {found}; correct the path")
         self.path = path
         with self._told():
-            self._file = h5py.File(path, "r", rdcc_nbytes=MOST_IN_A_CHUNK)
+            self._contents = Contents(open_variables(path), reading or Reading())
         try:
             with self._told():
                 self._open()
         except MeasurementError:
-            self._file.close()
+            self._contents.close()
             raise
+        notes = self._contents.notes
+        self.how = f"read with {'; '.join(notes)}" if notes else ""
 
     def __len__(self) -> int:
         return self._scenes
@@ -103,7 +112,7 @@ class MeasurementReader:
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        self._contents.close()
 
     def read(self, scenes: slice | Sequence[int]) -> Measurements:
         """Read scenes; y, H and noise_var keep the precision of the file.
@@ -164,11 +173,15 @@ class MeasurementReader:
             return self.bad(slice(numbers[0], middle)) | self.bad(slice(middle, numbers[-1] + 1))
 
     def _open(self) -> None:
-        check_format(self.path, self._file)
+        check_format(self.path, self._contents)
         self.unknown = self._unknown()
-        self.setup = setup_in(self.path, self._file)
-        N = self.setup.size
-        self._data: dict[str, h5py.Dataset] = {}
+        self.setup = setup_in(self.path, self._contents)
+        N, bits = self.setup.size, code_bits_in(self.path, self._contents)
+        try:
+            self.code_bits = self._contents.settle(self.setup.n_h, self.setup.n_v, bits)
+        except StoredError as error:
+            raise MeasurementError(f"{self.path}: {error}") from None
+        self._data: dict[str, Column] = {}
         self._scenes, self.snapshots, self.antennas = self._add("y", "complex", (None, None, None))
         B, L, M = self._scenes, self.snapshots, self.antennas
         if fault := size_fault(B, L, M, N):
@@ -176,10 +189,9 @@ class MeasurementReader:
         allowed = allowed_shapes(B, L, M, N)
         self._add("H", "complex", *allowed["H"])
         self._add("codes", "integer or complex", *allowed["codebook"])
-        self.code_bits = code_bits_in(self.path, self._file)
         if fault := bits_fault(self._data["codes"].dtype.kind, self.code_bits):
             raise MeasurementError(f"{self.path}: {fault}")
-        self.has_noise = self._there(self._file, "noise_var")
+        self.has_noise = self._there("noise_var")
         if self.has_noise:
             self._add("noise_var", "real", *allowed["noise_var"])
         self._open_truth()
@@ -204,47 +216,41 @@ class MeasurementReader:
         return number
 
     def _unknown(self) -> tuple[str, ...]:
-        found = unknown_names("", self._file.attrs, _ATTRIBUTES) + unknown_names("", self._file, _DATASETS)
+        found = self._contents.unknown("", _ATTRIBUTES, _DATASETS)
         if self._has_group("truth"):
-            found += unknown_names("truth/", self._file["truth"], (*_TRUTH, "echoes"))
+            found += self._contents.unknown("truth/", (), (*_TRUTH, "echoes"))
             if self._has_group("truth/echoes"):
-                found += unknown_names("truth/echoes/", self._file["truth/echoes"], _ECHOES)
+                found += self._contents.unknown("truth/echoes/", (), _ECHOES)
         return tuple(found)
 
-    def _there(self, group: h5py.Group, name: str) -> bool:
+    def _there(self, name: str) -> bool:
         try:
-            return present(group, name)
+            return self._contents.has(name)
         except StoredError as error:
             raise self._error(name, str(error)) from None
 
     def _has_group(self, name: str) -> bool:
-        folder, _, last = name.rpartition("/")
-        if not self._there(self._file[folder] if folder else self._file, last):
-            return False
-        if not isinstance(self._file[name], h5py.Group):
-            raise self._error(name, "expected a group, got an object of another kind; remove it")
-        return True
+        try:
+            return self._contents.has_group(name)
+        except StoredError as error:
+            raise self._error(name, str(error)) from None
 
     def _add(self, name: str, kind: str, *shapes: tuple[int | None, ...]) -> tuple[int, ...]:
-        """Check and keep a dataset without reading it; return its shape, one of `shapes` (None: any size)."""
-        folder, _, last = name.rpartition("/")
-        group = self._file[folder] if folder else self._file
+        """Check and keep an array without reading it; return its shape, one of `shapes` (None: any size)."""
         try:
-            data = dataset(group, last)
+            data = self._contents.column(name, kind)
         except StoredError as error:
             raise self._error(name, f"{error}; {LAYOUT}") from None
         if fault := stored_fault(kind, data.dtype):
             raise self._error(name, fault)
-        if fault := shape_fault(name, tuple(data.shape), shapes):
-            size = self.setup.size
-            turned = len(data.shape) > 1 and data.shape[0] == size != data.shape[-1]
-            raise MeasurementError(f"{self.path}: {fault}; {_TURNED if turned else LAYOUT}")
+        if fault := shape_fault(name, data.shape, shapes):
+            raise MeasurementError(f"{self.path}: {fault}; {_TURNED if len(data.shape) > 1 else LAYOUT}")
         try:
-            check_storage(data)
+            self._contents.check(name)
         except StoredError as error:
             raise self._error(name, str(error)) from None
         self._data[name] = data
-        return tuple(data.shape)
+        return data.shape
 
     def _rows(self, scenes: slice | Sequence[int]) -> Rows:
         """Read the scenes as they are stored."""
@@ -259,14 +265,17 @@ class MeasurementReader:
             noise_var = self._noise(index, len(numbers)) if self.has_noise else None
             truth = self._truth(index) if self.sources else None
             echoes = self._echoes(index) if self.paths else None
-        bits = int(self.code_bits or 0)
+        bits = self.code_bits if isinstance(self.code_bits, int) else 0
         return Rows(numbers=numbers, y=y, H=H, codes=codes, bits=bits, noise_var=noise_var, truth=truth, echoes=echoes)
 
     def _part(self, name: str, index: slice | list[int], count: int) -> np.ndarray:
         """Read an array of some scenes; repeat an array that all scenes share."""
         data = self._data[name]
         shared = len(data.shape) < 3
-        array = np.repeat(data[()][None], count, axis=0) if shared else data[index]
+        try:
+            array = np.repeat(data[()][None], count, axis=0) if shared else data[index]
+        except StoredError as error:
+            raise self._error(name, str(error)) from None
         return np.ascontiguousarray(array.astype(array.dtype.newbyteorder("="), copy=False))
 
     def _noise(self, index: slice | list[int], count: int) -> np.ndarray:

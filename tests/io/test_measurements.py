@@ -384,7 +384,7 @@ WRONG: dict[str, tuple[Change, str]] = {
     "code_bits": (_set("code_bits", 40), "code_bits: expected an integer attribute in 1..8, got 40; set it to the number of bits of the codes, or write the codes as complex phasors$"),
     "code too large": (_set("code_bits", 1), r"codes: scene 0: expected integers in 0..1 \(code_bits = 1\), got other integers \(\d of the \d scenes from 0 to \d\); correct code_bits or the codes$"),
     "phasors": (_put("codes", lambda x: 0.5 * np.exp(1j * x)), r"expected phasors of modulus 1, got moduli of 0\.5 to 0\.5; divide all codes by this modulus, which changes only the powers"),
-    "real codes": (_put("codes", lambda x: x * 1.0), "codes: expected integer or complex numbers"),
+    "real codes": (_put("codes", lambda x: x * 0.75), "codes: expected whole numbers, got .*; write phases as complex phasors"),
     "y real": (_put("y", lambda x: x.real), "y: expected complex numbers of at most double precision, got float32"),
     "y quadruple": (_put("y", lambda x: x.astype(np.clongdouble)), "y: expected complex numbers"),
     "y flat": (_put("y", lambda x: x[0, 0]), r"y: expected the shape \(any, any, any\), got \(4,\)"),

@@ -1,0 +1,199 @@
+"""The variables of files that are read as a whole: numpy's .npz and MATLAB's .mat up to version 7.
+
+They are read as data: no pickled object is loaded. What a file declares is limited before it is read.
+"""
+
+import contextlib
+import functools
+import math
+import operator
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.io
+from scipy.io.matlab import MatReadError
+
+from risloc.config import shown
+from risloc.io.columns import Stored
+from risloc.io.hdf5_variables import IMAGINARY, plain
+from risloc.io.safe_hdf5 import FAILURES, StoredError
+
+__all__ = ["MOST_IN_MEMORY", "ArrayVariables", "read_mat", "read_npz"]
+
+MOST_IN_MEMORY = 2**32
+"""Maximum number of bytes of all arrays of such a file."""
+
+_NUMBERS = "iufcb"
+_TOO_LARGE = (
+    f"expected at most {MOST_IN_MEMORY >> 30} GiB, got more; write larger data as HDF5, which is read in slices"
+)
+
+
+class ArrayVariables:
+    """Variables in memory.
+
+    Parameters
+    ----------
+    arrays
+        The arrays by their names; "/" separates a struct from its member.
+    origin
+        The program that wrote them.
+    logical
+        The names of the arrays of truth values.
+    """
+
+    declared = False
+    """No such file has attributes that say that it has the layout."""
+
+    def __init__(self, arrays: Mapping[str, np.ndarray], origin: str, logical: frozenset[str] = frozenset()) -> None:
+        self._arrays, self.origin, self._logical = dict(arrays), origin, logical
+
+    def close(self) -> None:
+        """Forget the arrays."""
+        self._arrays = {}
+
+    def has_attribute(self, name: str) -> bool:
+        """Test whether there is a value of this name."""
+        return name in self._arrays
+
+    def attribute(self, name: str) -> Any:
+        """Read a value as plain Python: text, a number or a list of two.
+
+        Raises
+        ------
+        StoredError
+            The value is larger or of another type.
+        """
+        value = self._arrays[name]
+        if value.dtype.kind not in _NUMBERS + "US":
+            raise StoredError(f"expected text or numbers, got {value.dtype}")
+        return plain(value, text=False)
+
+    def has(self, name: str) -> bool:
+        """Test whether there is a variable or a struct of this name."""
+        return name in self._arrays or any(other.startswith(f"{name}/") for other in self._arrays)
+
+    def has_group(self, name: str) -> bool:
+        """Test whether there is a struct of this name.
+
+        Raises
+        ------
+        StoredError
+            The variable is of another kind.
+        """
+        if name in self._arrays:
+            raise StoredError("expected a struct, got an array; remove it")
+        return self.has(name)
+
+    def stored(self, name: str) -> Stored:
+        """Return an array.
+
+        Raises
+        ------
+        StoredError
+            There is none, or it does not hold numbers.
+        """
+        for real, imaginary in () if name in self._arrays else IMAGINARY:
+            if name + real in self._arrays and name + imaginary in self._arrays:
+                first, second = self._arrays[name + real], self._arrays[name + imaginary]
+                if first.shape != second.shape or (first.dtype.kind + second.dtype.kind).strip("iuf"):
+                    raise StoredError(
+                        f"expected {real} and {imaginary} of one shape, got {first.shape} and {second.shape}"
+                    )
+                return Stored(first, second)
+        if name not in self._arrays:
+            raise StoredError("expected an array of this name, got none")
+        data, scale = self._arrays[name], self._arrays.get(f"{name}_scale")
+        if scale is not None and (scale.size != 1 or scale.dtype.kind not in "iuf"):
+            raise StoredError(f"expected {name}_scale to be one number, got the shape {scale.shape}; correct it")
+        factor = 1.0 if scale is None else float(scale.reshape(-1)[0])
+        return Stored(data, logical=name in self._logical or data.dtype.kind == "b", scale=factor)
+
+    def check(self, name: str) -> None:
+        """Nothing: the arrays are in memory."""
+
+    def unknown(self, folder: str, known: Sequence[str]) -> list[str]:
+        """List the names below a struct, "" for the root, that are not known."""
+        inside = [name.removeprefix(folder) for name in self._arrays if name.startswith(folder)]
+        heads = dict.fromkeys(name.partition("/")[0] for name in inside)
+        return [shown(folder + name) for name in heads if name not in known and not name.endswith("_scale")][:16]
+
+
+def read_npz(path: Path) -> ArrayVariables:
+    """Read a file that numpy.savez or numpy.savez_compressed has written.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Returns
+    -------
+    ArrayVariables
+
+    Raises
+    ------
+    StoredError
+        The file declares more than `MOST_IN_MEMORY`, or an array holds objects.
+    """
+    with _damaged_as(".npz"):
+        with zipfile.ZipFile(path) as archive:
+            if sum(member.file_size for member in archive.infolist()) > MOST_IN_MEMORY:
+                raise StoredError(_TOO_LARGE)
+        with np.load(path, allow_pickle=False) as file:
+            return ArrayVariables({name: np.asarray(file[name]) for name in file.files}, "numpy")
+
+
+def read_mat(path: Path) -> ArrayVariables:
+    """Read a file that MATLAB or Octave has written with ``save -v7`` or ``save -v6``.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Returns
+    -------
+    ArrayVariables
+
+    Raises
+    ------
+    StoredError
+        The file declares more than `MOST_IN_MEMORY`.
+    """
+    with _damaged_as(".mat"):
+        listed = scipy.io.whosmat(path, appendmat=False)
+        if sum(16 * math.prod(map(int, shape)) for _, shape, _ in listed) > MOST_IN_MEMORY:
+            raise StoredError(_TOO_LARGE)
+        loaded = scipy.io.loadmat(path, appendmat=False, chars_as_strings=True)
+        flat = [_flat(name, value) for name, value in loaded.items() if not name.startswith("__")]
+    logical = frozenset(name for name, _, kind in listed if kind == "logical")
+    return ArrayVariables(functools.reduce(operator.or_, flat, {}), "MATLAB or Octave", logical)
+
+
+@contextlib.contextmanager
+def _damaged_as(kind: str) -> Iterator[None]:
+    """Convert every exception of the block to a StoredError."""
+    try:
+        yield
+    except StoredError:
+        raise
+    except (*FAILURES, EOFError, zipfile.BadZipFile, zlib.error, MatReadError) as error:
+        words = " ".join(str(error).split()) or type(error).__name__
+        raise StoredError(
+            f"expected numbers and texts in a {kind} file, got something else or a damaged file ({words}); write it again"
+        ) from error
+
+
+def _flat(name: str, value: Any) -> dict[str, np.ndarray]:
+    """List the numbers and texts of a variable, and of the members of a struct, by their names."""
+    if not isinstance(value, np.ndarray):
+        return {}
+    if value.dtype.names is not None and value.size == 1:
+        element = value.reshape(-1)[0]
+        return {key: each for part in value.dtype.names for key, each in _flat(f"{name}/{part}", element[part]).items()}
+    return {name: value} if value.dtype.kind in _NUMBERS + "US" else {}

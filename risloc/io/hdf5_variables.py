@@ -1,0 +1,244 @@
+"""The variables of an HDF5 file, whether its own layout, MATLAB 7.3, Octave, Julia, R, netCDF or PyTables wrote it.
+
+MATLAB and Octave write a scalar as a dataset of one number, and text as numbers of its characters; Octave puts each variable into
+a group with its type and its value. Nothing is read that is not in the file itself (`risloc.io.safe_hdf5`).
+"""
+
+import contextlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from risloc.io.columns import Stored
+from risloc.io.safe_hdf5 import FAILURES, MOST_IN_A_CHUNK, StoredError, attribute, check_storage, dataset, present
+from risloc.io.unknown_names import unknown_names
+
+__all__ = ["IMAGINARY", "Hdf5Variables"]
+
+IMAGINARY = (("_real", "_imag"), ("_re", "_im"), ("_r", "_i"))
+"""How the names of a real and an imaginary part end that are arrays of their own."""
+
+_MOST_TEXT = 64
+_LIBRARY = ("#refs#", "#subsystem#")
+
+
+class Hdf5Variables:
+    """The variables and attributes of an open HDF5 file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.file = h5py.File(path, "r", rdcc_nbytes=MOST_IN_A_CHUNK)
+
+    @property
+    def declared(self) -> bool:
+        """Whether attributes of the file say that it has the layout."""
+        return "format" in self.file.attrs or "version" in self.file.attrs
+
+    @property
+    def origin(self) -> str:
+        """The program that wrote the file, "" if nothing tells it."""
+        with contextlib.suppress(*FAILURES):
+            for name in self.file:
+                link = self.file.get(name, getlink=True)
+                if isinstance(link, h5py.HardLink):
+                    marks = self.file[name].attrs
+                    if "MATLAB_class" in marks:
+                        return "MATLAB"
+                    if "OCTAVE_NEW_FORMAT" in marks:
+                        return "Octave"
+        return ""
+
+    def close(self) -> None:
+        """Close the file."""
+        self.file.close()
+
+    def has_attribute(self, name: str) -> bool:
+        """Test whether the file has a value of this name: an attribute, or a variable of one or two numbers or of text."""
+        return name in self.file.attrs or self.has(name)
+
+    def attribute(self, name: str) -> Any:
+        """Read a value as plain Python: text, a number or a list of two.
+
+        Parameters
+        ----------
+        name
+            The name of an attribute or of a variable.
+
+        Returns
+        -------
+        Any
+
+        Raises
+        ------
+        StoredError
+            The value is larger or of another type.
+        """
+        if name in self.file.attrs:
+            return attribute(self.file, name)
+        data, class_ = self._variable(name)
+        check_storage(data)
+        if h5py.check_string_dtype(data.dtype) is None and data.dtype.kind not in "iufb":
+            raise StoredError(f"expected text or numbers, got {data.dtype}")
+        if data.size > _MOST_TEXT:
+            raise StoredError(f"expected one or two values, got the shape {data.shape}")
+        return plain(data[()], class_ == "char" or class_.endswith("string"))
+
+    def has(self, name: str) -> bool:
+        """Test whether there is an object of this name; "/" separates a group from its member."""
+        folder, _, last = name.rpartition("/")
+        group = self._group(folder) if folder else self.file
+        return group is not None and present(group, last)
+
+    def has_group(self, name: str) -> bool:
+        """Test whether there is a group of this name.
+
+        Raises
+        ------
+        StoredError
+            The object is of another kind.
+        """
+        if not self.has(name):
+            return False
+        if self._group(name) is None:
+            raise StoredError("expected a group, got an object of another kind; remove it")
+        return True
+
+    def stored(self, name: str) -> Stored:
+        """Find an array, without reading it.
+
+        Parameters
+        ----------
+        name
+            Its name in the layout.
+
+        Returns
+        -------
+        Stored
+
+        Raises
+        ------
+        StoredError
+            There is none, or it is a link or an object of another kind.
+        """
+        if not self.has(name):
+            for real, imaginary in IMAGINARY:
+                if self.has(name + real) and self.has(name + imaginary):
+                    first, second = self._variable(name + real)[0], self._variable(name + imaginary)[0]
+                    if first.shape != second.shape or second.dtype.kind not in "iuf":
+                        raise StoredError(
+                            f"expected {real} and {imaginary} of one shape, got {first.shape} and {second.shape}"
+                        )
+                    return Stored(first, second, _dims(first), scale=_scale(first))
+        data, class_ = self._variable(name)
+        return Stored(data, None, _dims(data), class_ == "logical" or class_.startswith("bool"), _scale(data))
+
+    def check(self, name: str) -> None:
+        """Check that everything an array declares is stored.
+
+        Raises
+        ------
+        StoredError
+            It is not (`risloc.io.safe_hdf5.check_storage`).
+        """
+        found = self.stored(name)
+        for data in (found.data, found.imaginary):
+            if data is not None:
+                check_storage(data)
+
+    def unknown(self, folder: str, known: Sequence[str]) -> list[str]:
+        """List the names of a group, "" for the root, that are not known."""
+        group = self._group(folder.rstrip("/")) if folder else self.file
+        found = unknown_names(folder, group, (*known, *_LIBRARY))
+        return found if folder else unknown_names("", self.file.attrs, known) + found
+
+    def _group(self, name: str) -> h5py.Group | None:
+        """Return the group of this name, or the one in which Octave keeps the members of a struct."""
+        group = self.file
+        for part in name.split("/"):
+            if not present(group, part):
+                return None
+            group = group[part]
+            if not isinstance(group, h5py.Group):
+                return None
+            if "OCTAVE_NEW_FORMAT" in group.attrs and present(group, "value"):
+                group = group["value"]
+                if not isinstance(group, h5py.Group):
+                    return None
+        return group
+
+    def _variable(self, name: str) -> tuple[h5py.Dataset, str]:
+        """Return the dataset of a variable and the class that MATLAB or Octave gives it, "" without one."""
+        folder, _, last = name.rpartition("/")
+        group = self._group(folder) if folder else self.file
+        if group is None:
+            raise StoredError("expected a dataset of this name, got none")
+        if present(group, last) and isinstance(group[last], h5py.Group) and "OCTAVE_NEW_FORMAT" in group[last].attrs:
+            inner = group[last]
+            kind = dataset(inner, "type")
+            if kind.shape != () or kind.dtype.kind != "S":
+                raise StoredError(
+                    "expected the name of a type beside the value, as Octave writes it; write the data again"
+                )
+            return dataset(inner, "value"), kind[()].decode(errors="replace")
+        data = dataset(group, last)
+        class_ = attribute(data, "MATLAB_class") if "MATLAB_class" in data.attrs else ""
+        return data, str(class_)
+
+
+def plain(value: Any, text: bool) -> Any:
+    """Convert an array of one or two numbers, or text, to plain Python.
+
+    Parameters
+    ----------
+    value
+        The array or number; text may be given as the codes of its characters.
+    text
+        Whether numbers are the codes of characters.
+
+    Returns
+    -------
+    Any
+        Text, a number or a list of two.
+
+    Raises
+    ------
+    StoredError
+        There are more values.
+    """
+    array = np.asarray(value)
+    if text and array.dtype.kind in "iu":
+        return "".join(chr(int(code)) for code in array.reshape(-1) if code > 0)
+    if array.size not in (1, 2):
+        raise StoredError(f"expected one or two values, got the shape {array.shape}")
+    values = [each.decode(errors="replace") if isinstance(each, bytes) else each for each in array.reshape(-1).tolist()]
+    return values[0] if len(values) == 1 else values
+
+
+def _dims(data: h5py.Dataset) -> tuple[str, ...] | None:
+    """Return the names of the axes as netCDF gives them."""
+    names = []
+    with contextlib.suppress(*FAILURES):
+        for dim in data.dims:
+            if len(dim) != 1:
+                return None
+            names.append(str(dim[0].name).rpartition("/")[2])
+    return tuple(names) if names and len(names) == len(data.shape) else None
+
+
+def _scale(data: h5py.Dataset) -> float:
+    """Return the factor of the numbers, as netCDF and recorders of integer samples write it."""
+    for name in ("scale_factor", "scale"):
+        if name in data.attrs:
+            value = attribute(data, name)
+            if not isinstance(value, int | float) or not np.isfinite(value) or value == 0:
+                raise StoredError(f"expected the attribute {name} to be a nonzero number, got {value!r}; correct it")
+            return float(value)
+    return 1.0

@@ -1,0 +1,233 @@
+"""What a file of measurements contains, in the layout of `risloc.io.measurements`, whichever program wrote it.
+
+`notes` says in words what was taken differently from how the file stores it.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from risloc.io.array_variables import ArrayVariables, read_mat, read_npz
+from risloc.io.axis_order import PART, Fit, find_axes
+from risloc.io.columns import Column, Stored, with_numbers
+from risloc.io.hdf5_variables import IMAGINARY, Hdf5Variables
+from risloc.io.measurement_checks import MeasurementError
+from risloc.io.reading_options import AXES, Reading, element_order
+from risloc.io.safe_hdf5 import StoredError
+
+__all__ = ["Contents", "Variables", "open_variables"]
+
+Variables = Hdf5Variables | ArrayVariables
+"""The variables of an open file."""
+
+_MAT, _ZIP = b"MATLAB 5.0 MAT-file", b"PK\x03\x04"
+_VECTORS = ("noise_var", "truth/count")
+_TRUTH = {"truth/location": 3, "truth/power": 2, "truth/echoes/location": 4, "truth/echoes/gain": 3}
+_REVERSED = "axes reversed (as MATLAB, Octave, Julia and Fortran write them)"
+
+
+def open_variables(path: Path) -> Variables:
+    """Open a file by its first bytes: HDF5, .npz or .mat up to version 7.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Returns
+    -------
+    Variables
+        Those of the open file.
+
+    Raises
+    ------
+    MeasurementError
+        A .npz or .mat file is damaged, or holds other objects than numbers, texts and structs of them.
+    """
+    with path.open("rb") as file:
+        head = file.read(len(_MAT))
+    reader = read_npz if head.startswith(_ZIP) else read_mat if head == _MAT else None
+    if reader is None:
+        return Hdf5Variables(path)
+    try:
+        return reader(path)
+    except StoredError as error:
+        raise MeasurementError(f"{path}: {error}") from error
+
+
+class Contents:
+    """The values and arrays of a file in the layout.
+
+    Parameters
+    ----------
+    variables
+        The variables of the open file.
+    reading
+        What the file does not say.
+    """
+
+    def __init__(self, variables: Variables, reading: Reading) -> None:
+        self._variables, self._reading, self._fit = variables, reading, Fit("c", {})
+        self._bits: object = None
+        self._elements: np.ndarray | None = None
+        self.notes = list[str]()
+        self.declared = variables.declared or not all(map(self._is_there, AXES))
+        if not self.declared and not variables.has_attribute("format"):
+            self._note(f"variables by their names{f' ({variables.origin})' if variables.origin else ''}")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._variables.close()
+
+    def has_attribute(self, name: str) -> bool:
+        """Test whether the file has a value of this name."""
+        return self._variables.has_attribute(name)
+
+    def attribute(self, name: str) -> Any:
+        """Read a value as plain Python: text, a number or a list of two; StoredError if it is none of these."""
+        return self._variables.attribute(name)
+
+    def has(self, name: str) -> bool:
+        """Test whether the file has an object of this name."""
+        return self._variables.has(name)
+
+    def has_group(self, name: str) -> bool:
+        """Test whether the file has a group or struct of this name; StoredError if the object is of another kind."""
+        return self._variables.has_group(name)
+
+    def check(self, name: str) -> None:
+        """Check that everything an array declares is stored; StoredError if not."""
+        self._variables.check(name)
+
+    def unknown(self, folder: str, attributes: Sequence[str], names: Sequence[str]) -> list[str]:
+        """List the names of a group, "" for the root, that the layout does not define."""
+        parts = [
+            name + end for name in names if name in AXES for ends in IMAGINARY for end in ends if self._is_there(name)
+        ]
+        parts = [part for part in parts if not folder and self._is_there(part)]
+        return self._variables.unknown(folder, (*attributes, *names, *parts))
+
+    def settle(self, n_h: int, n_v: int, bits: object) -> object:
+        """Find the order of the axes and the kind of the codes, before columns are asked for.
+
+        Parameters
+        ----------
+        n_h
+            The number of elements along x.
+        n_v
+            The number of elements along y.
+        bits
+            The bits of the codes, None if the file does not say.
+
+        Returns
+        -------
+        object
+            The bits; 1 for truth values if the file does not say.
+
+        Raises
+        ------
+        StoredError
+            The sizes fit several orders.
+        """
+        arrays = {}
+        for name in AXES:
+            try:
+                arrays[name] = self._variables.stored(name)
+            except StoredError:
+                return bits  # the reader of the array says what is wrong
+        fit = find_axes(arrays, n_h * n_v, self._reading, self.declared)
+        self._fit = fit or Fit("c" if self._reading.axes == "auto" else self._reading.axes, {})
+        self._note_axes(self._fit)
+        self._elements = element_order(self._reading.order, n_h, n_v)
+        self._note(None if self._elements is None else f"elements in the order {self._reading.order}")
+        self._note("y, H and codes conjugated" if self._reading.conjugate else None)
+        codes = arrays["codes"]
+        self._bits = 1 if bits is None and (codes.logical or codes.dtype.kind == "b") else bits
+        return self._bits
+
+    def column(self, name: str, kind: str) -> Column:
+        """Find an array of the layout, without reading it.
+
+        Parameters
+        ----------
+        name
+            Its name.
+        kind
+            One of complex, integer, real, and integer or complex.
+
+        Returns
+        -------
+        Column
+            Has a shape, a dtype and rows in the layout.
+
+        Raises
+        ------
+        StoredError
+            There is none, or it is a link or an object of another kind.
+        """
+        stored = self._variables.stored(name)
+        bits = self._bits if name == "codes" else None
+        column, words = with_numbers(self._in_axes(name, stored), name, kind, bits, not self.declared)
+        self._note(words)
+        return self._turned(name, column)
+
+    def _in_axes(self, name: str, stored: Stored) -> Column:
+        """Put the axes of an array into the order of the layout."""
+        count, size = len(stored.shape), len(stored.shape)
+        if name in self._fit.axes:
+            axes = self._fit.axes[name]
+            layout = next(each for each in AXES[name] if sorted(each) == sorted(set(axes) - {PART}))
+            before, behind = (0, 0) if name != "y" else (int("scene" not in layout), int("ant" not in layout))
+            part = axes.index(PART) if PART in axes else None
+            return Column(stored, stored.dtype, tuple(map(axes.index, layout)), part, (before, behind))
+        if name in _VECTORS and count > 1 and sum(length != 1 for length in stored.shape) <= 1:
+            return Column(stored, stored.dtype, (), flat=True)
+        order = range(count)[::-1] if self._fit.order == "reversed" else range(count)
+        missing = max(0, _TRUTH.get(name, size) - size) if not self.declared and count else 0
+        return Column(stored, stored.dtype, tuple(order), added=(0, missing))
+
+    def _turned(self, name: str, column: Column) -> Column:
+        """Conjugate a column and reorder its elements as the user says."""
+        if name not in AXES:
+            return column
+        steps, elements = column.convert, self._elements if name in ("H", "codes") else None
+        if self._reading.conjugate:
+            bits = self._bits if isinstance(self._bits, int) else 0
+            steps = (*steps, functools.partial(_conjugate, bits=bits))
+        return dataclasses.replace(column, convert=steps, elements=elements)
+
+    def _note_axes(self, fit: Fit) -> None:
+        if fit.order == "reversed":
+            self._note(_REVERSED)
+        if fit.order == "c" and any(axes not in (*AXES[name], *_with_part(name)) for name, axes in fit.axes.items()):
+            self._note("axes in the order of their names")
+        if "scene" not in fit.axes.get("y", ("scene",)):
+            self._note("y as one scene")
+
+    def _note(self, words: str | None) -> None:
+        if words is not None and words not in self.notes:
+            self.notes.append(words)
+
+    def _is_there(self, name: str) -> bool:
+        try:
+            self._variables.stored(name)
+        except StoredError:
+            return False
+        return True
+
+
+def _with_part(name: str) -> list[tuple[str, ...]]:
+    return [(*axes, PART) for axes in AXES[name]]
+
+
+def _conjugate(x: np.ndarray, bits: int) -> np.ndarray:
+    """Conjugate complex numbers, or phasors given as integer codes of `bits` bits; codes outside 0..2^bits - 1 stay as they are."""
+    if x.dtype.kind == "c":
+        return x.conj()
+    states = 2**bits
+    wide = x.astype(np.int64)
+    return np.where((wide >= 0) & (wide < states), -wide % states, wide)
