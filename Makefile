@@ -13,7 +13,7 @@ SECONDS ?= 600
 # How pytest distributes the tests; all tests of a file run in one process.
 SPREAD ?= -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 # The markers of tests that `make test` leaves out, because they need more than `make setup` installs or take hours.
-SKIPPED ?= slow or scale or ui or channels
+SKIPPED ?= slow or scale or ui or octave or channels
 STUDY ?= study
 SCENES ?= 1000
 REVISION ?= HEAD
@@ -33,7 +33,7 @@ CHANNELS := $(VENV)/.channels-$(KEY)
 TORCH := $(shell sed -n '/^torch==/p' constraints.txt)
 LOCAL_SERVER := http://127.0.0.1:4200/api
 
-.PHONY: help setup repro verify test test-scale test-ui test-channels screenshots postgresql chromium channels lint docs ui server worker deploy study peers ablations ship robustness echoes room preset dependencies fuzz wheel ci
+.PHONY: help setup repro verify test test-scale test-ui test-octave test-channels screenshots postgresql chromium octave channels lint docs ui server worker deploy study peers ablations ship robustness echoes room preset dependencies fuzz wheel ci
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -84,6 +84,16 @@ chromium: setup ## check for Debian's chromium, which test-ui and screenshots ne
 	  test "$$(id -u)" = 0 || { echo "Chromium is missing: install Debian's package chromium, or run this as root" >&2; exit 1; }; \
 	  echo "== apt-get install chromium"; \
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; }
+
+test-octave: octave ## run the tests with a real Octave (as root, installs it if missing)
+	@echo "== pytest -m octave"
+	pytest -m octave tests/octave
+
+octave: setup ## check for Debian's octave, which test-octave needs (as root, installs it if missing)
+	@command -v octave-cli >/dev/null || { \
+	  test "$$(id -u)" = 0 || { echo "Octave is missing: install Debian's package octave, or run this as root" >&2; exit 1; }; \
+	  echo "== apt-get install octave"; \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends octave; }
 
 $(CHANNELS): $(READY)
 	@python -c 'from risloc.scenes.raytracer import find_llvm; find_llvm()' 2>/dev/null || { \

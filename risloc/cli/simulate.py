@@ -10,7 +10,7 @@ import click
 from risloc.cli.errors import counted
 from risloc.cli.output_files import FileName, targets_of
 from risloc.cli.scene_options import PRESETS, scenario_of, scene_options
-from risloc.io.measurement_writer import write_measurements
+from risloc.io.measurement_writer import LAYOUTS, write_measurements
 from risloc.io.measurements import Measurements, measurements_of
 from risloc.scenes.simulation import simulate as draw_scenes
 from risloc.utils.progress import shown_progress
@@ -25,6 +25,13 @@ _MOST_NUMBERS = 2**25  # in the largest array of a batch, approximately
 @click.command(epilog=PRESETS)
 @click.argument("file", type=FileName(dir_okay=False))
 @scene_options("The scenario to simulate. [default]")
+@click.option(
+    "--layout",
+    type=click.Choice(list(LAYOUTS)),
+    default="risloc",
+    show_default=True,
+    help="matlab writes a .mat file of version 7.3, which MATLAB and Octave load.",
+)
 @click.option("--no-noise-var", is_flag=True, help="Do not write noise_var, as if it were unknown.")
 @click.option("--no-truth", is_flag=True, help="Do not write the truth.")  # fmt: skip
 def simulate(
@@ -36,6 +43,7 @@ def simulate(
     split: str,
     snr: float | None,
     sources: int | None,
+    layout: str,
     no_noise_var: bool,
     no_truth: bool,
 ) -> None:
@@ -49,6 +57,7 @@ def simulate(
       risloc simulate room.h5 --scenes 1000 --snr 10 --sources 2
       risloc simulate room.h5 --preset room_3g5 --seed 7
       risloc simulate room.h5 --params params.yaml --no-noise-var
+      risloc simulate room.mat --layout matlab          for `load` in MATLAB or Octave
     """
     target = targets_of({"--params": params}, {"FILE": file})["FILE"]
     scenario = scenario_of(name, params, snr, sources)
@@ -67,5 +76,5 @@ def simulate(
                 yield dataclasses.replace(part, truth=None) if no_truth else part
                 advance(stop - start)
 
-    write_measurements(target, scenes, parts(), scenario.code_bits)
+    write_measurements(target, scenes, parts(), scenario.code_bits, layout)
     click.echo(f"wrote {file}: {counted(scenes, 'scene')} of {name or params or 'default'}, seed {seed}, {split}")

@@ -19,8 +19,9 @@ from scipy.io.matlab import MatReadError
 
 from risloc.config import shown
 from risloc.io.columns import Stored
-from risloc.io.hdf5_variables import IMAGINARY, plain
+from risloc.io.hdf5_variables import IMAGINARY
 from risloc.io.safe_hdf5 import FAILURES, StoredError
+from risloc.io.variable_values import plain
 
 __all__ = ["MOST_IN_MEMORY", "ArrayVariables", "read_mat", "read_npz"]
 
@@ -57,11 +58,30 @@ class ArrayVariables:
         self._arrays = {}
 
     def has_attribute(self, name: str) -> bool:
-        """Test whether there is a value of this name."""
+        """Test whether there is a value of this name.
+
+        Parameters
+        ----------
+        name
+            The name.
+
+        Returns
+        -------
+        bool
+        """
         return name in self._arrays
 
     def attribute(self, name: str) -> Any:
         """Read a value as plain Python: text, a number or a list of two.
+
+        Parameters
+        ----------
+        name
+            The name.
+
+        Returns
+        -------
+        Any
 
         Raises
         ------
@@ -71,31 +91,59 @@ class ArrayVariables:
         value = self._arrays[name]
         if value.dtype.kind not in _NUMBERS + "US":
             raise StoredError(f"expected text or numbers, got {value.dtype}")
-        return plain(value, text=False)
+        return plain(value, text=value.dtype == np.uint16 and value.size > 2)
 
     def has(self, name: str) -> bool:
-        """Test whether there is a variable or a struct of this name."""
+        """Test whether there is an object of this name.
+
+        Parameters
+        ----------
+        name
+            Its name in the layout; "/" separates a group or struct from its member.
+
+        Returns
+        -------
+        bool
+        """
         return name in self._arrays or any(other.startswith(f"{name}/") for other in self._arrays)
 
     def has_group(self, name: str) -> bool:
-        """Test whether there is a struct of this name.
+        """Test whether there is a group or struct of this name.
+
+        Parameters
+        ----------
+        name
+            Its name in the layout; "/" separates a group or struct from its member.
+
+        Returns
+        -------
+        bool
 
         Raises
         ------
         StoredError
-            The variable is of another kind.
+            The object is of another kind.
         """
         if name in self._arrays:
             raise StoredError("expected a struct, got an array; remove it")
         return self.has(name)
 
     def stored(self, name: str) -> Stored:
-        """Return an array.
+        """Find an array, without reading it.
+
+        Parameters
+        ----------
+        name
+            Its name in the layout; "/" separates a group or struct from its member.
+
+        Returns
+        -------
+        Stored
 
         Raises
         ------
         StoredError
-            There is none, or it does not hold numbers.
+            There is none, or it is of another kind.
         """
         for real, imaginary in () if name in self._arrays else IMAGINARY:
             if name + real in self._arrays and name + imaginary in self._arrays:
@@ -114,10 +162,28 @@ class ArrayVariables:
         return Stored(data, logical=name in self._logical or data.dtype.kind == "b", scale=factor)
 
     def check(self, name: str) -> None:
-        """Nothing: the arrays are in memory."""
+        """Do nothing: the arrays are in memory.
+
+        Parameters
+        ----------
+        name
+            Its name in the layout; "/" separates a group or struct from its member.
+        """
 
     def unknown(self, folder: str, known: Sequence[str]) -> list[str]:
-        """List the names below a struct, "" for the root, that are not known."""
+        """List the names of a group or struct that are not known, quoted.
+
+        Parameters
+        ----------
+        folder
+            The group with a "/" behind it; "" for the root.
+        known
+            The names that the layout defines.
+
+        Returns
+        -------
+        list of str
+        """
         inside = [name.removeprefix(folder) for name in self._arrays if name.startswith(folder)]
         heads = dict.fromkeys(name.partition("/")[0] for name in inside)
         return [shown(folder + name) for name in heads if name not in known and not name.endswith("_scale")][:16]

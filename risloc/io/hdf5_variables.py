@@ -15,13 +15,13 @@ import numpy as np
 from risloc.io.columns import Stored
 from risloc.io.safe_hdf5 import FAILURES, MOST_IN_A_CHUNK, StoredError, attribute, check_storage, dataset, present
 from risloc.io.unknown_names import unknown_names
+from risloc.io.variable_values import MOST_TEXT, octave_value, plain
 
 __all__ = ["IMAGINARY", "Hdf5Variables"]
 
 IMAGINARY = (("_real", "_imag"), ("_re", "_im"), ("_r", "_i"))
 """How the names of a real and an imaginary part end that are arrays of their own."""
 
-_MOST_TEXT = 64
 _LIBRARY = ("#refs#", "#subsystem#")
 
 
@@ -61,7 +61,17 @@ class Hdf5Variables:
         self.file.close()
 
     def has_attribute(self, name: str) -> bool:
-        """Test whether the file has a value of this name: an attribute, or a variable of one or two numbers or of text."""
+        """Test whether there is a value of this name: an attribute, or a variable.
+
+        Parameters
+        ----------
+        name
+            The name.
+
+        Returns
+        -------
+        bool
+        """
         return name in self.file.attrs or self.has(name)
 
     def attribute(self, name: str) -> Any:
@@ -70,7 +80,7 @@ class Hdf5Variables:
         Parameters
         ----------
         name
-            The name of an attribute or of a variable.
+            The name.
 
         Returns
         -------
@@ -87,18 +97,44 @@ class Hdf5Variables:
         check_storage(data)
         if h5py.check_string_dtype(data.dtype) is None and data.dtype.kind not in "iufb":
             raise StoredError(f"expected text or numbers, got {data.dtype}")
-        if data.size > _MOST_TEXT:
+        if data.size > MOST_TEXT:
             raise StoredError(f"expected one or two values, got the shape {data.shape}")
-        return plain(data[()], class_ == "char" or class_.endswith("string"))
+        return plain(
+            data[()], class_ == "char" or class_.endswith("string") or (data.dtype == np.uint16 and data.size > 2)
+        )
 
     def has(self, name: str) -> bool:
-        """Test whether there is an object of this name; "/" separates a group from its member."""
+        """Test whether there is an object of this name.
+
+        Parameters
+        ----------
+        name
+            Its name in the layout; "/" separates a group or struct from its member.
+
+        Returns
+        -------
+        bool
+
+        Raises
+        ------
+        StoredError
+            The name is a soft or external link.
+        """
         folder, _, last = name.rpartition("/")
         group = self._group(folder) if folder else self.file
         return group is not None and present(group, last)
 
     def has_group(self, name: str) -> bool:
-        """Test whether there is a group of this name.
+        """Test whether there is a group or struct of this name.
+
+        Parameters
+        ----------
+        name
+            Its name in the layout; "/" separates a group or struct from its member.
+
+        Returns
+        -------
+        bool
 
         Raises
         ------
@@ -117,7 +153,7 @@ class Hdf5Variables:
         Parameters
         ----------
         name
-            Its name in the layout.
+            Its name in the layout; "/" separates a group or struct from its member.
 
         Returns
         -------
@@ -126,7 +162,7 @@ class Hdf5Variables:
         Raises
         ------
         StoredError
-            There is none, or it is a link or an object of another kind.
+            There is none, or it is of another kind.
         """
         if not self.has(name):
             for real, imaginary in IMAGINARY:
@@ -143,6 +179,11 @@ class Hdf5Variables:
     def check(self, name: str) -> None:
         """Check that everything an array declares is stored.
 
+        Parameters
+        ----------
+        name
+            Its name in the layout; "/" separates a group or struct from its member.
+
         Raises
         ------
         StoredError
@@ -154,7 +195,19 @@ class Hdf5Variables:
                 check_storage(data)
 
     def unknown(self, folder: str, known: Sequence[str]) -> list[str]:
-        """List the names of a group, "" for the root, that are not known."""
+        """List the names of a group or struct that are not known, quoted.
+
+        Parameters
+        ----------
+        folder
+            The group with a "/" behind it; "" for the root.
+        known
+            The names that the layout defines.
+
+        Returns
+        -------
+        list of str
+        """
         group = self._group(folder.rstrip("/")) if folder else self.file
         found = unknown_names(folder, group, (*known, *_LIBRARY))
         return found if folder else unknown_names("", self.file.attrs, known) + found
@@ -165,13 +218,9 @@ class Hdf5Variables:
         for part in name.split("/"):
             if not present(group, part):
                 return None
-            group = group[part]
+            group, _ = octave_value(group[part])
             if not isinstance(group, h5py.Group):
                 return None
-            if "OCTAVE_NEW_FORMAT" in group.attrs and present(group, "value"):
-                group = group["value"]
-                if not isinstance(group, h5py.Group):
-                    return None
         return group
 
     def _variable(self, name: str) -> tuple[h5py.Dataset, str]:
@@ -180,46 +229,12 @@ class Hdf5Variables:
         group = self._group(folder) if folder else self.file
         if group is None:
             raise StoredError("expected a dataset of this name, got none")
-        if present(group, last) and isinstance(group[last], h5py.Group) and "OCTAVE_NEW_FORMAT" in group[last].attrs:
-            inner = group[last]
-            kind = dataset(inner, "type")
-            if kind.shape != () or kind.dtype.kind != "S":
-                raise StoredError(
-                    "expected the name of a type beside the value, as Octave writes it; write the data again"
-                )
-            return dataset(inner, "value"), kind[()].decode(errors="replace")
+        if present(group, last) and isinstance(group[last], h5py.Group):
+            data, kind = octave_value(group[last])
+            if isinstance(data, h5py.Dataset) and data.shape is not None:
+                return data, kind
         data = dataset(group, last)
-        class_ = attribute(data, "MATLAB_class") if "MATLAB_class" in data.attrs else ""
-        return data, str(class_)
-
-
-def plain(value: Any, text: bool) -> Any:
-    """Convert an array of one or two numbers, or text, to plain Python.
-
-    Parameters
-    ----------
-    value
-        The array or number; text may be given as the codes of its characters.
-    text
-        Whether numbers are the codes of characters.
-
-    Returns
-    -------
-    Any
-        Text, a number or a list of two.
-
-    Raises
-    ------
-    StoredError
-        There are more values.
-    """
-    array = np.asarray(value)
-    if text and array.dtype.kind in "iu":
-        return "".join(chr(int(code)) for code in array.reshape(-1) if code > 0)
-    if array.size not in (1, 2):
-        raise StoredError(f"expected one or two values, got the shape {array.shape}")
-    values = [each.decode(errors="replace") if isinstance(each, bytes) else each for each in array.reshape(-1).tolist()]
-    return values[0] if len(values) == 1 else values
+        return data, str(attribute(data, "MATLAB_class")) if "MATLAB_class" in data.attrs else ""
 
 
 def _dims(data: h5py.Dataset) -> tuple[str, ...] | None:

@@ -34,9 +34,12 @@ def check_format(path: Path, contents: Contents) -> None:
     MeasurementError
         The format or the version is another one.
     """
-    if not contents.declared and not any(map(contents.has_attribute, ("format", "version"))):
+    if not contents.declared and not any(map(contents.variables.has_attribute, ("format", "version"))):
         return
-    found = [_read(path, contents, name) if contents.has_attribute(name) else None for name in ("format", "version")]
+    found = [
+        _read(path, contents, name) if contents.variables.has_attribute(name) else None
+        for name in ("format", "version")
+    ]
     if found != [FORMAT, VERSION]:
         raise MeasurementError(_fault(path, f"expected format {FORMAT!r}, version {VERSION}, got {found}; {LAYOUT}"))
 
@@ -63,7 +66,7 @@ def setup_in(path: Path, contents: Contents) -> Setup:
     """
     values: dict[str, Any] = {"reference": "centre", **dict.fromkeys(_OPTIONAL)}
     for field in dataclasses.fields(Setup):
-        if contents.has_attribute(field.name):
+        if contents.variables.has_attribute(field.name):
             values[field.name] = _read(path, contents, field.name)
         elif field.name not in values:
             doc = f"{field.metadata['doc']} {field.metadata['unit']}".strip()
@@ -94,13 +97,13 @@ def code_bits_in(path: Path, contents: Contents) -> Any:
     MeasurementError
         The attribute is not text, a number or a list of two numbers.
     """
-    return _read(path, contents, "code_bits") if contents.has_attribute("code_bits") else None
+    return _read(path, contents, "code_bits") if contents.variables.has_attribute("code_bits") else None
 
 
 def _read(path: Path, contents: Contents, name: str) -> Any:
     """Read a small attribute as plain Python: text, a number or a list of two."""
     try:
-        value = contents.attribute(name)
+        value = contents.variables.attribute(name)
     except StoredError as error:
         raise MeasurementError(_fault(path, f"{name}: {error}; {LAYOUT}")) from None
     whole = name in _WHOLE and isinstance(value, float) and value.is_integer()

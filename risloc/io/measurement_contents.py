@@ -7,7 +7,6 @@ import dataclasses
 import functools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -71,7 +70,7 @@ class Contents:
     """
 
     def __init__(self, variables: Variables, reading: Reading) -> None:
-        self._variables, self._reading, self._fit = variables, reading, Fit("c", {})
+        self.variables, self._reading, self._fit = variables, reading, Fit("c", {})
         self._bits: object = None
         self._elements: np.ndarray | None = None
         self.notes = list[str]()
@@ -79,37 +78,23 @@ class Contents:
         if not self.declared and not variables.has_attribute("format"):
             self._note(f"variables by their names{f' ({variables.origin})' if variables.origin else ''}")
 
-    def close(self) -> None:
-        """Close the file."""
-        self._variables.close()
+    def unknown(self, folder: str, known: Sequence[str]) -> list[str]:
+        """List the names of a group or struct that the layout does not define.
 
-    def has_attribute(self, name: str) -> bool:
-        """Test whether the file has a value of this name."""
-        return self._variables.has_attribute(name)
+        Parameters
+        ----------
+        folder
+            The group with a "/" behind it; "" for the root.
+        known
+            The names that the layout defines.
 
-    def attribute(self, name: str) -> Any:
-        """Read a value as plain Python: text, a number or a list of two; StoredError if it is none of these."""
-        return self._variables.attribute(name)
-
-    def has(self, name: str) -> bool:
-        """Test whether the file has an object of this name."""
-        return self._variables.has(name)
-
-    def has_group(self, name: str) -> bool:
-        """Test whether the file has a group or struct of this name; StoredError if the object is of another kind."""
-        return self._variables.has_group(name)
-
-    def check(self, name: str) -> None:
-        """Check that everything an array declares is stored; StoredError if not."""
-        self._variables.check(name)
-
-    def unknown(self, folder: str, attributes: Sequence[str], names: Sequence[str]) -> list[str]:
-        """List the names of a group, "" for the root, that the layout does not define."""
-        parts = [
-            name + end for name in names if name in AXES for ends in IMAGINARY for end in ends if self._is_there(name)
-        ]
+        Returns
+        -------
+        list of str
+        """
+        parts = [name + end for name in AXES for ends in IMAGINARY for end in ends if self._is_there(name)]
         parts = [part for part in parts if not folder and self._is_there(part)]
-        return self._variables.unknown(folder, (*attributes, *names, *parts))
+        return self.variables.unknown(folder, (*known, *parts))
 
     def settle(self, n_h: int, n_v: int, bits: object) -> object:
         """Find the order of the axes and the kind of the codes, before columns are asked for.
@@ -136,7 +121,7 @@ class Contents:
         arrays = {}
         for name in AXES:
             try:
-                arrays[name] = self._variables.stored(name)
+                arrays[name] = self.variables.stored(name)
             except StoredError:
                 return bits  # the reader of the array says what is wrong
         fit = find_axes(arrays, n_h * n_v, self._reading, self.declared)
@@ -169,7 +154,7 @@ class Contents:
         StoredError
             There is none, or it is a link or an object of another kind.
         """
-        stored = self._variables.stored(name)
+        stored = self.variables.stored(name)
         bits = self._bits if name == "codes" else None
         column, words = with_numbers(self._in_axes(name, stored), name, kind, bits, not self.declared)
         self._note(words)
@@ -214,7 +199,7 @@ class Contents:
 
     def _is_there(self, name: str) -> bool:
         try:
-            self._variables.stored(name)
+            self.variables.stored(name)
         except StoredError:
             return False
         return True

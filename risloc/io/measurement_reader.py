@@ -96,7 +96,7 @@ class MeasurementReader:
             with self._told():
                 self._open()
         except MeasurementError:
-            self._contents.close()
+            self._contents.variables.close()
             raise
         notes = self._contents.notes
         self.how = f"read with {'; '.join(notes)}" if notes else ""
@@ -112,7 +112,7 @@ class MeasurementReader:
 
     def close(self) -> None:
         """Close the file."""
-        self._contents.close()
+        self._contents.variables.close()
 
     def read(self, scenes: slice | Sequence[int]) -> Measurements:
         """Read scenes; y, H and noise_var keep the precision of the file.
@@ -216,22 +216,22 @@ class MeasurementReader:
         return number
 
     def _unknown(self) -> tuple[str, ...]:
-        found = self._contents.unknown("", _ATTRIBUTES, _DATASETS)
+        found = self._contents.unknown("", (*_ATTRIBUTES, *_DATASETS))
         if self._has_group("truth"):
-            found += self._contents.unknown("truth/", (), (*_TRUTH, "echoes"))
+            found += self._contents.unknown("truth/", (*_TRUTH, "echoes"))
             if self._has_group("truth/echoes"):
-                found += self._contents.unknown("truth/echoes/", (), _ECHOES)
+                found += self._contents.unknown("truth/echoes/", _ECHOES)
         return tuple(found)
 
     def _there(self, name: str) -> bool:
         try:
-            return self._contents.has(name)
+            return self._contents.variables.has(name)
         except StoredError as error:
             raise self._error(name, str(error)) from None
 
     def _has_group(self, name: str) -> bool:
         try:
-            return self._contents.has_group(name)
+            return self._contents.variables.has_group(name)
         except StoredError as error:
             raise self._error(name, str(error)) from None
 
@@ -246,7 +246,7 @@ class MeasurementReader:
         if fault := shape_fault(name, data.shape, shapes):
             raise MeasurementError(f"{self.path}: {fault}; {_TURNED if len(data.shape) > 1 else LAYOUT}")
         try:
-            self._contents.check(name)
+            self._contents.variables.check(name)
         except StoredError as error:
             raise self._error(name, str(error)) from None
         self._data[name] = data

@@ -4,13 +4,13 @@ import dataclasses
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, SupportsIndex
+from typing import SupportsIndex
 
-import h5py
 import numpy as np
 import torch
 from torch import Tensor
 
+from risloc.io.matlab_file import MatlabFile
 from risloc.io.measurement_checks import (
     MODULUS,
     MeasurementError,
@@ -19,11 +19,15 @@ from risloc.io.measurement_checks import (
     truth_faults,
 )
 from risloc.io.measurements import FORMAT, VERSION, Measurements, Setup
+from risloc.io.risloc_file import RislocFile
 from risloc.physics.codebook import codebook, codes_of
 from risloc.utils.argument_checks import whole
 from risloc.utils.atomic_files import replacing
 
-__all__ = ["write_measurements"]
+__all__ = ["LAYOUTS", "write_measurements"]
+
+LAYOUTS: "dict[str, type[RislocFile] | type[MatlabFile]]" = {"risloc": RislocFile, "matlab": MatlabFile}
+"""What writes a file, by the name of its layout."""
 
 
 def write_measurements(
@@ -31,6 +35,7 @@ def write_measurements(
     scenes: SupportsIndex,
     parts: "Iterable[Measurements] | Measurements",
     code_bits: "SupportsIndex | None" = None,
+    layout: str = "risloc",
 ) -> None:
     """Write scenes, given in consecutive parts, to a file, completely or not at all.
 
@@ -45,11 +50,13 @@ def write_measurements(
         fields of the first one.
     code_bits
         Store codes as integers of this many bits; None stores complex phasors.
+    layout
+        "risloc", or "matlab" for a .mat file of version 7.3, which MATLAB and Octave load.
 
     Raises
     ------
     ValueError
-        The number of scenes is not `scenes`, or the parts differ in setup, shapes or fields.
+        The layout is another one, the number of scenes is not `scenes`, or the parts differ in setup, shapes or fields.
     MeasurementError
         A part is not Measurements or has invalid values, or the codes do not have `code_bits` bits.
     risloc.utils.atomic_files.DiskFullError
@@ -57,16 +64,18 @@ def write_measurements(
     """
     total = whole("scenes", scenes, 1)
     bits = None if code_bits is None else whole("code_bits", code_bits, 1, 8)
+    if layout not in LAYOUTS:
+        raise ValueError(f"layout: expected one of {', '.join(LAYOUTS)}, got {layout!r}")
     done, first, shapes = 0, None, dict[str, tuple[int, ...]]()
-    with replacing(Path(path)) as temporary, h5py.File(temporary, "w", track_order=False) as file:
+    with replacing(Path(path)) as temporary, LAYOUTS[layout](temporary) as file:
         for part in (parts,) if isinstance(parts, Measurements) else parts:
             arrays = _arrays(part, bits, done)
             rows = {name: array.shape[1:] for name, array in arrays.items()}
             if first is None:
                 first, shapes = part, rows
-                _write_attributes(file, part.setup, bits)
+                _write_values(file, part.setup, bits)
                 for name, array in arrays.items():
-                    file.create_dataset(name, (total, *array.shape[1:]), array.dtype, track_times=False)
+                    file.create(name, (total, *array.shape[1:]), array.dtype)
             if part.setup != first.setup or done + len(part) > total:
                 raise ValueError(
                     f"parts: expected {total} scenes of one setup, got more scenes or another setup; correct `scenes` or the parts"
@@ -76,20 +85,17 @@ def write_measurements(
                     f"parts: expected the shapes of the first part, {shapes} for each scene, got {rows}; correct the parts"
                 )
             for name, array in arrays.items():
-                file[name][done : done + len(part)] = array
+                file.put(name, done, array)
             done += len(part)
         if done != total:
             raise ValueError(f"parts: expected {total} scenes, got {done}; correct `scenes` or the parts")
 
 
-def _write_attributes(file: h5py.File, setup: Setup, code_bits: int | None) -> None:
-    file.attrs["format"], file.attrs["version"] = FORMAT, VERSION
-    for field in dataclasses.fields(setup):
-        value: Any = getattr(setup, field.name)
+def _write_values(file: "RislocFile | MatlabFile", setup: Setup, code_bits: int | None) -> None:
+    fields = {field.name: getattr(setup, field.name) for field in dataclasses.fields(setup)}
+    for name, value in {"format": FORMAT, "version": VERSION, **fields, "code_bits": code_bits}.items():
         if value is not None:
-            file.attrs[field.name] = value
-    if code_bits is not None:
-        file.attrs["code_bits"] = code_bits
+            file.value(name, value)
 
 
 def _arrays(part: Measurements, code_bits: int | None, first: int) -> dict[str, np.ndarray]:

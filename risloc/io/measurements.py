@@ -30,8 +30,8 @@ Conventions:
     sign       time runs as exp(+j w t), phase falls with distance: a_n = exp(-j k (|p - x_n| - |p - ref|)), and an entry of H
                over the distance d has the phase -k d; if your data use exp(-j w t), conjugate y, H and the codes
     complex    a compound of two floats of equal size named r and i, as h5py writes it, or the complex type of HDF5 2.0
-    axes       in the order of h5py and C, the last one fastest; MATLAB, Julia and Fortran write axes in reverse order, so permute
-               them first
+    axes       in the order of h5py and C, the last one fastest
+    others     files of MATLAB, Octave, Julia, R, netCDF and numpy are read as well: risloc.io.measurement_contents, docs/formats.md
     names      other names are ignored
 
 Axes: batch B (scene), snap L, ant M, elem N, src K, path (echoes of a source).

@@ -1,5 +1,7 @@
 """Measurements of other programs and formats are understood: they lead to the positions of the same numbers in the layout."""
 
+import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +11,12 @@ import numpy as np
 import pytest
 import torch
 
+from risloc.cli.main import run
 from risloc.io.measurement_checks import MeasurementError
 from risloc.io.measurement_reader import MeasurementReader
 from risloc.io.measurement_writer import write_measurements
 from risloc.io.measurements import measurements_of
-from risloc.io.reading_options import ORDERS, Reading
+from risloc.io.reading_options import ORDERS, Reading, element_order
 from risloc.locating.locate import locate
 from risloc.scenes.scenario import Scenario
 from risloc.scenes.simulation import simulate
@@ -228,3 +231,79 @@ def test_options_that_are_none_are_named() -> None:
     ):
         with pytest.raises(MeasurementError, match=said):
             Reading(**options)
+
+
+def test_the_python_of_the_page_is_run_and_read(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (repository / "docs" / "formats.md").read_text(encoding="utf-8")
+    reorder, write = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    assert len(write.splitlines()) <= 10
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(write, names)
+    with MeasurementReader("numpy.npz") as reader:
+        part = reader.read(slice(0, 2))
+    np.testing.assert_array_equal(part.y.numpy(), names["y"])
+    np.testing.assert_allclose(part.codebook[1].numpy(), np.exp(2j * np.pi * names["codes"] / 8), atol=1e-6)
+    exec(reorder, names)
+    np.testing.assert_array_equal(element_order("columns-down", 12, 8), names["sionna"])
+
+
+def test_every_writer_and_every_order_of_the_page_exists(repository: Path) -> None:
+    page = (repository / "docs" / "formats.md").read_text(encoding="utf-8")
+    assert re.findall(r"^```(\w+)$", page, re.MULTILINE) == ["python", "python", "matlab", "julia", "cpp"]
+    assert tuple(re.findall(r"^\| `([a-z-]+)` \| [ix(]", page, re.MULTILINE)) == ORDERS
+
+
+@pytest.mark.parametrize(
+    "options", [[], ["--axes", "c"], ["--axes", "y=ant,scene,snap", "--order", "columns", "--conjugate"]]
+)
+def test_convert_writes_the_layout(
+    options: list[str],
+    arrays: dict[str, Any],
+    native_positions: torch.Tensor,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    values = dict(arrays)
+    if "--conjugate" in options:
+        n_h, n_v = int(arrays["n_h"]), int(arrays["n_v"])
+        columns = [ix + n_h * iy for ix in range(n_h) for iy in range(n_v)]
+        values |= {"y": arrays["y"].conj().transpose(2, 0, 1), "H": arrays["H"].conj()[..., columns]}
+        values["codes"] = (8 - arrays["codes"].astype(int)[..., columns]) % 8
+    np.savez(tmp_path / "m.npz", **values)
+    assert run(["convert", str(tmp_path / "m.npz"), str(tmp_path / "own.h5"), *options]) == 0
+    assert (
+        f"wrote {tmp_path / 'own.h5'}: 3 scenes of {tmp_path / 'm.npz'}, read with variables by"
+        in capsys.readouterr().out
+    )
+    with MeasurementReader(tmp_path / "own.h5") as reader:
+        assert reader.how == ""
+    torch.testing.assert_close(
+        positions(tmp_path / "own.h5"), native_positions, rtol=0, atol=1e-3, equal_nan=True, check_dtype=False
+    )
+
+
+def test_locate_and_inspect_say_how_a_file_was_read(
+    arrays: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    foreign_layouts.matlab_73(tmp_path / "m.mat", arrays)
+    assert run(["inspect", str(tmp_path / "m.mat")]) == 0
+    assert run(["locate", str(tmp_path / "m.mat"), "--most", "2", "--json", str(tmp_path / "m.json")]) == 0
+    said = capsys.readouterr().out
+    assert said.count(f"read with {HOW['MATLAB 7.3'].removeprefix('read with ')}") == 2
+    assert json.loads((tmp_path / "m.json").read_text(encoding="utf-8"))["notes"][0] == HOW["MATLAB 7.3"]
+
+
+def test_a_wrong_option_of_convert_is_named(
+    arrays: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.savez(tmp_path / "m.npz", **arrays)
+    for options, said in (
+        (["--axes", "rows"], "axes: expected one of auto, c, reversed, got 'rows'"),
+        (["--axes", "y=a,b,c"], "axes: expected the axes of an array in any order, such as y=scene,snap,ant"),
+    ):
+        assert run(["convert", str(tmp_path / "m.npz"), str(tmp_path / "own.h5"), *options]) == 1
+        assert said in capsys.readouterr().err
+    assert not (tmp_path / "own.h5").exists()
