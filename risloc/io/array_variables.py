@@ -11,6 +11,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -45,17 +46,25 @@ class ArrayVariables:
         The program that wrote them.
     logical
         The names of the arrays of truth values.
+    dims
+        The names of the axes of arrays of which they are known.
     """
 
     declared = False
     """No such file has attributes that say that it has the layout."""
 
-    def __init__(self, arrays: Mapping[str, np.ndarray], origin: str, logical: frozenset[str] = frozenset()) -> None:
-        self._arrays, self.origin, self._logical = dict(arrays), origin, logical
+    def __init__(
+        self,
+        arrays: Mapping[str, np.ndarray],
+        origin: str,
+        logical: frozenset[str] = frozenset(),
+        dims: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
+    ) -> None:
+        self.arrays, self.origin, self.logical, self.dims = dict(arrays), origin, logical, dims
 
     def close(self) -> None:
         """Forget the arrays."""
-        self._arrays = {}
+        self.arrays = {}
 
     def has_attribute(self, name: str) -> bool:
         """Test whether there is a value of this name.
@@ -69,7 +78,7 @@ class ArrayVariables:
         -------
         bool
         """
-        return name in self._arrays
+        return name in self.arrays
 
     def attribute(self, name: str) -> Any:
         """Read a value as plain Python: text, a number or a list of two.
@@ -88,7 +97,7 @@ class ArrayVariables:
         StoredError
             The value is larger or of another type.
         """
-        value = self._arrays[name]
+        value = self.arrays[name]
         if value.dtype.kind not in _NUMBERS + "US":
             raise StoredError(f"expected text or numbers, got {value.dtype}")
         return plain(value, text=value.dtype == np.uint16 and value.size > 2)
@@ -105,7 +114,7 @@ class ArrayVariables:
         -------
         bool
         """
-        return name in self._arrays or any(other.startswith(f"{name}/") for other in self._arrays)
+        return name in self.arrays or any(other.startswith(f"{name}/") for other in self.arrays)
 
     def has_group(self, name: str) -> bool:
         """Test whether there is a group or struct of this name.
@@ -124,7 +133,7 @@ class ArrayVariables:
         StoredError
             The object is of another kind.
         """
-        if name in self._arrays:
+        if name in self.arrays:
             raise StoredError("expected a struct, got an array; remove it")
         return self.has(name)
 
@@ -145,21 +154,23 @@ class ArrayVariables:
         StoredError
             There is none, or it is of another kind.
         """
-        for real, imaginary in () if name in self._arrays else IMAGINARY:
-            if name + real in self._arrays and name + imaginary in self._arrays:
-                first, second = self._arrays[name + real], self._arrays[name + imaginary]
+        for real, imaginary in () if name in self.arrays else IMAGINARY:
+            if name + real in self.arrays and name + imaginary in self.arrays:
+                first, second = self.arrays[name + real], self.arrays[name + imaginary]
                 if first.shape != second.shape or (first.dtype.kind + second.dtype.kind).strip("iuf"):
                     raise StoredError(
                         f"expected {real} and {imaginary} of one shape, got {first.shape} and {second.shape}"
                     )
                 return Stored(first, second)
-        if name not in self._arrays:
+        if name not in self.arrays:
             raise StoredError("expected an array of this name, got none")
-        data, scale = self._arrays[name], self._arrays.get(f"{name}_scale")
+        data, scale = self.arrays[name], self.arrays.get(f"{name}_scale")
         if scale is not None and (scale.size != 1 or scale.dtype.kind not in "iuf"):
             raise StoredError(f"expected {name}_scale to be one number, got the shape {scale.shape}; correct it")
         factor = 1.0 if scale is None else float(scale.reshape(-1)[0])
-        return Stored(data, logical=name in self._logical or data.dtype.kind == "b", scale=factor)
+        return Stored(
+            data, dims=self.dims.get(name), logical=name in self.logical or data.dtype.kind == "b", scale=factor
+        )
 
     def check(self, name: str) -> None:
         """Do nothing: the arrays are in memory.
@@ -170,7 +181,7 @@ class ArrayVariables:
             Its name in the layout; "/" separates a group or struct from its member.
         """
 
-    def unknown(self, folder: str, known: Sequence[str]) -> list[str]:
+    def unknown(self, folder: str, known: Sequence[str], values: Sequence[str]) -> list[str]:
         """List the names of a group or struct that are not known, quoted.
 
         Parameters
@@ -178,15 +189,19 @@ class ArrayVariables:
         folder
             The group with a "/" behind it; "" for the root.
         known
-            The names that the layout defines.
+            The names of arrays that the layout defines.
+        values
+            The names of values that it defines.
 
         Returns
         -------
         list of str
         """
-        inside = [name.removeprefix(folder) for name in self._arrays if name.startswith(folder)]
+        inside = [name.removeprefix(folder) for name in self.arrays if name.startswith(folder)]
         heads = dict.fromkeys(name.partition("/")[0] for name in inside)
-        return [shown(folder + name) for name in heads if name not in known and not name.endswith("_scale")][:16]
+        return [
+            shown(folder + name) for name in heads if name not in (*known, *values) and not name.endswith("_scale")
+        ][:16]
 
 
 def read_npz(path: Path) -> ArrayVariables:

@@ -81,7 +81,7 @@ def _choices(name: str, stored: Stored, order: str, reading: Reading) -> list[tu
     """List the axes that an array may have in the order of the file."""
     given = reading.named_axes.get(name)
     if given is None and stored.dims is not None and sorted(stored.dims) in [sorted(axes) for axes in AXES[name]]:
-        given = stored.dims
+        given, order = stored.dims, "c"
     choices: list[tuple[str, ...]] = [axes if order == "c" else axes[::-1] for axes in AXES[name]]
     choices = choices if given is None else [given]
     parts: list[tuple[str, ...]] = [(*axes, PART) if order == "c" else (PART, *axes) for axes in choices]

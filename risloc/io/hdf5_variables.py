@@ -194,7 +194,7 @@ class Hdf5Variables:
             if data is not None:
                 check_storage(data)
 
-    def unknown(self, folder: str, known: Sequence[str]) -> list[str]:
+    def unknown(self, folder: str, known: Sequence[str], values: Sequence[str]) -> list[str]:
         """List the names of a group or struct that are not known, quoted.
 
         Parameters
@@ -202,15 +202,19 @@ class Hdf5Variables:
         folder
             The group with a "/" behind it; "" for the root.
         known
-            The names that the layout defines.
+            The names of arrays that the layout defines.
+        values
+            The names of values that it defines.
 
         Returns
         -------
         list of str
         """
         group = self._group(folder.rstrip("/")) if folder else self.file
-        found = unknown_names(folder, group, (*known, *_LIBRARY))
-        return found if folder else unknown_names("", self.file.attrs, known) + found
+        if folder:
+            return unknown_names(folder, group, known)
+        named = known if self.declared else (*known, *values)
+        return unknown_names("", self.file.attrs, values) + unknown_names("", group, (*named, *_LIBRARY))
 
     def _group(self, name: str) -> h5py.Group | None:
         """Return the group of this name, or the one in which Octave keeps the members of a struct."""

@@ -17,8 +17,9 @@ from risloc.io.hdf5_variables import IMAGINARY, Hdf5Variables
 from risloc.io.measurement_checks import MeasurementError
 from risloc.io.reading_options import AXES, Reading, element_order
 from risloc.io.safe_hdf5 import StoredError
+from risloc.io.sigmf import SUFFIXES, read_sigmf
 
-__all__ = ["Contents", "Variables", "open_variables"]
+__all__ = ["Contents", "Variables", "kind_of", "open_variables"]
 
 Variables = Hdf5Variables | ArrayVariables
 """The variables of an open file."""
@@ -26,16 +27,42 @@ Variables = Hdf5Variables | ArrayVariables
 _MAT, _ZIP = b"MATLAB 5.0 MAT-file", b"PK\x03\x04"
 _VECTORS = ("noise_var", "truth/count")
 _TRUTH = {"truth/location": 3, "truth/power": 2, "truth/echoes/location": 4, "truth/echoes/gain": 3}
+_VALUES = (
+    *("n_h", "n_v", "spacing_m", "carrier_hz", "code_bits", "reference"),
+    *("azimuth_span_deg", "elevation_span_deg", "distance_span_m"),
+)
 _REVERSED = "axes reversed (as MATLAB, Octave, Julia and Fortran write them)"
 
 
-def open_variables(path: Path) -> Variables:
-    """Open a file by its first bytes: HDF5, .npz or .mat up to version 7.
+def kind_of(path: Path) -> str:
+    """Find the kind of a file by its first bytes, and that of a SigMF recording by its name.
 
     Parameters
     ----------
     path
         The file.
+
+    Returns
+    -------
+    str
+        "sigmf", "npz", "mat" (up to version 7), or "hdf5" for any other.
+    """
+    if path.suffix in SUFFIXES:
+        return "sigmf"
+    with path.open("rb") as file:
+        head = file.read(len(_MAT))
+    return "npz" if head.startswith(_ZIP) else "mat" if head == _MAT else "hdf5"
+
+
+def open_variables(path: Path, beside: Path | None = None) -> Variables:
+    """Open a file of any kind that `kind_of` finds.
+
+    Parameters
+    ----------
+    path
+        The file.
+    beside
+        Another file with the variables that this one does not have, or None.
 
     Returns
     -------
@@ -45,17 +72,40 @@ def open_variables(path: Path) -> Variables:
     Raises
     ------
     MeasurementError
-        A .npz or .mat file is damaged, or holds other objects than numbers, texts and structs of them.
+        A file that is not HDF5 is damaged, or holds other objects than numbers, texts and structs of them.
     """
-    with path.open("rb") as file:
-        head = file.read(len(_MAT))
-    reader = read_npz if head.startswith(_ZIP) else read_mat if head == _MAT else None
-    if reader is None:
-        return Hdf5Variables(path)
+    others = ArrayVariables({}, "") if beside is None else _loaded(open_variables(beside))
     try:
-        return reader(path)
+        kind = kind_of(path)
+        if kind == "sigmf":
+            return read_sigmf(path, others)
+        found = read_npz(path) if kind == "npz" else read_mat(path) if kind == "mat" else Hdf5Variables(path)
     except StoredError as error:
         raise MeasurementError(f"{path}: {error}") from error
+    if beside is None:
+        return found
+    own = _loaded(found)
+    return ArrayVariables({**others.arrays, **own.arrays}, own.origin, own.logical | others.logical)
+
+
+def _loaded(variables: Variables) -> ArrayVariables:
+    """Read the variables of the layout that a file has as a whole."""
+    if isinstance(variables, ArrayVariables):
+        return variables
+    arrays, logical = dict[str, np.ndarray](), set[str]()
+    try:
+        for name in (*AXES, *_VECTORS, *_TRUTH):
+            if variables.has(name):
+                variables.check(name)
+                stored = variables.stored(name)
+                arrays[name] = np.asarray(stored.data[()])
+                logical |= {name} if stored.logical else set()
+        for name in _VALUES:
+            if variables.has_attribute(name):
+                arrays[name] = np.asarray(variables.attribute(name))
+        return ArrayVariables(arrays, variables.origin, frozenset(logical))
+    finally:
+        variables.close()
 
 
 class Contents:
@@ -78,7 +128,7 @@ class Contents:
         if not self.declared and not variables.has_attribute("format"):
             self._note(f"variables by their names{f' ({variables.origin})' if variables.origin else ''}")
 
-    def unknown(self, folder: str, known: Sequence[str]) -> list[str]:
+    def unknown(self, folder: str, known: Sequence[str], values: Sequence[str] = ()) -> list[str]:
         """List the names of a group or struct that the layout does not define.
 
         Parameters
@@ -86,7 +136,9 @@ class Contents:
         folder
             The group with a "/" behind it; "" for the root.
         known
-            The names that the layout defines.
+            The names of arrays that the layout defines.
+        values
+            The names of values that it defines.
 
         Returns
         -------
@@ -94,7 +146,7 @@ class Contents:
         """
         parts = [name + end for name in AXES for ends in IMAGINARY for end in ends if self._is_there(name)]
         parts = [part for part in parts if not folder and self._is_there(part)]
-        return self.variables.unknown(folder, (*known, *parts))
+        return self.variables.unknown(folder, (*known, *parts), values)
 
     def settle(self, n_h: int, n_v: int, bits: object) -> object:
         """Find the order of the axes and the kind of the codes, before columns are asked for.

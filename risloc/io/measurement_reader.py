@@ -91,7 +91,8 @@ class MeasurementReader:
             raise MeasurementError(f"{path}: expected a measurement file, got {found}; correct the path")
         self.path = path
         with self._told():
-            self._contents = Contents(open_variables(path), reading or Reading())
+            reading = reading or Reading()
+            self._contents = Contents(open_variables(path, reading.beside), reading)
         try:
             with self._told():
                 self._open()
@@ -216,7 +217,7 @@ class MeasurementReader:
         return number
 
     def _unknown(self) -> tuple[str, ...]:
-        found = self._contents.unknown("", (*_ATTRIBUTES, *_DATASETS))
+        found = self._contents.unknown("", _DATASETS, _ATTRIBUTES)
         if self._has_group("truth"):
             found += self._contents.unknown("truth/", (*_TRUTH, "echoes"))
             if self._has_group("truth/echoes"):

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
@@ -37,12 +38,15 @@ class Reading:
         Whether the file has the time dependence exp(-j w t), so that y, H and codes are conjugated.
     order
         The order of the elements in the last axis of H and of the codes, one of `ORDERS`.
+    beside
+        Another file with the variables that the file does not have, or None.
     """
 
     axes: str = "auto"
     named_axes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     conjugate: bool = False
     order: str = "rows"
+    beside: Path | None = None
 
     def __post_init__(self) -> None:
         for name, value, allowed in (("axes", self.axes, REORDERED), ("order", self.order, ORDERS)):
