@@ -1,5 +1,6 @@
 """`risloc locate`: reads measurements and writes a table of sources with standard deviations."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import click
 
 from risloc.cli.errors import CommandError
+from risloc.cli.followed_scenes import followed
 from risloc.cli.locate_report import LocateReport, RowFiles, row_files
 from risloc.cli.located_scenes import Located, Skipped, check, in_words, located
 from risloc.cli.output_files import FileName, is_standard, targets_of
@@ -20,6 +22,9 @@ from risloc.locating.result_rows import rows_of, with_errors
 from risloc.locating.truth_errors import truth_errors
 
 __all__ = ["locate"]
+
+SHOWN = 10
+"""The number of scenes of which the table shows the sources."""
 
 OUT, TEXT = FileName(dir_okay=False), FileName(dir_okay=False, allow_dash=True)
 
@@ -40,8 +45,13 @@ OUT, TEXT = FileName(dir_okay=False), FileName(dir_okay=False, allow_dash=True)
     type=OUT,
     help=f"Draw the sources (the first {DRAWN}) from above and from the side; the name ends in .png, .pdf or .svg.",
 )
-@click.option("--show", type=click.IntRange(0), default=10, show_default=True, metavar="N",
-              help="Print the sources of the first N scenes.")  # fmt: skip
+@click.option("--show", type=click.IntRange(0), metavar="N",
+              help="Print the sources of the first N scenes. [10; with --follow all]")  # fmt: skip
+@click.option(
+    "--follow",
+    is_flag=True,
+    help="Go on as scenes arrive, until the process that writes the file (in SWMR mode of HDF5) closes it.",
+)
 @click.option(
     "--skip-bad",
     is_flag=True,
@@ -53,7 +63,8 @@ def locate(
     echo_path: Path | None,
     json_path: Path | None,
     png_path: Path | None,
-    show: int,
+    show: int | None,
+    follow: bool,
     skip_bad: bool,
     **search: Any,
 ) -> None:
@@ -78,12 +89,14 @@ def locate(
       risloc locate room.h5 --checkpoint robust --k-rule learnt
       risloc locate room.h5 --distance 1 4              all sources are 1 to 4 m away
       risloc locate room.h5 --skip-bad                  skip scenes that cannot be located
+      risloc locate room.h5 --follow --csv -            rows on standard output as scenes arrive
     """
     paths = {"--csv": csv_path, "--echo-csv": echo_path, "--json": json_path, "--png": png_path}
     options = SearchRequest(**search)
     if echo_path is not None and options.searched_echoes == "never":
         raise click.UsageError("--echo-csv: echoes are not searched for; use --method nomp and --echoes auto")
-    _locate(file, paths, targets_of({"FILE": file}, paths), options, show, skip_bad)
+    shown = show if show is not None else sys.maxsize if follow else SHOWN
+    _locate(file, paths, targets_of({"FILE": file}, paths), options, shown, follow, skip_bad)
 
 
 def _locate(
@@ -92,6 +105,7 @@ def _locate(
     targets: Mapping[str, Path],
     options: SearchRequest,
     show: int,
+    follow: bool,
     skip_bad: bool,
 ) -> None:
     picture = Picture(targets["--png"]) if "--png" in targets else None
@@ -105,18 +119,24 @@ def _locate(
             say(f"{file}: {words}")
         report = LocateReport(options.noise_words(reader), reader.sources > 0, show, say)
         with row_files(targets, options.head(file, reader, notes), truth=report.truth) as files:
+            scenes = len(reader)
             for batch in located(reader, locator, bad):
                 _add(batch, report, files, picture)
-            if len(report.skipped) == len(reader):
-                raise CommandError(f"{file}: {in_words(report.skipped, len(reader))}; no scene is left to locate")
+            if follow:
+                reader.close()  # HDF5 opens a file once in a process
+                for batch in followed(file, locator, scenes, skip_bad):
+                    scenes = max(scenes, batch.stop)
+                    _add(batch, report, files, picture)
+            if len(report.skipped) == scenes:
+                raise CommandError(f"{file}: {in_words(report.skipped, scenes)}; no scene is left to locate")
         if picture is not None:
-            picture.draw(reader.setup, f"{file.name}: {report.title(len(reader), picture.shown)}, {options.how}")
-    report.totals(len(reader), options.echoes)
+            picture.draw(reader.setup, f"{file.name}: {report.title(scenes, picture.shown)}, {options.how}")
+    report.totals(scenes, options.echoes)
     for path in paths.values():
         if path is not None and not is_standard(path):
             say(f"wrote {path}")
     warnings = report.warnings(locator.slots, order_known=options.sources is not None, noise_given=reader.has_noise)
-    _finish(file, reader, report.skipped, warnings, skip_bad)
+    _finish(file, reader, scenes, report.skipped, warnings, skip_bad)
 
 
 def _add(batch: Located | Skipped, report: LocateReport, files: RowFiles, picture: Picture | None) -> None:
@@ -134,17 +154,22 @@ def _add(batch: Located | Skipped, report: LocateReport, files: RowFiles, pictur
 
 
 def _finish(
-    file: Path, reader: MeasurementReader, skipped: Mapping[int, str], warnings: Sequence[str], skip_bad: bool
+    file: Path,
+    reader: MeasurementReader,
+    scenes: int,
+    skipped: Mapping[int, str],
+    warnings: Sequence[str],
+    skip_bad: bool,
 ) -> None:
     """Print the warnings; fail if scenes were skipped without leave."""
     if reader.unknown:
         _warn(file, f"unknown names were ignored: {', '.join(reader.unknown)}; check their spelling")
     if skipped and skip_bad:
-        _warn(file, in_words(skipped, len(reader)))
+        _warn(file, in_words(skipped, scenes))
     for words in warnings:
         _warn(file, words)
     if skipped and not skip_bad:
-        words = in_words(skipped, len(reader))
+        words = in_words(skipped, scenes)
         raise CommandError(f"{file}: {words}; the other scenes were located; --skip-bad makes this a warning")
 
 

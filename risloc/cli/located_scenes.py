@@ -38,6 +38,11 @@ class Located:
     part: Measurements
     found: Found
 
+    @property
+    def stop(self) -> int:
+        """The number of the scene behind the last one."""
+        return self.start + len(self.part)
+
 
 @dataclass(frozen=True)
 class Skipped:
@@ -53,6 +58,11 @@ class Skipped:
 
     scene: int
     why: str
+
+    @property
+    def stop(self) -> int:
+        """The number of the scene behind it."""
+        return self.scene + 1
 
 
 def check(file: Path, bad: Mapping[int, str], scenes: int, skip_bad: bool) -> None:
@@ -102,7 +112,9 @@ def in_words(bad: Mapping[int, str], scenes: int) -> str:
     return f"{len(bad)} of {counted(scenes, 'scene')} cannot be located: {'; '.join(named)}{more}"
 
 
-def located(reader: MeasurementReader, locator: Locator, bad: Mapping[int, str]) -> Iterator[Located | Skipped]:
+def located(
+    reader: MeasurementReader, locator: Locator, bad: Mapping[int, str], first: int = 0
+) -> Iterator[Located | Skipped]:
     """Locate every scene of a file, in order.
 
     Parameters
@@ -113,6 +125,8 @@ def located(reader: MeasurementReader, locator: Locator, bad: Mapping[int, str])
         Locates its scenes.
     bad
         The scenes that cannot be located, with their reasons.
+    first
+        The number of the first scene.
 
     Yields
     ------
@@ -124,8 +138,8 @@ def located(reader: MeasurementReader, locator: Locator, bad: Mapping[int, str])
     LocateError
         None of the scenes of a batch can be located, so that the cause is not one scene.
     """
-    with shown_progress(len(reader), "scenes", partial(click.echo, err=True)) as advance:
-        for start, stop in _runs(len(reader), locator.batch, bad):
+    with shown_progress(len(reader) - first, "scenes", partial(click.echo, err=True)) as advance:
+        for start, stop in _runs(first, len(reader), locator.batch, bad):
             if start in bad:
                 yield Skipped(start, bad[start])
             else:
@@ -133,9 +147,8 @@ def located(reader: MeasurementReader, locator: Locator, bad: Mapping[int, str])
             advance(stop - start)
 
 
-def _runs(scenes: int, most: int, bad: Mapping[int, str]) -> Iterator[tuple[int, int]]:
-    """Yield the bounds of runs of at most `most` good scenes, and of each bad scene."""
-    start = 0
+def _runs(start: int, scenes: int, most: int, bad: Mapping[int, str]) -> Iterator[tuple[int, int]]:
+    """Yield the bounds of runs of at most `most` good scenes, and of each bad scene, from `start` on."""
     while start < scenes:
         stop = start + 1
         while start not in bad and stop < min(start + most, scenes) and stop not in bad:

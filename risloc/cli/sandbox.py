@@ -80,7 +80,7 @@ def read_in_child(path: Path, steps: Steps, quiet_s: float = QUIET_S) -> dict[in
     return bad
 
 
-def measurement_steps(path: Path, reading: Reading | None = None) -> Iterator[Mapping[int, str]]:
+def measurement_steps(path: Path, reading: Reading | None = None, start: int = 0) -> Iterator[Mapping[int, str]]:
     """Read and check every scene of a measurement file.
 
     Parameters
@@ -89,6 +89,8 @@ def measurement_steps(path: Path, reading: Reading | None = None) -> Iterator[Ma
         The file.
     reading
         What the file does not say.
+    start
+        The number of the first scene to read.
 
     Yields
     ------
@@ -97,7 +99,7 @@ def measurement_steps(path: Path, reading: Reading | None = None) -> Iterator[Ma
     """
     with MeasurementReader(path, reading) as reader:
         yield {}
-        for part in reader.parts():
+        for part in reader.parts(start):
             yield reader.bad(part)
 
 

@@ -50,6 +50,9 @@ class ArrayVariables:
         The names of the axes of arrays of which they are known.
     """
 
+    growing = False
+    """No such file is read while it is written."""
+
     declared = False
     """No such file has attributes that say that it has the layout."""
 

@@ -13,7 +13,8 @@ import h5py
 import numpy as np
 
 from risloc.io.columns import Stored
-from risloc.io.safe_hdf5 import FAILURES, MOST_IN_A_CHUNK, StoredError, attribute, check_storage, dataset, present
+from risloc.io.growing_files import GrowingDataset, complete_scenes, open_hdf5
+from risloc.io.safe_hdf5 import FAILURES, StoredError, attribute, check_storage, dataset, present
 from risloc.io.unknown_names import unknown_names
 from risloc.io.variable_values import MOST_TEXT, octave_value, plain
 
@@ -22,6 +23,7 @@ __all__ = ["IMAGINARY", "Hdf5Variables"]
 IMAGINARY = (("_real", "_imag"), ("_re", "_im"), ("_r", "_i"))
 """How the names of a real and an imaginary part end that are arrays of their own."""
 
+_WITH_SCENES = ("y", "H", "codes", "noise_var", "truth/location", "truth/power", "truth/count")
 _LIBRARY = ("#refs#", "#subsystem#")
 
 
@@ -35,7 +37,11 @@ class Hdf5Variables:
     """
 
     def __init__(self, path: Path) -> None:
-        self.file = h5py.File(path, "r", rdcc_nbytes=MOST_IN_A_CHUNK)
+        self.file, self.growing = open_hdf5(path)
+        self._scenes: int | None = None
+        if self.growing:
+            with contextlib.suppress(StoredError):
+                self._scenes = complete_scenes(self._variable(name)[0] for name in _WITH_SCENES if self.has(name))
 
     @property
     def declared(self) -> bool:
@@ -174,6 +180,12 @@ class Hdf5Variables:
                         )
                     return Stored(first, second, _dims(first), scale=_scale(first))
         data, class_ = self._variable(name)
+        if self._scenes is not None and data.shape:
+            if not self._scenes:
+                raise StoredError(
+                    "expected at least one complete scene, got none yet; wait until the writer has written one"
+                )
+            return Stored(GrowingDataset(data, self._scenes), None, _dims(data), scale=_scale(data))
         return Stored(data, None, _dims(data), class_ == "logical" or class_.startswith("bool"), _scale(data))
 
     def check(self, name: str) -> None:

@@ -125,6 +125,8 @@ class Contents:
         self._elements: np.ndarray | None = None
         self.notes = list[str]()
         self.declared = variables.declared or not all(map(self._is_there, AXES))
+        if variables.growing:
+            self._note("the scenes that are complete: another process is writing the file, or ended without closing it")
         if not self.declared and not variables.has_attribute("format"):
             self._note(f"variables by their names{f' ({variables.origin})' if variables.origin else ''}")
 

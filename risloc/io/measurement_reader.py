@@ -1,8 +1,7 @@
 """Read measurements from an untrusted file; `risloc.io.measurements` describes the layout.
 
-Before any data are read, the reader checks the names, types, shapes and sizes, that the data are plain numbers in this file
-(no links, no virtual or external storage, no filters but HDF5's own), and that all declared data are stored. Then scenes are
-read in slices, and every number is checked.
+Before data are read, the reader checks names, types, shapes and sizes, that the data are plain numbers in this file (no links, no
+virtual or external storage, HDF5's own filters), and that all are stored. Scenes are read in slices, and every number is checked.
 
 Axes: batch B (scene), snap L, ant M, elem N, src K.
 """
@@ -34,20 +33,15 @@ __all__ = ["MeasurementReader"]
 MOST_SOURCES = 64
 _AT_ONCE = 2**25  # bytes of a part, about
 _ATTRIBUTES = ("format", "version", "code_bits", *(field.name for field in dataclasses.fields(Setup)))
-_DATASETS, _TRUTH, _ECHOES = (
-    ("y", "H", "codes", "noise_var", "truth"),
-    ("location", "power", "count"),
-    ("location", "gain"),
-)
+_DATASETS, _TRUTH = ("y", "H", "codes", "noise_var", "truth"), ("location", "power", "count")
+_ECHOES = ("location", "gain")
 _TURNED = (
     f"if the axes have another order, say it with --axes, as in --axes y=ant,snap,scene (in Python Reading); {LAYOUT}"
 )
 
 
 class MeasurementReader:
-    """The scenes of a measurement file, read in slices; a context manager. `len` is the number of scenes.
-
-    Invalid scenes can be left out:
+    """The scenes of a measurement file, read in slices; a context manager. `len` is their number. To leave invalid ones out:
 
         bad = file.bad()
         good = [scene for scene in range(len(file)) if scene not in bad]
@@ -77,6 +71,8 @@ class MeasurementReader:
         are ignored. What netCDF4 and PyTables write beside the data is not listed.
     how
         What was taken differently from how the file stores it, in words; "" if nothing was.
+    growing
+        Whether another process may add scenes.
 
     Raises
     ------
@@ -91,16 +87,15 @@ class MeasurementReader:
             raise MeasurementError(f"{path}: expected a measurement file, got {found}; correct the path")
         self.path = path
         with self._told():
-            reading = reading or Reading()
-            self._contents = Contents(open_variables(path, reading.beside), reading)
+            self._contents = Contents(open_variables(path, reading.beside if reading else None), reading or Reading())
         try:
             with self._told():
                 self._open()
         except MeasurementError:
             self._contents.variables.close()
             raise
-        notes = self._contents.notes
-        self.how = f"read with {'; '.join(notes)}" if notes else ""
+        self.how = f"read with {'; '.join(self._contents.notes)}" if self._contents.notes else ""
+        self.growing = self._contents.variables.growing
 
     def __len__(self) -> int:
         return self._scenes
@@ -139,16 +134,21 @@ class MeasurementReader:
             raise MeasurementError(f"{self.path}: {fault.words(rows.numbers)}")
         return rows.measurements(self.setup)
 
-    def parts(self) -> Iterator[slice]:
-        """Split all scenes into slices of about 32 MiB.
+    def parts(self, start: int = 0) -> Iterator[slice]:
+        """Split the scenes from `start` on into slices of about 32 MiB.
+
+        Parameters
+        ----------
+        start
+            The number of the first scene.
 
         Yields
         ------
         slice
         """
         step = max(1, _AT_ONCE // (16 * self.antennas * max(self.setup.size, self.snapshots)))
-        for start in range(0, len(self), step):
-            yield slice(start, min(start + step, len(self)))
+        for first in range(start, len(self), step):
+            yield slice(first, min(first + step, len(self)))
 
     def bad(self, scenes: slice | None = None) -> dict[int, str]:
         """Read scenes and find those that `read` rejects, with the reasons by their numbers.

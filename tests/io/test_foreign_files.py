@@ -168,24 +168,32 @@ def held(request: pytest.FixtureRequest) -> Iterator[Callable[[str, Path], "subp
         holder.communicate()
 
 
-@pytest.mark.parametrize(
-    ("how", "said"),
-    [
-        ("w", r"m\.h5: another process has it open for writing \(.*\); close it there$"),
-        ("swmr", r"latest\.h5: a process has it open for writing, or ended without closing it \(.*\); close it there or, "
-                 r"if no process has it open, run `h5clear -s .*latest\.h5` \(one of the HDF5 tools\)$"),
-    ],
-)  # fmt: skip
 def test_a_file_that_another_process_writes_is_not_called_damaged(
-    how: str, said: str, path: Path, latest: Path, held: Callable[[str, Path], "subprocess.Popen[str]"]
+    path: Path, held: Callable[[str, Path], "subprocess.Popen[str]"]
 ) -> None:
-    place = path if how == "w" else latest
-    holder = held(how, place)
-    with pytest.raises(MeasurementError, match=said):
-        MeasurementReader(place)
+    holder = held("w", path)
+    with pytest.raises(
+        MeasurementError, match=r"m\.h5: another process has it open for writing \(.*\); close it there$"
+    ):
+        MeasurementReader(path)
     holder.communicate("")  # it is closed there
-    with MeasurementReader(place) as reader:
+    with MeasurementReader(path) as reader:
         assert len(reader) == SCENES
+
+
+def test_a_file_that_is_written_for_readers_is_read(
+    latest: Path, written: Measurements, held: Callable[[str, Path], "subprocess.Popen[str]"]
+) -> None:
+    holder = held("swmr", latest)
+    with MeasurementReader(latest) as reader:
+        assert reader.growing
+        assert reader.how == (
+            "read with the scenes that are complete: another process is writing the file, or ended without closing it"
+        )
+        assert torch.equal(reader.read(slice(0, SCENES)).y, written.y)
+    holder.communicate("")
+    with MeasurementReader(latest) as reader:
+        assert (reader.growing, reader.how, len(reader)) == (False, "", SCENES)
 
 
 def test_a_file_that_a_killed_process_wrote_is_told_h5clear(

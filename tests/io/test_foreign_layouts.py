@@ -237,7 +237,7 @@ def test_the_python_of_the_page_is_run_and_read(
     repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page = (repository / "docs" / "formats.md").read_text(encoding="utf-8")
-    reorder, write = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    reorder, write, grow = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     assert len(write.splitlines()) <= 10
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
@@ -246,13 +246,16 @@ def test_the_python_of_the_page_is_run_and_read(
         part = reader.read(slice(0, 2))
     np.testing.assert_array_equal(part.y.numpy(), names["y"])
     np.testing.assert_allclose(part.codebook[1].numpy(), np.exp(2j * np.pi * names["codes"] / 8), atol=1e-6)
+    exec(grow, names)
+    with MeasurementReader("growing.h5") as reader:
+        assert len(reader.read(slice(0, 3))) == 3
     exec(reorder, names)
     np.testing.assert_array_equal(element_order("columns-down", 12, 8), names["sionna"])
 
 
 def test_every_writer_and_every_order_of_the_page_exists(repository: Path) -> None:
     page = (repository / "docs" / "formats.md").read_text(encoding="utf-8")
-    assert re.findall(r"^```(\w+)$", page, re.MULTILINE) == ["python", "python", "matlab", "julia", "cpp"]
+    assert re.findall(r"^```(\w+)$", page, re.MULTILINE) == ["python", "python", "matlab", "julia", "cpp", "python"]
     assert tuple(re.findall(r"^\| `([a-z-]+)` \| [ix(]", page, re.MULTILINE)) == ORDERS
 
 
