@@ -1,7 +1,7 @@
 """Reads a file in a child process first.
 
-HDF5 is a C library: a crafted file can crash it, or trap it in a loop that no Python signal handler can interrupt. Such a file
-ends a child process, and the command reports it.
+HDF5 and SciPy's reader of .mat files are compiled: a crafted file can crash them, or trap them in a loop that no Python signal
+handler can interrupt. Such a file ends a child process, and the command reports it.
 """
 
 import contextlib
@@ -64,7 +64,7 @@ def read_in_child(path: Path, steps: Steps, quiet_s: float = QUIET_S) -> dict[in
     try:
         if not _is_complete(receiver, quiet_s, bad):
             raise CommandError(
-                f"{path}: HDF5 has not finished reading it within {quiet_s:g} s: the file is damaged or crafted and must not be "
+                f"{path}: reading it has not finished within {quiet_s:g} s: the file is damaged or crafted and must not be "
                 "used, or the storage does not respond"
             )
         child.join()
@@ -74,7 +74,7 @@ def read_in_child(path: Path, steps: Steps, quiet_s: float = QUIET_S) -> dict[in
         receiver.close()
     if child.exitcode is not None and child.exitcode < 0:
         raise CommandError(
-            f"{path}: signal {-child.exitcode} ended HDF5 while it was reading the file: the file is damaged or crafted and must "
+            f"{path}: signal {-child.exitcode} ended HDF5 or SciPy while it was reading the file: the file is damaged or crafted and must "
             "not be used, or (signal 9) the machine is out of memory"
         )
     return bad

@@ -147,5 +147,5 @@ def test_the_page_leaves_them_out_unless_they_are_named(room: Path, capsys: Capt
 
 
 def test_runs_are_whole_and_bad_scenes_stand_alone() -> None:
-    assert list(_runs(7, 3, {0: "", 4: ""})) == [(0, 1), (1, 4), (4, 5), (5, 7)]
-    assert list(_runs(2, 64, {})) == [(0, 2)]
+    assert list(_runs(0, 7, 3, {0: "", 4: ""})) == [(0, 1), (1, 4), (4, 5), (5, 7)]
+    assert list(_runs(0, 2, 64, {})) == [(0, 2)]

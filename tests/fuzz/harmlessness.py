@@ -13,10 +13,12 @@ from multiprocessing.context import ForkContext
 from pathlib import Path
 
 import h5py
+import numpy as np
+import scipy.io
 import yaml
 from safetensors import safe_open
 
-__all__ = ["Alone", "by_h5py", "by_json_and_safetensors", "by_pyyaml", "harmless"]
+__all__ = ["Alone", "by_h5py", "by_json", "by_json_and_safetensors", "by_numpy", "by_pyyaml", "by_scipy", "harmless"]
 
 Alone = Callable[[bytes, Path], None]
 """Reads an input, laid out in a folder, with a library alone."""
@@ -55,6 +57,29 @@ def _everything(what: h5py.HLObject) -> None:
             what.attrs[name]
     if isinstance(what, h5py.Dataset):
         what[()]
+
+
+def by_numpy(content: bytes, folder: Path) -> None:
+    """Every array of a .npz file."""
+    path = folder / "read.npz"
+    path.write_bytes(content)
+    with np.load(path, allow_pickle=False) as file:
+        for name in file.files:
+            with contextlib.suppress(Exception):
+                file[name]
+
+
+def by_scipy(content: bytes, folder: Path) -> None:
+    """Every variable of a .mat file."""
+    path = folder / "read.mat"
+    path.write_bytes(content)
+    scipy.io.whosmat(path)
+    scipy.io.loadmat(path)
+
+
+def by_json(content: bytes, folder: Path) -> None:
+    """The description of a recording, before a zero byte."""
+    repr(json.loads(content.partition(b"\0")[0]))
 
 
 def by_pyyaml(content: bytes, folder: Path) -> None:

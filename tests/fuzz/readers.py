@@ -17,13 +17,23 @@ from pipeline.sections import sections_of, stage_function
 from risloc.config import ParamError, build
 from risloc.io.measurement_checks import MeasurementError
 from risloc.io.measurement_reader import MeasurementReader
+from risloc.io.reading_options import Reading
 from risloc.io.shard_header import ShardError
 from risloc.io.shard_reader import ShardReader
 from risloc.learning.checkpoint import CheckpointError, load_checkpoint
 from risloc.scenes.room import read_room, shoebox
 from risloc.utils.yaml_reader import read_yaml
 from tests.fuzz import seeds
-from tests.fuzz.harmlessness import Alone, by_h5py, by_json_and_safetensors, by_pyyaml, harmless
+from tests.fuzz.harmlessness import (
+    Alone,
+    by_h5py,
+    by_json,
+    by_json_and_safetensors,
+    by_numpy,
+    by_pyyaml,
+    by_scipy,
+    harmless,
+)
 from tests.fuzz.hdf5_changes import Choices, changed
 
 __all__ = ["CORPUS", "READERS", "Reader", "does_no_harm", "judge", "working_folder"]
@@ -112,6 +122,18 @@ def _read_measurements(content: bytes, folder: Path) -> None:
             reader.read(slice(start, start + 2))
 
 
+def _read_sigmf(content: bytes, folder: Path) -> None:
+    """The input is the description, a zero byte, the samples; a valid file has the rest."""
+    described, _, samples = content.partition(b"\0")
+    path = folder / "read.sigmf-meta"
+    path.write_bytes(described)
+    path.with_suffix(".sigmf-data").write_bytes(samples)
+    beside = folder / "beside.npz"
+    beside.write_bytes(seeds.npz())
+    with MeasurementReader(path, Reading(beside=beside)) as reader:
+        reader.read(slice(0, min(len(reader), 2)))
+
+
 def _read_shard(content: bytes, folder: Path) -> None:
     path = folder / "shards" / "one" / "read.h5"
     path.parent.mkdir(exist_ok=True)
@@ -160,7 +182,12 @@ READERS = {
     "measurements": Reader(
         _read_measurements,
         MeasurementError,
-        lambda: [seeds.measurements(), seeds.measurements_otherwise(), seeds.measurements(echoes=True)],
+        lambda: [
+            seeds.measurements(),
+            seeds.measurements_otherwise(),
+            seeds.measurements(echoes=True),
+            seeds.measurements(echoes=True, layout="matlab"),
+        ],
         by_h5py,
     ),
     "measurements_changed": Reader(
@@ -170,6 +197,9 @@ READERS = {
         by_h5py,
         lambda content: changed(seeds.measurements(), Choices(content)),
     ),
+    "npz": Reader(_read_measurements, MeasurementError, lambda: [seeds.npz(), seeds.npz()[:-9]], by_numpy),
+    "mat": Reader(_read_measurements, MeasurementError, lambda: [seeds.mat(), seeds.mat()[:-9]], by_scipy),
+    "sigmf": Reader(_read_sigmf, MeasurementError, lambda: [seeds.sigmf(), seeds.sigmf()[9:]], by_json),
     "shards": Reader(_read_shard, ShardError, lambda: [seeds.shard(), seeds.shard(echoes=True)], by_h5py),
     "shards_changed": Reader(_read_shard, ShardError, seeds.choices_alone, by_h5py, seeds.changed_shard),
     "checkpoint": Reader(_read_checkpoint, CheckpointError, lambda: [seeds.checkpoint()], by_json_and_safetensors),

@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import io
 import json
 import struct
 import tempfile
@@ -10,6 +11,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+import scipy.io
 import torch
 from safetensors.numpy import load, save
 
@@ -35,11 +37,14 @@ __all__ = [
     "changed_shard",
     "checkpoint",
     "choices_alone",
+    "mat",
     "measurements",
     "measurements_otherwise",
+    "npz",
     "params",
     "rooms",
     "shard",
+    "sigmf",
 ]
 
 _SCENES = 3
@@ -57,13 +62,13 @@ def _echoing() -> Scenario:
 
 
 @functools.cache
-def measurements(echoes: bool = False) -> bytes:
-    """A measurement file, whose truth may have echoes."""
+def measurements(echoes: bool = False, layout: str = "risloc") -> bytes:
+    """A measurement file, whose truth may have echoes, in our layout or that of MATLAB."""
     scenario = _echoing() if echoes else _scenario()
     scenes = simulate(scenario, seed=1, split="test", start=0, stop=_SCENES)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "seed.h5"
-        write_measurements(path, _SCENES, [measurements_of(scenario, scenes)], scenario.code_bits)
+        write_measurements(path, _SCENES, [measurements_of(scenario, scenes)], scenario.code_bits, layout)
         return path.read_bytes()
 
 
@@ -79,6 +84,36 @@ def measurements_otherwise() -> bytes:
         file["H"], file["codes"] = rng.random((2, 4)) + 1j, phasors
         file.flush()
         return file.id.get_file_image()
+
+
+def _arrays() -> dict[str, Any]:
+    rng = np.random.default_rng(1)
+    values = {"n_h": 2, "n_v": 2, "spacing_m": 0.1, "carrier_hz": 1e9, "code_bits": 3, "noise_var": np.ones(2)}
+    channel = rng.random((2, 4)) + 1j
+    return values | {"y": rng.random((2, 3, 2)) + 1j, "H": channel, "codes": rng.integers(0, 8, (3, 4)).astype(float)}
+
+
+def npz() -> bytes:
+    """Measurements as numpy writes them."""
+    file = io.BytesIO()
+    np.savez(file, **_arrays())
+    return file.getvalue()
+
+
+def mat() -> bytes:
+    """Measurements as MATLAB writes them up to version 7."""
+    file = io.BytesIO()
+    scipy.io.savemat(
+        file, _arrays() | {"truth": {"location": np.ones((2, 1, 3)), "power": np.ones((2, 1)), "count": [1, 1]}}
+    )
+    return file.getvalue()
+
+
+def sigmf() -> bytes:
+    """A SigMF recording: the description, a zero byte, the samples."""
+    described = {"global": {"core:datatype": "cf32_le", "core:num_channels": 2}, "captures": [{"core:frequency": 1e9}]}
+    samples = np.random.default_rng(1).random((6, 2, 2)).astype("<f4")
+    return json.dumps(described).encode() + b"\0" + samples.tobytes()
 
 
 @functools.cache
