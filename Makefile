@@ -46,7 +46,7 @@ $(READY):
 	$(PYTHON) -m venv $(VENV)
 	$(if $(TORCH_INDEX),$(PIP) install --quiet --no-deps --force-reinstall --index-url $(TORCH_INDEX) $(TORCH))
 	@echo '   installing (2 GB, some minutes)'
-	$(PIP) install --quiet -c constraints.txt -e '.[dev]'
+	$(PIP) install --quiet --no-compile -c constraints.txt -e '.[dev]'
 	rm -f $(VENV)/.ready-*
 	touch $@
 

@@ -59,6 +59,7 @@ def _run(arguments: list[str], stage: str, into: Path | None, named: str | None,
     from pipeline.runner_setting import runner_setting
     from pipeline.sections import override, typed_sections, with_preset
 
+    runner_setting()
     if not (COPY / "params.yaml").is_file():
         raise ParamError(f"not found in {COPY}; `git restore params.yaml` restores it")
     params = read_yaml(COPY / "params.yaml")
@@ -66,7 +67,6 @@ def _run(arguments: list[str], stage: str, into: Path | None, named: str | None,
     typed = typed_sections(
         stage, params
     )  # a wrong parameter shows before the seconds that prefect and mlflow take to load
-    runner_setting()
     count = torchrun.processes(stage)
     if count > 1:
         return torchrun.launch(count, arguments)

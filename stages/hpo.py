@@ -7,6 +7,7 @@ those stay (`stages.tuning.verdict`).
 """
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from risloc.config import ParamError
 from risloc.covariance.factored import CovarianceConfig
@@ -21,8 +22,10 @@ from stages.support.mapping import Runner
 from stages.support.reporter import Reporter
 from stages.support.writers import write_csv, write_json
 from stages.tuning.best_params import Tunable, knobs, write_best
-from stages.tuning.search import Decision, Search
 from stages.tuning.search_space import HpoConfig
+
+if TYPE_CHECKING:
+    from stages.tuning.search import Decision
 
 __all__ = ["run"]
 
@@ -51,6 +54,8 @@ def run(
 
     storage : URL of a PostgreSQL for the study; None: a journal under `state`, for the workers of one host.
     """
+    from stages.tuning.search import Search  # optuna, which the other stages need not load to check these parameters
+
     del overfit_report  # a dependency only: nothing is tuned before the check has passed
     default = Tunable(covariance=covariance, network=network, loss=loss, fit=fit)
     _check(hpo, default, runner, storage)
@@ -76,7 +81,7 @@ def _check(hpo: HpoConfig, default: Tunable, runner: Runner, storage: str | None
         )
 
 
-def _write(chosen: Decision, best: Path, trials: Path, metrics: Path, report: Reporter) -> None:
+def _write(chosen: "Decision", best: Path, trials: Path, metrics: Path, report: Reporter) -> None:
     """Write and report what was chosen, and why."""
     write_best(best, chosen.best)
     if chosen.rows:

@@ -6,19 +6,18 @@ Nothing is computed here, so a word or a colour costs seconds and makes no other
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from stages.evaluation.facts import Facts
 from stages.evaluation.method import chosen
 from stages.evaluation.one_scene import read_scene
 from stages.evaluation.tables import Row, number
-from stages.reporting.drawing import Subject, save
-from stages.reporting.figures import draw
-from stages.reporting.loss_figures import draw_losses
-from stages.reporting.page import page
-from stages.reporting.scene_figures import draw_scene
 from stages.support.readers import read_rows
 from stages.support.reporter import Reporter
 from stages.support.writers import write_text
+
+if TYPE_CHECKING:
+    from stages.reporting.drawing import Subject
 
 __all__ = ["run"]
 
@@ -37,7 +36,7 @@ LINKS = {
 class _Evaluation:
     """What the stage evaluate wrote."""
 
-    subject: Subject
+    subject: "Subject"
     confidence: float
     facts: Facts
 
@@ -60,6 +59,12 @@ def run(
     FileNotFoundError
         A stage before has not written its tables.
     """
+    from stages.reporting.drawing import save  # Matplotlib, which the other stages need not load
+    from stages.reporting.figures import draw
+    from stages.reporting.loss_figures import draw_losses
+    from stages.reporting.page import page
+    from stages.reporting.scene_figures import draw_scene
+
     del trials  # a dependency only: the page links it
     evaluation = _read(evaluate_report)
     page_folder.mkdir(parents=True, exist_ok=True)
@@ -73,7 +78,7 @@ def run(
         report.line(line)
 
 
-def headline(subject: Subject) -> list[str]:
+def headline(subject: "Subject") -> list[str]:
     """Return the lines of the headline table: median position error [m] by SNR, K by the first rule."""
     rows = subject.tables["by_snr"]
     bounds = {number(row, "snr_db"): number(row, "root_crb_median_m") for row in rows}
@@ -88,6 +93,8 @@ def headline(subject: Subject) -> list[str]:
 
 
 def _read(folder: Path) -> _Evaluation:
+    from stages.reporting.drawing import Subject
+
     stored = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
     files = {name: folder / f"{name}.csv" for name in stored["tables"]}
     tables: dict[str, list[Row]] = {name: read_rows(file) if file.exists() else [] for name, file in files.items()}

@@ -3,8 +3,6 @@
 import statistics
 from collections import Counter
 
-from scipy.stats import binom
-
 from risloc.cli.errors import counted
 from risloc.estimation.misfit import ALARM
 from risloc.estimation.reliability import BORDERS, DIRECT_LOST, REASONS
@@ -91,6 +89,8 @@ class Alarms:
         return warnings
 
     def _of_whiteness(self) -> list[str]:
+        from scipy.stats import binom  # half a second, which not every command needs
+
         stained = self._verdicts["not white"]
         if stained == 0 or binom.sf(stained - 1, self._scenes, ALARM) > _BY_CHANCE:
             return []

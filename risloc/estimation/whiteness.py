@@ -21,7 +21,6 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Bool, Complex, Float
 from scipy.special import betainccinv
-from scipy.stats import norm
 from torch import Tensor
 
 from risloc.estimation.conditional import Sensing
@@ -230,6 +229,8 @@ def _variation(energy: Float[Tensor, "scene snap"]) -> Float[Tensor, " scene"]:
 
 def _upper(ratio: Tensor) -> float:
     """Return the value that SHARE of the draws exceed, by the expansion of Cornish and Fisher."""
+    from scipy.stats import norm  # half a second, which not every command needs
+
     spread = ratio.std()
     skewness = float(((ratio - ratio.mean()) / spread).pow(3).mean())
     z = float(norm.isf(SHARE))

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import binom, norm
 
 __all__ = ["Interval", "bootstrap_interval", "median_interval", "proportion_interval"]
 
@@ -46,6 +45,8 @@ def median_interval(values: "np.ndarray[tuple[int], np.dtype[np.floating]]", lev
     Interval
         The median and its interval, NaN without values.
     """
+    from scipy.stats import binom  # half a second, which not every import needs
+
     x = np.sort(values[~np.isnan(values)])
     n = len(x)
     if n == 0:
@@ -74,6 +75,8 @@ def proportion_interval(hits: int, trials: int, level: float) -> Interval:
     Interval
         The proportion and its interval, NaN without trials.
     """
+    from scipy.stats import norm
+
     if trials == 0:
         return Interval(math.nan, math.nan, math.nan)
     z, p = float(norm.ppf((1 + level) / 2)), hits / trials

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from risloc.physics.geometry import location_of, position_of
@@ -234,6 +233,8 @@ def _least_cost(cost: Tensor) -> Tensor:
     """Find the permutation of least total cost for each [slots, slots] matrix."""
     slots = cost.shape[1]
     if slots > MOST_PERMUTED:
+        from scipy.optimize import linear_sum_assignment
+
         rows = [linear_sum_assignment(c)[1] for c in cost.cpu().numpy()]
         return torch.as_tensor(np.array(rows), device=cost.device)
     orders = torch.tensor(list(itertools.permutations(range(slots))), device=cost.device)

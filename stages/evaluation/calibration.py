@@ -6,7 +6,6 @@ Axes: batch B, src (true slots), est (estimated slots).
 from collections.abc import Mapping
 
 import torch
-from scipy.stats import norm
 from torch import Tensor
 
 from risloc.estimation.assessment import Estimates
@@ -44,6 +43,8 @@ def calibration(scenes: Columns, methods: Mapping[str, Columns], table: Table) -
 
     used : matched and resolved sources; sources : all there were.
     """
+    from scipy.stats import norm  # half a second, which not every stage needs
+
     rows: list[Row] = []
     for name, scores in methods.items():
         if "distance_z" not in scores:

@@ -1,10 +1,12 @@
 """The search space of the tuning, and its section of params.yaml."""
 
 from dataclasses import dataclass
-
-from optuna.distributions import FloatDistribution
+from typing import TYPE_CHECKING
 
 from risloc.config import ParamError, as_mapping, param
+
+if TYPE_CHECKING:
+    from optuna.distributions import FloatDistribution
 
 __all__ = ["HpoConfig", "Knob"]
 
@@ -22,8 +24,10 @@ class Knob:
         if not self.low < self.high or (self.log and self.low <= 0) or (self.log and self.step > 0):
             raise ParamError(f"expected low < high, and 0 < low and step 0 with log, got {as_mapping(self)}")
 
-    def distribution(self) -> FloatDistribution:
+    def distribution(self) -> "FloatDistribution":
         """As the sampler sees it."""
+        from optuna.distributions import FloatDistribution
+
         return FloatDistribution(self.low, self.high, log=self.log, step=self.step or None)
 
 

@@ -14,7 +14,6 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from scipy.stats import norm, t
 
 from risloc.learning.loss import TermError
 from stages.support.mapping import Runner
@@ -102,6 +101,8 @@ def both_again(
 
 def compare_scenes(default: Sequence[float], best: Sequence[float], confidence: float) -> Difference:
     """From one training each, scene by scene: it knows the scenes, not the training."""
+    from scipy.stats import norm  # half a second, which not every stage needs
+
     difference = np.subtract(best, default)
     margin = norm.ppf(confidence) * difference.std(ddof=1) / math.sqrt(difference.size)
     return Difference(mean=float(difference.mean()), margin=float(margin))
@@ -113,6 +114,8 @@ def compare(default: np.ndarray, best: np.ndarray, confidence: float) -> Differe
     The variance of the mean is that of the replicates' means plus that of the scenes' means, each over its number, which
     counts what a scene and a replicate do together twice: never too little. Student's t has the replicates' degrees of freedom.
     """
+    from scipy.stats import t
+
     difference = best - default
     replicates, scenes = difference.shape
     variance = difference.mean(1).var(ddof=1) / replicates + difference.mean(0).var(ddof=1) / scenes

@@ -72,15 +72,15 @@ def test_a_stage_refuses_a_folder_in_which_mlflow_loses_its_database(
     root.mkdir()
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     monkeypatch.setenv("DVC_ROOT", str(root))
-    command = [sys.executable, "-m", "pipeline", "simulate", "--set", "data.train=-1"]
+    command = [sys.executable, "-m", "pipeline", "simulate"]
     done = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.startswith(f"{root}: expected none of % ? # in the path of the repository")
     assert done.stderr.count("\n") == 1
     assert not list(tmp_path.rglob("mlflow.db"))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    done = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
-    assert "data.train: expected a value >= 1, got -1" in done.stderr
+    check = [sys.executable, "-c", "from pipeline.env import check_folder; check_folder()"]
+    subprocess.run(check, cwd=repository, check=True)
 
 
 STORES = """
