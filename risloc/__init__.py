@@ -24,7 +24,7 @@ At a prompt:
 | `Localiser`, `default_search` | every method's search for sources |
 | `locate`, `Locator`, `Found`, `LocateError` | from measurements to positions |
 | `plot_scene`, `plot_codebook`, `plot_spectrum`, `plot_curves` | figures (needs matplotlib) |
-| `Measurements`, `Setup`, `MeasurementReader`, `measurements_of`, `write_measurements` | measurements and their file |
+| `Measurements`, `Setup`, `MeasurementReader`, `Reading`, `measurements_of`, `write_measurements` | measurements and their file |
 
 Each name is imported when it is first used, so that `import risloc` costs nothing. `risloc/__init__.pyi` says where each
 lives; all else is imported from its own module, as `from risloc.estimation.selection import forward_selection`.

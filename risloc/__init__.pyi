@@ -13,6 +13,7 @@ from risloc.io.measurement_writer import write_measurements as write_measurement
 from risloc.io.measurements import Measurements as Measurements
 from risloc.io.measurements import Setup as Setup
 from risloc.io.measurements import measurements_of as measurements_of
+from risloc.io.reading_options import Reading as Reading
 from risloc.learning.loss import nmse as nmse
 from risloc.learning.network import HybridNetwork as HybridNetwork
 from risloc.locating.bound import bound as bound

@@ -35,9 +35,7 @@ _AT_ONCE = 2**25  # bytes of a part, about
 _ATTRIBUTES = ("format", "version", "code_bits", *(field.name for field in dataclasses.fields(Setup)))
 _DATASETS, _TRUTH = ("y", "H", "codes", "noise_var", "truth"), ("location", "power", "count")
 _ECHOES = ("location", "gain")
-_TURNED = (
-    f"if the axes have another order, say it with --axes, as in --axes y=ant,snap,scene (in Python Reading); {LAYOUT}"
-)
+_TURNED = f"if the axes have another order, say it with `risloc convert --axes y=ant,snap,scene` (in Python Reading); {LAYOUT}"
 
 
 class MeasurementReader:

@@ -102,7 +102,9 @@ def _number_type(whole: Mapping[str, Any]) -> np.dtype[Any]:
 def _snapshots(others: ArrayVariables) -> int:
     """Return the number of codes: of two axes the one that is not that of the elements, of three the middle one."""
     if not all(others.has(name) for name in ("codes", "n_h", "n_v")):
-        raise StoredError("expected codes, n_h and n_v from another file, got none; give it with --with FILE")
+        raise StoredError(
+            "expected codes, n_h and n_v from another file, got none; use `risloc convert --with FILE` (in Python Reading(beside=...))"
+        )
     shape, n_h, n_v = others.stored("codes").shape, others.attribute("n_h"), others.attribute("n_v")
     if len(shape) == 3:
         return shape[1]

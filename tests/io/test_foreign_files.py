@@ -97,7 +97,7 @@ FOREIGN: dict[str, tuple[Callable[[h5py.File], None], str]] = {
     ),
     "axes in an order of their own": (
         lambda f: [_put(f, name, f[name][()].transpose(1, 0, 2)) for name in ("y", "H", "codes")] and None,
-        r"H: expected the shape .*; if the axes have another order, say it with --axes, as in --axes y=ant,snap,scene \(in Python "
+        r"H: expected the shape .*; if the axes have another order, say it with `risloc convert --axes y=ant,snap,scene` \(in Python "
         r"Reading\); docs/command_line\.md and the help of risloc\.io\.measurements describe the layout$",
     ),
     "lossy": (

@@ -90,7 +90,8 @@ def test_what_a_recording_lacks_is_said(native: Path, tmp_path: Path) -> None:
         with pytest.raises(MeasurementError, match=f"room.sigmf-meta: {said}"):
             MeasurementReader(path, Reading(beside=tmp_path / "surface.npz"))
     with pytest.raises(
-        MeasurementError, match="expected codes, n_h and n_v from another file, got none; give it with --with FILE"
+        MeasurementError,
+        match="expected codes, n_h and n_v from another file, got none; use `risloc convert --with FILE`",
     ):
         MeasurementReader(recorded(native, tmp_path, "cf32_le"))
     (tmp_path / "room.sigmf-data").unlink()
