@@ -152,7 +152,9 @@ def test_square_sizes_are_an_error_that_names_the_option(tmp_path: Path) -> None
 
 def test_an_order_of_one_s_own_is_said_by_name(arrays: dict[str, Any], tmp_path: Path) -> None:
     np.savez(tmp_path / "m.npz", **arrays | {"y": arrays["y"].transpose(2, 0, 1)})
-    with pytest.raises(MeasurementError, match=r"H: expected the shape .*, say it with `risloc convert --axes y=ant,snap,scene`"):
+    with pytest.raises(
+        MeasurementError, match=r"H: expected the shape .*, say it with `risloc convert --axes y=ant,snap,scene`"
+    ):
         MeasurementReader(tmp_path / "m.npz")
     with MeasurementReader(tmp_path / "m.npz", Reading(named_axes={"y": ("ant", "scene", "snap")})) as reader:
         np.testing.assert_array_equal(reader.read(slice(0, SCENES)).y.numpy(), arrays["y"])
