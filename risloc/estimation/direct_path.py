@@ -51,15 +51,12 @@ def direct_first(sensing: Sensing, waves: Waves) -> tuple[Waves, Bool[Tensor, "b
     relative = strength.gain.abs()  # of the strongest wave of its source
     inside = sensing.domain.contains(strength.polar.double())
     strong = strength.present & (relative >= _STRONG)
-    near = strong & inside
-    preference = relative + torch.where(
-        near, 10 + strength.polar[..., 2] / strength.polar[..., 2].amax().clamp_min(1e-30), 0.0
-    )
+    nearness = strength.polar[..., 2] / strength.polar[..., 2].amax().clamp_min(1e-30)
+    preference = relative + torch.where(strong & inside, 10 + nearness, 0.0)
     several = (strength.own & strong[..., None]).sum(1) > 1
     waves = strength.ordered(preference)
-    power = (waves.own * (waves.echo * waves.gain.abs().square())[..., None]).sum(
-        1
-    )  # of the echoes, the direct wave having 1
+    echoes = waves.own * (waves.echo * waves.gain.abs().square())[..., None]
+    power = echoes.sum(1)  # relative to the direct wave
     return waves, several | (power > 1)
 
 

@@ -117,7 +117,12 @@ class Minimum:
 
 
 def minimise(
-    problem: Problem, start: Float[Tensor, "batch par"], tolerance: Float[Tensor, " batch"], iterations: int
+    problem: Problem,
+    start: Float[Tensor, "batch par"],
+    tolerance: Float[Tensor, " batch"],
+    iterations: int,
+    *,
+    share: float = 0.0,
 ) -> Minimum:
     """Minimise by Levenberg-Marquardt steps, projected into the domain; steps that do not lower the value are not taken.
 
@@ -135,6 +140,8 @@ def minimise(
         The predicted decrease at which to stop, in units of the value.
     iterations
         The largest number of steps.
+    share
+        A further tolerance, as a share of the value at the start.
 
     Returns
     -------
@@ -144,6 +151,7 @@ def minimise(
     point = problem.project(start)
     model = problem.model(point)
     best, value = point.clone(), model.value.clone()
+    tolerance = tolerance + share * value
     converged = torch.zeros_like(value, dtype=torch.bool)
     rows = torch.arange(len(point), device=point.device)
     running = value.isfinite()

@@ -14,14 +14,16 @@ from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
 from risloc.estimation.conditional import Sensing
-from risloc.estimation.newton import Model, Problem, minimise
+from risloc.estimation.newton import Minimum, Model, Problem, minimise
 from risloc.estimation.projection import Projection, project
 from risloc.estimation.waves import Waves
 from risloc.physics.box_coordinates import box_clamp, box_derivatives, from_box, to_box
 from risloc.physics.echo_domain import echo_domain
 from risloc.physics.steering import steering_derivatives, steering_matrix
 
-__all__ = ["WaveFit", "fit_newest", "fit_waves", "project_waves", "wave_responses"]
+__all__ = ["WaveFit", "cancelling", "fit_newest", "fit_waves", "project_waves", "wave_responses"]
+
+_CANCEL = 10.0  # the energy of the waves of a source apart over that of their sum; it is at most 2 in rooms
 
 
 @dataclass(frozen=True)
@@ -66,12 +68,9 @@ def fit_waves(sensing: Sensing, start: Waves, *, tolerance: float, iterations: i
     """
     waves = start.trimmed()
     width = waves.present.shape[1]
-    energy = sensing.y.abs().square()
-    level = project_waves(sensing, waves).cost.nan_to_num() / energy[0].numel()
-    limit = tolerance * level + torch.finfo(waves.polar.dtype).eps * energy.sum((-2, -1))
     point = torch.cat([to_box(waves.polar).flatten(1), waves.gain.real, waves.gain.imag], dim=1)
     direct = waves.reference & (not anywhere)
-    end = minimise(_Joint(sensing, waves, waves.reference, direct), point, limit, iterations)
+    end = _minimised(_Joint(sensing, waves, waves.reference, direct), sensing, point, tolerance, iterations)
     fitted = _waves_at(waves, waves.reference, end.point, width)
     return WaveFit(fitted.in_slots_of(start), end.value, end.converged)
 
@@ -102,13 +101,17 @@ def fit_newest(sensing: Sensing, start: Waves, *, tolerance: float, iterations: 
     problem = _Newest(sensing, wave_responses(sensing, before), own, waves.echo[newest], waves.sources)
     gain = waves.gain[newest]
     point = torch.cat([to_box(waves.polar[newest]), gain.real[:, None], gain.imag[:, None]], dim=1)
-    energy = sensing.y.abs().square()
-    level = problem.model(point).value.nan_to_num() / energy[0].numel()
-    end = minimise(problem, point, tolerance * level + torch.finfo(point.dtype).eps * energy.sum((-2, -1)), iterations)
+    end = _minimised(problem, sensing, point, tolerance, iterations)
     polar, gain = waves.polar.clone(), waves.gain.clone()
     polar[newest] = from_box(end.point[:, :3])
     gain[newest] = torch.where(problem.echo, torch.complex(end.point[:, 3], end.point[:, 4]), gain[newest])
     return WaveFit(dataclasses.replace(waves, polar=polar, gain=gain).in_slots_of(start), end.value, end.converged)
+
+
+def _minimised(problem: Problem, sensing: Sensing, point: Tensor, tolerance: float, iterations: int) -> Minimum:
+    energy = sensing.y.abs().square().sum((-2, -1))
+    rounding = torch.finfo(point.dtype).eps * energy
+    return minimise(problem, point, rounding, iterations, share=tolerance / sensing.y[0].numel())
 
 
 def _waves_at(waves: Waves, reference: Tensor, point: Tensor, width: int) -> Waves:
@@ -219,3 +222,25 @@ def project_waves(sensing: Sensing, waves: Waves) -> Projection:
         The least-squares fit.
     """
     return project(wave_responses(sensing, waves), sensing.y, waves.sources)
+
+
+def cancelling(sensing: Sensing, waves: Waves) -> Bool[Tensor, "batch src"]:
+    """Find the sources whose waves nearly cancel each other: the sign of a wave that none of the model's explains.
+
+    Parameters
+    ----------
+    sensing
+        The scenes.
+    waves
+        Their waves, fitted.
+
+    Returns
+    -------
+    [batch, src]
+        Which sources those are.
+    """
+    Z = sensing.responses(steering_matrix(sensing.array, waves.polar))
+    apart = (waves.composition.abs().square().mT[:, None] @ Z.abs().square().sum(-1, keepdim=True))[..., 0]
+    together = (waves.composition.mT[:, None] @ Z).abs().square().sum(-1)
+    power = project_waves(sensing, waves).s.abs().square().nan_to_num()
+    return waves.sources & ((power * apart).sum(1) > _CANCEL * (power * together).sum(1))

@@ -16,6 +16,7 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 
 from risloc.estimation.conditional import Sensing
+from risloc.estimation.missing_echoes import missing_echo_covariance
 from risloc.estimation.stochastic import column_information
 from risloc.estimation.waves import Waves
 from risloc.performance.fisher_information import (
@@ -49,7 +50,8 @@ def wave_covariance(
     power : [batch, src]
         The powers of the sources.
     observed
-        True takes the observed information, False the expected one.
+        True takes the observed information and adds what echoes do that were too weak to be found
+        (`risloc.estimation.missing_echoes`), False takes the expected information.
 
     Returns
     -------
@@ -73,16 +75,15 @@ def _covariance(sensing: Sensing, waves: Waves, power: Tensor, observed: bool) -
     location, composition = location_of(waves.polar.double()), waves.composition.to(torch.complex128)
     columns = wave_columns(sensing.array.to(location), location, composition)
     owner = torch.cat([waves.source.repeat_interleave(size, dim=1) for size in (3, 2)], dim=1)
-    compute = _observed_information if observed else column_information
-    F = compute(sensing, columns, power, owner)
-    return inverse_information(F, _parameters(sensing, waves)[:, : F.shape[-1]])
-
-
-def _observed_information(sensing: Sensing, columns: Tensor, power: Tensor, owner: Tensor) -> Tensor:
+    if not observed:
+        F = column_information(sensing, columns, power, owner)
+        return inverse_information(F, _parameters(sensing, waves)[:, : F.shape[-1]])
     Z = sensing.responses(columns.to(sensing.G.dtype)).to(torch.complex128)
     noise_var = sensing.noise_var.double()
     s = _mean_symbols(Z[:, :, : power.shape[1]], sensing.y, power, noise_var)
-    return deterministic_information(Z, s[..., :, None] * s[..., None, :].conj(), noise_var, owner)
+    F = deterministic_information(Z, s[..., :, None] * s[..., None, :].conj(), noise_var, owner)
+    covariance = inverse_information(F, _parameters(sensing, waves)[:, : F.shape[-1]])
+    return covariance + missing_echo_covariance(sensing, waves, Z, s, covariance)
 
 
 def _mean_symbols(B: Tensor, y: Tensor, power: Tensor, noise_var: Tensor) -> Complex[Tensor, "batch snap src"]:

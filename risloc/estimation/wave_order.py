@@ -26,7 +26,7 @@ from risloc.estimation.wave_criterion import (
     residual_level,
     wave_freedom,
 )
-from risloc.estimation.wave_fit import fit_waves, project_waves
+from risloc.estimation.wave_fit import WaveFit, cancelling, fit_waves, project_waves
 from risloc.estimation.wave_search import WaveSearch
 from risloc.estimation.waves import Waves
 
@@ -81,9 +81,10 @@ def waves_of_unknown_noise(search: WaveSearch, start: Waves) -> Waves:
     if not echoing.any():
         return first
     rows = echoing.nonzero()[:, 0]
-    second = search.settled(start, bic_free_symbols, echoing)
-    first, second = (search.settled(waves, bic_unknown_noise, echoing) for waves in (first, second))
-    return search.better(first, first.put(rows, second[rows]), bic_unknown_noise)
+    second = search.settled(search.settled(start, bic_free_symbols, echoing), bic_unknown_noise, echoing)
+    best = search.better(first, first.put(rows, second[rows]), bic_unknown_noise)
+    turned = search.turned(best, bic_unknown_noise, echoing)
+    return search.settled(turned, bic_unknown_noise, (turned.polar != best.polar).flatten(1).any(1))
 
 
 def ordered_waves(search: WaveSearch, waves: Waves, *, given: bool, checked: bool, iterations: int) -> OrderedWaves:
@@ -118,10 +119,26 @@ def ordered_waves(search: WaveSearch, waves: Waves, *, given: bool, checked: boo
             believed = agrees | better
         rows = better.nonzero()[:, 0]
         waves = waves.put(rows, further[rows])
-    end = fit_waves(sensing, waves, tolerance=_TIGHT, iterations=iterations)
+    end = _fitted(sensing, waves, iterations)
     level = residual_level(end.value, wave_freedom(sensing, end.waves))
     noise_var = torch.where(believed, sensing.noise_var.double(), level)
     return OrderedWaves(end.waves, noise_var, believed, end.converged)
+
+
+def _fitted(sensing: Sensing, waves: Waves, iterations: int) -> WaveFit:
+    """Fit the waves tightly; of waves that cancel each other then, leave one out and fit again."""
+    end = fit_waves(sensing, waves, tolerance=_TIGHT, iterations=iterations)
+    cancel = cancelling(sensing, end.waves).any(1)
+    if not cancel.any():
+        return end
+    rows = cancel.nonzero()[:, 0]
+    scenes, some = sensing.scenes(rows), end.waves[rows].ordered()
+    source = cancelling(scenes, some).int().argmax(1)
+    strongest = (some.echo & (some.source == source[:, None])).int().argmax(1)
+    again = _fitted(scenes, some.without(strongest), iterations)
+    value, converged = end.value.clone(), end.converged.clone()
+    value[rows], converged[rows] = again.value, again.converged
+    return WaveFit(end.waves.put(rows, again.waves), value, converged)
 
 
 def _agrees(sensing: Sensing, waves: Waves, factor: float) -> Bool[Tensor, " batch"]:

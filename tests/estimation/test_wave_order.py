@@ -9,7 +9,12 @@ from worlds import roomy, world
 
 from risloc.estimation.conditional import Sensing
 from risloc.estimation.echo_localiser import EchoLocaliser, most_waves
+from risloc.estimation.likelihood_gain import GainMap
 from risloc.estimation.localiser import Localiser
+from risloc.estimation.wave_fit import cancelling, fit_waves
+from risloc.estimation.wave_order import ordered_waves, waves_of_unknown_noise
+from risloc.estimation.wave_search import WaveSearch
+from risloc.estimation.waves import Waves
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +71,24 @@ def test_a_noise_level_that_is_far_too_small_is_not_believed(localiser):
     assert share(answer, w.count) >= 0.9
     unchecked = localiser.locate(dataclasses.replace(s, noise_var=s.noise_var / 10), given=True, checked=False)
     assert unchecked.believed.all()
+
+
+def test_waves_that_cancel_each_other_are_never_the_answer(scenario):
+    """The region ends a tenth nearer than each source; two waves of nearly opposite gains then fit best in some of 12 scenes."""
+    beyond = dataclasses.replace(roomy(scenario), K_MAX=3, K_span=(0, 3))
+    w = world(beyond, [1] * 12, snr_db=20, seed=9)
+    cancelled = 0
+    for row in torch.arange(12).split(1):
+        far = float(w.location[row, 0, 2])
+        near = dataclasses.replace(beyond, distance_span_m=(0.3, 0.9 * far))
+        localiser, s = Localiser(near), Sensing.of(w.observation, near.surface)[row]
+        start = Waves.none(1, 12, 3, s.domain, s.y)
+        search = WaveSearch(s, GainMap(s, localiser.coarse), EchoLocaliser(localiser).grid)
+        waves = waves_of_unknown_noise(search, start)
+        cancelled += int(cancelling(s, fit_waves(s, waves, tolerance=1e-3, iterations=30).waves).any())
+        found = ordered_waves(search, waves, given=False, checked=True, iterations=30).waves
+        assert not cancelling(s, found).any()
+    assert cancelled > 0
 
 
 def test_more_echoes_than_the_samples_carry_are_found_in_part_the_strong_ones_first(localiser):
