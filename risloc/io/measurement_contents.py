@@ -25,6 +25,13 @@ Variables = Hdf5Variables | ArrayVariables
 """The variables of an open file."""
 
 _MAT, _ZIP = b"MATLAB 5.0 MAT-file", b"PK\x03\x04"
+_OTHERS = (
+    (b"\x93NUMPY", "one array of numpy", "write all variables with numpy.savez"),
+    (b"# Created by Octave", "Octave's text format", "save with the option -v7 or -hdf5"),
+    (b"Octave-1-", "Octave's binary format", "save with the option -v7 or -hdf5"),
+)
+"""First bytes, the format and the remedy."""
+
 _VECTORS = ("noise_var", "truth/count")
 _TRUTH = {"truth/location": 3, "truth/power": 2, "truth/echoes/location": 4, "truth/echoes/gain": 3}
 _VALUES = (
@@ -46,11 +53,19 @@ def kind_of(path: Path) -> str:
     -------
     str
         "sigmf", "npz", "mat" (up to version 7), or "hdf5" for any other.
+
+    Raises
+    ------
+    StoredError
+        It is a known format that holds no named variables, or that only its program reads.
     """
     if path.suffix in SUFFIXES:
         return "sigmf"
     with path.open("rb") as file:
         head = file.read(len(_MAT))
+    for mark, what, remedy in _OTHERS:
+        if head.startswith(mark):
+            raise StoredError(f"expected HDF5, .npz, .mat or SigMF, got {what}; {remedy}")
     return "npz" if head.startswith(_ZIP) else "mat" if head == _MAT else "hdf5"
 
 

@@ -221,6 +221,19 @@ def test_a_damaged_file_is_called_damaged(name: str, arrays: dict[str, Any], tmp
             MeasurementReader(tmp_path / name)
 
 
+def test_formats_that_hold_no_variables_for_us_are_named(arrays: dict[str, Any], tmp_path: Path) -> None:
+    np.save(tmp_path / "y.npy", arrays["y"])
+    (tmp_path / "text.mat").write_bytes(b"# Created by Octave 7.3.0, Mon Nov 30\n# name: y\n")
+    (tmp_path / "binary.mat").write_bytes(b"Octave-1-L\0\1\0\0\0y" + bytes(20))
+    for name, said in (
+        ("y.npy", r"y\.npy: expected HDF5, .*, got one array of numpy; write all variables with numpy\.savez"),
+        ("text.mat", "got Octave's text format; save with the option -v7 or -hdf5"),
+        ("binary.mat", "got Octave's binary format; save with the option -v7 or -hdf5"),
+    ):
+        with pytest.raises(MeasurementError, match=said):
+            MeasurementReader(tmp_path / name)
+
+
 def test_options_that_are_none_are_named() -> None:
     for options, said in (
         ({"axes": "fortran"}, "axes: expected one of auto, c, reversed, got 'fortran'"),

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from risloc.cli.main import run
+from risloc.io.measurement_checks import MeasurementError
 from risloc.io.measurement_reader import MeasurementReader
 from risloc.locating.locate import locate
 
@@ -115,3 +116,10 @@ def test_the_writer_of_the_page_is_read(octave: str, repository: Path, tmp_path:
     assert float(part.y[1, 2, 3].real) == pytest.approx(y)
     assert float(part.H[0, 1, 4].imag) == pytest.approx(H)
     np.testing.assert_allclose(part.codebook[0, 2, 3].numpy(), np.exp(2j * np.pi * code_ / 8), atol=1e-6)
+
+
+@pytest.mark.parametrize(("option", "kind"), [("-text", "text"), ("-binary", "binary")])
+def test_octave_s_own_formats_are_told_what_to_do(octave: str, tmp_path: Path, option: str, kind: str) -> None:
+    said_by(octave, tmp_path, f"y = [1+2i 3]; save {option} saved.mat y")
+    with pytest.raises(MeasurementError, match=f"got Octave's {kind} format; save with the option -v7 or -hdf5"):
+        MeasurementReader(tmp_path / "saved.mat")
