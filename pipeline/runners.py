@@ -83,12 +83,13 @@ def open_runner(setting: RunnerSetting) -> Iterator[Runner]:
     context = FlowRunContext.get()
     assert context is not None, "mapped work consists of tasks of a flow: open the runner within a flow"
     url = str(context.client.api_url)  # of the server that this process has started, where there is no other
-    known = temporary_settings({PREFECT_API_URL: url, PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED: False})
+    settings = temporary_settings({PREFECT_API_URL: url, PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED: False})
     assert context.flow is not None, "the stage's own"
     assert context.flow_run is not None, "the stage's own"
     flow = objects.Flow(id=context.flow_run.flow_id, name=context.flow.name, labels={})
-    within = context.model_copy(update={"flow": _FLOW})
-    with known, TagsContext(current_tags=set()), within, contextlib.closing(_mapper(setting, flow)) as mapper:
+    task_context = context.model_copy(update={"flow": _FLOW})
+    untagged = TagsContext(current_tags=set())
+    with settings, untagged, task_context, contextlib.closing(_mapper(setting, flow)) as mapper:
         yield mapper
 
 
