@@ -66,6 +66,7 @@ def allowed_shapes(B: int, L: int, M: int, N: int) -> dict[str, tuple[tuple[int,
         "H": ((B, M, N), (M, N)),
         "codebook": ((B, L, N), (L, N)),
         "noise_var": ((B,), (), (1,), (1, 1)),
+        "pilots": ((B, L), (L,), ()),
     }
 
 

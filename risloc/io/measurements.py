@@ -3,7 +3,7 @@
 Attributes of the file:
 
     format            "risloc measurements"
-    version           1
+    version           1, or 2 with any of pilots, unknown_gains and static_path
     n_h, n_v          elements along x and y; the surface lies in the x-y plane, element n = ix + n_h iy
     spacing_m         distance between neighbouring elements [m]
     carrier_hz        carrier frequency [Hz]
@@ -11,6 +11,8 @@ Attributes of the file:
                       or "first" element
     code_bits         bits of an integer code
     azimuth_span_deg, elevation_span_deg, distance_span_m   where sources may lie, [lowest, highest] each; optional
+    unknown_gains     "antenna": each antenna has an unknown complex gain, constant over the snapshots; optional, needs pilots
+    static_path       1: a part of the signal does not pass the surface and is the same for all codes; optional, needs pilots
 
 Datasets:
 
@@ -18,6 +20,8 @@ Datasets:
     H                 complex [scene, ant, elem], or [ant, elem] for all scenes
     codes             integer [scene, snap, elem], or [snap, elem] for all scenes: c = exp(+j 2 pi code / 2^code_bits);
                       or complex of the same shape: c itself, of modulus 1
+    pilots            complex [scene, snap], or [snap] for all scenes: the symbols of every source up to one complex amplitude of
+                      each source and scene; optional
     noise_var         real [scene], or one number: sigma^2 = E|n|^2 of one antenna; estimated if it is missing
     truth/location    real [scene, src, 3]: azimuth [rad], elevation [rad], distance [m]; the group is optional
     truth/power       real [scene, src], linear
@@ -41,12 +45,15 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
 from risloc.config import ParamError, build, checked, param
 from risloc.io.measurement_checks import MeasurementError
 from risloc.io.measurement_shapes import Numbers, allowed_shapes, check_fit, converted, floating, set_fields, size_fault
+from risloc.io.reception import Reception
 from risloc.io.true_sources import Sources
 from risloc.physics.geometry import SPEED_OF_LIGHT, Domain, Surface, planar_array
 from risloc.scenes.batch import Scenes
@@ -146,11 +153,19 @@ class Measurements:
         sigma^2; one number applies to all scenes, None means unknown.
     truth
         The true sources; None means unknown.
+    pilots : [batch, snap]
+        The symbols of every source, up to one complex amplitude of each source and scene; [snap] applies to all scenes, one number
+        says that they are constant, None means unknown symbols.
+    unknown_gains
+        One of `risloc.io.reception.GAINS`: "antenna" if each antenna has an unknown complex gain that is constant over the snapshots
+        of a scene. Powers include them.
+    static_path
+        Whether a part of the signal does not pass the surface and is the same for all codes, apart from the pilots.
 
     Raises
     ------
     MeasurementError
-        An array is of another type or kind of numbers, or the shapes do not fit together.
+        An array is of another type or kind of numbers, the shapes do not fit together, or pilots are missing where they are needed.
     """
 
     setup: Setup
@@ -159,6 +174,9 @@ class Measurements:
     H: Complex[Tensor, "batch ant elem"]
     noise_var: Float[Tensor, " batch"] | None
     truth: Sources | None
+    pilots: Complex[Tensor, "batch snap"] | None = None
+    unknown_gains: str = "none"
+    static_path: bool = False
 
     def __init__(
         self,
@@ -169,6 +187,9 @@ class Measurements:
         H: Numbers,
         noise_var: Numbers | None,
         truth: Sources | None,
+        pilots: Numbers | None = None,
+        unknown_gains: str = "none",
+        static_path: bool = False,
     ) -> None:
         if not isinstance(setup, Setup):
             came = type(setup).__name__
@@ -180,16 +201,33 @@ class Measurements:
         }
         if noise_var is not None:
             arrays["noise_var"] = floating(converted("noise_var", noise_var, "real", "[scene], or one number"))
+        if pilots is not None:
+            arrays["pilots"] = converted("pilots", _complex(pilots), "complex", "[scene, snap], or one number")
         check_fit("y", arrays["y"], ((None, None, None),))
         sizes = (*arrays["y"].shape, setup.size)
         if fault := size_fault(*sizes):
             raise MeasurementError(fault)
         _check_truth(truth, len(arrays["y"]))
         fitted = {name: _of_all(name, array, allowed_shapes(*sizes)[name]) for name, array in arrays.items()}
-        set_fields(self, {"setup": setup, "noise_var": None, "truth": truth, **fitted})
+        set_fields(self, {"setup": setup, "noise_var": None, "truth": truth, "pilots": None, **fitted})
+        set_fields(self, {"unknown_gains": unknown_gains, "static_path": bool(static_path)})
+        self.reception.sizes(*sizes[1:3])
 
     def __len__(self) -> int:
         return len(self.y)
+
+    @property
+    def reception(self) -> Reception:
+        """What is known of the receiver."""
+        return Reception(pilots=self.pilots is not None, unknown_gains=self.unknown_gains, static_path=self.static_path)
+
+
+def _complex(x: Numbers) -> Numbers:
+    """Convert real pilots to complex ones; what is no array of numbers is rejected later."""
+    if isinstance(x, Tensor):
+        return x if x.dtype.is_complex or x.dtype == torch.bool else x.to(torch.complex128)
+    real = isinstance(x, int | float) or (isinstance(x, np.ndarray | np.number) and x.dtype.kind in "iuf")
+    return np.asarray(x, np.complex128) if real else x
 
 
 def _check_truth(truth: object, scenes: int) -> None:

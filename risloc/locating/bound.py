@@ -1,7 +1,12 @@
 """The Cramer-Rao bound of measurements whose truth is known."""
 
-import torch
+import dataclasses
 
+import torch
+from torch import Tensor
+
+from risloc.estimation.conditional import Sensing
+from risloc.estimation.projection import project
 from risloc.io.measurement_checks import (
     MeasurementError,
     array_faults,
@@ -11,9 +16,10 @@ from risloc.io.measurement_checks import (
 )
 from risloc.io.measurements import Measurements
 from risloc.io.true_sources import Sources
+from risloc.locating.arranged import arranged, arranged_faults
 from risloc.locating.measurement_match import not_measurements
-from risloc.performance.crb import Bound, stochastic_bound
-from risloc.scenes.batch import Observation
+from risloc.performance.crb import Bound, deterministic_bound, stochastic_bound
+from risloc.scenes.batch import Truth
 
 __all__ = ["bound"]
 
@@ -24,6 +30,9 @@ def bound(measurements: Measurements) -> Bound:
 
     No unbiased estimate is better if the symbols of the sources are independent and Gaussian. If the truth has echoes, the places
     of their images and their gains are unknown, too. A span of zero width fixes its coordinate.
+
+    With known pilots it is the deterministic bound of the amplitudes, and of the unknown gains, that fit y best at the true places;
+    amplitudes have the true powers if no gain is unknown.
 
     Parameters
     ----------
@@ -49,7 +58,7 @@ def bound(measurements: Measurements) -> Bound:
         raise MeasurementError("truth: the bound needs the true locations and powers, got none")
     if m.noise_var is None:
         raise MeasurementError("noise_var: the bound needs sigma^2, got none; set it, or an estimate of it")
-    faults = array_faults(m.y, m.codebook, m.H, m.noise_var)
+    faults = array_faults(m.y, m.codebook, m.H, m.noise_var) or arranged_faults(m)
     faults += truth_faults(m.truth.location, m.truth.power, m.truth.count)
     if (echoes := m.truth.echoes) is not None:
         faults += echo_faults(echoes.location, echoes.gain)
@@ -57,13 +66,33 @@ def bound(measurements: Measurements) -> Bound:
         raise MeasurementError(fault.words())
     power = _present_power(m.truth)
     size, unit = root_mean_square(m.H), power.amax(1).clamp_min(torch.finfo(torch.float64).tiny)
-    scaled = m.H.to(torch.complex128) / size[:, None, None]
-    noise_var = m.noise_var.double() / size / size / unit
-    observation = Observation(y=m.y, codebook=m.codebook, H=scaled, noise_var=noise_var)
-    return stochastic_bound(m.setup.surface, observation, m.truth.location, power / unit[:, None], echoes)
+    measured = dataclasses.replace(
+        m,
+        y=m.y.to(torch.complex128) / (size * unit.sqrt())[:, None, None],
+        H=m.H.to(torch.complex128) / size[:, None, None],
+        noise_var=m.noise_var.double() / size / size / unit,
+    )
+    if m.pilots is not None:
+        return _bound_of_pilots(measured, m.truth, power / unit[:, None])
+    return stochastic_bound(m.setup.surface, arranged(measured), m.truth.location, power / unit[:, None], echoes)
 
 
-def _present_power(truth: Sources) -> torch.Tensor:
+def _bound_of_pilots(m: Measurements, truth: Sources, power: Tensor) -> Bound:
+    """Return the deterministic bound of the rearranged observation at the symbols that fit it best."""
+    surface, observation, present = m.setup.surface, arranged(m), power > 0
+    nothing = torch.zeros_like(power)
+    sources = Truth(
+        location=truth.location.double(), power=power, symbols=nothing[..., None].to(torch.complex128), count=truth.count,
+        snr_db=nothing[:, 0], echoes=truth.echoes,
+    )  # fmt: skip
+    sensing = Sensing.of(observation, surface)
+    s = project(sensing.responses(sources.arriving(sensing.array)), observation.y, present).s.mT
+    if not m.reception.gains_unknown:
+        s = s * (power.sqrt() / s.abs().square().mean(-1).sqrt().clamp_min(torch.finfo(torch.float64).tiny))[..., None]
+    return deterministic_bound(surface, observation, truth.location, s, truth.echoes)
+
+
+def _present_power(truth: Sources) -> Tensor:
     """Return the powers with 0 in empty slots; raise a `MeasurementError` if that of a source is not above 0."""
     present = torch.arange(truth.power.shape[1]) < truth.count[:, None]
     if bad := torch.nonzero(present & (truth.power <= 0)).tolist():

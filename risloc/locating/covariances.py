@@ -65,7 +65,9 @@ def covariances(
     if isinstance(observation, Measurements):
         _, snapshots, antennas = observation.y.shape
         most = None if network is not None or observation.noise_var is None else 1
-        observation = Locator(observation.setup, snapshots, antennas, network, most=most).observed(observation)
+        reception = observation.reception
+        locator = Locator(observation.setup, snapshots, antennas, network, most=most, reception=reception)
+        observation = locator.observed(observation)
     if not isinstance(observation, Observation):
         raise TypeError(not_measurements(observation).replace("expected", "expected an Observation or", 1))
     o = observation

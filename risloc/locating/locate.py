@@ -53,6 +53,16 @@ def locate(
     network = chosen_network(model, sources) if method is None else None
     _, snapshots, antennas = measurements.y.shape
     locator = Locator(
-        measurements.setup, snapshots, antennas, network, sources, most, noise, fit, method=method, echoes=echoes
+        measurements.setup,
+        snapshots,
+        antennas,
+        network,
+        sources,
+        most,
+        noise,
+        fit,
+        method=method,
+        echoes=echoes,
+        reception=measurements.reception,
     )
     return locator.locate(measurements)

@@ -3,7 +3,30 @@
 from risloc.locating.locate_arguments import LocateError, checked_count
 from risloc.scenes.scenario import MOST_IN_A_SCENE, MOST_SOURCES
 
-__all__ = ["check_size", "largest_order"]
+__all__ = ["check_size", "largest_order", "scenes_at_once"]
+
+_BATCH_BYTES = 2**25  # of a batch's G
+_BATCH = 64
+
+
+def scenes_at_once(elements: int, samples: int, *, arranged: bool) -> int:
+    """Choose how many scenes to take at once.
+
+    Parameters
+    ----------
+    elements
+        The number of elements N.
+    samples
+        The number of samples L M of a scene.
+    arranged
+        Whether the observation is rearranged, which needs more memory.
+
+    Returns
+    -------
+    int
+        The number of scenes.
+    """
+    return max(1, min(_BATCH, _BATCH_BYTES // (8 * samples * elements * (4 if arranged else 1))))
 
 
 def check_size(elements: int, antennas: int, snapshots: int, slots: int) -> None:
@@ -87,7 +110,10 @@ def _too_many(antennas: int, snapshots: int, slots: int, known: int | None, fixe
     limit = _separable(antennas, snapshots)
     samples = f"{antennas} antenna{'s' * (antennas > 1)} and {snapshots} snapshot{'s' * (snapshots > 1)}"
     if limit == 0:
-        return f"sources: {samples} cannot locate even one source: expected M >= {2 if snapshots > 1 else 3}"
+        least = f"expected M >= {2 if snapshots > 1 else 3}"
+        if antennas == 1 and snapshots > 1:
+            least += ", or known pilots (--pilots constant if symbols do not vary; pilots=1 in Python), without which one antenna sees nothing"
+        return f"sources: {samples} cannot locate even one source: {least}"
     remedies = ["use NOMP (--method nomp; model=None)"] if fixed else []
     if known is None:
         remedies.append(f"search for at most {limit} (--most {limit}; most={limit})")

@@ -26,9 +26,11 @@ from risloc.estimation.order_rules import EarlyRule, Rule
 from risloc.estimation.whiteness import Whiteness, whiteness
 from risloc.io.measurement_checks import array_faults
 from risloc.io.measurements import Measurements, Setup
+from risloc.io.reception import Reception
 from risloc.learning.hybrid import NetworkView
 from risloc.learning.k_rules import BY_BIC, NOISE_UNKNOWN, order_rules
 from risloc.learning.network import HybridNetwork
+from risloc.locating.arranged import arranged_echoes, arranged_faults, arranged_sizes
 from risloc.locating.found import Found, found_of
 from risloc.locating.locate_arguments import (
     FITS,
@@ -41,7 +43,7 @@ from risloc.locating.locate_arguments import (
     checked_method,
     checked_sources,
 )
-from risloc.locating.locate_sizes import check_size, largest_order
+from risloc.locating.locate_sizes import check_size, largest_order, scenes_at_once
 from risloc.locating.located_echoes import located_echoes
 from risloc.locating.measured_noise import check_noise_samples, estimated_noise
 from risloc.locating.measurement_match import check_match
@@ -54,9 +56,6 @@ from risloc.scenes.preset_files import preset
 from risloc.scenes.scenario import Scenario
 
 __all__ = ["Locator"]
-
-_BATCH_BYTES = 2**25  # of a batch's G
-_BATCH = 64
 
 
 class Locator:
@@ -95,7 +94,9 @@ class Locator:
         increased by the distance between peak and fit.
     echoes
         "auto": waves of the same symbols are a source and its echoes; where symbols do not vary, every wave is a source.
-        "always": there too. "never": there are none, as for networks, MUSIC and the stochastic fit.
+        "always": there too. "never": there are none, as for networks, MUSIC and the stochastic fit, and by default unknown gains.
+    reception
+        The attribute of the measurements that says whether pilots are known and gains unknown; None: symbols are unknown.
 
     Raises
     ------
@@ -118,12 +119,12 @@ class Locator:
         *,
         method: str | None = None,
         echoes: str = "auto",
+        reception: Reception | None = None,
     ) -> None:
         self.method = checked_method(method, network)
         if not isinstance(setup, Setup):
-            raise TypeError(
-                f"setup: expected a Setup, got {type(setup).__name__}: use the attribute setup of measurements"
-            )
+            came = type(setup).__name__
+            raise TypeError(f"setup: expected a Setup, got {came}: use the attribute setup of measurements")
         self.snapshots, self.antennas = checked_count("snapshots", snapshots, 1), checked_count("antennas", antennas, 1)
         self.noise, self.fit = checked_choice("noise", noise, NOISE), checked_choice("fit", fit, FITS)
         order = checked_sources(sources, network)
@@ -133,19 +134,18 @@ class Locator:
                 raise LocateError(
                     f"the network {fault}; use NOMP (--method nomp; model=None), or train a network for this setup"
                 )
-        base, fixed = (
-            build(Scenario, preset("default"), "default") if network is None else network.scenario,
-            network is not None,
-        )
-        self.slots = largest_order(base.K_MAX, self.antennas, self.snapshots, known=order, most=most, fixed=fixed)
+        base = build(Scenario, preset("default"), "default") if network is None else network.scenario
+        self.reception = Reception() if reception is None else reception
+        L, M = arranged_sizes(self.reception, self.snapshots, self.antennas, self.method, self.fit)
+        self.slots = largest_order(base.K_MAX, M, L, known=order, most=most, fixed=network is not None)
         self.network, self.setup = network, setup
         self.sources, self._count = str(sources) if order is None else order, order
-        check_size(setup.size, self.antennas, self.snapshots, self.slots)
-        self.echoes = checked_echoes(echoes, self.method, self.fit)
+        check_size(setup.size, M, L, self.slots)
+        self.echoes = arranged_echoes(self.reception, checked_echoes(echoes, self.method, self.fit))
         visible, self.notes = with_visible_angles(setup.with_spans_of(base))
-        self.localiser = Localiser(visible.surface, most=self.slots, snapshots=self.snapshots)
+        self.localiser = Localiser(visible.surface, most=self.slots, snapshots=L)
         self._echoes = None if self.echoes == "never" else EchoLocaliser(self.localiser, self.echoes)
-        self.batch = max(1, min(_BATCH, _BATCH_BYTES // (8 * self.snapshots * self.antennas * setup.size)))
+        self.batch = scenes_at_once(setup.size, self.snapshots * self.antennas, arranged=self.reception.pilots)
 
     @torch.no_grad()
     @factorised()
@@ -274,9 +274,9 @@ class Locator:
 
     def _check(self, measurements: Measurements) -> None:
         """Check type, shapes, setup and values."""
-        check_match(measurements, self.setup, self.snapshots, self.antennas)
+        check_match(measurements, self.setup, self.snapshots, self.antennas, self.reception)
         m, noise_var = measurements, self._noise_given(measurements)
-        for fault in array_faults(m.y, m.codebook, m.H, noise_var):
+        for fault in array_faults(m.y, m.codebook, m.H, noise_var) or arranged_faults(m):
             raise LocateError(fault.words())
 
     def _search(

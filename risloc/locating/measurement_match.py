@@ -5,6 +5,7 @@ import os
 
 from risloc.io.measurement_reader import MeasurementReader
 from risloc.io.measurements import Measurements, Setup
+from risloc.io.reception import Reception
 from risloc.locating.locate_arguments import LocateError
 
 __all__ = ["check_match", "not_measurements"]
@@ -32,7 +33,7 @@ def not_measurements(value: object) -> str:
     return f"measurements: expected Measurements, got {type(value).__name__}: {remedy}"
 
 
-def check_match(measurements: object, setup: Setup, snapshots: int, antennas: int) -> None:
+def check_match(measurements: object, setup: Setup, snapshots: int, antennas: int, reception: Reception) -> None:
     """Check that measurements match a locator; their spans may differ, because the search region is that of the locator.
 
     Parameters
@@ -45,13 +46,15 @@ def check_match(measurements: object, setup: Setup, snapshots: int, antennas: in
         Its number of snapshots L.
     antennas
         Its number of antennas M.
+    reception
+        What it knows of the receiver.
 
     Raises
     ------
     TypeError
         The argument is not `Measurements`.
     risloc.locating.locate_arguments.LocateError
-        The setup, L or M is another one.
+        The setup, L, M or what is known of the receiver is another one.
     """
     if not isinstance(measurements, Measurements):
         raise TypeError(not_measurements(measurements))
@@ -67,3 +70,8 @@ def check_match(measurements: object, setup: Setup, snapshots: int, antennas: in
             raise LocateError(
                 f"setup: this locator was made for {field.name} = {expected}, got {value}: make one for these measurements"
             )
+    if reception != measurements.reception:
+        expected_words, words = (each.words() or "unknown symbols" for each in (reception, measurements.reception))
+        raise LocateError(
+            f"reception: this locator was made for {expected_words}, got {words}: make one with reception=measurements.reception"
+        )

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from risloc.io.measurement_checks import root_mean_square
 from risloc.io.measurements import Measurements
+from risloc.locating.arranged import arranged
 from risloc.locating.locate_arguments import LocateError
 from risloc.scenes.batch import Observation
 
@@ -43,7 +44,7 @@ def factorised() -> Iterator[None]:
 
 
 def of_unit_size(measurements: Measurements) -> tuple[Observation, Float[Tensor, " batch"], Float[Tensor, " batch"]]:
-    """Scale y and H of each scene to unit mean squares, in single precision, with noise_var NaN.
+    """Scale y and H of each scene to unit mean squares, in single precision, with noise_var NaN; known pilots rearrange them.
 
     Parameters
     ----------
@@ -59,9 +60,10 @@ def of_unit_size(measurements: Measurements) -> tuple[Observation, Float[Tensor,
     size_H : [batch]
         What H was divided by.
     """
-    size_y, size_H = root_mean_square(measurements.y), root_mean_square(measurements.H)
-    y = (measurements.y.to(torch.complex128) / size_y[:, None, None]).to(torch.complex64)
-    H = (measurements.H.to(torch.complex128) / size_H[:, None, None]).to(torch.complex64)
+    o = arranged(measurements)
+    size_y, size_H = root_mean_square(o.y), root_mean_square(o.H)
+    y = (o.y.to(torch.complex128) / size_y[:, None, None]).to(torch.complex64)
+    H = (o.H.to(torch.complex128) / size_H[:, None, None]).to(torch.complex64)
     noise_var = torch.full((len(y),), torch.nan, dtype=torch.float32)
-    codebook = measurements.codebook.to(torch.complex64)
+    codebook = o.codebook.to(torch.complex64)
     return Observation(y=y, codebook=codebook, H=H, noise_var=noise_var), size_y, size_H
