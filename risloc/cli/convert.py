@@ -91,8 +91,8 @@ def convert(
             raise click.UsageError(
                 "--axes, --conjugate, --order: they have no effect with --from openris; leave them out"
             )
-        _openris(source, target, beside, transmitter, frequency)
-        click.echo(f"wrote {file}: 1 scene of {source}, transmitter at {transmitter} degrees")
+        carrier = _openris(source, target, beside, transmitter, frequency)
+        click.echo(f"wrote {file}: 1 scene of {source}, transmitter at {transmitter} degrees, {carrier / 1e9:g} GHz")
         return
     if transmitter is not None or frequency is not None:
         raise click.UsageError("--transmitter, --frequency: they need --from openris; add it")
@@ -103,6 +103,9 @@ def convert(
         _check_kind(source, kind)
         bits = reader.code_bits if isinstance(reader.code_bits, int) else None
         write_measurements(target, len(reader), _parts(reader), bits)
+        if reader.unknown:
+            words = f"unknown names were left out: {', '.join(reader.unknown)}; check their spelling"
+            click.echo(f"risloc: warning: {source}: {words}", err=True)
         click.echo(
             f"wrote {file}: {counted(len(reader), 'scene')} of {source}{f', {reader.how}' if reader.how else ''}"
         )
@@ -114,13 +117,18 @@ def _check_kind(source: Path, kind: str) -> None:
         raise CommandError(f"{source}: expected --from {found}, got --from {kind}; correct it, or leave it out")
 
 
-def _openris(source: Path, target: Path, beside: Path | None, transmitter: int | None, frequency: float | None) -> None:
+def _openris(
+    source: Path, target: Path, beside: Path | None, transmitter: int | None, frequency: float | None
+) -> float:
+    """Write the scene of a transmitter; return its frequency."""
     if transmitter is None:
         raise click.UsageError(
             "--from openris: expected the angle of the transmitter; give it with --transmitter, such as 120"
         )
     recording = read_openris(source, transmitter, beside)
-    write_measurements(target, 1, openris_measurements(recording, frequency or FREQUENCY_HZ), BITS)
+    measurements = openris_measurements(recording, FREQUENCY_HZ if frequency is None else frequency)
+    write_measurements(target, 1, measurements, BITS)
+    return measurements.setup.carrier_hz
 
 
 def _parts(reader: MeasurementReader) -> Iterator[Measurements]:

@@ -4,6 +4,7 @@ They are read as data: no pickled object is loaded. What a file declares is limi
 """
 
 import contextlib
+import dataclasses
 import functools
 import math
 import operator
@@ -16,10 +17,11 @@ from typing import Any
 
 import numpy as np
 import scipy.io
+import scipy.sparse
 from scipy.io.matlab import MatReadError
 
 from risloc.config import shown
-from risloc.io.columns import Stored
+from risloc.io.columns import Stored, two_parts
 from risloc.io.hdf5_variables import IMAGINARY
 from risloc.io.safe_hdf5 import FAILURES, StoredError
 from risloc.io.variable_values import plain
@@ -64,6 +66,7 @@ class ArrayVariables:
         dims: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
     ) -> None:
         self.arrays, self.origin, self.logical, self.dims = dict(arrays), origin, logical, dims
+        self.notes = list[str]()
 
     def close(self) -> None:
         """Forget the arrays."""
@@ -157,23 +160,28 @@ class ArrayVariables:
         StoredError
             There is none, or it is of another kind.
         """
-        for real, imaginary in () if name in self.arrays else IMAGINARY:
-            if name + real in self.arrays and name + imaginary in self.arrays:
-                first, second = self.arrays[name + real], self.arrays[name + imaginary]
-                if first.shape != second.shape or (first.dtype.kind + second.dtype.kind).strip("iuf"):
-                    raise StoredError(
-                        f"expected {real} and {imaginary} of one shape, got {first.shape} and {second.shape}"
-                    )
-                return Stored(first, second)
-        if name not in self.arrays:
-            raise StoredError("expected an array of this name, got none")
-        data, scale = self.arrays[name], self.arrays.get(f"{name}_scale")
-        if scale is not None and (scale.size != 1 or scale.dtype.kind not in "iuf"):
-            raise StoredError(f"expected {name}_scale to be one number, got the shape {scale.shape}; correct it")
-        factor = 1.0 if scale is None else float(scale.reshape(-1)[0])
-        return Stored(
-            data, dims=self.dims.get(name), logical=name in self.logical or data.dtype.kind == "b", scale=factor
-        )
+        if name in self.arrays:
+            found = self._single(name)
+        else:
+            pairs = [pair for pair in IMAGINARY if all(name + end in self.arrays for end in pair)]
+            if not pairs:
+                raise StoredError("expected an array of this name, got none")
+            found = two_parts(*(self._single(name + end) for end in pairs[0]))
+        return dataclasses.replace(found, scale=self._scale(name))
+
+    def _single(self, name: str) -> Stored:
+        data = self.arrays[name]
+        if not data.size:
+            raise StoredError("expected numbers, got an empty array; fill it, or leave the variable out")
+        return Stored(data, dims=self.dims.get(name), logical=name in self.logical or data.dtype.kind == "b")
+
+    def _scale(self, name: str) -> float:
+        scale = self.arrays.get(f"{name}_scale")
+        if scale is None:
+            return 1.0
+        if scale.size != 1 or scale.dtype.kind not in "iuf" or not np.isfinite(scale).all() or not scale.all():
+            raise StoredError(f"expected {name}_scale to be a nonzero number, got {shown(scale.tolist())}; correct it")
+        return float(scale.reshape(-1)[0])
 
     def check(self, name: str) -> None:
         """Do nothing: the arrays are in memory.
@@ -202,9 +210,7 @@ class ArrayVariables:
         """
         inside = [name.removeprefix(folder) for name in self.arrays if name.startswith(folder)]
         heads = dict.fromkeys(name.partition("/")[0] for name in inside)
-        return [
-            shown(folder + name) for name in heads if name not in (*known, *values) and not name.endswith("_scale")
-        ][:16]
+        return [shown(folder + name) for name in heads if name not in (*known, *values)][:16]
 
 
 def read_npz(path: Path) -> ArrayVariables:
@@ -254,6 +260,9 @@ def read_mat(path: Path) -> ArrayVariables:
         if sum(16 * math.prod(map(int, shape)) for _, shape, _ in listed) > MOST_IN_MEMORY:
             raise StoredError(_TOO_LARGE)
         loaded = scipy.io.loadmat(path, appendmat=False, chars_as_strings=True)
+        for name, value in loaded.items():
+            if scipy.sparse.issparse(value):
+                raise StoredError(f"{name}: expected an array, got a sparse one; save full({name}), or leave it out")
         flat = [_flat(name, value) for name, value in loaded.items() if not name.startswith("__")]
     logical = frozenset(name for name, _, kind in listed if kind == "logical")
     return ArrayVariables(functools.reduce(operator.or_, flat, {}), "MATLAB or Octave", logical)

@@ -80,13 +80,24 @@ def find_axes(arrays: Mapping[str, Stored], elements: int, reading: Reading, dec
 def _choices(name: str, stored: Stored, order: str, reading: Reading) -> list[tuple[str, ...]]:
     """List the axes that an array may have in the order of the file."""
     given = reading.named_axes.get(name)
-    if given is None and stored.dims is not None and sorted(stored.dims) in [sorted(axes) for axes in AXES[name]]:
-        given, order = stored.dims, "c"
+    if given is None and (dims := _named(name, stored)) is not None:
+        return [dims]
     choices: list[tuple[str, ...]] = [axes if order == "c" else axes[::-1] for axes in AXES[name]]
     choices = choices if given is None else [given]
     parts: list[tuple[str, ...]] = [(*axes, PART) if order == "c" else (PART, *axes) for axes in choices]
     complex_apart = stored.dtype.kind in "iuf" and stored.imaginary is None and name != "codes"
     return choices + parts if complex_apart else choices
+
+
+def _named(name: str, stored: Stored) -> tuple[str, ...] | None:
+    """Return the axes if the file names them; one of two with another name holds the real and the imaginary part."""
+    dims = stored.dims or ()
+    known = {axis for axes in AXES[name] for axis in axes}
+    if name != "codes" and sum(axis not in known for axis in dims) == 1 and stored.dtype.kind in "iuf":
+        dims = tuple(
+            axis if axis in known or size != 2 else PART for axis, size in zip(dims, stored.shape, strict=True)
+        )
+    return dims if sorted(axis for axis in dims if axis != PART) in [sorted(axes) for axes in AXES[name]] else None
 
 
 def _consistent(named: Mapping[str, tuple[str, ...]], arrays: Mapping[str, Stored], elements: int) -> bool:

@@ -12,10 +12,10 @@ import numpy as np
 
 from risloc.io.safe_hdf5 import StoredError
 
-__all__ = ["Column", "Stored", "complex_parts", "complex_type", "integers", "with_numbers"]
+__all__ = ["Column", "Convert", "Stored", "complex_parts", "complex_type", "two_parts"]
 
-_PARTS = (("r", "i"), ("real", "imag"), ("re", "im"), ("i", "q"))
 Convert = Callable[[np.ndarray], np.ndarray]
+"""Converts numbers, element by element."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,8 @@ class Stored:
         Whether the integers 0 and 1 are truth values.
     scale
         The factor of the numbers, 1 if the file has none.
+    missing
+        The number that stands for a missing one, None if there is none.
     """
 
     data: Any
@@ -41,6 +43,7 @@ class Stored:
     dims: tuple[str, ...] | None = None
     logical: bool = False
     scale: float = 1.0
+    missing: float | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -152,104 +155,35 @@ def complex_parts(real: np.ndarray, imaginary: np.ndarray) -> np.ndarray:
     return x
 
 
-def integers(name: str, x: np.ndarray) -> np.ndarray:
-    """Convert whole numbers of a floating type to integers.
+def two_parts(real: Stored, imaginary: Stored) -> Stored:
+    """Put the real and the imaginary part of an array together, which are arrays of their own.
 
     Parameters
     ----------
-    name
-        The name of the array, for the message.
-    x
-        The numbers.
+    real
+        The real part.
+    imaginary
+        The imaginary part.
 
     Returns
     -------
-    the same shape
-        Integers.
+    Stored
 
     Raises
     ------
     StoredError
-        A number is not whole.
+        They differ in their shapes, axes or scales, or are not real numbers.
     """
-    whole = np.isfinite(x) & (x == np.rint(x)) & (np.abs(x) < 2**31)
-    if not whole.all():
-        advice = "; write phases as complex phasors exp(1j * phase)" if name == "codes" else "; correct them"
-        raise StoredError(f"expected whole numbers, got {x[~whole].flat[0]:g}{advice}")
-    return x.astype(np.int64)
-
-
-def with_numbers(column: Column, name: str, kind: str, bits: object, lenient: bool) -> tuple[Column, str | None]:
-    """Add to a column the conversion of its numbers to those of the layout.
-
-    Parameters
-    ----------
-    column
-        The column in the axes of the layout.
-    name
-        The name of the array.
-    kind
-        One of complex, integer, real, and integer or complex.
-    bits
-        The bits of integer codes, None if the file does not say.
-    lenient
-        Whether real numbers are taken for complex ones with imaginary part 0, as MATLAB and Octave store them.
-
-    Returns
-    -------
-    tuple
-        The column, and in words what is special about it or None. A column that cannot be converted is returned unchanged.
-    """
-    stored, scale = column.stored, column.stored.scale
-    dtype, steps, words = stored.dtype, list[Convert](), None
-    if stored.imaginary is not None:
-        dtype, words = complex_type(np.result_type(dtype, stored.imaginary.dtype)), "complex numbers from two arrays"
-    elif (fields := _fields(dtype)) is not None:
-        real, imaginary = fields
-        words = f"complex numbers from pairs {real}, {imaginary}"
-        steps.append(lambda x: complex_parts(x[real], x[imaginary]))
-        dtype = complex_type(dtype[real])
-    elif column.part is not None:
-        words = "complex numbers from an axis of two"
-        steps.append(lambda x: complex_parts(x[..., 0], x[..., 1]))
-        dtype = complex_type(dtype)
-    if scale != 1 and dtype.kind in "fc":
-        steps.append(lambda x: x * x.dtype.type(scale))
-        words = f"{words or ''}, {name} times {scale:g}".removeprefix(", ")
-    if dtype.kind in "iufb":
-        dtype, more, step = _real_numbers(name, kind, dtype, bits, lenient, stored.logical)
-        steps += [step] if step else []
-        words = words or more
-    return dataclasses.replace(column, dtype=dtype, convert=tuple(steps)), words
-
-
-def _fields(dtype: np.dtype[Any]) -> tuple[str, str] | None:
-    """Return the members of a compound that hold the real and the imaginary part."""
-    if dtype.names is None or len(dtype.names) != 2:
-        return None
-    plain = all(dtype[name].kind in "iuf" and not dtype[name].shape for name in dtype.names)
-    pair = tuple(name.lower() for name in dtype.names)
-    for real, imaginary in _PARTS:
-        if plain and set(pair) == {real, imaginary} and (real, imaginary) != ("i", "q"):
-            first, second = dtype.names if pair == (real, imaginary) else dtype.names[::-1]
-            return first, second
-    return (dtype.names[0], dtype.names[1]) if plain and pair == ("i", "q") else None
-
-
-def _real_numbers(
-    name: str, kind: str, dtype: np.dtype[Any], bits: object, lenient: bool, logical: bool
-) -> tuple[np.dtype[Any], str | None, Convert | None]:
-    """Convert real numbers to a kind: return the type, what is special in words, and the conversion; nothing if it is none."""
-    whole = np.dtype(np.int64)
-    if kind == "real" and dtype.kind in "iu":
-        return np.dtype(np.float64), None, lambda x: x.astype(np.float64)
-    if kind == "integer" and dtype.kind == "f":
-        return whole, None, lambda x: integers(name, x)
-    if kind == "integer or complex" and (dtype.kind == "b" or logical):
-        return np.dtype(np.uint8), f"{name} from truth values", lambda x: x.astype(np.uint8)
-    if kind == "integer or complex" and dtype.kind == "f" and bits is not None:
-        return whole, f"{name} from floating-point numbers", lambda x: integers(name, x)
-    if dtype.kind == "f" and lenient and (kind == "integer or complex" or (kind == "complex" and name == "H")):
-        complex_ = complex_type(dtype)
-        return complex_, f"{name} from real numbers", lambda x: x.astype(complex_)
-    return dtype, None, None
+    for what, first, second in (
+        ("of one shape", real.shape, imaginary.shape),
+        ("with the same axes", real.dims, imaginary.dims),
+        ("with the same scale", real.scale, imaginary.scale),
+        ("with the same number for missing ones", real.missing, imaginary.missing),
+    ):
+        if first != second:
+            raise StoredError(f"expected real and imaginary part {what}, got {first} and {second}; write them alike")
+    if (real.dtype.kind + imaginary.dtype.kind).strip("iuf"):
+        raise StoredError(
+            f"expected real numbers in real and imaginary part, got {real.dtype} and {imaginary.dtype}; correct them"
+        )
+    return dataclasses.replace(real, imaginary=imaginary.data)

@@ -5,6 +5,7 @@ a group with its type and its value. Nothing is read that is not in the file its
 """
 
 import contextlib
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ from typing import Any
 import h5py
 import numpy as np
 
-from risloc.io.columns import Stored
+from risloc.io.columns import Stored, two_parts
 from risloc.io.growing_files import GrowingDataset, complete_scenes, open_hdf5
+from risloc.io.packed_numbers import missing_of, nonzero, scale_of
 from risloc.io.safe_hdf5 import FAILURES, StoredError, attribute, check_storage, dataset, present
 from risloc.io.unknown_names import unknown_names
 from risloc.io.variable_values import MOST_TEXT, octave_value, plain
@@ -24,6 +26,7 @@ IMAGINARY = (("_real", "_imag"), ("_re", "_im"), ("_r", "_i"))
 """How the names of a real and an imaginary part end that are arrays of their own."""
 
 _WITH_SCENES = ("y", "H", "codes", "noise_var", "truth/location", "truth/power", "truth/count")
+_EMPTY = "expected numbers, got an empty array; fill it, or leave the variable out"
 _LIBRARY = ("#refs#", "#subsystem#")
 
 
@@ -41,7 +44,11 @@ class Hdf5Variables:
         self._scenes: int | None = None
         if self.growing:
             with contextlib.suppress(StoredError):
-                self._scenes = complete_scenes(self._variable(name)[0] for name in _WITH_SCENES if self.has(name))
+                self._scenes = complete_scenes(self._variable(name)[0] for name in self._with_scenes())
+
+    def _with_scenes(self) -> list[str]:
+        ends = ("", *(end for pair in IMAGINARY for end in pair))
+        return [name + end for name in _WITH_SCENES for end in ends if self.has(name + end)]
 
     @property
     def declared(self) -> bool:
@@ -170,23 +177,23 @@ class Hdf5Variables:
         StoredError
             There is none, or it is of another kind.
         """
-        if not self.has(name):
-            for real, imaginary in IMAGINARY:
-                if self.has(name + real) and self.has(name + imaginary):
-                    first, second = self._variable(name + real)[0], self._variable(name + imaginary)[0]
-                    if first.shape != second.shape or second.dtype.kind not in "iuf":
-                        raise StoredError(
-                            f"expected {real} and {imaginary} of one shape, got {first.shape} and {second.shape}"
-                        )
-                    return Stored(first, second, _dims(first), scale=_scale(first))
+        pairs = [] if self.has(name) else [pair for pair in IMAGINARY if all(self.has(name + end) for end in pair)]
+        found = two_parts(*(self._single(name + end) for end in pairs[0])) if pairs else self._single(name)
+        if not self.has(f"{name}_scale"):
+            return found
+        return dataclasses.replace(found, scale=nonzero(f"{name}_scale", self.attribute(f"{name}_scale")))
+
+    def _single(self, name: str) -> Stored:
         data, class_ = self._variable(name)
+        numbers = data
         if self._scenes is not None and data.shape:
             if not self._scenes:
                 raise StoredError(
                     "expected at least one complete scene, got none yet; wait until the writer has written one"
                 )
-            return Stored(GrowingDataset(data, self._scenes), None, _dims(data), scale=_scale(data))
-        return Stored(data, None, _dims(data), class_ == "logical" or class_.startswith("bool"), _scale(data))
+            numbers = GrowingDataset(data, self._scenes)
+        logical = class_ == "logical" or class_.startswith("bool")
+        return Stored(numbers, None, _dims(data), logical, scale_of(data), missing_of(data))
 
     def check(self, name: str) -> None:
         """Check that everything an array declares is stored.
@@ -247,9 +254,15 @@ class Hdf5Variables:
             raise StoredError("expected a dataset of this name, got none")
         if present(group, last) and isinstance(group[last], h5py.Group):
             data, kind = octave_value(group[last])
+            if "OCTAVE_EMPTY_MATRIX" in group[last].attrs:
+                raise StoredError(_EMPTY)
+            if "sparse" in kind or "MATLAB_sparse" in group[last].attrs:
+                raise StoredError(f"expected an array, got a sparse one; save full({last})")
             if isinstance(data, h5py.Dataset) and data.shape is not None:
                 return data, kind
         data = dataset(group, last)
+        if "MATLAB_empty" in data.attrs:  # the numbers are the sizes
+            raise StoredError(_EMPTY)
         return data, str(attribute(data, "MATLAB_class")) if "MATLAB_class" in data.attrs else ""
 
 
@@ -262,14 +275,3 @@ def _dims(data: h5py.Dataset) -> tuple[str, ...] | None:
                 return None
             names.append(str(dim[0].name).rpartition("/")[2])
     return tuple(names) if names and len(names) == len(data.shape) else None
-
-
-def _scale(data: h5py.Dataset) -> float:
-    """Return the factor of the numbers, as netCDF and recorders of integer samples write it."""
-    for name in ("scale_factor", "scale"):
-        if name in data.attrs:
-            value = attribute(data, name)
-            if not isinstance(value, int | float) or not np.isfinite(value) or value == 0:
-                raise StoredError(f"expected the attribute {name} to be a nonzero number, got {value!r}; correct it")
-            return float(value)
-    return 1.0

@@ -8,6 +8,7 @@ from risloc.config import ParamError, build
 from risloc.io.measurement_checks import MeasurementError
 from risloc.io.measurement_contents import Contents
 from risloc.io.measurements import FORMAT, VERSION, Setup
+from risloc.io.reading_options import AXES
 from risloc.io.safe_hdf5 import StoredError
 
 __all__ = ["LAYOUT", "check_format", "code_bits_in", "setup_in"]
@@ -35,6 +36,10 @@ def check_format(path: Path, contents: Contents) -> None:
         The format or the version is another one.
     """
     if not contents.declared and not any(map(contents.variables.has_attribute, ("format", "version"))):
+        if not any(map(contents.is_there, AXES)):
+            raise MeasurementError(
+                f"{path}: expected format {FORMAT!r}, or variables named y, H and codes, got neither; {LAYOUT}"
+            )
         return
     found = [
         _read(path, contents, name) if contents.variables.has_attribute(name) else None
@@ -72,9 +77,15 @@ def setup_in(path: Path, contents: Contents) -> Setup:
             doc = f"{field.metadata['doc']} {field.metadata['unit']}".strip()
             raise MeasurementError(_fault(path, f"expected {field.name} ({doc}), got none; {LAYOUT}"))
     try:
-        return build(Setup, values, "attribute")
+        setup = build(Setup, values, "attribute")
     except ParamError as error:
         raise MeasurementError(f"{path}: {error.fault}; correct the attribute in the file") from None
+    if setup.reference == "first" and contents.reading.order.endswith("-down"):
+        raise MeasurementError(
+            f"{path}: reference: expected 'centre' with the order {contents.reading.order}, whose first element is not that of the "
+            "layout (the first of the bottom row), got 'first'; refer truth and spans to the centre"
+        )
+    return setup
 
 
 def code_bits_in(path: Path, contents: Contents) -> Any:

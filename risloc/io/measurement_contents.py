@@ -12,19 +12,21 @@ import numpy as np
 
 from risloc.io.array_variables import ArrayVariables, read_mat, read_npz
 from risloc.io.axis_order import PART, Fit, find_axes
-from risloc.io.columns import Column, Stored, with_numbers
+from risloc.io.columns import Column, Stored
 from risloc.io.hdf5_variables import IMAGINARY, Hdf5Variables
+from risloc.io.joined_variables import JoinedVariables
 from risloc.io.measurement_checks import MeasurementError
+from risloc.io.number_kinds import with_numbers
 from risloc.io.reading_options import AXES, Reading, element_order
-from risloc.io.safe_hdf5 import StoredError
+from risloc.io.safe_hdf5 import StoredError, broken_as
 from risloc.io.sigmf import SUFFIXES, read_sigmf
 
 __all__ = ["Contents", "Variables", "kind_of", "open_variables"]
 
-Variables = Hdf5Variables | ArrayVariables
+Variables = Hdf5Variables | ArrayVariables | JoinedVariables
 """The variables of an open file."""
 
-_MAT, _ZIP = b"MATLAB 5.0 MAT-file", b"PK\x03\x04"
+_MAT, _ZIP = b"MATLAB 5.0 MAT-file", (b"PK\x03\x04", b"PK\x05\x06")  # the second one without a member
 _OTHERS = (
     (b"\x93NUMPY", "one array of numpy", "write all variables with numpy.savez"),
     (b"# Created by Octave", "Octave's text format", "save with the option -v7 or -hdf5"),
@@ -61,6 +63,8 @@ def kind_of(path: Path) -> str:
     """
     if path.suffix in SUFFIXES:
         return "sigmf"
+    if path.suffix == ".sigmf":
+        raise StoredError("expected the two files of a recording, got a SigMF archive; unpack it with tar")
     with path.open("rb") as file:
         head = file.read(len(_MAT))
     for mark, what, remedy in _OTHERS:
@@ -89,38 +93,25 @@ def open_variables(path: Path, beside: Path | None = None) -> Variables:
     MeasurementError
         A file that is not HDF5 is damaged, or holds other objects than numbers, texts and structs of them.
     """
-    others = ArrayVariables({}, "") if beside is None else _loaded(open_variables(beside))
+    others = ArrayVariables({}, "") if beside is None else _opened(beside, None)
     try:
-        kind = kind_of(path)
-        if kind == "sigmf":
-            return read_sigmf(path, others)
-        found = read_npz(path) if kind == "npz" else read_mat(path) if kind == "mat" else Hdf5Variables(path)
-    except StoredError as error:
-        raise MeasurementError(f"{path}: {error}") from error
-    if beside is None:
-        return found
-    own = _loaded(found)
-    return ArrayVariables({**others.arrays, **own.arrays}, own.origin, own.logical | others.logical)
+        own = _opened(path, others)
+    except MeasurementError:
+        others.close()
+        raise
+    return own if beside is None else JoinedVariables(own, others, (path, beside))
 
 
-def _loaded(variables: Variables) -> ArrayVariables:
-    """Read the variables of the layout that a file has as a whole."""
-    if isinstance(variables, ArrayVariables):
-        return variables
-    arrays, logical = dict[str, np.ndarray](), set[str]()
-    try:
-        for name in (*AXES, *_VECTORS, *_TRUTH):
-            if variables.has(name):
-                variables.check(name)
-                stored = variables.stored(name)
-                arrays[name] = np.asarray(stored.data[()])
-                logical |= {name} if stored.logical else set()
-        for name in _VALUES:
-            if variables.has_attribute(name):
-                arrays[name] = np.asarray(variables.attribute(name))
-        return ArrayVariables(arrays, variables.origin, frozenset(logical))
-    finally:
-        variables.close()
+def _opened(path: Path, others: Hdf5Variables | ArrayVariables | None) -> Hdf5Variables | ArrayVariables:
+    """Open one file; a SigMF recording needs the codes of `others`."""
+    with broken_as(MeasurementError, path, "copy the file, or write it again as HDF5, .npz or .mat"):
+        try:
+            kind = kind_of(path)
+            if kind == "sigmf":
+                return read_sigmf(path, others or ArrayVariables({}, ""))
+            return read_npz(path) if kind == "npz" else read_mat(path) if kind == "mat" else Hdf5Variables(path)
+        except StoredError as error:
+            raise MeasurementError(f"{path}: {error}") from error
 
 
 class Contents:
@@ -135,11 +126,13 @@ class Contents:
     """
 
     def __init__(self, variables: Variables, reading: Reading) -> None:
-        self.variables, self._reading, self._fit = variables, reading, Fit("c", {})
+        self.variables, self.reading, self._fit = variables, reading, Fit("c", {})
         self._bits: object = None
         self._elements: np.ndarray | None = None
         self.notes = list[str]()
-        self.declared = variables.declared or not all(map(self._is_there, AXES))
+        self.declared = variables.declared
+        if isinstance(variables, JoinedVariables):
+            self.notes += variables.notes((*AXES, "noise_var", "truth", *_VALUES))
         if variables.growing:
             self._note("the scenes that are complete: another process is writing the file, or ended without closing it")
         if not self.declared and not variables.has_attribute("format"):
@@ -161,8 +154,9 @@ class Contents:
         -------
         list of str
         """
-        parts = [name + end for name in AXES for ends in IMAGINARY for end in ends if self._is_there(name)]
-        parts = [part for part in parts if not folder and self._is_there(part)]
+        ends = ("_scale", *(end for pair in IMAGINARY for end in pair))
+        parts = [name + end for name in AXES for end in ends if self.is_there(name)]
+        parts = [part for part in parts if not folder and self.is_there(part)]
         return self.variables.unknown(folder, (*known, *parts), values)
 
     def settle(self, n_h: int, n_v: int, bits: object) -> object:
@@ -193,14 +187,18 @@ class Contents:
                 arrays[name] = self.variables.stored(name)
             except StoredError:
                 return bits  # the reader of the array says what is wrong
-        fit = find_axes(arrays, n_h * n_v, self._reading, self.declared)
-        self._fit = fit or Fit("c" if self._reading.axes == "auto" else self._reading.axes, {})
+        fit = find_axes(arrays, n_h * n_v, self.reading, self.declared)
+        self._fit = fit or Fit("c" if self.reading.axes == "auto" else self.reading.axes, {})
         self._note_axes(self._fit)
-        self._elements = element_order(self._reading.order, n_h, n_v)
-        self._note(None if self._elements is None else f"elements in the order {self._reading.order}")
-        self._note("y, H and codes conjugated" if self._reading.conjugate else None)
-        codes = arrays["codes"]
-        self._bits = 1 if bits is None and (codes.logical or codes.dtype.kind == "b") else bits
+        self._elements = element_order(self.reading.order, n_h, n_v)
+        self._note(None if self._elements is None else f"elements in the order {self.reading.order}")
+        self._note("y, H and codes conjugated" if self.reading.conjugate else None)
+        logical = arrays["codes"].logical or arrays["codes"].dtype.kind == "b"
+        if logical and bits not in (None, 1):
+            raise StoredError(
+                f"code_bits: expected 1, as the codes are truth values, got {bits!r}; correct one of them"
+            )
+        self._bits = 1 if logical else bits
         return self._bits
 
     def column(self, name: str, kind: str) -> Column:
@@ -246,10 +244,10 @@ class Contents:
 
     def _turned(self, name: str, column: Column) -> Column:
         """Conjugate a column and reorder its elements as the user says."""
-        if name not in AXES:
+        if name not in (*AXES, "truth/echoes/gain"):
             return column
         steps, elements = column.convert, self._elements if name in ("H", "codes") else None
-        if self._reading.conjugate:
+        if self.reading.conjugate:
             bits = self._bits if isinstance(self._bits, int) else 0
             steps = (*steps, functools.partial(_conjugate, bits=bits))
         return dataclasses.replace(column, convert=steps, elements=elements)
@@ -266,7 +264,18 @@ class Contents:
         if words is not None and words not in self.notes:
             self.notes.append(words)
 
-    def _is_there(self, name: str) -> bool:
+    def is_there(self, name: str) -> bool:
+        """Test whether there is an array of this name.
+
+        Parameters
+        ----------
+        name
+            Its name in the layout.
+
+        Returns
+        -------
+        bool
+        """
         try:
             self.variables.stored(name)
         except StoredError:

@@ -144,7 +144,8 @@ class MeasurementReader:
         ------
         slice
         """
-        step = max(1, _AT_ONCE // (16 * self.antennas * max(self.setup.size, self.snapshots)))
+        M, L, N = self.antennas, self.snapshots, self.setup.size
+        step = max(1, _AT_ONCE // (16 * max(M * N, M * L, L * N)))
         for first in range(start, len(self), step):
             yield slice(first, min(first + step, len(self)))
 
@@ -190,6 +191,8 @@ class MeasurementReader:
         self._add("codes", "integer or complex", *allowed["codebook"])
         if fault := bits_fault(self._data["codes"].dtype.kind, self.code_bits):
             raise MeasurementError(f"{self.path}: {fault}")
+        if self._data["codes"].dtype.kind == "c":
+            self.code_bits = None  # they belong to integer codes
         self.has_noise = self._there("noise_var")
         if self.has_noise:
             self._add("noise_var", "real", *allowed["noise_var"])

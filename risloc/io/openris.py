@@ -120,7 +120,17 @@ def openris_measurements(recording: Recording, frequency_hz: float) -> Measureme
     -------
     Measurements
         Without a noise variance; the truth is the transmitter.
+
+    Raises
+    ------
+    MeasurementError
+        The frequency is outside the recorded ones.
     """
+    lowest, highest = float(recording.frequency_hz.min()), float(recording.frequency_hz.max())
+    if not lowest <= frequency_hz <= highest:
+        raise MeasurementError(
+            f"frequency: expected one in {lowest:g}..{highest:g} Hz, which were recorded, got {frequency_hz:g}; correct --frequency"
+        )
     index = int(np.abs(recording.frequency_hz - frequency_hz).argmin())
     carrier = float(recording.frequency_hz[index])
     offsets = (np.arange(_SIZE) - (_SIZE - 1) / 2) * _PITCH
@@ -200,7 +210,7 @@ def _states(path: Path, name: str) -> np.ndarray:
             raise MeasurementError(f"{path}: expected {name}_columns, got none; add it")
         return arrays[f"{name}_columns"]
     try:
-        return np.loadtxt(path, delimiter="," if "," in path.read_text(encoding="utf-8") else None, ndmin=2).astype(int)
+        return np.loadtxt(path, delimiter="," if "," in path.read_text(encoding="utf-8") else None, ndmin=2)
     except (ValueError, OSError) as error:
         raise MeasurementError(
             f"{path}: expected a line of {_SIZE} states for each configuration, got something else ({error})"

@@ -72,12 +72,21 @@ def axes_from(words: tuple[str, ...]) -> tuple[str, dict[str, tuple[str, ...]]]:
     -------
     tuple
         The arguments `axes` and `named_axes` of `Reading`.
+
+    Raises
+    ------
+    MeasurementError
+        Two orders are given for the same arrays.
     """
-    order, named = "auto", {}
+    order, named = "auto", dict[str, tuple[str, ...]]()
     for word in words:
-        name, equals, axes = word.partition("=")
+        name, equals, axes = (part.strip() for part in word.partition("="))
+        if name in named if equals else order != "auto":
+            raise MeasurementError(
+                f"axes: expected one order for {name if equals else 'all arrays'}, got two; leave one out"
+            )
         if equals:
-            named[name.strip()] = tuple(axis.strip() for axis in axes.split(","))
+            named[name] = tuple(axis.strip() for axis in axes.split(","))
         else:
             order = word
     return order, named

@@ -13,6 +13,7 @@ import numpy as np
 
 from risloc.config import shown
 from risloc.io.array_variables import ArrayVariables
+from risloc.io.hdf5_variables import Hdf5Variables
 from risloc.io.safe_hdf5 import StoredError
 
 __all__ = ["SUFFIXES", "read_sigmf"]
@@ -24,7 +25,7 @@ _MOST_JSON = 2**24
 _TYPES = ("f64", "f32", "i32", "i16", "i8")
 
 
-def read_sigmf(path: Path, others: ArrayVariables) -> ArrayVariables:
+def read_sigmf(path: Path, others: Hdf5Variables | ArrayVariables) -> ArrayVariables:
     """Read a recording.
 
     Parameters
@@ -37,7 +38,7 @@ def read_sigmf(path: Path, others: ArrayVariables) -> ArrayVariables:
     Returns
     -------
     ArrayVariables
-        The other variables, y and, if they lack it, carrier_hz.
+        y and, if the other variables lack it, carrier_hz.
 
     Raises
     ------
@@ -46,15 +47,12 @@ def read_sigmf(path: Path, others: ArrayVariables) -> ArrayVariables:
     """
     described = _described(path.with_suffix(".sigmf-meta"))
     whole: Mapping[str, Any] = described.get("global", {})
-    captures: Any = described.get("captures", [])
-    first: Mapping[str, Any] = (
-        captures[0] if isinstance(captures, list) and captures and isinstance(captures[0], dict) else {}
-    )
+    first = _capture(described)
     kind, channels = _number_type(whole), whole.get("core:num_channels", 1)
-    if not isinstance(channels, int) or not 1 <= channels <= 1024 or first.get("core:header_bytes", 0):
-        raise StoredError(
-            "expected core:num_channels in 1..1024 and no header bytes, got others; correct the recording"
-        )
+    if not isinstance(channels, int) or not 1 <= channels <= 1024:
+        raise StoredError(f"expected core:num_channels in 1..1024, got {shown(channels)}; correct the recording")
+    if first.get("core:header_bytes", 0) or whole.get("core:trailing_bytes", 0):
+        raise StoredError("expected samples alone, got header or trailing bytes; remove them")
     data = path.with_suffix(".sigmf-data")
     if not data.is_file():
         raise StoredError(f"expected the samples in {data.name} beside it, got none; copy them there")
@@ -64,12 +62,14 @@ def read_sigmf(path: Path, others: ArrayVariables) -> ArrayVariables:
         raise StoredError(
             f"expected at least {snapshots} samples, one for each code, got {samples}; correct the codes or the recording"
         )
-    scenes = samples // snapshots
+    scenes, rest = divmod(samples, snapshots)
     y = np.memmap(data, kind, "r", shape=(scenes, snapshots, channels, 2))
-    arrays: dict[str, np.ndarray] = {**others.arrays, "y": y}
-    if "carrier_hz" not in arrays and isinstance(first.get("core:frequency"), int | float):
+    arrays: dict[str, np.ndarray] = {"y": y}
+    if not others.has_attribute("carrier_hz") and isinstance(first.get("core:frequency"), int | float):
         arrays["carrier_hz"] = np.asarray(float(first["core:frequency"]))
-    return ArrayVariables(arrays, "SigMF", others.logical, {"y": ("scene", "snap", "ant")})
+    made = ArrayVariables(arrays, "SigMF", dims={"y": ("scene", "snap", "ant", "part")})
+    made.notes += [f"the last {rest} samples left out, fewer than the {snapshots} of a scene"] if rest else []
+    return made
 
 
 def _described(path: Path) -> dict[str, Any]:
@@ -88,6 +88,16 @@ def _described(path: Path) -> dict[str, Any]:
     return described
 
 
+def _capture(described: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what is said about the only capture."""
+    captures = described.get("captures", [])
+    if not isinstance(captures, list) or len(captures) > 1:
+        raise StoredError(
+            f"expected one capture, got {len(captures)}: the samples have gaps or several frequencies; write a recording for each"
+        )
+    return captures[0] if captures and isinstance(captures[0], dict) else {}
+
+
 def _number_type(whole: Mapping[str, Any]) -> np.dtype[Any]:
     """Return the type of the real and the imaginary part."""
     name = whole.get("core:datatype")
@@ -99,13 +109,15 @@ def _number_type(whole: Mapping[str, Any]) -> np.dtype[Any]:
     return np.dtype(f"{'>' if order == 'be' else '<'}{base[1]}{int(base[2:]) // 8}")
 
 
-def _snapshots(others: ArrayVariables) -> int:
+def _snapshots(others: Hdf5Variables | ArrayVariables) -> int:
     """Return the number of codes: of two axes the one that is not that of the elements, of three the middle one."""
     if not all(others.has(name) for name in ("codes", "n_h", "n_v")):
         raise StoredError(
             "expected codes, n_h and n_v from another file, got none; use `risloc convert --with FILE` (in Python Reading(beside=...))"
         )
     shape, n_h, n_v = others.stored("codes").shape, others.attribute("n_h"), others.attribute("n_v")
+    if 0 in shape:
+        raise StoredError(f"codes: expected at least one snapshot, got the shape {shape}; correct the codes")
     if len(shape) == 3:
         return shape[1]
     if len(shape) != 2 or n_h * n_v not in shape:

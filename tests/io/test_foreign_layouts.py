@@ -193,11 +193,12 @@ def test_the_other_sign_of_time_is_conjugated(
 WRONG = {
     "codes in radians": (lambda a: a | {"codes": a["codes"] * 0.785}, r"codes: expected whole numbers, got .*; write phases as complex phasors"),
     "objects": (lambda a: a | {"y": np.array([{}, None], dtype=object)}, r"expected numbers and texts in a \.npz file, got .*pickle"),
-    "no codes": (lambda a: {name: value for name, value in a.items() if name != "codes"}, "expected format 'risloc measurements', version 1, got"),
+    "no codes": (lambda a: {name: value for name, value in a.items() if name != "codes"}, "codes: expected an array of this name, got none"),
+    "no arrays": (lambda a: {"n_h": 3, "data": a["y"]}, "expected format 'risloc measurements', or variables named y, H and codes, got neither"),
     "no spacing": (lambda a: {name: value for name, value in a.items() if name != "spacing_m"}, r"expected spacing_m \(distance between"),
     "another version": (lambda a: a | {"format": "risloc measurements", "version": 7}, "version 1, got .*7"),
     "real y": (lambda a: a | {"y": a["y"].real}, "y: expected complex numbers of at most double precision, got float32"),
-    "two shapes": (lambda a: {name: value for name, value in a.items() if name != "y"} | {"y_real": a["y"].real, "y_imag": a["y"].imag[:1]}, "expected format"),
+    "two shapes": (lambda a: {name: value for name, value in a.items() if name != "y"} | {"y_real": a["y"].real, "y_imag": a["y"].imag[:1]}, r"y: expected real and imaginary part of one shape, got \(3, .*; write them alike"),
     "spans": (lambda a: a | {"distance_span_m": np.arange(5.0)}, "distance_span_m: expected one or two values, got the shape"),
 }  # fmt: skip
 

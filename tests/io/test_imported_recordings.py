@@ -223,3 +223,15 @@ def test_the_real_panel_is_read(angle: int, receivers: int) -> None:
     part = openris_measurements(recording, 3.58e9)
     assert part.y.shape == (1, 11, receivers)
     assert part.setup.carrier_hz == 3.58e9
+
+
+@pytest.mark.parametrize("frequency", [1e9, 0.0, float("nan")])
+def test_a_frequency_that_was_not_recorded_is_rejected(panel: tuple[Path, Path], frequency: float) -> None:
+    with pytest.raises(MeasurementError, match=r"frequency: expected one in 3\.575e\+09\.\.3\.585e\+09 Hz"):
+        openris_measurements(read_openris(panel[1], 90, None), frequency)
+
+
+def test_states_that_are_not_whole_are_rejected(panel: tuple[Path, Path], tmp_path: Path) -> None:
+    (tmp_path / "states.csv").write_text("\n".join(["1.7 " * 16] * 11), encoding="utf-8")
+    with pytest.raises(MeasurementError, match="states 1 or 2 of 16 columns"):
+        read_openris(panel[0], 90, tmp_path / "states.csv")

@@ -456,7 +456,9 @@ def test_a_file_that_is_no_file(tmp_path: Path) -> None:
     with pytest.raises(MeasurementError, match="got a directory"):
         MeasurementReader(tmp_path)
     (tmp_path / "text.h5").write_text("y = 3")
-    with pytest.raises(MeasurementError, match=r"not an HDF5 file .*; copy the file or write it again"):
+    with pytest.raises(
+        MeasurementError, match=r"not an HDF5 file .*; copy the file, or write it again as HDF5, \.npz or \.mat"
+    ):
         MeasurementReader(tmp_path / "text.h5")
 
 
