@@ -1,4 +1,4 @@
-"""Runners that share no line with the pipeline's: threads, or a process for each item, begun again if it is killed."""
+"""Runners that share no line with the pipeline's: threads, or a forked process for each item, begun again if it is killed."""
 
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
@@ -36,7 +36,8 @@ class Threads(Processes):
 
 
 def _in_a_process(work: Callable[[T], R], item: T) -> R:
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["stages.hpo"])  # imported once, not for each item
     for _ in range(_LIVES):
         receiver, sender = context.Pipe(duplex=False)
         process = context.Process(target=_answer, args=(sender, work, item))
