@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -258,3 +260,32 @@ def test_the_scenes_in_memory_are_bounded_by_the_codes_too(tmp_path: Path) -> No
     values |= {"code_bits": 1, "n_h": n, "n_v": n, "spacing_m": 0.1, "carrier_hz": 1e9}
     with MeasurementReader(write_hdf5(tmp_path / "m.h5", values)) as reader:
         assert max(part.stop - part.start for part in reader.parts()) * L * n * n * 8 <= 2**25
+
+
+WRITER = """
+import os, sys
+import h5py
+import numpy as np
+
+arrays = dict(np.load(sys.argv[1]))
+y = arrays.pop("y")
+file = h5py.File(sys.argv[2], "w", libver="latest")
+for name, value in arrays.items():
+    file[name] = value[0] if name in ("H", "codes") else value
+for name, part, scenes in (("y_real", y.real, 3), ("y_imag", y.imag, 2)):
+    size = (scenes, *y.shape[1:])
+    file.create_dataset(name, size, part.dtype, maxshape=(None, *size[1:]), chunks=(1, *size[1:]))
+file.swmr_mode = True
+for name, part in (("y_real", y.real), ("y_imag", y.imag)):
+    file[name][...] = part[: len(file[name])]
+    file[name].flush()
+os._exit(0)  # the file is not closed
+"""
+
+
+def test_two_arrays_that_grow_are_read_up_to_the_last_scene_of_both(arrays: Arrays, tmp_path: Path) -> None:
+    np.savez(tmp_path / "arrays.npz", **without(arrays, "noise_var", "reference"))
+    subprocess.run([sys.executable, "-c", WRITER, tmp_path / "arrays.npz", tmp_path / "m.h5"], check=True, timeout=60)
+    with MeasurementReader(tmp_path / "m.h5") as reader:
+        assert reader.growing
+        np.testing.assert_array_equal(reader.read(slice(0, len(reader))).y.numpy(), arrays["y"][:2])
