@@ -19,6 +19,7 @@ from urllib.request import Request, urlopen
 import psutil
 import pytest
 import torch
+import yaml
 from child_processes import end, kill
 from cloned_pipeline import Clone
 from loaded_model import answers, same
@@ -26,6 +27,7 @@ from mlflow import MlflowClient
 from servers import free_port, mlflow_server, prefect_server, served_model
 
 from pipeline.layout import MEASURED, PATHS, STAGES
+from pipeline.sections import override
 from pipeline.tracking.portable_model import REGISTERED
 from pipeline.tracking.runs import EXPERIMENT
 from risloc import load_model, locate, measurements_of, simulate, write_measurements
@@ -125,8 +127,8 @@ def test_the_model_of_the_run_locates_without_the_repository(
     }
     located = records_of(locate(measured, checkpoint), 0)
     assert any(record["sources"] for record in located)
-    for uri in (f"runs:/{run.info.run_id}/model", f"models:/{REGISTERED}/1"):
-        said = answers(uri, inputs, tmp_path, MLFLOW_TRACKING_URI=store)
+    uris = [f"runs:/{run.info.run_id}/model", f"models:/{REGISTERED}/1"]
+    for said in answers(uris, inputs, tmp_path, MLFLOW_TRACKING_URI=store):
         same(said["raw"], located)
         same(said["file"], located)
         same(said["learnt"], records_of(locate(measured, checkpoint, "learnt"), 0))
@@ -157,8 +159,9 @@ def _invoke(address: str, body: dict[str, Any]) -> tuple[int, Any]:
 
 
 def test_metrics_and_plots_are_there(clone: Clone) -> None:
+    shown = clone.run("dvc", "metrics", "show")
     for stage in MEASURED:
-        assert f"metrics/{stage}.json" in clone.run("dvc", "metrics", "show")
+        assert f"metrics/{stage}.json" in shown
     clone.run("dvc", "plots", "show", "--out", "dvc_plots")
     assert list((clone.root / "dvc_plots").rglob("*.png"))
     shutil.rmtree(clone.root / "dvc_plots")
@@ -209,6 +212,15 @@ def test_an_edit_of_the_search_or_the_bound_trains_nothing(clone: Clone, module:
     assert sorted(changed) == ["evaluate", "order", "report"]
 
 
+def test_a_weight_of_the_loss_makes_due_what_trains(clone: Clone) -> None:
+    before = (clone.root / "params.yaml").read_text(encoding="utf-8")
+    changed = yaml.safe_dump(override(yaml.safe_load(before), {"loss.lam_cov": 0.5}), sort_keys=False)
+    (clone.root / "params.yaml").write_text(changed, encoding="utf-8")
+    due = re.findall(r"^(\w+):$", clone.run("dvc", "status"), re.MULTILINE)
+    (clone.root / "params.yaml").write_text(before, encoding="utf-8")
+    assert sorted(due) == ["hpo", "overfit", "train"]
+
+
 def test_a_wrong_parameter_stops_the_first_stage(clone: Clone) -> None:
     before = (clone.root / "params.yaml").read_text(encoding="utf-8")
     (clone.root / "params.yaml").write_text(before.replace("lam_cov:", "lam_covv:"), encoding="utf-8")
@@ -241,55 +253,41 @@ def _start(clone: Clone, command: list[str]) -> psutil.Popen:
 
 @pytest.mark.usefixtures("worker")
 def test_a_sweep_runs_experiments_side_by_side_and_only_what_is_due(clone: Clone) -> None:
-    """Two that go well beside one that fails the overfit check, and stops no other."""
+    """Two that go well beside one that fails the overfit check, and stops no other.
+
+    The two are equal, and begin at once: the lock that the workspace's runs take too, and DVC's run cache, let the second
+    take the results of the first.
+    """
+    equal = {"evaluate.k_rules": ["known"]}
     sets = [
-        {"name": "half", "set_params": {"loss.lam_cov": 0.5}},
-        {"name": "gate", "set_params": {"overfit.excellent": 1.0e-9, "overfit.epochs": 2}},
-        {"name": "known", "set_params": {"evaluate.k_rules": ["known"]}},
+        {"name": "twin-a", "set_params": equal},
+        {"name": "twin-b", "set_params": equal},
+        {"name": "gate", "set_params": {"loss.lam_cov": 0.5, "overfit.excellent": 1.0e-9, "overfit.epochs": 2}},
     ]
     before = clone.log()
-    clone.run("prefect", "deployment", "run", "pipeline/sweep", "--watch", "-p", f"sets={json.dumps(sets)}", code=1)
+    arguments = ["-p", f"sets={json.dumps(sets)}", "-p", "side_by_side=3"]
+    clone.run("prefect", "deployment", "run", "pipeline/sweep", "--watch", *arguments, code=1)
     assert "1 of 3 did not complete: gate (Failed)" in clone.log()[len(before) :]
     assert clone.run("git", "status", "--porcelain") == "", "the workspace is as it was"
-    stages = {name: sorted(_stages_of(clone, name)) for name in ("half", "gate", "known")}
-    assert stages == {
-        "half": sorted(["overfit", "hpo", "train", "order", "evaluate", "report"]),
-        "gate": ["overfit"],
-        "known": ["evaluate", "report"],
-    }
-    assert {run.data.params["loss.lam_cov"] for run in clone.runs("tags.dvc_exp_name = 'half'")} == {"0.5"}
-    assert {"half", "known"} <= _experiments(clone)
+    assert sorted(_stages_of(clone, "twin-a") + _stages_of(clone, "twin-b")) == ["evaluate", "report"]
+    assert _stages_of(clone, "gate") == ["overfit"]
+    assert {run.data.params["loss.lam_cov"] for run in clone.runs("tags.dvc_exp_name = 'gate'")} == {"0.5"}
+    assert {"twin-a", "twin-b"} <= set(re.findall(r"[\w-]+", clone.run("dvc", "exp", "show", "--only-changed", "--md")))
     store = f"sqlite:///{clone.root / 'mlflow.db'}"
     versions = MlflowClient(store, store).search_model_versions(f"name = '{REGISTERED}'")
     assert len(versions) == 1, "an experiment keeps its model, and registers none"
 
 
 @pytest.mark.usefixtures("worker")
-def test_prefect_shows_progress_tables_and_the_way_to_mlflow(clone: Clone) -> None:
-    (train,) = clone.runs("tags.dvc_exp_name = 'half' and tags.stage = 'train'")
-    kinds = {"train-mlflow": "markdown", "train-metrics": "table", "train-progress": "progress"}
-    shown = {key: _artifact(clone, key) for key in (*kinds, "pipeline-sweep")}
-    assert {key: shown[key]["type"] for key in kinds} == kinds
-    page = f"http://127.0.0.1:5000/#/experiments/{train.info.experiment_id}/runs/{train.info.run_id}"
-    assert page in shown["train-mlflow"]["data"]
-    assert "kept_epoch" in shown["train-metrics"]["data"]
-    assert shown["train-progress"]["data"] == 100.0
-    rows = {row["name"]: row for row in json.loads(shown["pipeline-sweep"]["data"])}
-    assert {name: row["state"] for name, row in rows.items()} == {
-        **{"half": "Completed", "gate": "Failed", "known": "Completed"}
-    }
-    assert rows["half"]["loss.lam_cov"] == 0.5
-    assert any(key.startswith("position_error_median/R_blend_refined/") for key in rows["half"])
-
-
-@pytest.mark.usefixtures("worker")
-def test_of_two_equal_experiments_at_once_the_second_takes_the_results(clone: Clone) -> None:
-    """The lock that the workspace's runs take too, and DVC's run cache."""
-    equal = json.dumps({"evaluate.k_rules": ["bic"]})
-    ids = [_begin(clone, "ablation", "-p", f"name=twin-{twin}", "-p", f"set_params={equal}") for twin in "ab"]
-    assert [_end_state(clone, run_id)["name"] for run_id in ids] == ["Completed", "Completed"]
-    assert sorted(_stages_of(clone, "twin-a") + _stages_of(clone, "twin-b")) == ["evaluate", "report"]
-    assert {"twin-a", "twin-b"} <= _experiments(clone)
+def test_prefect_shows_a_table_of_the_sweep(clone: Clone) -> None:
+    shown = _artifact(clone, "pipeline-sweep")
+    assert shown["type"] == "table"
+    rows = {row["name"]: row for row in json.loads(shown["data"])}
+    states = {name: row["state"] for name, row in rows.items()}
+    assert states == {"twin-a": "Completed", "twin-b": "Completed", "gate": "Failed"}
+    assert rows["gate"]["loss.lam_cov"] == 0.5
+    for twin in ("twin-a", "twin-b"):
+        assert any(key.startswith("position_error_median/R_blend_refined/") for key in rows[twin])
 
 
 def test_a_training_that_is_cancelled_or_loses_its_worker_goes_on_later(
@@ -297,8 +295,8 @@ def test_a_training_that_is_cancelled_or_loses_its_worker_goes_on_later(
 ) -> None:
     """Cancelled first; then its worker is killed (-9) with all that it has started, as when a host dies."""
     epochs = LONG["train.epochs"]
-    arguments = ["-p", "name=long", "-p", "target=train", "-p", f"set_params={json.dumps(LONG)}"]
-    run_id = _begin(clone, "ablation", *arguments)
+    parameters = {"name": "long", "target": "train", "set_params": LONG}
+    run_id = _begin(clone, "ablation", parameters)
     _wait_for_epoch(clone, "long", 0.2 * epochs)
     cancelled = time.monotonic()
     clone.run("prefect", "flow-run", "cancel", run_id)
@@ -314,14 +312,14 @@ def test_a_training_that_is_cancelled_or_loses_its_worker_goes_on_later(
     (train,) = clone.runs("tags.dvc_exp_name = 'long' and tags.stage = 'train'")
     assert train.info.status == "KILLED"
 
-    _begin(clone, "ablation", *arguments)
+    _begin(clone, "ablation", parameters)
     _wait_for_epoch(clone, "long", stopped_at + 0.1 * epochs)
     kill(worker.pop())
     killed_at = _epoch_of(clone, "long")
     assert stopped_at < killed_at < 0.9 * epochs
     assert _processes_of(clone) == []
     worker.append(_start(clone, WORKER))
-    assert _end_state(clone, _begin(clone, "ablation", *arguments))["name"] == "Completed"
+    assert _end_state(clone, _begin(clone, "ablation", parameters))["name"] == "Completed"
     last, lost, _ = clone.runs("tags.dvc_exp_name = 'long' and tags.stage = 'train'")
     resumed_after = int(lost.data.tags["resumed_after_epoch"])
     assert abs(resumed_after - stopped_at) <= 1, (
@@ -329,6 +327,20 @@ def test_a_training_that_is_cancelled_or_loses_its_worker_goes_on_later(
     )
     assert killed_at <= int(last.data.tags["resumed_after_epoch"]) <= killed_at + 1
     assert last.info.status == "FINISHED"
+    assert _stages_of(clone, "long") == ["train"] * 3, "only what is due"
+
+
+@pytest.mark.usefixtures("worker")
+def test_prefect_shows_progress_tables_and_the_way_to_mlflow(clone: Clone) -> None:
+    """Of the training that has ended."""
+    train = clone.runs("tags.dvc_exp_name = 'long' and tags.stage = 'train'")[0]
+    kinds = {"train-mlflow": "markdown", "train-metrics": "table", "train-progress": "progress"}
+    shown = {key: _artifact(clone, key) for key in kinds}
+    assert {key: shown[key]["type"] for key in kinds} == kinds
+    page = f"http://127.0.0.1:5000/#/experiments/{train.info.experiment_id}/runs/{train.info.run_id}"
+    assert page in shown["train-mlflow"]["data"]
+    assert "kept_epoch" in shown["train-metrics"]["data"]
+    assert shown["train-progress"]["data"] == 100.0
 
 
 def test_a_training_goes_on_without_its_servers_and_says_what_it_holds(
@@ -379,11 +391,11 @@ def _history(client: MlflowClient, which: str = "tags.host != ''") -> list[int]:
     return [value.step for value in client.get_metric_history(runs[0].info.run_id, "val/score")] if runs else []
 
 
-def _begin(clone: Clone, deployment: str, *arguments: str) -> str:
-    """Start a run; its id."""
-    return re.search(
-        r"UUID: ([0-9a-f-]{36})", clone.run("prefect", "deployment", "run", f"pipeline/{deployment}", *arguments)
-    )[1]
+def _begin(clone: Clone, deployment: str, parameters: dict[str, Any]) -> str:
+    """Start a run of a deployment; its id."""
+    words = [word for key, value in parameters.items() for word in ("-p", f"{key}={json.dumps(value)}")]
+    output = clone.run("prefect", "deployment", "run", f"pipeline/{deployment}", *words)
+    return re.search(r"UUID: ([0-9a-f-]{36})", output)[1]
 
 
 def _api(clone: Clone, path: str, body: dict[str, Any] | None = None) -> Any:
@@ -417,10 +429,6 @@ def _stages_of(clone: Clone, experiment: str) -> list[str]:
     ]
 
 
-def _experiments(clone: Clone) -> set[str]:
-    return set(re.findall(r"[\w-]+", clone.run("dvc", "exp", "show", "--only-changed", "--md")))
-
-
 def _epoch_of(clone: Clone, experiment: str) -> int:
     """The epoch that its training has reported last."""
     client = MlflowClient(f"sqlite:///{clone.root / 'mlflow.db'}")
@@ -447,13 +455,13 @@ def _processes_of(clone: Clone) -> list[str]:
 
 @pytest.mark.usefixtures("worker")
 def test_a_deployment_fails_on_what_is_no_parameter(clone: Clone) -> None:
-    deployment = ["prefect", "deployment", "run", "pipeline/ablation", "--watch"]
-    clone.run(*deployment, "-p", 'set_params={"loss.lam_covv": 0.5}', code=1)
+    run_id = _begin(clone, "ablation", {"set_params": {"loss.lam_covv": 0.5}})
+    assert _end_state(clone, run_id)["name"] == "Failed"
     assert "loss.lam_covv: not a parameter" in clone.log()
 
 
 @pytest.mark.usefixtures("worker")
 def test_the_end_to_end_deployment_finds_all_up_to_date(clone: Clone) -> None:
     before = len(clone.runs(""))
-    clone.run("prefect", "deployment", "run", "pipeline/end-to-end", "--watch")
+    assert _end_state(clone, _begin(clone, "end-to-end", {}))["name"] == "Completed"
     assert len(clone.runs("")) == before

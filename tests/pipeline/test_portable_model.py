@@ -76,7 +76,7 @@ def test_it_locates_without_the_repository_as_locate_does(saved: Path, measured:
         "one scene": first | {"noise_var": float(measured.noise_var[0])},
         "a file": {"file": str(tmp_path / "scenes.h5")},
     }
-    said = answers(str(saved), inputs, tmp_path)
+    (said,) = answers([str(saved)], inputs, tmp_path)
     located = expected(measured)
     assert sum(len(record["sources"]) for record in located) >= 5, "there is something to compare"
     for name in ("complex numbers", "integer codes", "pairs", "a file"):

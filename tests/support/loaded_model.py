@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,10 @@ __all__ = ["REPOSITORY", "answers", "same"]
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-def answers(uri: str, inputs: Mapping[str, Mapping[str, Any]], folder: Path, **environment: str) -> dict[str, Any]:
-    """The records of each named input, or the error, in a process that cannot see the repository.
+def answers(
+    uris: Sequence[str], inputs: Mapping[str, Mapping[str, Any]], folder: Path, **environment: str
+) -> list[dict[str, Any]]:
+    """What the model of each URI says to each named input, the records or the error, where the repository is not in sight.
 
     It also checks that the process ran the model's own code, and heard no warning of pickles.
     """
@@ -29,7 +31,7 @@ def answers(uri: str, inputs: Mapping[str, Mapping[str, Any]], folder: Path, **e
     arrays = {f"{which}/{name}": value for which, given in inputs.items() for name, value in given.items()}
     np.savez(folder / "inputs.npz", allow_pickle=False, **arrays)
     known = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "MLFLOW"))}
-    command = [sys.executable, "-I", "-S", __file__, sysconfig.get_path("purelib"), uri, str(folder / "inputs.npz")]
+    command = [sys.executable, "-I", "-S", __file__, sysconfig.get_path("purelib"), str(folder / "inputs.npz"), *uris]
     done = subprocess.run(
         command, cwd=folder, env=known | {"DO_NOT_TRACK": "true"} | environment, capture_output=True, text=True
     )
@@ -60,26 +62,32 @@ def same(records: object, expected: list[dict[str, Any]]) -> None:
         assert got == pytest.approx(want, rel=1e-6)
 
 
-def _main(site_packages: str, uri: str, path: str) -> None:
+def _main(site_packages: str, path: str, *uris: str) -> None:
     sys.path.append(site_packages)
     assert importlib.util.find_spec("risloc") is None, "the repository is in sight"
     import mlflow
     import numpy as np
 
-    model = mlflow.pyfunc.load_model(uri)
     inputs: dict[str, dict[str, Any]] = {}
     for key, value in np.load(path).items():
         which, name = key.split("/", 1)
         inputs.setdefault(which, {})[name] = value if value.ndim else value.item()
-    said: dict[str, Any] = {}
-    for which, given in inputs.items():
-        try:
-            said[which] = model.predict(given)
-        except mlflow.exceptions.MlflowException as error:
-            said[which] = error.message
+    said: list[dict[str, Any]] = []
+    for uri in uris:
+        model = mlflow.pyfunc.load_model(uri)
+        said.append({which: _said(model, given) for which, given in inputs.items()})
     files = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
     answer = {"risloc": sys.modules["risloc"].__file__, "files": [file for file in files if file], "answers": said}
     print(json.dumps(answer))
+
+
+def _said(model: Any, given: dict[str, Any]) -> Any:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return model.predict(given)
+    except MlflowException as error:
+        return error.message
 
 
 if __name__ == "__main__":
