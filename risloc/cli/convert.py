@@ -14,7 +14,8 @@ from risloc.io.measurement_reader import MeasurementReader
 from risloc.io.measurement_writer import write_measurements
 from risloc.io.measurements import Measurements
 from risloc.io.openris import BITS, openris_measurements, read_openris
-from risloc.io.reading_options import ORDERS, Reading, axes_from
+from risloc.io.reading_options import ORDERS, PILOTS, Reading, axes_from
+from risloc.io.reception import GAINS
 from risloc.utils.progress import shown_progress
 
 __all__ = ["convert"]
@@ -56,6 +57,10 @@ FREQUENCY_HZ = 3.58e9
     show_default=True,
     help="The order of the elements: along x first (rows) or along y first (columns), -down with y falling.",
 )
+@click.option("--pilots", type=click.Choice(PILOTS), default=PILOTS[0], show_default=True,
+              help="The symbols: the pilots of IN, if it has any, or symbols that do not vary.")  # fmt: skip
+@click.option("--unknown-gains", type=click.Choice(GAINS[1:]), help="Each antenna has an unknown complex gain.")
+@click.option("--static-path", is_flag=True, help="A part of the signal does not pass the surface.")
 @click.option("--transmitter", type=int, metavar="DEG", help="With --from openris: the angle of the transmitter.")
 @click.option("--frequency", type=float, metavar="HZ", help="With --from openris: the frequency. [3.58e9]")
 def convert(
@@ -66,6 +71,9 @@ def convert(
     axes: tuple[str, ...],
     conjugate: bool,
     order: str,
+    pilots: str,
+    unknown_gains: str | None,
+    static_path: bool,
     transmitter: int | None,
     frequency: float | None,
 ) -> None:
@@ -87,9 +95,10 @@ def convert(
     """
     target = targets_of({"IN": source, "--with": beside}, {"OUT": file})["OUT"]
     if kind == "openris":
-        if axes or conjugate or order != ORDERS[0]:
+        if axes or conjugate or order != ORDERS[0] or pilots != PILOTS[0] or unknown_gains or static_path:
             raise click.UsageError(
-                "--axes, --conjugate, --order: they have no effect with --from openris; leave them out"
+                "--axes, --conjugate, --order, --pilots, --unknown-gains, --static-path: they have no effect with --from openris; "
+                "leave them out"
             )
         carrier = _openris(source, target, beside, transmitter, frequency)
         click.echo(f"wrote {file}: 1 scene of {source}, transmitter at {transmitter} degrees, {carrier / 1e9:g} GHz")
@@ -97,7 +106,8 @@ def convert(
     if transmitter is not None or frequency is not None:
         raise click.UsageError("--transmitter, --frequency: they need --from openris; add it")
     every, named = axes_from(axes)
-    reading = Reading(axes=every, named_axes=named, conjugate=conjugate, order=order, beside=beside)
+    reading = Reading(axes=every, named_axes=named, conjugate=conjugate, order=order, beside=beside, pilots=pilots,
+                      unknown_gains=unknown_gains or GAINS[0], static_path=static_path)  # fmt: skip
     read_in_child(source, functools.partial(measurement_steps, reading=reading))
     with MeasurementReader(source, reading) as reader:
         _check_kind(source, kind)

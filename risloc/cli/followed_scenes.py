@@ -9,6 +9,7 @@ from pathlib import Path
 from risloc.cli.located_scenes import Located, Skipped, check, located
 from risloc.cli.sandbox import measurement_steps, read_in_child
 from risloc.io.measurement_reader import MeasurementReader
+from risloc.io.reading_options import Reading
 from risloc.locating.locator import Locator
 
 __all__ = ["PAUSE_S", "followed"]
@@ -17,13 +18,15 @@ PAUSE_S = 0.5
 """The time between two looks at the file, in seconds."""
 
 
-def followed(file: Path, locator: Locator, first: int, skip_bad: bool) -> Iterator[Located | Skipped]:
+def followed(file: Path, reading: Reading, locator: Locator, first: int, skip_bad: bool) -> Iterator[Located | Skipped]:
     """Locate the scenes that arrive in a file, until its writer closes it.
 
     Parameters
     ----------
     file
         The file.
+    reading
+        What the file does not say.
     locator
         Locates its scenes.
     first
@@ -45,11 +48,11 @@ def followed(file: Path, locator: Locator, first: int, skip_bad: bool) -> Iterat
     while growing:
         sys.stdout.flush()  # rows for the next program in a pipe
         time.sleep(PAUSE_S)
-        with MeasurementReader(file) as reader:
+        with MeasurementReader(file, reading) as reader:
             growing, scenes = reader.growing, len(reader)
         if scenes > first:
-            bad = read_in_child(file, functools.partial(measurement_steps, start=first))
-            with MeasurementReader(file) as reader:
+            bad = read_in_child(file, functools.partial(measurement_steps, reading=reading, start=first))
+            with MeasurementReader(file, reading) as reader:
                 if not skip_bad:
                     check(file, bad, len(reader), skip_bad)
                 yield from located(reader, locator, bad, first)

@@ -102,6 +102,7 @@ def _measurements(path: Path, bad: Mapping[int, str]) -> Facts:
             "snapshots L": reader.snapshots,
             "antennas M": reader.antennas,
             **as_mapping(reader.setup),
+            **({"receiver": words} if (words := reader.reception.words()) else {}),
             "noise_var": "",
             "truth": _truth(reader),
         }
@@ -145,7 +146,8 @@ def _fitting(reader: MeasurementReader) -> list[str]:
     fitting = []
     for name in SHIPPED:
         try:
-            Locator(reader.setup, reader.snapshots, reader.antennas, load_checkpoint(shipped_checkpoint(name))[0])
+            network = load_checkpoint(shipped_checkpoint(name))[0]
+            Locator(reader.setup, reader.snapshots, reader.antennas, network, reception=reader.reception)
             fitting.append(name)
         except LocateError:
             continue

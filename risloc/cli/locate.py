@@ -26,6 +26,8 @@ __all__ = ["locate"]
 SHOWN = 10
 """The number of scenes of which the table shows the sources."""
 
+_NO_ECHOES = "--echo-csv: echoes are not searched for; use --method nomp and --echoes auto"
+
 OUT, TEXT = FileName(dir_okay=False), FileName(dir_okay=False, allow_dash=True)
 
 
@@ -90,11 +92,13 @@ def locate(
       risloc locate room.h5 --distance 1 4              all sources are 1 to 4 m away
       risloc locate room.h5 --skip-bad                  skip scenes that cannot be located
       risloc locate room.h5 --follow --csv -            rows on standard output as scenes arrive
+      risloc locate one.h5 --pilots constant            one antenna: the symbols do not vary
+      risloc locate one.h5 --pilots constant --unknown-gains antenna --static-path
     """
     paths = {"--csv": csv_path, "--echo-csv": echo_path, "--json": json_path, "--png": png_path}
     options = SearchRequest(**search)
     if echo_path is not None and options.searched_echoes == "never":
-        raise click.UsageError("--echo-csv: echoes are not searched for; use --method nomp and --echoes auto")
+        raise click.UsageError(_NO_ECHOES)
     shown = show if show is not None else sys.maxsize if follow else SHOWN
     _locate(file, paths, targets_of({"FILE": file}, paths), options, shown, follow, skip_bad)
 
@@ -110,9 +114,11 @@ def _locate(
 ) -> None:
     picture = Picture(targets["--png"]) if "--png" in targets else None
     say = partial(click.echo, err=any(map(is_standard, paths.values())))
-    bad = read_in_child(file, measurement_steps)
-    with MeasurementReader(file) as reader:
+    bad = read_in_child(file, partial(measurement_steps, reading=options.reading))
+    with MeasurementReader(file, options.reading) as reader:
         locator = options.locator(reader)
+        if "--echo-csv" in targets and locator.echoes == "never":
+            raise click.UsageError(f"{_NO_ECHOES} or, with unknown gains, --echoes always")
         check(file, bad, len(reader), skip_bad)
         notes = (*((reader.how,) if reader.how else ()), *locator.notes)
         for words in (options.describe(reader), *notes):
@@ -124,13 +130,13 @@ def _locate(
                 _add(batch, report, files, picture)
             if follow:
                 reader.close()  # HDF5 opens a file once in a process
-                for batch in followed(file, locator, scenes, skip_bad):
+                for batch in followed(file, options.reading, locator, scenes, skip_bad):
                     scenes = max(scenes, batch.stop)
                     _add(batch, report, files, picture)
             if len(report.skipped) == scenes:
                 raise CommandError(f"{file}: {in_words(report.skipped, scenes)}; no scene is left to locate")
         if picture is not None:
-            picture.draw(reader.setup, f"{file.name}: {report.title(scenes, picture.shown)}, {options.how}")
+            picture.draw(reader.setup, f"{file.name}: {report.title(scenes, picture.shown)}, {options.how(reader)}")
     report.totals(scenes, options.echoes)
     for path in paths.values():
         if path is not None and not is_standard(path):

@@ -6,6 +6,8 @@ from typing import Any, TypeVar
 import click
 
 from risloc.estimation.echo_localiser import ECHOES
+from risloc.io.reading_options import PILOTS
+from risloc.io.reception import GAINS
 from risloc.learning.k_rules import RULES, alternatives
 from risloc.locating.locate_arguments import FITS, METHODS, NOISE
 
@@ -73,6 +75,24 @@ _OPTIONS = (
         show_default=True,
         help="Whether waves with the same symbols are a source and its echoes: auto takes them as sources where the symbols do "
         "not vary, always as echoes there too, and never looks for no echoes. Only nomp with --fit conditional finds echoes.",
+    ),
+    click.option(
+        "--pilots",
+        type=click.Choice(PILOTS),
+        default="file",
+        show_default=True,
+        help="The symbols: file takes the pilots of the file, and unknown symbols if it has none; constant takes symbols that do "
+        "not vary, up to one complex amplitude of each source.",
+    ),
+    click.option(
+        "--unknown-gains",
+        type=click.Choice(GAINS[1:]),
+        help="Each antenna has an unknown complex gain, constant over the snapshots of a scene; needs known pilots.",
+    ),
+    click.option(
+        "--static-path",
+        is_flag=True,
+        help="A part of the signal does not pass the surface and is the same for all codes; needs known pilots.",
     ),
     *(
         click.option(

@@ -12,9 +12,11 @@ from risloc.cli.errors import CommandError, counted
 from risloc.config import ParamError, as_mapping, build
 from risloc.io.measurement_reader import MeasurementReader
 from risloc.io.measurements import Setup
+from risloc.io.reading_options import Reading
 from risloc.learning.checkpoint import SHIPPED
 from risloc.learning.k_rules import RULES, needs_network
 from risloc.learning.network import HybridNetwork
+from risloc.locating.arranged import arranged_echoes
 from risloc.locating.locate_arguments import finds_echoes
 from risloc.locating.locator import Locator
 from risloc.locating.networks import load_model
@@ -47,6 +49,12 @@ class SearchRequest:
         ``--fit``.
     echoes
         ``--echoes``.
+    pilots
+        ``--pilots``.
+    unknown_gains
+        ``--unknown-gains``, or None.
+    static_path
+        ``--static-path``.
     azimuth, elevation
         The search region in degrees, or None.
     distance
@@ -66,6 +74,9 @@ class SearchRequest:
     noise: str
     fit: str
     echoes: str
+    pilots: str
+    unknown_gains: str | None
+    static_path: bool
     azimuth: Span
     elevation: Span
     distance: Span
@@ -106,11 +117,27 @@ class SearchRequest:
         return self.echoes if self._knows_echoes else "never"
 
     @property
-    def how(self) -> str:
-        """The method in words."""
+    def reading(self) -> Reading:
+        """What the options add to what the file says of the receiver."""
+        return Reading(pilots=self.pilots, unknown_gains=self.unknown_gains or "none", static_path=self.static_path)
+
+    def how(self, reader: MeasurementReader) -> str:
+        """Describe the method.
+
+        Parameters
+        ----------
+        reader
+            The open file.
+
+        Returns
+        -------
+        str
+            The method in words.
+        """
         if self.network is not None:
             return f"hybrid, network {self.network}"
-        return f"{(self.method or 'nomp').upper()}{'' if self.searched_echoes == 'never' else ' with echoes'}"
+        echoes = "" if arranged_echoes(reader.reception, self.searched_echoes) == "never" else " with echoes"
+        return f"{(self.method or 'nomp').upper()}{echoes}"
 
     @property
     def _knows_echoes(self) -> bool:
@@ -144,10 +171,10 @@ class SearchRequest:
         str
             One line.
         """
-        setup, known = reader.setup, isinstance(self.rule, int)
+        setup, known, reception = reader.setup, isinstance(self.rule, int), reader.reception.words()
         return (
             f"{counted(len(reader), 'scene')}, {setup.n_h} x {setup.n_v} elements, {setup.carrier_hz / 1e9:.4g} GHz, "
-            f"M = {reader.antennas}, L = {reader.snapshots}; {self.how}, K {'=' if known else 'by'} {self.rule}, "
+            f"M = {reader.antennas}, L = {reader.snapshots}{f', {reception}' if reception else ''}; {self.how(reader)}, K {'=' if known else 'by'} {self.rule}, "
             f"noise {self.noise_words(reader)}"
         )
 
@@ -190,6 +217,7 @@ class SearchRequest:
             self.fit,
             method=self.method,
             echoes=self.echoes,
+            reception=reader.reception,
         )
 
     def head(self, file: Path, reader: MeasurementReader, notes: Sequence[str]) -> dict[str, Any]:
@@ -211,8 +239,8 @@ class SearchRequest:
         """
         return {
             "file": str(file),
-            "method": self.how if self.network is not None else self.method or "nomp",
-            "echoes": self.searched_echoes,
+            "method": self.how(reader) if self.network is not None else self.method or "nomp",
+            "echoes": arranged_echoes(reader.reception, self.searched_echoes),
             "sources": self.rule,
             "noise": self.noise_words(reader),
             "fit": self.fit,

@@ -60,8 +60,8 @@ def view(
         raise click.UsageError("--port, --html: expected one of them, got both; a file needs no server")
     options = SearchRequest(**search)
     check_plotly()
-    bad = read_in_child(file, measurement_steps)
-    with MeasurementReader(file) as reader:
+    bad = read_in_child(file, functools.partial(measurement_steps, reading=options.reading))
+    with MeasurementReader(file, options.reading) as reader:
         most, remedy = (
             (MOST_SERVED, "") if html_path is None else (MOST_WRITTEN, ", or serve the page (without --html)")
         )

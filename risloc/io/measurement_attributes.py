@@ -7,11 +7,12 @@ from typing import Any
 from risloc.config import ParamError, build
 from risloc.io.measurement_checks import MeasurementError
 from risloc.io.measurement_contents import Contents
-from risloc.io.measurements import FORMAT, VERSION, Setup
+from risloc.io.measurements import FORMAT, VERSIONS, Setup
 from risloc.io.reading_options import AXES
+from risloc.io.reception import Reception
 from risloc.io.safe_hdf5 import StoredError
 
-__all__ = ["LAYOUT", "check_format", "code_bits_in", "setup_in"]
+__all__ = ["LAYOUT", "check_format", "code_bits_in", "reception_in", "setup_in"]
 
 LAYOUT = "docs/command_line.md and the help of risloc.io.measurements describe the layout"
 """Where a reader of messages finds the layout."""
@@ -45,8 +46,9 @@ def check_format(path: Path, contents: Contents) -> None:
         _read(path, contents, name) if contents.variables.has_attribute(name) else None
         for name in ("format", "version")
     ]
-    if found != [FORMAT, VERSION]:
-        raise MeasurementError(_fault(path, f"expected format {FORMAT!r}, version {VERSION}, got {found}; {LAYOUT}"))
+    if found[0] != FORMAT or found[1] not in VERSIONS:
+        versions = " or ".join(map(str, VERSIONS))
+        raise MeasurementError(_fault(path, f"expected format {FORMAT!r}, version {versions}, got {found}; {LAYOUT}"))
 
 
 def setup_in(path: Path, contents: Contents) -> Setup:
@@ -86,6 +88,46 @@ def setup_in(path: Path, contents: Contents) -> Setup:
             "layout (the first of the bottom row), got 'first'; refer truth and spans to the centre"
         )
     return setup
+
+
+def reception_in(path: Path, contents: Contents, pilots: bool) -> Reception:
+    """Read what is known of the receiver.
+
+    Parameters
+    ----------
+    path
+        Its path, for messages.
+    contents
+        The contents of the file, with what the user adds.
+    pilots
+        Whether the file has pilots.
+
+    Returns
+    -------
+    Reception
+
+    Raises
+    ------
+    MeasurementError
+        An attribute has an invalid value, or gains or a static path are unknown and there are no pilots.
+    """
+    reading = contents.reading
+    gains, static = (
+        _read(path, contents, name) if contents.variables.has_attribute(name) else default
+        for name, default in (("unknown_gains", "none"), ("static_path", 0))
+    )
+    if not isinstance(gains, str) or static not in (0, 1):
+        raise MeasurementError(
+            _fault(path, f"expected unknown_gains as text and static_path 0 or 1, got {[gains, static]}; {LAYOUT}")
+        )
+    try:
+        return Reception(
+            pilots=pilots or reading.pilots == "constant",
+            unknown_gains=gains if reading.unknown_gains == "none" else reading.unknown_gains,
+            static_path=bool(static) or reading.static_path,
+        )
+    except MeasurementError as error:
+        raise MeasurementError(f"{path}: {error}") from None
 
 
 def code_bits_in(path: Path, contents: Contents) -> Any:

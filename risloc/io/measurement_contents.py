@@ -34,11 +34,11 @@ _OTHERS = (
 )
 """First bytes, the format and the remedy."""
 
-_VECTORS = ("noise_var", "truth/count")
+_VECTORS, _COMPLEX = ("noise_var", "truth/count"), (*AXES, "pilots")
 _TRUTH = {"truth/location": 3, "truth/power": 2, "truth/echoes/location": 4, "truth/echoes/gain": 3}
 _VALUES = (
     *("n_h", "n_v", "spacing_m", "carrier_hz", "code_bits", "reference"),
-    *("azimuth_span_deg", "elevation_span_deg", "distance_span_m"),
+    *("azimuth_span_deg", "elevation_span_deg", "distance_span_m", "unknown_gains", "static_path"),
 )
 _REVERSED = "axes reversed (as MATLAB, Octave, Julia and Fortran write them)"
 
@@ -132,7 +132,7 @@ class Contents:
         self.notes = list[str]()
         self.declared = variables.declared
         if isinstance(variables, JoinedVariables):
-            self.notes += variables.notes((*AXES, "noise_var", "truth", *_VALUES))
+            self.notes += variables.notes((*_COMPLEX, "noise_var", "truth", *_VALUES))
         if variables.growing:
             self._note("the scenes that are complete: another process is writing the file, or ended without closing it")
         if not self.declared and not variables.has_attribute("format"):
@@ -155,7 +155,7 @@ class Contents:
         list of str
         """
         ends = ("_scale", *(end for pair in IMAGINARY for end in pair))
-        parts = [name + end for name in AXES for end in ends if self.is_there(name)]
+        parts = [name + end for name in _COMPLEX for end in ends if self.is_there(name)]
         parts = [part for part in parts if not folder and self.is_there(part)]
         return self.variables.unknown(folder, (*known, *parts), values)
 
@@ -236,7 +236,11 @@ class Contents:
             before, behind = (0, 0) if name != "y" else (int("scene" not in layout), int("ant" not in layout))
             part = axes.index(PART) if PART in axes else None
             return Column(stored, stored.dtype, tuple(map(axes.index, layout)), part, (before, behind))
-        if name in _VECTORS and count > 1 and sum(length != 1 for length in stored.shape) <= 1:
+        if (
+            (name in _VECTORS or (name == "pilots" and not self.declared))
+            and count > 1
+            and sum(length != 1 for length in stored.shape) <= 1
+        ):
             return Column(stored, stored.dtype, (), flat=True)
         order = range(count)[::-1] if self._fit.order == "reversed" else range(count)
         missing = max(0, _TRUTH.get(name, size) - size) if not self.declared and count else 0
@@ -244,7 +248,7 @@ class Contents:
 
     def _turned(self, name: str, column: Column) -> Column:
         """Conjugate a column and reorder its elements as the user says."""
-        if name not in (*AXES, "truth/echoes/gain"):
+        if name not in (*_COMPLEX, "truth/echoes/gain"):
             return column
         steps, elements = column.convert, self._elements if name in ("H", "codes") else None
         if self.reading.conjugate:

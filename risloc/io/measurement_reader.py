@@ -19,7 +19,7 @@ import numpy as np
 
 from risloc.config import shown
 from risloc.io.columns import Column
-from risloc.io.measurement_attributes import LAYOUT, check_format, code_bits_in, setup_in
+from risloc.io.measurement_attributes import LAYOUT, check_format, code_bits_in, reception_in, setup_in
 from risloc.io.measurement_checks import MeasurementError
 from risloc.io.measurement_contents import Contents, open_variables
 from risloc.io.measurement_rows import Rows
@@ -27,14 +27,17 @@ from risloc.io.measurement_shapes import allowed_shapes, bits_fault, shape_fault
 from risloc.io.measurements import Measurements, Setup
 from risloc.io.reading_options import Reading
 from risloc.io.safe_hdf5 import StoredError, broken_as
+from risloc.io.stored_scenes import ECHOES, TRUTH, stored_echoes, stored_noise, stored_pilots, stored_truth
 
 __all__ = ["MeasurementReader"]
 
 MOST_SOURCES = 64
 _AT_ONCE = 2**25  # bytes of a part, about
-_ATTRIBUTES = ("format", "version", "code_bits", *(field.name for field in dataclasses.fields(Setup)))
-_DATASETS, _TRUTH = ("y", "H", "codes", "noise_var", "truth"), ("location", "power", "count")
-_ECHOES = ("location", "gain")
+_ATTRIBUTES = (
+    *("format", "version", "code_bits", "unknown_gains", "static_path"),
+    *(field.name for field in dataclasses.fields(Setup)),
+)
+_DATASETS = ("y", "H", "codes", "noise_var", "pilots", "truth")
 _TURNED = f"if the axes have another order, say it with `risloc convert --axes y=ant,snap,scene` (in Python Reading); {LAYOUT}"
 
 
@@ -60,6 +63,8 @@ class MeasurementReader:
         L and M.
     has_noise
         Whether the file has sigma^2.
+    reception
+        What is known of the receiver.
     sources
         The number of slots of the truth, 0 without a truth.
     paths
@@ -196,6 +201,9 @@ class MeasurementReader:
         self.has_noise = self._there("noise_var")
         if self.has_noise:
             self._add("noise_var", "real", *allowed["noise_var"])
+        if has_pilots := self._there("pilots"):
+            self._add("pilots", "complex", *allowed["pilots"])
+        self.reception = reception_in(self.path, self._contents, has_pilots)
         self._open_truth()
 
     def _open_truth(self) -> None:
@@ -220,9 +228,9 @@ class MeasurementReader:
     def _unknown(self) -> tuple[str, ...]:
         found = self._contents.unknown("", _DATASETS, _ATTRIBUTES)
         if self._has_group("truth"):
-            found += self._contents.unknown("truth/", (*_TRUTH, "echoes"))
+            found += self._contents.unknown("truth/", (*TRUTH, "echoes"))
             if self._has_group("truth/echoes"):
-                found += self._contents.unknown("truth/echoes/", _ECHOES)
+                found += self._contents.unknown("truth/echoes/", ECHOES)
         return tuple(found)
 
     def _there(self, name: str) -> bool:
@@ -262,13 +270,18 @@ class MeasurementReader:
             raise IndexError(f"scenes: expected increasing numbers in 0..{len(self) - 1}, got {shown(scenes)}")
         together = numbers[-1] - numbers[0] + 1 == len(numbers)
         index = slice(numbers[0], numbers[-1] + 1) if together else list(numbers)
+        constant = self._contents.reading.pilots == "constant"
         with self._told():
             y, H, codes = (self._part(name, index, len(numbers)) for name in ("y", "H", "codes"))
-            noise_var = self._noise(index, len(numbers)) if self.has_noise else None
-            truth = self._truth(index) if self.sources else None
-            echoes = self._echoes(index) if self.paths else None
-        bits = self.code_bits if isinstance(self.code_bits, int) else 0
-        return Rows(numbers=numbers, y=y, H=H, codes=codes, bits=bits, noise_var=noise_var, truth=truth, echoes=echoes)
+            return Rows(
+                numbers=numbers, y=y, H=H, codes=codes, bits=self.code_bits if isinstance(self.code_bits, int) else 0,
+                noise_var=stored_noise(self._data["noise_var"], index, len(numbers)) if self.has_noise else None,
+                truth=stored_truth(self._data, index) if self.sources else None,
+                echoes=stored_echoes(self._data, index) if self.paths else None,
+                pilots=stored_pilots(None if constant else self._data.get("pilots"), index, y.shape[:2])
+                if self.reception.pilots else None,
+                reception=self.reception,
+            )  # fmt: skip
 
     def _part(self, name: str, index: slice | list[int], count: int) -> np.ndarray:
         """Read an array of some scenes; repeat an array that all scenes share."""
@@ -279,19 +292,6 @@ class MeasurementReader:
         except StoredError as error:
             raise self._error(name, str(error)) from None
         return np.ascontiguousarray(array.astype(array.dtype.newbyteorder("="), copy=False))
-
-    def _noise(self, index: slice | list[int], count: int) -> np.ndarray:
-        data = self._data["noise_var"]
-        value = data[index] if data.shape == (len(self),) else np.full(count, data[()])
-        return np.asarray(value, dtype=np.float64)
-
-    def _truth(self, index: slice | list[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        location, power, count = (self._data[f"truth/{name}"][index] for name in _TRUTH)
-        return location.astype(np.float32), power.astype(np.float32), count.astype(np.int64)
-
-    def _echoes(self, index: slice | list[int]) -> tuple[np.ndarray, np.ndarray]:
-        location, gain = (self._data[f"truth/echoes/{name}"][index] for name in _ECHOES)
-        return location.astype(np.float32), gain.astype(np.complex64)
 
     def _error(self, name: str, words: str) -> MeasurementError:
         return MeasurementError(f"{self.path}: {name}: {words}")

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from risloc.io.measurement_checks import Fault, array_faults, echo_faults, truth_faults
 from risloc.io.measurements import Measurements, Setup
+from risloc.io.reception import Reception, reception_faults
 from risloc.io.true_sources import Sources
 from risloc.physics.codebook import codebook
 from risloc.scenes.batch import Echoes
@@ -44,6 +45,10 @@ class Rows:
         Location [scene, src, 3], power [scene, src] and count [scene], or None.
     echoes
         Location [scene, src, path, 3] and gain [scene, src, path] of the echoes, or None.
+    pilots : [scene, snap]
+        The pilots, or None.
+    reception
+        What is known of the receiver.
     """
 
     numbers: Sequence[int]
@@ -54,6 +59,8 @@ class Rows:
     noise_var: np.ndarray | None
     truth: tuple[np.ndarray, np.ndarray, np.ndarray] | None
     echoes: tuple[np.ndarray, np.ndarray] | None
+    pilots: np.ndarray | None
+    reception: Reception
 
     def faults(self) -> list[Fault]:
         """Find what is wrong with the values, in order of importance; arrays have the names that they have in the file.
@@ -67,6 +74,7 @@ class Rows:
         if not found:
             noise = None if self.noise_var is None else torch.from_numpy(self.noise_var)
             found = array_faults(torch.from_numpy(self.y), self._codebook, torch.from_numpy(self.H), noise)
+            found += [] if found else self._reception_faults()
             found += [] if self.truth is None else truth_faults(*map(torch.from_numpy, self.truth))
             found += [] if self.echoes is None else echo_faults(*map(torch.from_numpy, self.echoes))
         names = {fault.name: fault.name.replace(".", "/") for fault in found} | {"codebook": "codes"}
@@ -111,7 +119,17 @@ class Rows:
             truth = Sources(location=location, power=power, count=count, echoes=echoes)
         noise = None if self.noise_var is None else torch.from_numpy(self.noise_var)
         y, H = torch.from_numpy(self.y), torch.from_numpy(self.H)
-        return Measurements(setup=setup, y=y, codebook=self._codebook, H=H, noise_var=noise, truth=truth)
+        return Measurements(
+            setup=setup,
+            y=y,
+            codebook=self._codebook,
+            H=H,
+            noise_var=noise,
+            truth=truth,
+            pilots=self.pilots,
+            unknown_gains=self.reception.unknown_gains,
+            static_path=self.reception.static_path,
+        )
 
     def _of(self, index: list[int]) -> "Rows":
         arrays = {name: getattr(self, name)[index] for name in ("y", "H", "codes")}
@@ -119,12 +137,20 @@ class Rows:
         truth = None if self.truth is None else (self.truth[0][index], self.truth[1][index], self.truth[2][index])
         echoes = None if self.echoes is None else (self.echoes[0][index], self.echoes[1][index])
         numbers = [self.numbers[i] for i in index]
-        return Rows(numbers=numbers, bits=self.bits, noise_var=noise, truth=truth, echoes=echoes, **arrays)
+        pilots = None if self.pilots is None else self.pilots[index]
+        parts = {"noise_var": noise, "truth": truth, "echoes": echoes, "pilots": pilots, **arrays}
+        return dataclasses.replace(self, numbers=numbers, **parts)
 
     def _reasons(self, fault: Fault) -> dict[int, str]:
         """Return the reasons by scene; only for the first bad scene if the message contains a value of that scene."""
         bad = torch.nonzero(fault.bad).flatten().tolist()
         return {self.numbers[i]: fault.reason for i in (bad if fault.shared else bad[:1])}
+
+    def _reception_faults(self) -> list[Fault]:
+        if self.pilots is None:
+            return []
+        y, H, pilots = (torch.from_numpy(x) for x in (self.y, self.H, self.pilots))
+        return reception_faults(self.reception, pilots, self._codebook, H, y)
 
     def _code_faults(self) -> list[Fault]:
         if self.codes.dtype.kind == "c":

@@ -18,7 +18,8 @@ from risloc.io.measurement_checks import (
     echo_faults,
     truth_faults,
 )
-from risloc.io.measurements import FORMAT, VERSION, Measurements, Setup
+from risloc.io.measurements import FORMAT, VERSIONS, Measurements
+from risloc.io.reception import reception_faults
 from risloc.io.risloc_file import RislocFile
 from risloc.physics.codebook import codebook, codes_of
 from risloc.utils.argument_checks import whole
@@ -73,10 +74,10 @@ def write_measurements(
             rows = {name: array.shape[1:] for name, array in arrays.items()}
             if first is None:
                 first, shapes = part, rows
-                _write_values(file, part.setup, bits)
+                _write_values(file, part, bits)
                 for name, array in arrays.items():
                     file.create(name, (total, *array.shape[1:]), array.dtype)
-            if part.setup != first.setup or done + len(part) > total:
+            if (part.setup, part.reception) != (first.setup, first.reception) or done + len(part) > total:
                 raise ValueError(
                     f"parts: expected {total} scenes of one setup, got more scenes or another setup; correct `scenes` or the parts"
                 )
@@ -91,9 +92,13 @@ def write_measurements(
             raise ValueError(f"parts: expected {total} scenes, got {done}; correct `scenes` or the parts")
 
 
-def _write_values(file: "RislocFile | MatlabFile", setup: Setup, code_bits: int | None) -> None:
+def _write_values(file: "RislocFile | MatlabFile", part: Measurements, code_bits: int | None) -> None:
+    setup, reception = part.setup, part.reception
     fields = {field.name: getattr(setup, field.name) for field in dataclasses.fields(setup)}
-    for name, value in {"format": FORMAT, "version": VERSION, **fields, "code_bits": code_bits}.items():
+    fields["unknown_gains"] = reception.unknown_gains if reception.gains_unknown else None
+    fields["static_path"] = int(reception.static_path) or None
+    version = VERSIONS[1 if reception.pilots else 0]
+    for name, value in {"format": FORMAT, "version": version, **fields, "code_bits": code_bits}.items():
         if value is not None:
             file.value(name, value)
 
@@ -105,6 +110,8 @@ def _arrays(part: Measurements, code_bits: int | None, first: int) -> dict[str, 
             f"parts: expected Measurements, got {type(part).__name__}; measurements_of(scenario, scenes) makes them"
         )
     faults, truth = array_faults(part.y, part.codebook, part.H, part.noise_var), part.truth
+    if part.pilots is not None and not faults:
+        faults += reception_faults(part.reception, part.pilots, part.codebook, part.H, part.y)
     if truth is not None:
         faults += truth_faults(truth.location, truth.power, truth.count)
         faults += [] if truth.echoes is None else echo_faults(truth.echoes.location, truth.echoes.gain)
@@ -113,6 +120,8 @@ def _arrays(part: Measurements, code_bits: int | None, first: int) -> dict[str, 
     tensors = {"y": part.y, "H": part.H, "codes": part.codebook if code_bits is None else _codes(part, code_bits)}
     if part.noise_var is not None:
         tensors["noise_var"] = part.noise_var
+    if part.pilots is not None:
+        tensors["pilots"] = part.pilots
     if truth is not None:
         count = truth.count.to(torch.uint8)
         tensors |= {"truth/location": truth.location, "truth/power": truth.power, "truth/count": count}

@@ -60,9 +60,9 @@ from risloc.scenes.batch import Scenes
 from risloc.scenes.preset_files import preset
 from risloc.scenes.scenario import Scenario
 
-__all__ = ["FORMAT", "MOST_ELEMENTS", "VERSION", "Measurements", "Setup", "measurements_of", "setup_of"]
+__all__ = ["FORMAT", "MOST_ELEMENTS", "VERSIONS", "Measurements", "Setup", "measurements_of", "setup_of"]
 
-FORMAT, VERSION = "risloc measurements", 1
+FORMAT, VERSIONS = "risloc measurements", (1, 2)
 MOST_ELEMENTS = 1024
 MOST_SPACING = 0.6  # wavelengths: with a larger spacing, many directions are ambiguous
 

@@ -129,7 +129,9 @@ def _real_numbers(
         return np.dtype(np.uint8), f"{name} from truth values", lambda x: x.astype(np.uint8)
     if kind == "integer or complex" and dtype.kind == "f" and bits is not None:
         return whole, f"{name} from floating-point numbers", lambda x: integers(name, x)
-    if dtype.kind == "f" and lenient and (kind == "integer or complex" or (kind == "complex" and name == "H")):
+    real_pilots = name == "pilots" and dtype.kind == "f"
+    taken = kind == "integer or complex" or (kind == "complex" and name == "H")
+    if real_pilots or (dtype.kind == "f" and lenient and taken):
         complex_ = complex_type(dtype)
         return complex_, f"{name} from real numbers", lambda x: x.astype(complex_)
     return dtype, None, None

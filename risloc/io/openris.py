@@ -5,8 +5,8 @@ takes 11 configurations, in which each column of elements has one state. Angles 
 its normal: azimuth = 90 degrees - angle. Both come as the folder of CSV files that the authors publish, `tx_120_VV/rx_45/3.csv`, or
 as a .npz file with the arrays `tx_120_VV` [rx, code, freq], `tx_120_VV_rx_deg`, `tx_120_VV_columns` [code, column] and `freq_hz`.
 
-The receivers become the antennas of one scene. Their gains are unknown, y contains waves that do not pass the panel, and the
-pilot is constant: the layout cannot say this yet, so positions must not be expected to be right.
+The receivers become the antennas of one scene, with a constant pilot, unknown gains and a static path. A range of 8 m is far beyond
+what the curvature over such a panel tells: the azimuth of the transmitter is found, its distance is not.
 
 Axes: rx (receiver), code (configuration), freq, column.
 """
@@ -148,7 +148,10 @@ def openris_measurements(recording: Recording, frequency_hz: float) -> Measureme
     place = [[[math.radians(90 - recording.transmitter_deg), 0.0, _RADIUS]]]
     power = np.full((1, 1), (np.abs(y) ** 2).mean() / len(elements))
     truth = Sources(location=np.array(place), power=power, count=np.array([1]))
-    return Measurements(setup=setup, y=y, codebook=codebook(codes, BITS), H=H, noise_var=None, truth=truth)
+    return Measurements(
+        setup=setup, y=y, codebook=codebook(codes, BITS), H=H, noise_var=None, truth=truth, pilots=1,
+        unknown_gains="antenna", static_path=True,
+    )  # fmt: skip
 
 
 def _from_npz(path: Path, name: str, transmitter_deg: int) -> Recording:

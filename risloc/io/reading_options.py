@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from risloc.io.measurement_checks import MeasurementError
+from risloc.io.reception import GAINS
 
-__all__ = ["AXES", "ORDERS", "REORDERED", "Reading", "axes_from", "element_order"]
+__all__ = ["AXES", "ORDERS", "PILOTS", "REORDERED", "Reading", "axes_from", "element_order"]
 
 AXES = {
     "y": (("scene", "snap", "ant"), ("snap", "ant"), ("scene", "snap")),
@@ -22,6 +23,9 @@ REORDERED = ("auto", "c", "reversed")
 
 ORDERS = ("rows", "rows-down", "columns", "columns-down")
 """The orders of the elements: along x first ("rows") or along y first ("columns"), with y rising or falling ("-down")."""
+
+PILOTS = ("file", "constant")
+"""The pilots: those of the file if it has any, or symbols that do not vary."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,12 @@ class Reading:
         The order of the elements in the last axis of H and of the codes, one of `ORDERS`.
     beside
         Another file with the variables that the file does not have, or None.
+    pilots
+        One of `PILOTS`.
+    unknown_gains
+        One of `risloc.io.reception.GAINS`; "none" leaves what the file says.
+    static_path
+        Whether a part of the signal does not pass the surface; False leaves what the file says.
     """
 
     axes: str = "auto"
@@ -47,9 +57,14 @@ class Reading:
     conjugate: bool = False
     order: str = "rows"
     beside: Path | None = None
+    pilots: str = "file"
+    unknown_gains: str = "none"
+    static_path: bool = False
 
     def __post_init__(self) -> None:
-        for name, value, allowed in (("axes", self.axes, REORDERED), ("order", self.order, ORDERS)):
+        choices = {"axes": REORDERED, "order": ORDERS, "pilots": PILOTS, "unknown_gains": GAINS}
+        for name, allowed in choices.items():
+            value = getattr(self, name)
             if value not in allowed:
                 raise MeasurementError(f"{name}: expected one of {', '.join(allowed)}, got {value!r}")
         for name, axes in self.named_axes.items():

@@ -3,16 +3,21 @@
 Axes: batch B, snap L, ant M, elem N.
 """
 
+import dataclasses
+
 import torch
 
+from risloc.estimation.assessment import Estimates
+from risloc.estimation.reliability import ONE_SNAPSHOT, REASONS, UNKNOWN, known_coordinates, with_reason
 from risloc.io.measurement_checks import Fault, MeasurementError
 from risloc.io.measurements import Measurements
 from risloc.io.reception import Reception, reception_faults
 from risloc.locating.locate_arguments import LocateError
+from risloc.physics.geometry import Domain, location_of
 from risloc.scenes.batch import Observation
 from risloc.scenes.rearrangement import rearranged
 
-__all__ = ["arranged", "arranged_echoes", "arranged_faults", "arranged_sizes"]
+__all__ = ["arranged", "arranged_echoes", "arranged_estimates", "arranged_faults", "arranged_sizes"]
 
 
 def arranged(measurements: Measurements) -> Observation:
@@ -37,6 +42,35 @@ def arranged(measurements: Measurements) -> Observation:
     return rearranged(
         observation, m.pilots, unknown_gains=m.reception.gains_unknown, static_path=m.reception.static_path
     )
+
+
+def arranged_estimates(reception: Reception, estimates: Estimates, domain: Domain) -> Estimates:
+    """Take back the reason that a source is in one snapshot alone where snapshots are antennas, one of which may be far stronger.
+
+    Parameters
+    ----------
+    reception
+        What is known of the receiver.
+    estimates
+        The sources.
+    domain
+        The region where sources may be.
+
+    Returns
+    -------
+    Estimates
+        The sources; those concerned have the next reason that holds, or none.
+    """
+    if not reception.gains_unknown or estimates.echoes is not None:
+        return estimates
+    alone = estimates.reason == REASONS.index(ONE_SNAPSHOT)
+    deviation = estimates.covariance.diagonal(dim1=-2, dim2=-1).sqrt()
+    distance = location_of(estimates.polar.double())[..., 2:]
+    known = known_coordinates(domain, torch.cat([deviation[..., :2], deviation[..., 2:] * distance.square()], dim=-1))
+    reason = estimates.reason.masked_fill(alone, 0)
+    for name, sure in zip(UNKNOWN, known.unbind(-1), strict=True):
+        reason = with_reason(reason, estimates.present, name, alone & ~sure)
+    return dataclasses.replace(estimates, reason=reason)
 
 
 def arranged_faults(measurements: Measurements) -> list[Fault]:

@@ -30,7 +30,7 @@ from risloc.io.reception import Reception
 from risloc.learning.hybrid import NetworkView
 from risloc.learning.k_rules import BY_BIC, NOISE_UNKNOWN, order_rules
 from risloc.learning.network import HybridNetwork
-from risloc.locating.arranged import arranged_echoes, arranged_faults, arranged_sizes
+from risloc.locating.arranged import arranged_echoes, arranged_estimates, arranged_faults, arranged_sizes
 from risloc.locating.found import Found, found_of
 from risloc.locating.locate_arguments import (
     FITS,
@@ -266,8 +266,8 @@ class Locator:
         self, estimates: Estimates, size_y: Tensor, size_H: Tensor, noise_var: Tensor, residual: Whiteness | None
     ) -> Found:
         """Return the sources in the units of the measurements."""
+        estimates, checked = arranged_estimates(self.reception, estimates, self.localiser.domain), self.noise == "auto"
         scale, level = (size_y / size_H).square(), noise_var * size_y * size_y
-        checked = self.noise == "auto"
         return found_of(
             estimates, scale=scale, noise_var=level, whiteness=residual, checked=checked, method=self.method
         )

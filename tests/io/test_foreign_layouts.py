@@ -17,6 +17,7 @@ from risloc.io.measurement_reader import MeasurementReader
 from risloc.io.measurement_writer import write_measurements
 from risloc.io.measurements import measurements_of
 from risloc.io.reading_options import ORDERS, Reading, element_order
+from risloc.io.reception import Reception
 from risloc.locating.locate import locate
 from risloc.scenes.scenario import Scenario
 from risloc.scenes.simulation import simulate
@@ -196,7 +197,7 @@ WRONG = {
     "no codes": (lambda a: {name: value for name, value in a.items() if name != "codes"}, "codes: expected an array of this name, got none"),
     "no arrays": (lambda a: {"n_h": 3, "data": a["y"]}, "expected format 'risloc measurements', or variables named y, H and codes, got neither"),
     "no spacing": (lambda a: {name: value for name, value in a.items() if name != "spacing_m"}, r"expected spacing_m \(distance between"),
-    "another version": (lambda a: a | {"format": "risloc measurements", "version": 7}, "version 1, got .*7"),
+    "another version": (lambda a: a | {"format": "risloc measurements", "version": 7}, "version 1 or 2, got .*7"),
     "real y": (lambda a: a | {"y": a["y"].real}, "y: expected complex numbers of at most double precision, got float32"),
     "two shapes": (lambda a: {name: value for name, value in a.items() if name != "y"} | {"y_real": a["y"].real, "y_imag": a["y"].imag[:1]}, r"y: expected real and imaginary part of one shape, got \(3, .*; write them alike"),
     "spans": (lambda a: a | {"distance_span_m": np.arange(5.0)}, "distance_span_m: expected one or two values, got the shape"),
@@ -253,7 +254,7 @@ def test_the_python_of_the_page_is_run_and_read(
     repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page = (repository / "docs" / "formats.md").read_text(encoding="utf-8")
-    reorder, write, grow = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    known, reorder, write, grow = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     assert len(write.splitlines()) <= 10
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
@@ -265,13 +266,24 @@ def test_the_python_of_the_page_is_run_and_read(
     exec(grow, names)
     with MeasurementReader("growing.h5") as reader:
         assert len(reader.read(slice(0, 3))) == 3
+    exec(known, names)
+    with MeasurementReader("one.npz") as reader:
+        assert reader.read(slice(0, 2)).reception == Reception(pilots=True, static_path=True)
     exec(reorder, names)
     np.testing.assert_array_equal(element_order("columns-down", 12, 8), names["sionna"])
 
 
 def test_every_writer_and_every_order_of_the_page_exists(repository: Path) -> None:
     page = (repository / "docs" / "formats.md").read_text(encoding="utf-8")
-    assert re.findall(r"^```(\w+)$", page, re.MULTILINE) == ["python", "python", "matlab", "julia", "cpp", "python"]
+    assert re.findall(r"^```(\w+)$", page, re.MULTILINE) == [
+        "python",
+        "python",
+        "python",
+        "matlab",
+        "julia",
+        "cpp",
+        "python",
+    ]
     assert tuple(re.findall(r"^\| `([a-z-]+)` \| [ix(]", page, re.MULTILINE)) == ORDERS
 
 

@@ -1,6 +1,9 @@
 """Recordings that hold no more than samples, and those of the OpenRIS panel, become measurements."""
 
+import dataclasses
 import json
+import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +18,20 @@ from risloc.io.measurement_writer import write_measurements
 from risloc.io.measurements import measurements_of
 from risloc.io.openris import openris_measurements, read_openris
 from risloc.io.reading_options import Reading
+from risloc.io.reception import Reception
+from risloc.locating.found import Found
 from risloc.locating.locate import locate
 from risloc.scenes.scenario import Scenario
 from risloc.scenes.simulation import simulate
 
 Capture = pytest.CaptureFixture[str]
 SCENES = 3
-RECORDED = next(Path(__file__).parents[3].glob("*/data/openris_small.npz"), None)
+BESIDE = next(Path(__file__).parents[3].glob("*/data/openris_small.npz"), None)
+RECORDED = Path(os.environ["RISLOC_OPENRIS"]) if "RISLOC_OPENRIS" in os.environ else BESIDE
+real_panel = pytest.mark.skipif(
+    RECORDED is None,
+    reason="RISLOC_OPENRIS does not name the recordings of the panel: no licence lets us ship them",
+)
 
 
 @pytest.fixture(scope="module")
@@ -213,9 +223,7 @@ def test_a_folder_says_what_it_lacks(panel: tuple[Path, Path], tmp_path: Path) -
         read_openris(folder, 90, arrays)
 
 
-@pytest.mark.skipif(
-    RECORDED is None, reason="the recordings of the panel are not beside the repository: no licence lets us ship them"
-)
+@real_panel
 @pytest.mark.parametrize(("angle", "receivers"), [(90, 60), (105, 61), (120, 60), (135, 60)])
 def test_the_real_panel_is_read(angle: int, receivers: int) -> None:
     recording = read_openris(RECORDED, angle, None)
@@ -235,3 +243,41 @@ def test_states_that_are_not_whole_are_rejected(panel: tuple[Path, Path], tmp_pa
     (tmp_path / "states.csv").write_text("\n".join(["1.7 " * 16] * 11), encoding="utf-8")
     with pytest.raises(MeasurementError, match="states 1 or 2 of 16 columns"):
         read_openris(panel[0], 90, tmp_path / "states.csv")
+
+
+def test_a_panel_has_a_constant_pilot_unknown_gains_and_a_static_path(panel: tuple[Path, Path]) -> None:
+    part = openris_measurements(read_openris(panel[1], 90, None), 3.58e9)
+    assert part.reception == Reception(pilots=True, unknown_gains="antenna", static_path=True)
+
+
+def strongest_deg(found: Found) -> float:
+    """Return the angle of the strongest source as the panel counts it, 90 degrees for its normal."""
+    slot = torch.where(found.present[0], found.power[0], -1.0).argmax()
+    return 90 - math.degrees(found.location[0, slot, 0])
+
+
+@real_panel
+@pytest.mark.parametrize(("angle", "within"), [(90, 3.5), (105, 3.5), (120, 0.5), (135, 0.5)])
+def test_the_transmitter_of_the_real_panel_is_located(angle: int, within: float, tmp_path: Path) -> None:
+    options = ["--from", "openris", "--transmitter", str(angle)]
+    assert run(["convert", str(RECORDED), str(tmp_path / "a.h5"), *options]) == 0
+    with MeasurementReader(tmp_path / "a.h5") as reader:
+        part = reader.read(slice(0, 1))
+    for how in ({}, {"sources": 1}):
+        assert strongest_deg(locate(part, **how)) == pytest.approx(angle, abs=within)
+    assert run(["locate", str(tmp_path / "a.h5"), "--json", str(tmp_path / "a.json")]) == 0
+    sources = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))["scenes"][0]["sources"]
+    loudest = max(sources, key=lambda source: source["power"])
+    assert 90 - loudest["azimuth_deg"] == pytest.approx(angle, abs=within)
+
+
+@real_panel
+@pytest.mark.parametrize("angle", [120, 135])
+def test_eight_receivers_of_the_real_panel_are_enough(angle: int) -> None:
+    part = openris_measurements(read_openris(RECORDED, angle, None), 3.58e9)
+    random, good = np.random.default_rng(1), 0
+    for _ in range(20):
+        chosen = np.sort(random.choice(part.y.shape[2], 8, replace=False))
+        few = dataclasses.replace(part, y=part.y[:, :, chosen], H=part.H[:, chosen])
+        good += abs(strongest_deg(locate(few, sources=1)) - angle) < 1
+    assert good >= 18

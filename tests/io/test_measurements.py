@@ -369,8 +369,8 @@ def _external(file: h5py.File) -> None:
 
 WRONG: dict[str, tuple[Change, str]] = {
     "no y": (lambda f: f.__delitem__("y"), "y: expected a dataset of this name, got none"),
-    "no format": (lambda f: f.attrs.__delitem__("format"), "expected format 'risloc measurements', version 1"),
-    "version": (_set("version", 2), "version 1, got"),
+    "no format": (lambda f: f.attrs.__delitem__("format"), "expected format 'risloc measurements', version 1 or 2"),
+    "version": (_set("version", 3), "version 1 or 2, got"),
     "no n_h": (lambda f: f.attrs.__delitem__("n_h"), r"expected n_h \(number of elements along x\), got none"),
     "n_h": (_set("n_h", 5), r"H: expected the shape \(5, 4, 20\) or \(4, 20\), got \(5, 4, 16\)"),
     "n_h is text": (_set("n_h", "four"), "attribute.n_h: expected int, got 'four'; correct the attribute in the file$"),

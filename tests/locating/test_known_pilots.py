@@ -96,6 +96,16 @@ def test_with_unknown_gains_their_values_do_not_matter() -> None:
     torch.testing.assert_close(again.position, found.position, rtol=1e-3, atol=1e-3)
 
 
+def test_one_antenna_may_be_far_stronger_than_the_others() -> None:
+    m = pilot_scenes(4, gains=True, snapshots=64, antennas=8, snr_db=80.0)
+    level = m.y.abs().square().mean((1, 2), keepdim=True).sqrt()
+    gains = torch.full((8,), 0.05)
+    gains[3] = 5.0
+    noise = 0.05 * torch.randn(m.y.shape, dtype=m.y.dtype, generator=torch.Generator().manual_seed(1))
+    found = locate(dataclasses.replace(m, y=m.y / level * gains + noise, noise_var=0.05**2), sources=1)
+    assert found.resolved[:, 0].all(), found.why
+
+
 def test_constant_pilots_may_be_one_number() -> None:
     m = pilot_scenes(2, **ONE_ANTENNA)
     for pilots in (1, 1.0, np.ones(256), torch.ones(256), torch.ones(2, 256, dtype=torch.complex64)):
