@@ -39,7 +39,7 @@ COUNTS = (1, 2, 3, 4, 5)
 
 @dataclass(frozen=True)
 class World:
-    """A kind of scene. If `paired`, the same scenes are also measured without their echoes."""
+    """A kind of scene. If `paired`, it is compared with the same scenes without their echoes, else with NOMP."""
 
     name: str
     scenario: Scenario
@@ -50,7 +50,7 @@ class World:
 
 def worlds() -> list[World]:
     """The worlds of the page."""
-    default, hall = named_scenario("default"), named_scenario("hall")
+    default, hall, peers = (named_scenario(name) for name in ("default", "hall", "ula_coherent"))
 
     def farther(power_db: float) -> Scenario:
         law = dataclasses.replace(default.echoes, law="farther", paths=2, power_db=power_db)
@@ -61,6 +61,13 @@ def worlds() -> list[World]:
         World("two echoes, together -12 dB", farther(-12.0), (10.0, 20.0, 30.0), COUNTS, paired=True),
         World("hall", hall, (10.0, 20.0), (1, 2, 3), paired=True),
         World("no echoes", default, (0.0, 10.0, 20.0), (0, *COUNTS), paired=False),
+        World(
+            "no echoes, scenario of peers",
+            dataclasses.replace(peers, waveform="independent"),
+            (3.0, 10.0, 20.0),
+            tuple(range(1, peers.K_MAX + 1)),
+            paired=False,
+        ),
         World("preset robust", named_scenario("robust"), (10.0, 20.0), (1, 2, 3), paired=False),
     ]
 
@@ -110,7 +117,7 @@ def measured(world: World, snr_db: float, count: int, scenes: int) -> Cell:
     """Measure one cell."""
     own = answers(world.scenario, snr_db, count, scenes, echoes=True, methods=METHODS)
     errors = {name: _gospa(own, name) for name in METHODS}
-    pair: dict[str, np.ndarray] = {}
+    pair = {name: errors[rival] for name, rival in RIVALS.items()} if count else {}
     if world.paired:
         plain = answers(world.scenario, snr_db, count, scenes, echoes=False, methods=PAIRED)
         pair = {name: _gospa(plain, name) for name in PAIRED}
@@ -172,7 +179,8 @@ def located(seeker: EchoLocaliser, scenes: Scenes, count: int) -> Iterator[Estim
 
 
 PAIRED = (GIVEN, ABSENT)
-METHODS = (*PAIRED, "NOMP, K known", "NOMP, K by BIC", "NOMP, K by BIC, noise level unknown")
+RIVALS = {GIVEN: "NOMP, K by BIC", ABSENT: "NOMP, K by BIC, noise level unknown"}
+METHODS = (*PAIRED, "NOMP, K known", *RIVALS.values())
 
 
 def _bound(scenario: Scenario, scenes: Scenes, count: int) -> Bound:

@@ -21,7 +21,7 @@ class Cell:
 
     gospa : mean GOSPA in metres.  right : share of scenes with the right number of sources.  close : share of sources within 3
     root-CRB, with echoes as parameters of the bound.  error : RMS error of matched sources over their root-CRB.  ratio : GOSPA over that
-    in the same scenes without echoes.  inside : shares of matched, resolved sources inside their ellipsoids.
+    in the same scenes without echoes, or over that of NOMP with the same knowledge of the noise where a world is not compared so.  inside : shares of matched, resolved sources inside their ellipsoids.
     """
 
     gospa: Mapping[str, Interval]
@@ -66,8 +66,9 @@ def page(results: Results) -> Iterator[str]:
         f"Written by `python -m studies.echoes --scenes {results.scenes}`. A source and its echoes are waves of the same symbols "
         "(see [Concepts](concepts.md)). GOSPA is a mean over the scenes with a cut-off of 2 m; 95 % intervals are in brackets. "
         "The number of sources is unknown unless a column says otherwise. *With echoes*: `risloc locate` as it is "
-        "by default, with the noise variance given and correct, or unknown. *Over no echoes*: GOSPA over that in the same scenes "
-        "(places, codes, symbols, noise and noise variance) without their echoes. A cell that is not in a table has not been measured."
+        "by default, with the noise variance given and correct, or unknown. *Ratio*: GOSPA over that in the same scenes "
+        "(places, codes, symbols, noise and noise variance) without their echoes; in worlds without echoes, and in the preset robust, "
+        "over that of NOMP with K by BIC and the same knowledge of the noise variance. A cell that is not in a table has not been measured."
     )
     for world in dict.fromkeys(name.split("; ")[0] for name in results.cells):
         names = sorted((name for name in results.cells if name.startswith(f"{world}; ")), key=_order)
@@ -98,7 +99,7 @@ def _section(world: str, cells: Mapping[str, Cell]) -> Iterator[str]:
         "method",
         "within 3 root-CRB",
         "error / root-CRB",
-        "over no echoes",
+        "ratio",
         "inside 68 %",
         "inside 95 %",
         "resolved",
