@@ -15,14 +15,13 @@ TWO = {"RISLOC_RUNNER": "processes:2"}
 
 @pytest.mark.parametrize("work", [SIMULATE, SHARD, EVALUATE], ids=lambda work: work.stage)
 def test_killed_workers_and_runs_lose_nothing_but_what_was_under_way(work: Work, tmp_path: Path) -> None:
-    """SIGTERM, which no stage answers itself, stops the runs of one stage; kill -9 those of all. The last has no workers."""
+    """A worker is killed, the run is stopped by SIGTERM, the next by kill -9; the last has no workers."""
     alone, into, part = tmp_path / "alone", tmp_path / "into", work.pieces // 10
     alone.mkdir()
     prepare(work, alone)
     shutil.copytree(alone, into)
-    stops = (signal.SIGTERM, signal.SIGKILL) if work is SIMULATE else (signal.SIGKILL,)
     kept: set[tuple[int, int]] = set()
-    for number in stops:
+    for number in (signal.SIGTERM, signal.SIGKILL):
         with Run(work, into, **TWO) as run:
             before = run.wait_for(len(kept) + part + 1)
             if not kept:
