@@ -116,12 +116,30 @@ def test_the_other_sign_of_the_phase_is_an_alarm(tmp_path: Path, capsys: Capture
         for name in ("y", "H"):
             file[name][...] = file[name][:].conj()
         file["codes"][...] = -file["codes"][:] % 8  # the phases of 3 bits
-    assert run(["locate", str(path)]) == 0
-    assert re.search(
-        r"[34] of 4 scenes have a source whose echoes together are stronger than its direct wave; if there is a line of sight, "
-        r"check the sign of the phase \(conjugate y, H and codes\)",
-        capsys.readouterr().err,
+    for noise, scenes in (
+        ("given", r"[34] of 4 scenes have a residual above noise_var"),
+        ("estimated", r"[34] of 4 .* white noise"),
+    ):
+        assert run(["locate", str(path), "--noise", noise]) == 0
+        captured = capsys.readouterr()
+        assert re.search(scenes + r".*: .*the opposite sign of the phase \(conjugate y, H and codes\)", captured.err)
+        count = re.search(r"(\d+) sources .*, (\d+) not resolved", captured.out)
+        assert count[1] == count[2]
+
+
+def test_echoes_that_are_stronger_than_the_direct_waves_are_an_alarm_that_names_the_sign_of_the_phase(
+    hall: Path,
+) -> None:
+    found = found_in(hall)
+    strong, quiet = Alarms(), Alarms()
+    quiet.add(found)
+    strong.add(dataclasses.replace(found, echoes=dataclasses.replace(found.echoes, gain=10 * found.echoes.gain)))
+    assert not any("direct wave" in line for line in quiet.words(5, order_known=False, noise_given=True))
+    (said,) = (line for line in strong.words(5, order_known=False, noise_given=True) if "direct wave" in line)
+    assert re.match(
+        r"2 of 2 scenes have a source whose echoes together are stronger than its direct wave; if there is", said
     )
+    assert "check the sign of the phase (conjugate y, H and codes)" in said
 
 
 def test_a_direct_path_that_is_not_found_is_an_alarm_with_both_causes(hall: Path) -> None:
