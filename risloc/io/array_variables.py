@@ -22,7 +22,8 @@ from scipy.io.matlab import MatReadError
 
 from risloc.config import shown
 from risloc.io.columns import Stored, two_parts
-from risloc.io.hdf5_variables import IMAGINARY
+from risloc.io.hdf5_variables import names_of_parts
+from risloc.io.packed_numbers import nonzero
 from risloc.io.safe_hdf5 import FAILURES, StoredError
 from risloc.io.variable_values import plain
 
@@ -163,10 +164,10 @@ class ArrayVariables:
         if name in self.arrays:
             found = self._single(name)
         else:
-            pairs = [pair for pair in IMAGINARY if all(name + end in self.arrays for end in pair)]
-            if not pairs:
+            parts = names_of_parts(name, self.arrays.__contains__)
+            if parts is None:
                 raise StoredError("expected an array of this name, got none")
-            found = two_parts(*(self._single(name + end) for end in pairs[0]))
+            found = two_parts(*map(self._single, parts))
         return dataclasses.replace(found, scale=self._scale(name))
 
     def _single(self, name: str) -> Stored:
@@ -179,9 +180,7 @@ class ArrayVariables:
         scale = self.arrays.get(f"{name}_scale")
         if scale is None:
             return 1.0
-        if scale.size != 1 or scale.dtype.kind not in "iuf" or not np.isfinite(scale).all() or not scale.all():
-            raise StoredError(f"expected {name}_scale to be a nonzero number, got {shown(scale.tolist())}; correct it")
-        return float(scale.reshape(-1)[0])
+        return nonzero(f"{name}_scale", scale.item() if scale.size == 1 else scale.tolist())
 
     def check(self, name: str) -> None:
         """Do nothing: the arrays are in memory.

@@ -6,7 +6,7 @@ a group with its type and its value. Nothing is read that is not in the file its
 
 import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from risloc.io.safe_hdf5 import FAILURES, StoredError, attribute, check_storage,
 from risloc.io.unknown_names import unknown_names
 from risloc.io.variable_values import MOST_TEXT, octave_value, plain
 
-__all__ = ["IMAGINARY", "Hdf5Variables"]
+__all__ = ["IMAGINARY", "Hdf5Variables", "names_of_parts"]
 
 IMAGINARY = (("_real", "_imag"), ("_re", "_im"), ("_r", "_i"))
 """How the names of a real and an imaginary part end that are arrays of their own."""
@@ -28,6 +28,25 @@ IMAGINARY = (("_real", "_imag"), ("_re", "_im"), ("_r", "_i"))
 _WITH_SCENES = ("y", "H", "codes", "noise_var", "truth/location", "truth/power", "truth/count")
 _EMPTY = "expected numbers, got an empty array; fill it, or leave the variable out"
 _LIBRARY = ("#refs#", "#subsystem#")
+
+
+def names_of_parts(name: str, has: Callable[[str], bool]) -> tuple[str, str] | None:
+    """Find the names of the two arrays that hold the real and the imaginary part of one.
+
+    Parameters
+    ----------
+    name
+        The name of the complex array in the layout.
+    has
+        Tests whether there is an array of a name.
+
+    Returns
+    -------
+    tuple of str, or None
+        Both names; None if there are no two such arrays.
+    """
+    pairs = ((name + real, name + imaginary) for real, imaginary in IMAGINARY)
+    return next((pair for pair in pairs if all(map(has, pair))), None)
 
 
 class Hdf5Variables:
@@ -177,8 +196,8 @@ class Hdf5Variables:
         StoredError
             There is none, or it is of another kind.
         """
-        pairs = [] if self.has(name) else [pair for pair in IMAGINARY if all(self.has(name + end) for end in pair)]
-        found = two_parts(*(self._single(name + end) for end in pairs[0])) if pairs else self._single(name)
+        parts = None if self.has(name) else names_of_parts(name, self.has)
+        found = self._single(name) if parts is None else two_parts(*map(self._single, parts))
         if not self.has(f"{name}_scale"):
             return found
         return dataclasses.replace(found, scale=nonzero(f"{name}_scale", self.attribute(f"{name}_scale")))

@@ -6,7 +6,7 @@ from typing import Any
 
 from risloc.io.array_variables import ArrayVariables
 from risloc.io.columns import Stored
-from risloc.io.hdf5_variables import IMAGINARY, Hdf5Variables
+from risloc.io.hdf5_variables import Hdf5Variables, names_of_parts
 
 __all__ = ["JoinedVariables"]
 
@@ -161,6 +161,4 @@ class JoinedVariables:
     @staticmethod
     def _has(variables: Hdf5Variables | ArrayVariables, name: str) -> bool:
         """Test whether a file has a value or an array of this name, which may be two arrays."""
-        return variables.has_attribute(name) or any(
-            variables.has(name + real) and variables.has(name + imaginary) for real, imaginary in IMAGINARY
-        )
+        return variables.has_attribute(name) or names_of_parts(name, variables.has) is not None
